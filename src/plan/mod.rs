@@ -1,0 +1,156 @@
+//! The plan as the rest of lexpr knows it: checked, with every default filled in.
+//!
+//! [`file`] is what a document may look like, [`check`] turns one into a [`Plan`] or into the
+//! list of all that is wrong with it, [`graph`] orders its items. No I/O, no git: whether a
+//! branch exists is not known here.
+
+pub mod graph;
+pub mod natural;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+
+use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest};
+
+/// A valid plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub digest: PlanDigest,
+    /// As written: a branch name or a full ref name.
+    pub target: String,
+    pub policy: Policy,
+    /// In the order of the document, which means nothing beyond messages.
+    pub items: Vec<Item>,
+}
+
+/// What to land.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub name: ItemName,
+    /// Any revision git understands; the item's name where the plan gives none.
+    pub branch: String,
+    /// The commit that `branch` must be at, 4 to 64 hex digits.
+    pub pin: Option<String>,
+    pub deps: Vec<ItemName>,
+    pub strategy: MergeStrategy,
+    /// Higher starts first among the eligible.
+    pub priority: i64,
+    /// In plan order; items that name none share those of the plan.
+    pub gates: Vec<Arc<Gate>>,
+}
+
+/// A command that judges one tree.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub name: GateName,
+    /// Everything that makes this gate another gate than one with the same name.
+    pub definition: DefinitionDigest,
+    /// Given to `sh -c`.
+    pub run: String,
+    /// Relative to the tree's root, `/`-separated, never leaving it; empty for the root.
+    pub cwd: String,
+    pub env: BTreeMap<String, String>,
+    pub timeout: Duration,
+    /// Globs on paths from the tree's root; the verdict depends on what they match alone.
+    pub inputs: Option<Vec<String>>,
+    /// Claims on named limits, by how much of each.
+    pub resources: BTreeMap<String, u32>,
+    pub at: GateAt,
+    /// Ignored files are removed before it runs, too.
+    pub clean: bool,
+    /// `LEXPR_ITEM` and `LEXPR_BASE` are set and part of the verdict's key.
+    pub context: bool,
+    /// Globs relative to `cwd`.
+    pub artifacts: Vec<String>,
+    /// A required gate that fails keeps its item from landing.
+    pub required: bool,
+    pub retry: Retry,
+}
+
+/// Where a gate runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateAt {
+    pub cone: bool,
+    pub apex: bool,
+}
+
+/// How often a gate is tried and how long lexpr waits in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// At least 1.
+    pub max_attempts: u32,
+    /// Before the second attempt; doubles with each further one.
+    pub backoff: Duration,
+}
+
+/// What holds for the whole run.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `None`: as many as the machine has cores.
+    pub max_workers: Option<u32>,
+    /// A match on a gate's name blocks its item. Each with its source text.
+    pub block_on: Vec<(String, GlobMatcher)>,
+    pub spend: Spend,
+    pub fail_fast: bool,
+    pub second_opinion: bool,
+    pub setup: Option<Setup>,
+    pub committer: Option<Identity>,
+    pub merge: MergeSettings,
+    pub performance: Performance,
+}
+
+/// What a bisection saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spend {
+    /// Fewest gate runs: one probe at a time.
+    Gates,
+    /// Shortest run: free slots probe what the next answers may ask for.
+    Time,
+}
+
+/// A command that prepares a slot.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub run: String,
+    /// Globs; the command runs again when what they match changes. Empty: once per slot.
+    pub inputs: Vec<String>,
+    pub definition: DefinitionDigest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub name: String,
+    pub email: String,
+}
+
+/// How git merges: its own defaults unless the plan says otherwise, never the user's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MergeSettings {
+    /// `merge.renames`
+    pub renames: bool,
+    /// `merge.directoryRenames`
+    pub directory_renames: DirectoryRenames,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DirectoryRenames {
+    True,
+    False,
+    Conflict,
+}
+
+#[derive(Clone, Debug)]
+pub struct Performance {
+    /// `None`: 80 % of what the machine has available when the run starts.
+    pub max_memory_bytes: Option<u64>,
+    /// 1 to 100, of `max_memory_bytes`.
+    pub memory_threshold_percent: u8,
+    pub throttle_on_memory: bool,
+    /// Items that land on one apex, at least 1.
+    pub batch_size: u32,
+    pub caching: bool,
+    pub cache_ttl: Duration,
+}

@@ -1,0 +1,204 @@
+//! What the loop needs done by the outside world, as traits: the seam at which the simulator
+//! and the tests stand in for git, processes and the clock.
+//!
+//! Every method may be called from any task. None of them decides anything: they do one thing
+//! and say how it went. `Err` means lexpr could not do its job; a conflict, a failed gate or a
+//! target that moved is an answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use crate::plan::graph::ItemIx;
+use crate::plan::{Gate, Setup};
+use crate::vocabulary::event::{Artifact, GateOutcome, SetAside, Step, Verdict};
+use crate::vocabulary::names::{
+    ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, SubjectDigest, TreeId, VerdictKey, WorkerId,
+};
+
+/// What went wrong below the loop, already in words a user can act on.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct PortError {
+    /// What happened and where.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+}
+
+/// One item as the composer sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ComposeItem {
+    pub ix: ItemIx,
+    pub name: ItemName,
+    pub branch: String,
+    pub head: CommitId,
+    pub strategy: MergeStrategy,
+    /// Direct dependencies; those outside the composite are ignored.
+    pub deps: Vec<ItemIx>,
+}
+
+/// Merge `items`, in the order given (canonical), onto `base`.
+#[derive(Clone, Debug)]
+pub struct ComposeRequest {
+    pub base: CommitId,
+    pub items: Vec<Arc<ComposeItem>>,
+}
+
+/// A composite. An item whose head the composite contains already is a step like any other,
+/// at the commit and tree that stood before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composite {
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// One per merged item, in order.
+    pub steps: Vec<Step>,
+    /// The others, in order: those that conflict, and those that depend on one that does.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Makes composites. The objects are readable by slots and by [`Lander`] afterwards.
+pub trait Composer: Send + Sync {
+    fn compose(&self, request: ComposeRequest) -> BoxFuture<'_, Result<Composite, PortError>>;
+
+    /// The tree of a commit.
+    fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>>;
+
+    /// Digests the entries of `tree` (paths, modes and ids) that match any of the globs.
+    fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>>;
+}
+
+/// One composite to gate in one slot.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub job: JobId,
+    pub worker: WorkerId,
+    /// HEAD in the slot.
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// What the target's branch points to in the slot.
+    pub base: CommitId,
+    /// In the order they run.
+    pub gates: Vec<JobGateRun>,
+    /// Stop at the first required gate that fails.
+    pub fail_fast: bool,
+    /// Remove ignored files before the first gate: nothing an earlier run left may matter.
+    pub clean_slot: bool,
+    pub setup: Option<Arc<Setup>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct JobGateRun {
+    pub gate: Arc<Gate>,
+    pub key: VerdictKey,
+    /// For a gate with `context: true`: the item it runs for.
+    pub item: Option<ItemName>,
+}
+
+/// News from a job, sent as it happens.
+#[derive(Clone, Debug)]
+pub enum JobNews {
+    /// `gate` counts positions in [`Job::gates`]; `attempt` counts from 1.
+    Started {
+        job: JobId,
+        gate: usize,
+        attempt: u32,
+    },
+    Finished {
+        job: JobId,
+        gate: usize,
+        attempt: u32,
+        run: Box<GateRun>,
+    },
+}
+
+/// One ended attempt of a gate.
+#[derive(Clone, Debug)]
+pub struct GateRun {
+    pub outcome: GateOutcome,
+    /// `None` while another attempt follows.
+    pub verdict: Option<Verdict>,
+    pub duration_ms: u64,
+    pub backoff_ms: Option<u64>,
+    pub peak_memory_bytes: u64,
+    pub log: PathBuf,
+    pub log_digest: Option<FileDigest>,
+    pub tail: String,
+    pub artifacts: Vec<Artifact>,
+    pub missing_artifacts: Vec<String>,
+}
+
+/// Runs gates. The future ends when the slot is free again and all that the job started is gone.
+pub trait GateRunner: Send + Sync {
+    /// `cancel` turning true ends the running gate (outcome `cancelled`) and the job.
+    ///
+    /// # Errors
+    /// Only where not even an outcome `infrastructure` could be made of the failure.
+    fn run(
+        &self,
+        job: Job,
+        news: mpsc::UnboundedSender<JobNews>,
+        cancel: watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<(), PortError>>;
+}
+
+/// Move the target from one commit to another.
+#[derive(Clone, Debug)]
+pub struct LandRequest {
+    pub apex: ApexId,
+    pub from: CommitId,
+    pub to: CommitId,
+    pub tree: TreeId,
+    pub items: Vec<Arc<ComposeItem>>,
+}
+
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum LandOutcome {
+    Landed {
+        pushed_to: Option<String>,
+        moved_checkouts: Vec<String>,
+    },
+    /// Somebody else moved the target; it now stands at `to`. Nothing was done.
+    TargetMoved {
+        to: CommitId,
+    },
+    /// The target cannot be moved for a reason the user must deal with. Nothing was done, unless
+    /// the message says what.
+    Refused {
+        message: String,
+    },
+}
+
+/// Moves the target.
+pub trait Lander: Send + Sync {
+    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>>;
+
+    /// Writes what a landing leaves behind and says where it lies.
+    fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>>;
+}
+
+/// Where events become durable.
+pub trait Journal: Send {
+    /// Appends one line; durable only after the next [`Journal::sync`].
+    fn append(&mut self, line: &crate::vocabulary::event::Recorded) -> Result<(), PortError>;
+
+    /// All that was appended survives a crash of the machine once this returns.
+    fn sync(&mut self) -> Result<(), PortError>;
+}
+
+/// Time, real or virtual.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since the Unix epoch; never goes backwards within one run.
+    fn now_ms(&self) -> u64;
+
+    fn sleep_ms(&self, ms: u64) -> BoxFuture<'static, ()>;
+}
+
+/// How much memory lexpr and all it started hold.
+pub trait MemoryGauge: Send + Sync {
+    /// Bytes; `None` where it cannot be measured.
+    fn used_bytes(&self) -> Option<u64>;
+}

@@ -1,0 +1,529 @@
+//! The one closed [`Event`] enum: every fact of a run, in the order it became true.
+//!
+//! The journal, the terminal, the metrics, the reports and the state of a live or replayed
+//! run are all functions of a sequence of these and of nothing else. An event says what
+//! happened; it never says what should be done about it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::names::{
+    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
+    SubjectDigest, TreeId, VerdictKey, WorkerId,
+};
+
+/// The version of the journal's and the event stream's format.
+pub const EVENT_FORMAT: u32 = 1;
+
+/// An event with its place in its run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// Counted from 1 without gaps.
+    pub seq: u64,
+    /// Milliseconds since the Unix epoch when lexpr learned of it.
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Everything that can happen in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Event {
+    /// Always the first.
+    RunStarted(Box<RunStarted>),
+    /// A composite was made in memory.
+    Composed(Box<Composed>),
+    /// What a gate with `inputs` sees of a tree.
+    InputsDigested { tree: TreeId, definition: DefinitionDigest, subject: SubjectDigest },
+    /// A worker took a slot to gate one composite.
+    JobStarted(Box<JobStarted>),
+    /// An attempt of a gate began in a job.
+    GateStarted { job: JobId, gate: GateName, key: VerdictKey, attempt: u32 },
+    /// An attempt of a gate ended.
+    GateFinished(Box<GateFinished>),
+    /// The job gave its worker back. Gates it had not begun stay unjudged by it.
+    JobFinished { job: JobId },
+    /// The next composite to land was chosen: these items, in canonical order, on `base`.
+    ApexFormed { apex: ApexId, base: CommitId, items: Vec<ItemName> },
+    /// What an item's own work came to. At most one `passed` and one other decision an item.
+    ItemDecided(Box<ItemDecided>),
+    /// The item can only be judged once its dependencies, which fail together, have landed or not.
+    ItemDeferred { item: ItemName, gate: GateName },
+    /// A gate fails on the target itself (or on what stands on it) without the item it failed on.
+    GateRedOnTarget { gate: GateName, key: VerdictKey, tree: TreeId },
+    /// The target is about to be moved; what follows is `landed`, `targetMoved` or `runHalted`.
+    LandingIntended(Box<LandingIntended>),
+    /// The target was moved to a proven composite.
+    Landed(Box<Landed>),
+    /// Somebody else moved the target.
+    TargetMoved { from: CommitId, to: CommitId, to_tree: TreeId },
+    /// Work is held back because lexpr and its gates use too much memory.
+    Throttled { used_bytes: u64, threshold_bytes: u64 },
+    /// Work starts again after `waited_ms` of being held back.
+    Unthrottled { used_bytes: u64, waited_ms: u64 },
+    /// The user asked the run to stop.
+    Interrupted { signal: String },
+    /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
+    RunHalted { why: HaltReason, message: String },
+    /// Always the last. `items` holds every item in canonical order.
+    RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
+}
+
+/// What a run set out to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStarted {
+    /// [`EVENT_FORMAT`] of the writer.
+    pub format: u32,
+    pub run: RunId,
+    /// lexpr's own version.
+    pub version: String,
+    /// Where the plan was read from, or `-`.
+    pub plan: String,
+    pub plan_digest: PlanDigest,
+    /// The git directory that all worktrees share.
+    pub repository: String,
+    /// The full name of the ref that is to move, such as `refs/heads/main`.
+    pub target: String,
+    pub base: CommitId,
+    pub base_tree: TreeId,
+    pub push: Option<String>,
+    pub max_workers: u32,
+    pub batch_size: u32,
+    /// `None`: no limit was asked for.
+    pub memory_limit_bytes: Option<u64>,
+    /// In canonical order; other events name items by `name`.
+    pub items: Vec<LinedUpItem>,
+}
+
+/// One item of a run with all that was resolved before it started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinedUpItem {
+    pub name: ItemName,
+    pub branch: String,
+    pub head: CommitId,
+    pub strategy: MergeStrategy,
+    pub priority: i64,
+    /// Counted from 0; an item's level is one more than the highest of its dependencies.
+    pub level: u32,
+    /// Named in the plan, then implied ones, each group in canonical order.
+    pub deps: Vec<ItemName>,
+    /// Those of `deps` that the plan does not name but the commit graph implies.
+    pub implied: Vec<ItemName>,
+    pub gates: Vec<LinedUpGate>,
+    /// Why the item needs no landing, for example `in base` or the commit that carries its trailer.
+    pub already_landed: Option<String>,
+}
+
+/// One gate of an item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinedUpGate {
+    pub name: GateName,
+    pub definition: DefinitionDigest,
+    /// The command, as it stands in the plan.
+    pub run: String,
+    pub cwd: String,
+    pub required: bool,
+}
+
+/// What a composite was made for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "for", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum CompositePurpose {
+    /// Base, the item's dependencies and the item.
+    Cone { item: ItemName },
+    /// The cone without its item: what the item is compared with before it is blamed.
+    Without { item: ItemName },
+    /// The target's tip and the items about to land.
+    Apex { apex: ApexId },
+}
+
+/// The result of making a composite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Composed {
+    pub purpose: CompositePurpose,
+    pub base: CommitId,
+    /// What would land: `base` itself where nothing could be merged.
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// For an apex, one per merged item in canonical order, so that step k is the prefix of
+    /// k + 1 items; empty for other composites.
+    pub steps: Vec<Step>,
+    /// The items that are not in it, in canonical order.
+    pub set_aside: Vec<SetAside>,
+    pub duration_us: u64,
+}
+
+/// A prefix of an apex.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    pub item: ItemName,
+    pub commit: CommitId,
+    pub tree: TreeId,
+}
+
+/// An item that could not become part of a composite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    pub item: ItemName,
+    #[serde(flatten)]
+    pub cause: SetAsideCause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "cause", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SetAsideCause {
+    /// git reports a conflict with what was merged so far.
+    Conflict(Conflict),
+    /// A dependency was set aside in the same composite.
+    Dependency { on: ItemName },
+}
+
+/// A conflict as git reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Conflict {
+    /// The item of the composite that it meets; `None` where it meets the base itself.
+    pub with: Option<ItemName>,
+    /// Sorted; bytes that are no UTF-8 are replaced by U+FFFD.
+    pub paths: Vec<String>,
+    /// git's own messages, one a line, for example `CONFLICT (content): Merge conflict in a`.
+    pub messages: Vec<String>,
+}
+
+/// Why a slot is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "for", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum JobPurpose {
+    /// Judge an item on its cone.
+    Cone { item: ItemName },
+    /// Judge the first `members` items of an apex: all of it, or a probe of a bisection.
+    Apex { apex: ApexId, members: u32 },
+    /// Run what failed once more on the same tree, in a clean slot.
+    SecondOpinion { item: ItemName },
+    /// Run what failed on the same composite without the item.
+    Blame { item: ItemName },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStarted {
+    pub job: JobId,
+    pub worker: WorkerId,
+    pub purpose: JobPurpose,
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// In the order they will run.
+    pub gates: Vec<JobGate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobGate {
+    pub name: GateName,
+    pub key: VerdictKey,
+    pub required: bool,
+}
+
+/// One ended attempt of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateFinished {
+    pub job: JobId,
+    pub gate: GateName,
+    pub key: VerdictKey,
+    /// Counted from 1.
+    pub attempt: u32,
+    pub outcome: GateOutcome,
+    /// What this run of the gate came to; `None` while another attempt follows.
+    pub verdict: Option<Verdict>,
+    pub duration_ms: u64,
+    /// How long lexpr waits before the next attempt.
+    pub backoff_ms: Option<u64>,
+    /// The most memory its processes held together, as far as it was seen; 0 where unknown.
+    pub peak_memory_bytes: u64,
+    /// The log file with all of its output.
+    pub log: String,
+    pub log_digest: Option<FileDigest>,
+    /// The end of its output, bounded, as text.
+    pub tail: String,
+    pub artifacts: Vec<Artifact>,
+    /// Artifact patterns that matched no file.
+    pub missing_artifacts: Vec<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "how", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum GateOutcome {
+    Passed,
+    /// The command ended with a status other than 0.
+    Failed {
+        exit_code: i32,
+    },
+    /// A signal that lexpr did not send ended it.
+    Signaled {
+        signal: i32,
+    },
+    /// It ran longer than it may; `signal` is the one that ended it, or `None` where the
+    /// command ended by itself after being asked to.
+    TimedOut {
+        after_ms: u64,
+        signal: Option<i32>,
+    },
+    /// lexpr ended it because the run was interrupted. Never a verdict.
+    Cancelled,
+    /// lexpr could not run it. Never a verdict.
+    Infrastructure {
+        message: String,
+    },
+}
+
+/// What a run of a gate, with all its attempts, says of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "verdict", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Verdict {
+    Passed {
+        /// It failed before it passed, on this very tree.
+        flaky: bool,
+    },
+    Failed,
+    /// Cancelled, or lexpr could not run it.
+    Unknown,
+}
+
+/// A file that a gate left and lexpr kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// Relative to the gate's cwd.
+    pub source: String,
+    /// Where the copy lies.
+    pub stored: String,
+    pub bytes: u64,
+}
+
+/// A decision on one item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemDecided {
+    pub item: ItemName,
+    pub decision: Decision,
+    /// `None` for `passed`.
+    pub reason: Option<Reason>,
+    /// What is known of the item's own gates, in plan order.
+    pub gates: Vec<ItemVerdict>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    /// Its gates passed on its cone: it may be part of an apex. The only decision that is not final.
+    Passed,
+    Failed,
+    Conflicted,
+    Blocked,
+    Unjudged,
+}
+
+/// One of an item's gates and the verdict that stands for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemVerdict {
+    pub gate: GateName,
+    /// `None` where no tree was there to judge.
+    pub key: Option<VerdictKey>,
+    pub required: bool,
+    pub status: ItemGateStatus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ItemGateStatus {
+    Passed,
+    /// Passed, after failing on the same tree.
+    Flaky,
+    Failed,
+    /// lexpr could not run it.
+    Unjudged,
+    /// Not run: an earlier gate failed, or the item never came to it.
+    NotRun,
+    /// The gate does not run on cones (`at: [apex]`).
+    ApexOnly,
+}
+
+/// Why an item ended as it did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "because", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Reason {
+    /// A required gate fails with the item and passes without it; `fails_without_too` where only
+    /// this item has the gate, which then may test what the item brings.
+    GateFailed { gate: GateName, key: VerdictKey, apex: Option<ApexId>, fails_without_too: bool },
+    /// It conflicts with the base and its dependencies, or with the tip after all ahead of it.
+    Conflict { at_tip: bool, conflict: Conflict },
+    /// An item it depends on, directly or not, did not land; `root` is the one it all began with.
+    DependencyFailed { root: ItemName },
+    /// Two of its dependencies conflict with each other.
+    DependenciesConflict { first: ItemName, second: ItemName, paths: Vec<String> },
+    /// A gate's name matches a glob of `policy.blockOn`.
+    BlockOn { gate: GateName, glob: String },
+    /// A gate that several items share fails without the item, too.
+    RedOnTarget { gate: GateName, key: VerdictKey },
+    /// A gate that several items share fails on the item's dependencies without the item.
+    DependenciesFail { gate: GateName, key: VerdictKey },
+    /// lexpr could not run a gate, and tried more than once.
+    Infrastructure { gate: GateName, message: String },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GateFailed { gate, fails_without_too: true, .. } => {
+                write!(f, "gate {gate} failed (it fails without this item too: it may test what the item brings)")
+            }
+            Self::GateFailed { gate, apex: Some(_), .. } => {
+                write!(f, "gate {gate} fails with this item on top of those that land before it, and passes without it")
+            }
+            Self::GateFailed { gate, .. } => write!(f, "gate {gate} failed"),
+            Self::Conflict { at_tip, conflict } => {
+                match (&conflict.with, at_tip) {
+                    (Some(other), _) => write!(f, "conflicts with {other}")?,
+                    (None, true) => f.write_str("conflicts with the target's tip")?,
+                    (None, false) => f.write_str("conflicts with the base")?,
+                }
+                in_paths(f, &conflict.paths)
+            }
+            Self::DependencyFailed { root } => write!(f, "depends on {root}, which did not land"),
+            Self::DependenciesConflict { first, second, paths } => {
+                write!(f, "its dependencies {first} and {second} conflict with each other")?;
+                in_paths(f, paths)
+            }
+            Self::BlockOn { gate, glob } => write!(f, "gate {gate} matches blockOn {glob:?}"),
+            Self::RedOnTarget { gate, .. } => write!(f, "the target already fails {gate} without this item"),
+            Self::DependenciesFail { gate, .. } => {
+                write!(f, "its dependencies together already fail {gate} without this item")
+            }
+            Self::Infrastructure { gate, message } => write!(f, "gate {gate} could not be run: {message}"),
+        }
+    }
+}
+
+/// ` in a, b and 3 more`: enough to start looking, never a screenful.
+fn in_paths(f: &mut fmt::Formatter<'_>, paths: &[String]) -> fmt::Result {
+    const SHOWN: usize = 3;
+    if paths.is_empty() {
+        return Ok(());
+    }
+    write!(f, " in {}", paths[..paths.len().min(SHOWN)].join(", "))?;
+    match paths.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}
+
+/// What is about to be done to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LandingIntended {
+    pub apex: ApexId,
+    pub from: CommitId,
+    pub to: CommitId,
+    pub tree: TreeId,
+    pub items: Vec<ItemName>,
+    /// The verdicts that prove `tree`, one per distinct required gate.
+    pub proof: Vec<VerdictKey>,
+    pub push: Option<String>,
+}
+
+/// What was done to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Landed {
+    pub apex: ApexId,
+    pub from: CommitId,
+    pub to: CommitId,
+    pub tree: TreeId,
+    pub items: Vec<ItemName>,
+    pub pushed_to: Option<String>,
+    /// Worktrees that had the target checked out and were moved along.
+    pub moved_checkouts: Vec<String>,
+    pub receipt: Option<String>,
+    pub duration_us: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HaltReason {
+    /// The target could not be moved: a dirty checkout, a refused push, a rejected ref update.
+    TargetNotMovable,
+    /// The target was moved by others more often than a run follows it.
+    TargetKeepsMoving,
+    /// A gate of an apex could not be run.
+    Infrastructure,
+}
+
+/// How one item ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FinalItem {
+    pub name: ItemName,
+    pub status: FinalStatus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FinalStatus {
+    Landed,
+    AlreadyLanded,
+    Failed,
+    Conflicted,
+    Blocked,
+    /// The run ended before the item's turn came.
+    Skipped,
+    /// Something other than the item kept it from being judged.
+    Unjudged,
+    /// It passed, but the run ended before it could land.
+    NotLanded,
+}
+
+impl FinalStatus {
+    pub const ALL: [Self; 8] = [
+        Self::Landed,
+        Self::AlreadyLanded,
+        Self::Failed,
+        Self::Conflicted,
+        Self::Blocked,
+        Self::Skipped,
+        Self::Unjudged,
+        Self::NotLanded,
+    ];
+
+    /// The word used in reports, for example `alreadyLanded`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::AlreadyLanded => "alreadyLanded",
+            Self::Failed => "failed",
+            Self::Conflicted => "conflicted",
+            Self::Blocked => "blocked",
+            Self::Skipped => "skipped",
+            Self::Unjudged => "unjudged",
+            Self::NotLanded => "notLanded",
+        }
+    }
+}
+
+impl fmt::Display for FinalStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
