@@ -1,0 +1,178 @@
+//! Starting the `git` program so that only what lexpr says decides what it does.
+//!
+//! The caller's `GIT_*` variables are dropped (a hook or a wrapper may have set them for
+//! another repository), messages are in English because some are read, and nothing ever waits
+//! for a person at a prompt.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Whose configuration git reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Config {
+    /// The repository's own alone: for the repositories lexpr makes, so that no machine's or
+    /// user's setting changes what a merge or a checkout gives.
+    RepositoryOnly,
+    /// As the user has it: for what is done in the user's own repository in their name.
+    Users,
+}
+
+/// git could not be started, or answered with a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    #[error("git could not be started: {0}")]
+    NotStarted(#[source] std::io::Error),
+    #[error("`git {command}` failed ({status}): {stderr}")]
+    Failed { command: String, status: String, stderr: String },
+    #[error("`git {command}` gave an answer that lexpr cannot read: {why}")]
+    Unreadable { command: String, why: String },
+    #[error("{doing} {path}: {source}")]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+impl GitError {
+    /// For `map_err`: an I/O failure with what was being done, such as `writing`, and where.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// A git directory and how to run git in it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Git {
+    /// Passed as `--git-dir`: git looks for no repository of its own.
+    git_dir: PathBuf,
+    work_tree: Option<PathBuf>,
+    config: Config,
+}
+
+impl Git {
+    pub fn new(git_dir: impl Into<PathBuf>, config: Config) -> Self {
+        Self { git_dir: git_dir.into(), work_tree: None, config }
+    }
+
+    /// The same repository with `work_tree` as its working tree.
+    pub fn with_work_tree(&self, work_tree: impl Into<PathBuf>) -> Self {
+        Self { work_tree: Some(work_tree.into()), ..self.clone() }
+    }
+
+    pub fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// A command with everything but its arguments set.
+    pub fn command(&self) -> Command {
+        let mut command = bare_command(self.config);
+        command.arg("--git-dir").arg(&self.git_dir);
+        if let Some(work_tree) = &self.work_tree {
+            command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
+        } else {
+            // A folder that exists whatever happens to the caller's: git insists on one.
+            command.current_dir(&self.git_dir);
+        }
+        command
+    }
+
+    /// Runs git to its end and gives its standard output.
+    ///
+    /// # Errors
+    /// Where git cannot be started or its exit status is not 0.
+    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Vec<u8>, GitError> {
+        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        expect_success(&args, self.output(&args, None)?)
+    }
+
+    /// As [`Git::run`], with `input` as git's standard input.
+    pub fn run_with_input<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Result<Vec<u8>, GitError> {
+        let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        expect_success(&args, self.output(&args, Some(input))?)
+    }
+
+    /// As [`Git::run`], as text without the newline at its end.
+    pub fn line<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String, GitError> {
+        let mut text = String::from_utf8_lossy(&self.run(args)?).into_owned();
+        text.truncate(text.trim_end_matches('\n').len());
+        Ok(text)
+    }
+
+    /// Runs git to its end, whatever its exit status.
+    pub fn output<S: AsRef<OsStr>>(&self, args: &[S], input: Option<&[u8]>) -> Result<Output, GitError> {
+        let mut command = self.command();
+        command.args(args);
+        output(command, input)
+    }
+}
+
+/// `git` without a repository: for `git --version` and for finding out where one is.
+pub fn bare_command(config: Config) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the place where git is started")]
+    let mut command = Command::new("git");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GIT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        // Messages that lexpr reads or passes on are the English ones.
+        .env("LC_ALL", "C")
+        // A run waits for no password.
+        .env("GIT_TERMINAL_PROMPT", "0")
+        // `status` must not rewrite the user's index behind their back.
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .stdin(Stdio::null());
+    if config == Config::RepositoryOnly {
+        command
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            // The default of core.attributesFile lies under XDG_CONFIG_HOME or HOME.
+            .env("XDG_CONFIG_HOME", "/dev/null")
+            // Replaced objects would make trees that others cannot make again.
+            .env("GIT_NO_REPLACE_OBJECTS", "1");
+    }
+    command
+}
+
+/// Runs a command to its end, whatever its exit status.
+pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitError> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Some(input) = input else {
+        return command.output().map_err(GitError::NotStarted);
+    };
+    let mut child: Child = command.stdin(Stdio::piped()).spawn().map_err(GitError::NotStarted)?;
+    let stdin = child.stdin.take();
+    std::thread::scope(|scope| {
+        // On a thread of its own, or both sides could wait for a full pipe to empty.
+        scope.spawn(move || {
+            if let Some(mut stdin) = stdin {
+                // A git that stops reading early says why on stderr, with a failing status.
+                let _ = stdin.write_all(input);
+            }
+        });
+        child.wait_with_output().map_err(GitError::NotStarted)
+    })
+}
+
+fn expect_success(args: &[OsString], output: Output) -> Result<Vec<u8>, GitError> {
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(GitError::Failed {
+        command: shown(args),
+        status: output.status.to_string(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// The arguments as a person would read them.
+pub fn shown<S: AsRef<OsStr>>(args: &[S]) -> String {
+    args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
