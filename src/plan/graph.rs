@@ -58,6 +58,8 @@ struct Node {
     level: u32,
     /// The number of items on the longest chain that begins here.
     height: u32,
+    /// The highest priority among the item and all its dependents.
+    urgency: i64,
 }
 
 impl Graph {
@@ -93,11 +95,18 @@ impl Graph {
         if !cycles.is_empty() {
             return Err(cycles);
         }
-        let order = canonical_order(&items, &all);
-        Ok(Self::assemble(items, &all, &only_implied, &order))
+        let urgency = inherited_priorities(&items, &all);
+        let order = canonical_order(&items, &all, &urgency);
+        Ok(Self::assemble(items, &all, &only_implied, &order, &urgency))
     }
 
-    fn assemble(items: Vec<Item>, deps: &[Vec<usize>], implied: &[Vec<usize>], order: &[usize]) -> Self {
+    fn assemble(
+        items: Vec<Item>,
+        deps: &[Vec<usize>],
+        implied: &[Vec<usize>],
+        order: &[usize],
+        urgency: &[i64],
+    ) -> Self {
         let mut rank = vec![ItemIx(0); items.len()];
         for (at, &position) in order.iter().enumerate() {
             rank[position] = ItemIx::new(at);
@@ -118,6 +127,7 @@ impl Graph {
                 dependents: Vec::new(),
                 level: 0,
                 height: 1,
+                urgency: urgency[position],
             })
             .collect();
         for at in 0..nodes.len() {
@@ -189,6 +199,11 @@ impl Graph {
         self.nodes[ix.get()].height
     }
 
+    /// The highest priority among the item and all its dependents, direct or not.
+    pub fn urgency(&self, ix: ItemIx) -> i64 {
+        self.nodes[ix.get()].urgency
+    }
+
     /// All items that `ix` depends on, directly or not, ascending, without itself.
     pub fn closure(&self, ix: ItemIx) -> Vec<ItemIx> {
         let mut seen = std::collections::BTreeSet::new();
@@ -214,7 +229,7 @@ impl Graph {
 
 /// Kahn's algorithm over a heap on (highest priority among the item and all its dependents,
 /// natural name, bytes). `deps` must be free of cycles.
-fn canonical_order(items: &[Item], deps: &[Vec<usize>]) -> Vec<usize> {
+fn canonical_order(items: &[Item], deps: &[Vec<usize>], priority: &[i64]) -> Vec<usize> {
     struct Ready<'a> {
         priority: i64,
         name: &'a str,
@@ -238,13 +253,7 @@ fn canonical_order(items: &[Item], deps: &[Vec<usize>]) -> Vec<usize> {
     }
     impl Eq for Ready<'_> {}
 
-    let mut dependents = vec![Vec::new(); items.len()];
-    for (dependent, deps) in deps.iter().enumerate() {
-        for &dep in deps {
-            dependents[dep].push(dependent);
-        }
-    }
-    let priority = inherited_priorities(items, deps, &dependents);
+    let dependents = reversed(deps);
     let mut waiting: Vec<usize> = deps.iter().map(Vec::len).collect();
     let ready = |position: usize| Ready { priority: priority[position], name: items[position].name.as_str(), position };
     let mut heap: BinaryHeap<Ready> = (0..items.len()).filter(|&at| waiting[at] == 0).map(ready).collect();
@@ -261,8 +270,19 @@ fn canonical_order(items: &[Item], deps: &[Vec<usize>]) -> Vec<usize> {
     order
 }
 
+fn reversed(deps: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut dependents = vec![Vec::new(); deps.len()];
+    for (dependent, deps) in deps.iter().enumerate() {
+        for &dep in deps {
+            dependents[dep].push(dependent);
+        }
+    }
+    dependents
+}
+
 /// The highest priority among each item and all that depend on it.
-fn inherited_priorities(items: &[Item], deps: &[Vec<usize>], dependents: &[Vec<usize>]) -> Vec<i64> {
+fn inherited_priorities(items: &[Item], deps: &[Vec<usize>]) -> Vec<i64> {
+    let dependents = reversed(deps);
     let mut priority: Vec<i64> = items.iter().map(|item| item.priority).collect();
     let mut waiting: Vec<usize> = dependents.iter().map(Vec::len).collect();
     let mut open: VecDeque<usize> = (0..items.len()).filter(|&at| waiting[at] == 0).collect();

@@ -49,7 +49,8 @@ pub enum Event {
     JobFinished { job: JobId },
     /// The next composite to land was chosen: these items, in canonical order, on `base`.
     ApexFormed { apex: ApexId, base: CommitId, items: Vec<ItemName> },
-    /// What an item's own work came to. At most one `passed` and one other decision an item.
+    /// What an item's own work came to. After `passed` comes at most one other decision; `blocked`
+    /// replaces any other where a dependency turned out not to land.
     ItemDecided(Box<ItemDecided>),
     /// The item can only be judged once its dependencies, which fail together, have landed or not.
     ItemDeferred { item: ItemName, gate: GateName },
@@ -477,6 +478,9 @@ pub enum HaltReason {
 pub struct FinalItem {
     pub name: ItemName,
     pub status: FinalStatus,
+    /// For every status but `landed`, `alreadyLanded`, `skipped` and `notLanded`. It may name an
+    /// earlier root cause than the item's own decision did: by then all causes are known.
+    pub reason: Option<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
