@@ -10,6 +10,7 @@
 //! 8. `cli`: the commands
 #![forbid(unsafe_code)]
 
+pub mod core;
 pub mod git;
 pub mod plan;
 pub mod ports;

@@ -15,7 +15,7 @@ use crate::plan::graph::ItemIx;
 use crate::plan::{Gate, Setup};
 use crate::vocabulary::event::{Artifact, GateOutcome, SetAside, Step, Verdict};
 use crate::vocabulary::names::{
-    ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, SubjectDigest, TreeId, VerdictKey, WorkerId,
+    ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
 
 /// What went wrong below the loop, already in words a user can act on.
@@ -178,6 +178,14 @@ pub trait Lander: Send + Sync {
 
     /// Writes what a landing leaves behind and says where it lies.
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>>;
+}
+
+/// Passes that outlive the composite they were found on.
+pub trait VerdictStore: Send + Sync {
+    /// The run that found a pass under this key, where one is remembered.
+    fn pass(&self, key: &VerdictKey) -> Option<RunId>;
+
+    fn remember_pass(&self, key: VerdictKey, run: &RunId);
 }
 
 /// Where events become durable.

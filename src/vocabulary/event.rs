@@ -45,6 +45,8 @@ pub enum Event {
     GateStarted { job: JobId, gate: GateName, key: VerdictKey, attempt: u32 },
     /// An attempt of a gate ended.
     GateFinished(Box<GateFinished>),
+    /// A gate need not run: a pass under this key is known from an earlier run.
+    VerdictReused { gate: GateName, key: VerdictKey, from: RunId },
     /// The job gave its worker back. Gates it had not begun stay unjudged by it.
     JobFinished { job: JobId },
     /// The next composite to land was chosen: these items, in canonical order, on `base`.
@@ -53,9 +55,9 @@ pub enum Event {
     /// replaces any other where a dependency turned out not to land.
     ItemDecided(Box<ItemDecided>),
     /// The item can only be judged once its dependencies, which fail together, have landed or not.
-    ItemDeferred { item: ItemName, gate: GateName },
+    ItemDeferred { item: ItemName, reason: Reason },
     /// A gate fails on the target itself (or on what stands on it) without the item it failed on.
-    GateRedOnTarget { gate: GateName, key: VerdictKey, tree: TreeId },
+    GateRedOnTarget { gate: GateName, definition: DefinitionDigest, tree: TreeId },
     /// The target is about to be moved; what follows is `landed`, `targetMoved` or `runHalted`.
     LandingIntended(Box<LandingIntended>),
     /// The target was moved to a proven composite.

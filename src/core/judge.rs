@@ -1,0 +1,224 @@
+//! Which gates a composite needs, what their verdicts are filed under, and what the known
+//! verdicts come to.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::plan::Gate;
+use crate::plan::graph::{Graph, ItemIx};
+use crate::vocabulary::event::{GateOutcome, Verdict};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
+
+/// What every verdict of a run depends on besides the gate and the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The definition of `policy.setup`, if there is one.
+    pub setup: Option<DefinitionDigest>,
+    /// Operating system and architecture, such as `linux-x86_64`.
+    pub platform: String,
+}
+
+/// A gate that a composite needs.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub gate: Arc<Gate>,
+    /// For a gate with `context: true`: the item whose name it is told.
+    pub context: Option<ItemIx>,
+    pub required: bool,
+}
+
+impl Wanted {
+    fn identity(&self) -> (DefinitionDigest, Option<ItemIx>) {
+        (self.gate.definition, self.context)
+    }
+}
+
+/// A [`Wanted`] gate on one tree.
+#[derive(Clone, Debug)]
+pub struct KeyedGate {
+    pub gate: Arc<Gate>,
+    pub context: Option<ItemIx>,
+    pub required: bool,
+    pub key: VerdictKey,
+}
+
+/// The gates of an item's cone: the required gates of all items in it, and the item's own
+/// optional ones, distinct, in canonical order of items and plan order of gates.
+pub fn cone_gates(graph: &Graph, unlanded_deps: &[ItemIx], item: ItemIx) -> Vec<Wanted> {
+    let of_deps = unlanded_deps.iter().flat_map(|&ix| wanted_by(graph, ix)).filter(|wanted| wanted.required);
+    distinct(of_deps.chain(wanted_by(graph, item)).filter(|wanted| wanted.gate.at.cone))
+}
+
+/// The gates of an apex, each with the position of the first member that needs it: a prefix of
+/// k members needs those whose position is below k.
+pub fn apex_gates(graph: &Graph, members: &[ItemIx]) -> Vec<(usize, Wanted)> {
+    let mut seen = HashSet::new();
+    members
+        .iter()
+        .enumerate()
+        .flat_map(|(at, &ix)| wanted_by(graph, ix).map(move |wanted| (at, wanted)))
+        .filter(|(_, wanted)| wanted.required && wanted.gate.at.apex && seen.insert(wanted.identity()))
+        .collect()
+}
+
+fn wanted_by(graph: &Graph, ix: ItemIx) -> impl Iterator<Item = Wanted> {
+    graph.gates(ix).iter().map(move |gate| Wanted {
+        gate: Arc::clone(gate),
+        context: gate.context.then_some(ix),
+        required: gate.required,
+    })
+}
+
+fn distinct(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
+    let mut kept: Vec<Wanted> = Vec::new();
+    let mut position = HashMap::new();
+    for one in wanted {
+        match position.entry(one.identity()) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(kept.len());
+                kept.push(one);
+            }
+            // Required by one of the items means required.
+            std::collections::hash_map::Entry::Occupied(entry) => kept[*entry.get()].required |= one.required,
+        }
+    }
+    kept
+}
+
+/// What a gate without `inputs` looks at: the tree as a whole.
+pub fn whole_tree(tree: TreeId) -> SubjectDigest {
+    SubjectDigest::of([b"tree".as_slice(), tree.as_bytes()])
+}
+
+/// The key a verdict is filed under: subject, definition, setup, platform and, for a gate that is
+/// told about its item, the item's name and the base.
+pub fn verdict_key(
+    subject: SubjectDigest,
+    gate: &Gate,
+    context: Option<(&str, CommitId)>,
+    surroundings: &Surroundings,
+) -> VerdictKey {
+    let setup = surroundings.setup.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
+    let (item, base) = match &context {
+        Some((item, base)) => (item.as_bytes(), base.as_bytes()),
+        None => (b"".as_slice(), b"".as_slice()),
+    };
+    VerdictKey::of([
+        subject.as_bytes(),
+        gate.definition.as_bytes(),
+        &setup,
+        surroundings.platform.as_bytes(),
+        item,
+        base,
+    ])
+}
+
+/// All that is known of one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownRuns {
+    passes: u32,
+    failures: u32,
+    /// Failed attempts of a run that has not come to its verdict: another attempt may pass.
+    failures_so_far: u32,
+    /// lexpr could not run the gate, within the limit of its own retries.
+    unrunnable: Option<String>,
+}
+
+/// What the runs of one key come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// One pass is enough: a failure beside it is a flake.
+    Passed {
+        flaky: bool,
+    },
+    /// Failed, every time it ran.
+    Failed {
+        more_than_once: bool,
+    },
+    Unrunnable(&'a str),
+}
+
+impl KnownRuns {
+    /// A pass is known from an earlier run.
+    pub fn reuse(&mut self) {
+        self.passes += 1;
+    }
+
+    /// A run begins, with its first attempt.
+    pub fn begin(&mut self) {
+        self.failures_so_far = 0;
+    }
+
+    /// Counts one ended attempt. `verdict` is what its run came to, if it was the last attempt.
+    pub fn count(&mut self, outcome: &GateOutcome, verdict: Option<Verdict>) {
+        if let GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } = outcome {
+            self.failures_so_far += 1;
+        }
+        match verdict {
+            None => return,
+            Some(Verdict::Passed { .. }) => self.passes += 1,
+            Some(Verdict::Failed) => {}
+            Some(Verdict::Unknown) => {
+                if let GateOutcome::Infrastructure { message } = outcome {
+                    self.unrunnable = Some(message.clone());
+                }
+                self.failures_so_far = 0;
+            }
+        }
+        self.failures += std::mem::take(&mut self.failures_so_far);
+    }
+
+    /// `None` while no run has come to a verdict.
+    pub fn standing(&self) -> Option<Standing<'_>> {
+        if self.passes > 0 {
+            return Some(Standing::Passed { flaky: self.failures > 0 });
+        }
+        if self.failures > 0 {
+            return Some(Standing::Failed { more_than_once: self.failures > 1 });
+        }
+        self.unrunnable.as_deref().map(Standing::Unrunnable)
+    }
+}
+
+/// What the known verdicts say of one composite.
+#[derive(Clone, Debug)]
+pub enum Judgement {
+    /// Every required gate passed, and every optional one ran.
+    Passed,
+    /// A required gate failed: the first in order that did.
+    Failed(KeyedGate),
+    /// A required gate could not be run.
+    Unrunnable(KeyedGate, String),
+    /// These have no verdict yet, in order.
+    Open(Vec<KeyedGate>),
+}
+
+/// Judges a composite by `gates`, each with its standing. With `fail_fast` the first failure
+/// settles it; without, every gate is run first.
+pub fn judge<'a>(gates: impl Iterator<Item = (KeyedGate, Option<Standing<'a>>)>, fail_fast: bool) -> Judgement {
+    let mut open = Vec::new();
+    let mut failed = None;
+    let mut unrunnable = None;
+    for (gate, standing) in gates {
+        match standing {
+            None => open.push(gate),
+            Some(Standing::Passed { .. }) => {}
+            Some(_) if !gate.required => {}
+            Some(Standing::Failed { .. }) => {
+                if fail_fast {
+                    return Judgement::Failed(gate);
+                }
+                failed.get_or_insert(gate);
+            }
+            Some(Standing::Unrunnable(message)) => {
+                unrunnable.get_or_insert((gate, message.to_owned()));
+            }
+        }
+    }
+    match (open.is_empty(), failed, unrunnable) {
+        (true, Some(gate), _) => Judgement::Failed(gate),
+        (_, None, Some((gate, message))) => Judgement::Unrunnable(gate, message),
+        (true, None, None) => Judgement::Passed,
+        (false, _, _) => Judgement::Open(open),
+    }
+}

@@ -1,0 +1,21 @@
+//! The numbers that bound a run, taken from the plan's policy and the command line.
+
+use crate::plan::Spend;
+
+/// How many times a run follows a target that others move before it gives up.
+pub const DEFAULT_MAX_REBASES: u32 = 10;
+
+/// What a strategy may use, and how it should use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Slots that may be in work at once; at least 1.
+    pub max_workers: u32,
+    /// Items that land on one apex; at least 1.
+    pub batch_size: u32,
+    /// A failed required gate ends the judging of its composite.
+    pub fail_fast: bool,
+    /// A failure that would eject an item is run once more first.
+    pub second_opinion: bool,
+    pub spend: Spend,
+    pub max_rebases: u32,
+}

@@ -1,0 +1,202 @@
+//! Forming, proving and landing an apex: shared by every strategy that lands several items on
+//! one composite.
+
+use super::bisect::{Search, search};
+use super::blame::{Accusation, Finding};
+use super::{Action, Judged, LandAction, Round, item_verdicts};
+use crate::core::judge::{Judgement, KeyedGate, Wanted, judge};
+use crate::core::state::{Apex, MadeApex, Standpoint};
+use crate::plan::Spend;
+use crate::plan::graph::ItemIx;
+use crate::vocabulary::event::{
+    CompositePurpose, Decision, Event, HaltReason, ItemDecided, JobPurpose, Reason, SetAsideCause,
+};
+
+impl Round<'_> {
+    /// Drives the apex under way, or forms the next one.
+    pub(super) fn apex(&mut self) {
+        if self.state.landing().is_some() {
+            return;
+        }
+        match self.state.apex() {
+            None => self.form_apex(),
+            Some(apex) => match &apex.made {
+                None => self.actions.push(Action::Compose {
+                    purpose: CompositePurpose::Apex { apex: apex.id },
+                    base: apex.base.commit,
+                    items: apex.candidates.clone(),
+                }),
+                Some(made) if made.conflicts_at_tip > 0 => self.eject_conflicting(made),
+                Some(made) => self.prove(apex, made),
+            },
+        }
+    }
+
+    /// The first `batchSize` passed, unlanded items in canonical order, once every item before
+    /// the last of them is decided: timing decides when, never what.
+    fn form_apex(&mut self) {
+        if self.has_decisions() {
+            return;
+        }
+        let undecided = self.state.first_undecided();
+        let batch = self.limits.batch_size as usize;
+        let candidates: Vec<ItemIx> = self
+            .state
+            .passed()
+            .take_while(|ix| undecided.is_none_or(|undecided| *ix < undecided))
+            .take(batch)
+            .collect();
+        if candidates.is_empty() || (candidates.len() < batch && undecided.is_some()) {
+            return;
+        }
+        let graph = self.state.graph();
+        let items = candidates.iter().map(|ix| graph.name(*ix).clone()).collect();
+        self.record(Event::ApexFormed { apex: self.state.next_apex(), base: self.state.tip().commit, items });
+    }
+
+    /// Everything ahead of these has landed or failed, and they conflict with the tip itself.
+    fn eject_conflicting(&mut self, made: &MadeApex) {
+        for (ix, cause) in &made.conflicts[..made.conflicts_at_tip] {
+            if let SetAsideCause::Conflict(conflict) = cause {
+                self.decide(ItemDecided {
+                    item: self.state.graph().name(*ix).clone(),
+                    decision: Decision::Conflicted,
+                    reason: Some(Reason::Conflict { at_tip: true, conflict: conflict.clone() }),
+                    gates: item_verdicts(self.state, *ix, None),
+                });
+            }
+        }
+    }
+
+    fn prove(&mut self, apex: &Apex, made: &MadeApex) {
+        let members = made.members.len();
+        let width = match self.limits.spend {
+            Spend::Gates => 1,
+            Spend::Time => self.limits.max_workers as usize,
+        };
+        let passes = |prefix: usize| match self.judge_prefix(apex, made, prefix) {
+            Some(Judgement::Passed) => Some(true),
+            Some(Judgement::Failed(_)) => Some(false),
+            Some(Judgement::Unrunnable(..) | Judgement::Open(_)) | None => None,
+        };
+        match search(members, width, passes) {
+            Search::Passed => self.land(apex, made, members),
+            Search::Probe(prefixes) => {
+                for prefix in prefixes {
+                    self.probe(apex, made, prefix);
+                }
+            }
+            Search::Suspect { passing } => self.accuse(apex, made, passing),
+        }
+    }
+
+    fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
+        let at = made.members[prefix - 1].1;
+        let gates: Vec<KeyedGate> = prefix_gates(made, prefix)
+            .map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit))
+            .collect::<Option<_>>()?;
+        let state = self.state;
+        let with_standing = gates.into_iter().map(|gate| {
+            let standing = state.standing(&gate.key);
+            (gate, standing)
+        });
+        Some(judge(with_standing, self.limits.fail_fast))
+    }
+
+    fn probe(&mut self, apex: &Apex, made: &MadeApex, prefix: usize) {
+        let wanted: Vec<Wanted> = prefix_gates(made, prefix).cloned().collect();
+        let purpose = JobPurpose::Apex { apex: apex.id, members: u32::try_from(prefix).unwrap_or(u32::MAX) };
+        let at = made.members[prefix - 1].1;
+        let judged = self.judge_or_gate(&wanted, at, apex.base.commit, purpose);
+        if let Judged::Settled(Judgement::Unrunnable(gate, message)) = judged {
+            self.halt_unrunnable(&gate, &message);
+        }
+    }
+
+    fn halt_unrunnable(&mut self, gate: &KeyedGate, message: &str) {
+        let message = format!("gate {} could not be run on the tree that was about to land: {message}", gate.gate.name);
+        self.halt(HaltReason::Infrastructure, message);
+    }
+
+    /// Prefix `passing` passes and the next member's does not.
+    fn accuse(&mut self, apex: &Apex, made: &MadeApex, passing: usize) {
+        let (item, with) = made.members[passing];
+        let without = if passing == 0 { apex.base } else { made.members[passing - 1].1 };
+        let Some(Judgement::Failed(gate)) = self.judge_prefix(apex, made, passing + 1) else { return };
+        let base = apex.base.commit;
+        match self.blame(&Accusation { item, gate: &gate, with, without, base }) {
+            Finding::Open => {}
+            Finding::Unrunnable(message) => self.halt_unrunnable(&gate, &message),
+            // What passes lands first: once that is recorded, the suspect goes.
+            Finding::Guilty { .. } | Finding::Red if apex.landed < passing => self.land(apex, made, passing),
+            Finding::Guilty { fails_without_too } => self.decide(ItemDecided {
+                item: self.state.graph().name(item).clone(),
+                decision: Decision::Failed,
+                reason: Some(Reason::GateFailed {
+                    gate: gate.gate.name.clone(),
+                    key: gate.key,
+                    apex: Some(apex.id),
+                    fails_without_too,
+                }),
+                gates: item_verdicts(self.state, item, Some((with.tree, base))),
+            }),
+            Finding::Red => self.excuse(made, passing, &gate, without),
+        }
+    }
+
+    /// The gate fails on what has landed: whoever needs it cannot be judged.
+    fn excuse(&mut self, made: &MadeApex, landed: usize, gate: &KeyedGate, at: Standpoint) {
+        self.red_on_target(gate, at);
+        let definition = gate.gate.definition;
+        for (ix, _) in &made.members[landed..] {
+            if self.state.graph().gates(*ix).iter().any(|own| own.definition == definition && own.required) {
+                self.decide(ItemDecided {
+                    item: self.state.graph().name(*ix).clone(),
+                    decision: Decision::Unjudged,
+                    reason: Some(Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key }),
+                    gates: item_verdicts(self.state, *ix, None),
+                });
+            }
+        }
+    }
+
+    /// Says once that a gate fails on a tree that is, or stands for, the target.
+    pub(super) fn red_on_target(&mut self, gate: &KeyedGate, at: Standpoint) {
+        if !self.state.is_known_red(gate.gate.definition, at.tree) {
+            self.record(Event::GateRedOnTarget {
+                gate: gate.gate.name.clone(),
+                definition: gate.gate.definition,
+                tree: at.tree,
+            });
+        }
+    }
+
+    fn land(&mut self, apex: &Apex, made: &MadeApex, members: usize) {
+        let Some(proof) = self.proof(apex, made, members) else { return };
+        self.actions.push(Action::Land(LandAction {
+            apex: apex.id,
+            from: self.state.tip(),
+            to: made.members[members - 1].1,
+            items: made.members[apex.landed..members].iter().map(|(ix, _)| *ix).collect(),
+            proof,
+        }));
+    }
+
+    /// The passes that prove the first `members` items' tree; `None` where one is missing, which
+    /// a search never asks for.
+    fn proof(&self, apex: &Apex, made: &MadeApex, members: usize) -> Option<Vec<crate::vocabulary::names::VerdictKey>> {
+        let at = made.members[members - 1].1;
+        prefix_gates(made, members)
+            .map(|wanted| {
+                let gate = self.state.keyed(wanted, at.tree, apex.base.commit)?;
+                let passed =
+                    matches!(self.state.standing(&gate.key), Some(crate::core::judge::Standing::Passed { .. }));
+                passed.then_some(gate.key)
+            })
+            .collect()
+    }
+}
+
+fn prefix_gates(made: &MadeApex, prefix: usize) -> impl Iterator<Item = &Wanted> {
+    made.gates.iter().filter(move |(first, _)| *first < prefix).map(|(_, wanted)| wanted)
+}

@@ -1,0 +1,76 @@
+//! Who a failed gate is charged to. No item fails a gate until that gate has passed on the same
+//! composite without the item, and until it has failed on the composite with it more than once.
+
+use super::{GateAction, Round};
+use crate::core::judge::{KeyedGate, Standing, Wanted};
+use crate::core::state::Standpoint;
+use crate::plan::graph::ItemIx;
+use crate::vocabulary::event::JobPurpose;
+use crate::vocabulary::names::CommitId;
+
+/// A required gate that failed on a composite whose last item is suspected of it.
+pub(super) struct Accusation<'a> {
+    pub item: ItemIx,
+    pub gate: &'a KeyedGate,
+    /// The composite with the item.
+    pub with: Standpoint,
+    /// The same composite without it.
+    pub without: Standpoint,
+    pub base: CommitId,
+}
+
+pub(super) enum Finding {
+    /// More has to be run, or is being run.
+    Open,
+    Guilty {
+        /// Nobody else has this gate, and it fails without the item too: it may test what the
+        /// item brings.
+        fails_without_too: bool,
+    },
+    /// The gate fails without the item, and other items have it.
+    Red,
+    Unrunnable(String),
+}
+
+impl Round<'_> {
+    pub(super) fn blame(&mut self, accusation: &Accusation<'_>) -> Finding {
+        let Accusation { item, gate, with, without, base } = *accusation;
+        let wanted = Wanted { gate: gate.gate.clone(), context: gate.context, required: true };
+        let Some(keyed) = self.keyed(&[wanted], without.tree, base) else { return Finding::Open };
+        let Some(compared) = keyed.into_iter().next() else { return Finding::Open };
+        let name = self.state.graph().name(item).clone();
+        let state = self.state;
+
+        let fails_without = match state.standing(&compared.key) {
+            None => {
+                let purpose = JobPurpose::Blame { item: name };
+                self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false });
+                return Finding::Open;
+            }
+            Some(Standing::Unrunnable(message)) => return Finding::Unrunnable(message.to_owned()),
+            Some(Standing::Passed { .. }) => false,
+            Some(failed) if self.is_firm(failed) => true,
+            Some(_) => {
+                self.second_opinion(item, without, base, compared);
+                return Finding::Open;
+            }
+        };
+        let only_here = state.users(gate.gate.definition) == 1
+            && state.graph().gates(item).iter().any(|own| own.definition == gate.gate.definition);
+        if fails_without && !only_here {
+            return Finding::Red;
+        }
+        match state.standing(&gate.key) {
+            Some(failed) if self.is_firm(failed) => Finding::Guilty { fails_without_too: fails_without },
+            _ => {
+                self.second_opinion(item, with, base, gate.clone());
+                Finding::Open
+            }
+        }
+    }
+
+    fn second_opinion(&mut self, item: ItemIx, at: Standpoint, base: CommitId, gate: KeyedGate) {
+        let purpose = JobPurpose::SecondOpinion { item: self.state.graph().name(item).clone() };
+        self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true });
+    }
+}

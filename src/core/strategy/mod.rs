@@ -1,0 +1,170 @@
+//! What may happen next in a run: a strategy looks at the state and the limits and answers with
+//! [`Action`]s. It never remembers anything: asked again, it answers again.
+
+mod apex;
+pub mod bisect;
+mod blame;
+pub mod pyramid;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::judge::{Judgement, KeyedGate, Standing, Wanted, judge};
+use super::limits::Limits;
+use super::state::{RunState, Standpoint};
+use crate::plan::Gate;
+use crate::plan::graph::ItemIx;
+use crate::vocabulary::event::{
+    CompositePurpose, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose,
+};
+use crate::vocabulary::names::{ApexId, CommitId, TreeId, VerdictKey};
+
+/// Something that may happen now.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A decision: record it, then ask again.
+    Record(Event),
+    /// Make a composite. Asked for until its `composed` event is there.
+    Compose { purpose: CompositePurpose, base: CommitId, items: Vec<ItemIx> },
+    /// Find out what a gate's `inputs` match in a tree. Asked for until it is known.
+    Digest { tree: TreeId, gate: Arc<Gate> },
+    /// Take a free slot and gate a composite in it.
+    Gate(GateAction),
+    /// Move the target to the first `members` items of the apex.
+    Land(LandAction),
+}
+
+#[derive(Clone, Debug)]
+pub struct GateAction {
+    pub purpose: JobPurpose,
+    pub at: Standpoint,
+    /// What the composite stands on.
+    pub base: CommitId,
+    pub gates: Vec<KeyedGate>,
+    /// Nothing an earlier run left behind may matter.
+    pub clean_slot: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct LandAction {
+    pub apex: ApexId,
+    pub from: Standpoint,
+    pub to: Standpoint,
+    pub items: Vec<ItemIx>,
+    /// The keys of the passes that prove the tree.
+    pub proof: Vec<VerdictKey>,
+}
+
+/// One asking of a strategy: the answers so far and the slots they leave free.
+struct Round<'a> {
+    state: &'a RunState,
+    limits: &'a Limits,
+    actions: Vec<Action>,
+    free_slots: usize,
+    /// Keys that are being run, or will be by an action of this round: equal keys share one run.
+    claimed: HashSet<VerdictKey>,
+}
+
+/// A composite's judgement, or what keeps it from having one in this round.
+enum Judged {
+    Settled(Judgement),
+    /// An action for it is among the answers, or something under way will change it.
+    Waiting,
+}
+
+impl<'a> Round<'a> {
+    fn new(state: &'a RunState, limits: &'a Limits) -> Self {
+        let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
+        let free_slots = (limits.max_workers as usize).saturating_sub(state.jobs().len());
+        Self { state, limits, actions: Vec::new(), free_slots, claimed }
+    }
+
+    fn record(&mut self, event: Event) {
+        self.actions.push(Action::Record(event));
+    }
+
+    fn has_decisions(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Record(_)))
+    }
+
+    fn decide(&mut self, decided: ItemDecided) {
+        self.record(Event::ItemDecided(Box::new(decided)));
+    }
+
+    fn halt(&mut self, why: HaltReason, message: String) {
+        self.record(Event::RunHalted { why, message });
+    }
+
+    /// Keys of `wanted` on the tree of `at`, asking for the digests that are missing.
+    fn keyed(&mut self, wanted: &[Wanted], tree: TreeId, base: CommitId) -> Option<Vec<KeyedGate>> {
+        let mut keyed = Vec::with_capacity(wanted.len());
+        let mut complete = true;
+        for one in wanted {
+            match self.state.keyed(one, tree, base) {
+                Some(gate) => keyed.push(gate),
+                None => {
+                    complete = false;
+                    self.actions.push(Action::Digest { tree, gate: Arc::clone(&one.gate) });
+                }
+            }
+        }
+        complete.then_some(keyed)
+    }
+
+    /// Judges the composite `at`, on `base`, by `wanted`; starts a job for what has no verdict yet
+    /// where a slot is free.
+    fn judge_or_gate(&mut self, wanted: &[Wanted], at: Standpoint, base: CommitId, purpose: JobPurpose) -> Judged {
+        let Some(gates) = self.keyed(wanted, at.tree, base) else { return Judged::Waiting };
+        let state = self.state;
+        let with_standing = gates.into_iter().map(|gate| {
+            let standing = state.standing(&gate.key);
+            (gate, standing)
+        });
+        match judge(with_standing, self.limits.fail_fast) {
+            Judgement::Open(gates) => {
+                self.gate(GateAction { purpose, at, base, gates, clean_slot: false });
+                Judged::Waiting
+            }
+            settled => Judged::Settled(settled),
+        }
+    }
+
+    /// Starts a job unless no slot is free or one of its keys is being run already.
+    fn gate(&mut self, action: GateAction) {
+        let being_run = action.gates.iter().any(|gate| self.claimed.contains(&gate.key));
+        if being_run || self.free_slots == 0 {
+            return;
+        }
+        self.free_slots -= 1;
+        self.claimed.extend(action.gates.iter().map(|gate| gate.key));
+        self.actions.push(Action::Gate(action));
+    }
+
+    /// Whether a failure stands firm: it was seen more than once, or once is enough.
+    fn is_firm(&self, standing: Standing<'_>) -> bool {
+        matches!(standing, Standing::Failed { more_than_once } if more_than_once || !self.limits.second_opinion)
+    }
+}
+
+/// What is known of an item's own gates on `tree`, for its decision's record.
+fn item_verdicts(state: &RunState, ix: ItemIx, at: Option<(TreeId, CommitId)>) -> Vec<ItemVerdict> {
+    state
+        .graph()
+        .gates(ix)
+        .iter()
+        .map(|gate| {
+            let wanted =
+                Wanted { gate: Arc::clone(gate), context: gate.context.then_some(ix), required: gate.required };
+            let keyed = at.and_then(|(tree, base)| state.keyed(&wanted, tree, base));
+            let status = match keyed.as_ref().and_then(|keyed| state.standing(&keyed.key)) {
+                _ if !gate.at.cone => ItemGateStatus::ApexOnly,
+                None => ItemGateStatus::NotRun,
+                Some(Standing::Passed { flaky: false }) => ItemGateStatus::Passed,
+                Some(Standing::Passed { flaky: true }) => ItemGateStatus::Flaky,
+                Some(Standing::Failed { .. }) => ItemGateStatus::Failed,
+                Some(Standing::Unrunnable(_)) => ItemGateStatus::Unjudged,
+            };
+            ItemVerdict { gate: gate.name.clone(), key: keyed.map(|keyed| keyed.key), required: gate.required, status }
+        })
+        .collect()
+}

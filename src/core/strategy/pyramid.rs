@@ -1,0 +1,200 @@
+//! The pyramid: every item is gated on its own cone once its dependencies have passed, as many at
+//! a time as there are slots; those that passed land together on apexes.
+
+use super::blame::{Accusation, Finding};
+use super::{Action, Judged, Round, item_verdicts};
+use crate::core::judge::{Judgement, KeyedGate};
+use crate::core::limits::Limits;
+use crate::core::state::{Cone, Phase, RunState, Standpoint};
+use crate::plan::Policy;
+use crate::plan::graph::ItemIx;
+use crate::vocabulary::event::{CompositePurpose, Decision, Event, ItemDecided, JobPurpose, Reason, SetAsideCause};
+use crate::vocabulary::names::ItemName;
+
+/// Cones made ahead of the slots they wait for, so that a freed slot never waits for a merge.
+const CONES_AHEAD_PER_WORKER: usize = 2;
+
+/// What may happen next. Empty while everything waits for something under way, and at the end.
+pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
+    if state.is_halted() || state.is_interrupted() {
+        return Vec::new();
+    }
+    let mut round = Round::new(state, limits);
+    round.block_dependents();
+    if round.has_decisions() {
+        return round.actions;
+    }
+    round.settle_deferred();
+    // First what is closest to landing: slots that prove an apex free everything behind it.
+    round.apex();
+    for ix in state.open().collect::<Vec<_>>() {
+        round.judge_item(ix);
+    }
+    round.open_cones(policy);
+    round.actions
+}
+
+impl Round<'_> {
+    /// One at a time: each may take the next in line with it.
+    fn block_dependents(&mut self) {
+        if let Some((ix, root)) = self.state.next_blocked() {
+            let root = self.state.graph().name(root).clone();
+            self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
+        }
+    }
+
+    /// Deferred items whose dependencies all landed although they fail together: nobody can say
+    /// any more whose fault it is.
+    fn settle_deferred(&mut self) {
+        for ix in self.state.deferred_items().collect::<Vec<_>>() {
+            let landed = |dep: &ItemIx| matches!(self.state.phase(*dep), Phase::Landed | Phase::AlreadyLanded);
+            if self.state.graph().deps(ix).iter().all(landed)
+                && let Phase::Deferred(reason) = self.state.phase(ix)
+            {
+                self.set_out(ix, Decision::Unjudged, (**reason).clone(), None);
+            }
+        }
+    }
+
+    /// Makes the cones of the next items in start order, and blocks those a policy names.
+    fn open_cones(&mut self, policy: &Policy) {
+        let wanted = self.limits.max_workers as usize * CONES_AHEAD_PER_WORKER;
+        let room = wanted.saturating_sub(self.state.open_count());
+        for ix in self.state.fresh().take(room).collect::<Vec<_>>() {
+            if let Some(reason) = blocked_by_policy(self.state, ix, policy) {
+                self.set_out(ix, Decision::Blocked, reason, None);
+            } else {
+                self.compose_cone(ix);
+            }
+        }
+    }
+
+    fn compose_cone(&mut self, ix: ItemIx) {
+        let mut items = self.state.cone_dependencies(ix);
+        items.push(ix);
+        let item = self.state.graph().name(ix).clone();
+        let base = self.state.base().commit;
+        self.actions.push(Action::Compose { purpose: CompositePurpose::Cone { item }, base, items });
+    }
+
+    fn judge_item(&mut self, ix: ItemIx) {
+        let Some(cone) = self.state.cone(ix) else { return };
+        if let Some((decision, reason)) = self.set_aside(ix, cone) {
+            return self.set_out(ix, decision, reason, None);
+        }
+        let at = Standpoint { commit: cone.commit, tree: cone.tree };
+        let purpose = JobPurpose::Cone { item: self.state.graph().name(ix).clone() };
+        match self.judge_or_gate(&cone.gates, at, cone.base, purpose) {
+            Judged::Waiting => {}
+            Judged::Settled(Judgement::Passed) => {
+                self.decide(ItemDecided {
+                    item: self.state.graph().name(ix).clone(),
+                    decision: Decision::Passed,
+                    reason: None,
+                    gates: item_verdicts(self.state, ix, Some((cone.tree, cone.base))),
+                });
+            }
+            Judged::Settled(_) if cone.base != self.state.base().commit => {
+                // It began on a base that the target has left: its failure there proves nothing.
+                if !self.is_in_work(ix) {
+                    self.compose_cone(ix);
+                }
+            }
+            Judged::Settled(Judgement::Failed(gate)) => self.accuse_item(ix, cone, &gate),
+            Judged::Settled(Judgement::Unrunnable(gate, message)) => self.set_out_unrunnable(ix, cone, &gate, message),
+            Judged::Settled(Judgement::Open(_)) => {}
+        }
+    }
+
+    fn is_in_work(&self, ix: ItemIx) -> bool {
+        let name = self.state.graph().name(ix);
+        self.state.jobs().values().any(|job| matches!(&job.purpose, JobPurpose::Cone { item } if item == name))
+    }
+
+    /// Why an item's cone cannot be judged: it conflicts, or two of its dependencies do.
+    fn set_aside(&self, ix: ItemIx, cone: &Cone) -> Option<(Decision, Reason)> {
+        let (aside, conflict) = cone.set_aside.iter().find_map(|(aside, cause)| match cause {
+            SetAsideCause::Conflict(conflict) => Some((*aside, conflict.clone())),
+            SetAsideCause::Dependency { .. } => None,
+        })?;
+        if aside == ix {
+            return Some((Decision::Conflicted, Reason::Conflict { at_tip: false, conflict }));
+        }
+        let second = self.state.graph().name(aside).clone();
+        Some(match conflict.with {
+            Some(first) => (Decision::Blocked, Reason::DependenciesConflict { first, second, paths: conflict.paths }),
+            // Its cone passed, so it can only meet a base that has moved since.
+            None => (Decision::Blocked, Reason::DependencyFailed { root: second }),
+        })
+    }
+
+    fn accuse_item(&mut self, ix: ItemIx, cone: &Cone, gate: &KeyedGate) {
+        let dependencies = self.state.cone_dependencies(ix);
+        let without = match (dependencies.is_empty(), self.state.without(ix)) {
+            (true, _) => self.state.base(),
+            (false, Some(made)) => Standpoint { commit: made.commit, tree: made.tree },
+            (false, None) => {
+                let item = self.state.graph().name(ix).clone();
+                let purpose = CompositePurpose::Without { item };
+                self.actions.push(Action::Compose { purpose, base: cone.base, items: dependencies });
+                return;
+            }
+        };
+        let with = Standpoint { commit: cone.commit, tree: cone.tree };
+        match self.blame(&Accusation { item: ix, gate, with, without, base: cone.base }) {
+            Finding::Open => {}
+            Finding::Guilty { fails_without_too } => {
+                let reason =
+                    Reason::GateFailed { gate: gate.gate.name.clone(), key: gate.key, apex: None, fails_without_too };
+                self.set_out(ix, Decision::Failed, reason, Some(cone));
+            }
+            Finding::Unrunnable(message) => self.set_out_unrunnable(ix, cone, gate, message),
+            Finding::Red if dependencies.is_empty() => self.set_out_red(ix, cone, gate),
+            Finding::Red => self.accuse_dependencies(ix, cone, gate),
+        }
+    }
+
+    /// The gate fails on the item's dependencies without the item: is the base to blame already?
+    fn accuse_dependencies(&mut self, ix: ItemIx, cone: &Cone, gate: &KeyedGate) {
+        let with = Standpoint { commit: cone.commit, tree: cone.tree };
+        let without = self.state.base();
+        match self.blame(&Accusation { item: ix, gate, with, without, base: cone.base }) {
+            Finding::Open => {}
+            Finding::Unrunnable(message) => self.set_out_unrunnable(ix, cone, gate, message),
+            Finding::Red => self.set_out_red(ix, cone, gate),
+            // Each dependency passed by itself; whether they land together shows whose fault it is.
+            Finding::Guilty { .. } => {
+                let item: ItemName = self.state.graph().name(ix).clone();
+                let reason = Reason::DependenciesFail { gate: gate.gate.name.clone(), key: gate.key };
+                self.record(Event::ItemDeferred { item, reason });
+            }
+        }
+    }
+
+    fn set_out_unrunnable(&mut self, ix: ItemIx, cone: &Cone, gate: &KeyedGate, message: String) {
+        let reason = Reason::Infrastructure { gate: gate.gate.name.clone(), message };
+        self.set_out(ix, Decision::Unjudged, reason, Some(cone));
+    }
+
+    fn set_out_red(&mut self, ix: ItemIx, cone: &Cone, gate: &KeyedGate) {
+        self.red_on_target(gate, self.state.base());
+        let reason = Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key };
+        self.set_out(ix, Decision::Unjudged, reason, Some(cone));
+    }
+
+    fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
+        self.decide(ItemDecided {
+            item: self.state.graph().name(ix).clone(),
+            decision,
+            reason: Some(reason),
+            gates: item_verdicts(self.state, ix, cone.map(|cone| (cone.tree, cone.base))),
+        });
+    }
+}
+
+fn blocked_by_policy(state: &RunState, ix: ItemIx, policy: &Policy) -> Option<Reason> {
+    state.graph().gates(ix).iter().find_map(|gate| {
+        let (glob, _) = policy.block_on.iter().find(|(_, glob)| glob.is_match(gate.name.as_str()))?;
+        Some(Reason::BlockOn { gate: gate.name.clone(), glob: glob.clone() })
+    })
+}
