@@ -10,8 +10,11 @@
 //! 8. `cli`: the commands
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod core;
+pub mod engine;
 pub mod git;
+pub mod journal;
 pub mod plan;
 pub mod ports;
 pub mod vocabulary;

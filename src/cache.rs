@@ -1,0 +1,112 @@
+//! Caches in memory, bounded in size and time, that can say how well they work. What they hold
+//! can always be made again: a miss costs time and nothing else.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::ports::VerdictStore;
+use crate::vocabulary::names::{RunId, VerdictKey};
+
+/// How often a cache was asked and what came of it, counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    pub entries: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+}
+
+/// A cache of at most `capacity` entries, each for at most a time to live. Cheap to clone; clones
+/// share their entries.
+#[derive(Clone, Debug)]
+pub struct Cache<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> {
+    entries: moka::sync::Cache<K, V>,
+    counters: Arc<Counters>,
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cache<K, V> {
+    pub fn new(capacity: u64, time_to_live: Duration) -> Self {
+        let counters = Arc::new(Counters::default());
+        let evicted = Arc::clone(&counters);
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(capacity)
+            .time_to_live(time_to_live)
+            .eviction_listener(move |_, _, cause| {
+                if cause.was_evicted() {
+                    evicted.evictions.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build();
+        Self { entries, counters }
+    }
+
+    pub fn get(&self, key: &K) -> Option<V> {
+        let found = self.entries.get(key);
+        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    pub fn insert(&self, key: K, value: V) {
+        self.entries.insert(key, value);
+    }
+
+    pub fn stats(&self) -> CacheStats {
+        self.entries.run_pending_tasks();
+        CacheStats {
+            hits: self.counters.hits.load(Ordering::Relaxed),
+            misses: self.counters.misses.load(Ordering::Relaxed),
+            evictions: self.counters.evictions.load(Ordering::Relaxed),
+            entries: self.entries.entry_count(),
+        }
+    }
+}
+
+/// Passes of this process, by key.
+pub type VerdictCache = Cache<VerdictKey, RunId>;
+
+impl VerdictStore for VerdictCache {
+    fn pass(&self, key: &VerdictKey) -> Option<RunId> {
+        self.get(key)
+    }
+
+    fn remember_pass(&self, key: VerdictKey, run: &RunId) {
+        self.insert(key, run.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_misses_and_evictions_are_counted() {
+        let cache: Cache<u32, u32> = Cache::new(2, Duration::from_secs(60));
+        assert_eq!(cache.get(&1), None);
+        cache.insert(1, 10);
+        assert_eq!(cache.get(&1), Some(10));
+        for key in 2..20 {
+            cache.insert(key, key);
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses), (1, 1));
+        assert!(stats.entries <= 2, "{stats:?}");
+        assert_eq!(stats.evictions, 19 - stats.entries);
+    }
+
+    #[test]
+    fn an_entry_does_not_outlive_its_time() {
+        let cache: Cache<u32, u32> = Cache::new(2, Duration::ZERO);
+        cache.insert(1, 10);
+        assert_eq!(cache.get(&1), None);
+    }
+}

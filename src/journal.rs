@@ -1,0 +1,216 @@
+//! The journal: one line an event, each with a checksum, in a file that is only ever appended to.
+//!
+//! A line is `<16 hex digits> <JSON>\n`, the digits being the first 64 bits of the BLAKE3 hash of
+//! the JSON. A torn last line, as a crash leaves it, is left out when reading; a line that is
+//! damaged elsewhere is an error, because what stands behind it can no longer be trusted.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::ports::{self, PortError};
+use crate::vocabulary::event::Recorded;
+
+/// The checksum's length in hex digits.
+const CHECKSUM_DIGITS: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("{doing} {path}: {source}")]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{path}:{line}: the journal is damaged ({why}); the {certain} events before it are intact")]
+    Damaged { path: PathBuf, line: usize, why: String, certain: usize },
+}
+
+impl JournalError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct JournalFile {
+    file: File,
+    path: PathBuf,
+    /// Lines not yet handed to the operating system.
+    pending: Vec<u8>,
+    /// A failed write or sync: what is on disk is no longer known, so nothing is added to it.
+    failed: Option<String>,
+}
+
+impl JournalFile {
+    /// Creates the journal; its folder must exist. The folder's entry is made durable too.
+    ///
+    /// # Errors
+    /// Where the file exists already or cannot be created.
+    pub fn create(path: &Path) -> Result<Self, JournalError> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)
+            .map_err(JournalError::io("creating the journal", path))?;
+        if let Some(folder) = path.parent() {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(JournalError::io("syncing", folder))?;
+        }
+        Ok(Self { file, path: path.to_owned(), pending: Vec::new(), failed: None })
+    }
+
+    fn attempt(
+        &mut self,
+        doing: &'static str,
+        act: impl FnOnce(&mut File) -> std::io::Result<()>,
+    ) -> Result<(), PortError> {
+        let result = match &self.failed {
+            Some(earlier) => Err(format!("an earlier write failed: {earlier}")),
+            None => act(&mut self.file).map_err(|error| error.to_string()),
+        };
+        result.map_err(|why| {
+            self.failed = Some(why.clone());
+            PortError {
+                message: format!("{doing} {}: {why}", self.path.display()),
+                hint: Some(
+                    "free some space or make the folder writable; what was journalled before is kept".to_owned(),
+                ),
+            }
+        })
+    }
+}
+
+impl ports::Journal for JournalFile {
+    fn append(&mut self, recorded: &Recorded) -> Result<(), PortError> {
+        let json = serde_json::to_vec(recorded).expect("an event is made of strings, numbers and lists");
+        self.pending.clear();
+        self.pending.extend(checksum(&json).bytes());
+        self.pending.push(b' ');
+        self.pending.extend(json);
+        self.pending.push(b'\n');
+        let line = std::mem::take(&mut self.pending);
+        let result = self.attempt("writing", |file| file.write_all(&line));
+        self.pending = line;
+        result
+    }
+
+    fn sync(&mut self) -> Result<(), PortError> {
+        self.attempt("syncing", |file| file.sync_data())
+    }
+}
+
+/// What a journal holds.
+#[derive(Debug)]
+pub struct ReadJournal {
+    pub events: Vec<Recorded>,
+    /// Bytes at the end that are no whole line: a write that a crash cut short.
+    pub torn_bytes: usize,
+}
+
+/// Reads a journal, one that is being written included.
+///
+/// # Errors
+/// Where it cannot be read or is damaged before its last line.
+pub fn read(path: &Path) -> Result<ReadJournal, JournalError> {
+    let bytes = std::fs::read(path).map_err(JournalError::io("reading", path))?;
+    parse(&bytes).map_err(|(line, why, certain)| JournalError::Damaged { path: path.to_owned(), line, why, certain })
+}
+
+type Damage = (usize, String, usize);
+
+fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
+    let mut events: Vec<Recorded> = Vec::new();
+    let mut rest = bytes;
+    let mut number = 0;
+    while !rest.is_empty() {
+        number += 1;
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let line = &rest[..end.unwrap_or(rest.len())];
+        let after = end.map_or(&rest[rest.len()..], |end| &rest[end + 1..]);
+        let expected = events.last().map_or(1, |last| last.seq + 1);
+        match parse_line(line, expected) {
+            Ok(event) if end.is_some() => events.push(event),
+            // Without its newline even a line that reads well may be half of one.
+            Ok(_) => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
+            Err(_) if after.is_empty() => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
+            Err(why) => return Err((number, why, events.len())),
+        }
+        rest = after;
+    }
+    Ok(ReadJournal { events, torn_bytes: 0 })
+}
+
+fn parse_line(line: &[u8], expected_seq: u64) -> Result<Recorded, String> {
+    let (sum, json) = line.split_at_checked(CHECKSUM_DIGITS).ok_or("a line is too short")?;
+    let json = json.strip_prefix(b" ").ok_or("a line has no checksum")?;
+    if checksum(json).as_bytes() != sum {
+        return Err("a checksum does not match".to_owned());
+    }
+    let event: Recorded = serde_json::from_slice(json).map_err(|error| format!("an event cannot be read: {error}"))?;
+    if event.seq != expected_seq {
+        return Err(format!("event {} stands where {expected_seq} is expected", event.seq));
+    }
+    Ok(event)
+}
+
+fn checksum(json: &[u8]) -> String {
+    let mut hex = blake3::hash(json).to_hex().to_string();
+    hex.truncate(CHECKSUM_DIGITS);
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Journal as _;
+    use crate::vocabulary::event::Event;
+    use crate::vocabulary::names::JobId;
+
+    fn journal_of(events: u64) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let mut journal = JournalFile::create(&path).unwrap();
+        for seq in 1..=events {
+            journal.append(&Recorded { seq, at_ms: seq, event: Event::JobFinished { job: JobId(seq) } }).unwrap();
+        }
+        journal.sync().unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_was_appended_is_read_back() {
+        let (_folder, path) = journal_of(3);
+        let journal = read(&path).unwrap();
+        assert_eq!(journal.events.len(), 3);
+        assert_eq!(journal.events[2].event, Event::JobFinished { job: JobId(3) });
+        assert_eq!(journal.torn_bytes, 0);
+    }
+
+    #[test]
+    fn invariant_6_a_journal_cut_anywhere_gives_a_prefix_of_its_events() {
+        let (_folder, path) = journal_of(3);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            let journal = parse(&whole[..cut]).unwrap();
+            let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(journal.events.len(), lines, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_byte_before_the_last_line_is_an_error_that_says_what_is_certain() {
+        let (_folder, path) = journal_of(3);
+        let whole = std::fs::read(&path).unwrap();
+        let second_line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in second_line..second_line + 40 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            let (line, _, certain) = parse(&damaged).unwrap_err();
+            assert_eq!((line, certain), (2, 1), "damaged at {at}");
+        }
+    }
+
+    #[test]
+    fn a_journal_is_never_written_over() {
+        let (_folder, path) = journal_of(1);
+        assert!(JournalFile::create(&path).is_err());
+    }
+}
