@@ -3,3 +3,4 @@
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
 pub mod command;
+pub mod scratch;

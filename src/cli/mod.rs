@@ -1,0 +1,180 @@
+//! The command line: what can be asked, in words a person can learn from, and the exit code of
+//! each answer. The commands themselves are in the modules beside this one.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Lands many branches at once, and moves the target only to a tree that passed.
+#[derive(Debug, Parser)]
+#[command(name = "lexpr", version, max_term_width = 100)]
+#[command(after_help = "Start with `lexpr demo`: it makes a small repository, lands a dozen branches in it and \
+says where everything lies. In your own repository, `lexpr plan 'feature/*' --gate test='make test' > plan.yaml` \
+writes a plan, `lexpr merge plan.yaml` shows what would happen, and `lexpr merge plan.yaml --execute` does it.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Land the items of a plan; without --execute, only show what would happen
+    Merge(MergeArgs),
+    /// Print a plan for the branches that match
+    Plan(PlanArgs),
+    /// Say all that is wrong with a plan
+    Check(CheckArgs),
+    /// Show a plan's levels and the order in which its items land
+    Order(OrderArgs),
+    /// Print the JSON schema of a plan, a report or an event
+    Schema(SchemaArgs),
+    /// Say what a run did, from its journal
+    Status(StatusArgs),
+    /// Make a small repository with a dozen branches and land them
+    Demo(DemoArgs),
+    /// Print the completions for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Watch over the gates of one worker; started by lexpr itself
+    #[command(hide = true)]
+    Guard,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 all landed, or the dry run is clean; 1 lexpr itself failed; 2 the plan or the \
+command line is invalid; 3 the run ended but an item failed, conflicted, is blocked or unjudged; 4 the target could \
+not be moved; 130 interrupted.")]
+pub struct MergeArgs {
+    /// The plan: a YAML or JSON file, or - for standard input
+    pub plan: PathBuf,
+    /// Run the gates and move the target; without it nothing is changed
+    #[arg(long)]
+    pub execute: bool,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// Land on this branch instead of the plan's target
+    #[arg(long, value_name = "REF")]
+    pub target: Option<String>,
+    /// Gate at most N composites at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_workers: Option<u32>,
+    /// How long a gate without a timeout of its own may run
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub gate_timeout: Option<u64>,
+    /// Where gates' artifacts are kept; default: in the run's folder
+    #[arg(long, value_name = "DIR")]
+    pub artifact_dir: Option<PathBuf>,
+    /// Write a report when the run has ended: .json or .md; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub report: Vec<PathBuf>,
+    /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_addr: Option<String>,
+    /// Write the metrics here when the run has ended, for a textfile collector
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+    /// Keep serving the metrics for so long after the run
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub metrics_linger: u64,
+    /// How the run is shown
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub progress: ProgressKind,
+    /// Push each landing to this remote, too, before the local branch moves
+    #[arg(long, value_name = "REMOTE")]
+    pub push: Option<String>,
+    /// Land unsigned commits although commit.gpgSign is set
+    #[arg(long)]
+    pub no_sign: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RepositoryArgs {
+    /// The repository, or any folder in it
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub repo: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// Live on a terminal, plain lines elsewhere
+    Auto,
+    Live,
+    Plain,
+    /// Every event as a line of JSON on standard output
+    Json,
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Branches to land: a name or a glob such as 'feature/*' (or 'origin/feature/*')
+    #[arg(required = true, value_name = "GLOB")]
+    pub globs: Vec<String>,
+    /// The branch to land on
+    #[arg(long, value_name = "REF", default_value = "main")]
+    pub base: String,
+    /// A gate that every item gets; may be given several times
+    #[arg(long = "gate", value_name = "NAME=COMMAND")]
+    pub gates: Vec<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan: a YAML or JSON file, or - for standard input
+    pub plan: PathBuf,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// The plan: a YAML or JSON file, or - for standard input
+    pub plan: PathBuf,
+    #[arg(long, value_enum, default_value_t = OrderFormat::Text)]
+    pub format: OrderFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrderFormat {
+    Text,
+    Json,
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    Plan,
+    Report,
+    Event,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run's id, or the beginning of it; default: the newest
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to make the repository; default: a new temporary folder
+    pub dir: Option<PathBuf>,
+    /// How the run is shown
+    #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
+    pub progress: ProgressKind,
+}
