@@ -1,0 +1,73 @@
+//! Where any error becomes what a person sees: a message, what to do about it, an exit code.
+
+use std::path::Path;
+
+use crate::engine::{EngineError, exit};
+use crate::git::command::GitError;
+
+/// The plan or the command line is invalid.
+pub const EXIT_INVALID: u8 = 2;
+
+/// A command that could not do its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened, and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    pub exit_code: u8,
+}
+
+impl Failure {
+    /// What was asked for cannot be: the user's to mend, exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit_code: EXIT_INVALID }
+    }
+
+    /// lexpr itself failed: exit code 1.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit_code: exit::LEXPR_FAILED }
+    }
+
+    /// The target cannot be moved: exit code 4.
+    pub fn target(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit_code: exit::TARGET_NOT_MOVED }
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::internal(format!("{doing} {}: {error}", path.display()))
+    }
+
+    /// As it is printed, without a newline at its end.
+    pub fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("error: {}\n  hint: {hint}", self.message),
+            None => format!("error: {}", self.message),
+        }
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        let failure = Self::internal(error.to_string());
+        match error {
+            GitError::NotStarted(_) => failure.with_hint("install git 2.38 or newer and put it on the PATH"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let hint = match &error {
+            EngineError::Port { source, .. } => source.hint.clone(),
+            EngineError::Impossible(_) => Some("please report this, with the run's journal".to_owned()),
+        };
+        Self { hint, ..Self::internal(error.to_string()) }
+    }
+}

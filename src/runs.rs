@@ -1,0 +1,165 @@
+//! The folders that runs leave behind: `<git common dir>/lexpr/runs/<id>/`, each with a journal,
+//! a copy of the plan, logs, artifacts and receipts.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::vocabulary::names::RunId;
+
+/// How many ids are tried before a folder that seems to hold them all is given up on.
+const ID_ATTEMPTS: u32 = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    #[error("{doing} {path}: {source}")]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("no run has been made in this repository")]
+    None,
+    #[error("no run begins with {0:?}")]
+    Unknown(String),
+    #[error("several runs begin with {prefix:?}: {}", .runs.join(", "))]
+    Ambiguous { prefix: String, runs: Vec<String> },
+}
+
+/// One run's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    pub id: RunId,
+    pub path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn create(common_dir: &Path) -> Result<Self, RunsError> {
+        let runs = runs_dir(common_dir);
+        std::fs::create_dir_all(&runs).map_err(io("making", &runs))?;
+        let mut attempts = 0;
+        loop {
+            let id = fresh_id();
+            let path = runs.join(id.as_str());
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { id, path }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempts < ID_ATTEMPTS => attempts += 1,
+                Err(error) => return Err(io("making", &path)(error)),
+            }
+        }
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// The plan as it was read.
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.yaml")
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    pub fn artifacts(&self) -> PathBuf {
+        self.path.join("artifacts")
+    }
+
+    /// The repository in which the run's composites are made.
+    pub fn quarantine(&self) -> PathBuf {
+        self.path.join("composites.git")
+    }
+}
+
+/// The newest run, or the one whose id begins with `prefix`.
+///
+/// # Errors
+/// Where there is none, or more than one.
+pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsError> {
+    let mut runs = list(common_dir)?;
+    let Some(prefix) = prefix else {
+        return runs.pop().ok_or(RunsError::None);
+    };
+    runs.retain(|run| run.id.as_str().starts_with(prefix));
+    match runs.len() {
+        0 => Err(RunsError::Unknown(prefix.to_owned())),
+        1 => Ok(runs.remove(0)),
+        _ => Err(RunsError::Ambiguous {
+            prefix: prefix.to_owned(),
+            runs: runs.iter().map(|run| run.id.to_string()).collect(),
+        }),
+    }
+}
+
+/// All runs that have a journal, oldest first.
+fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
+    let path = runs_dir(common_dir);
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io("reading", &path)(error)),
+    };
+    let mut runs = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io("reading", &path))?;
+        if let Some(name) = entry.file_name().to_str() {
+            let run = RunFolder { id: RunId::new(name), path: entry.path() };
+            if run.journal().is_file() {
+                runs.push(run);
+            }
+        }
+    }
+    runs.sort_by(|left, right| left.id.cmp(&right.id));
+    Ok(runs)
+}
+
+fn runs_dir(common_dir: &Path) -> PathBuf {
+    common_dir.join("lexpr").join("runs")
+}
+
+/// `YYYYMMDD-HHMMSS-mmm-xxxx` in UTC: sorts by time, and the tail keeps two runs apart that begin
+/// in the same millisecond.
+fn fresh_id() -> RunId {
+    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let tail = RandomState::new().build_hasher().finish() & 0xffff;
+    RunId::new(format!("{}-{:03}-{tail:04x}", now.strftime("%Y%m%d-%H%M%S"), now.millisecond()))
+}
+
+fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RunsError {
+    let path = path.to_owned();
+    move |source| RunsError::Io { doing, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_journal(common_dir: &Path) -> RunFolder {
+        let run = RunFolder::create(common_dir).unwrap();
+        std::fs::write(run.journal(), "").unwrap();
+        run
+    }
+
+    #[test]
+    fn the_newest_run_is_found_and_any_other_by_the_beginning_of_its_id() {
+        let common_dir = tempfile::tempdir().unwrap();
+        assert!(matches!(find(common_dir.path(), None), Err(RunsError::None)));
+        let mut runs = [with_journal(common_dir.path()), with_journal(common_dir.path())];
+        runs.sort_by(|left, right| left.id.cmp(&right.id));
+        assert_eq!(find(common_dir.path(), None).unwrap(), runs[1]);
+        assert_eq!(find(common_dir.path(), Some(runs[0].id.as_str())).unwrap(), runs[0]);
+        assert!(matches!(find(common_dir.path(), Some("2")), Err(RunsError::Ambiguous { .. })));
+        assert!(matches!(find(common_dir.path(), Some("x")), Err(RunsError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_folder_without_a_journal_is_no_run() {
+        let common_dir = tempfile::tempdir().unwrap();
+        RunFolder::create(common_dir.path()).unwrap();
+        assert!(matches!(find(common_dir.path(), None), Err(RunsError::None)));
+    }
+}
