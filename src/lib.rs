@@ -18,4 +18,5 @@ pub mod git;
 pub mod journal;
 pub mod plan;
 pub mod ports;
+pub mod runs;
 pub mod vocabulary;

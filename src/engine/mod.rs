@@ -4,6 +4,7 @@
 //! It knows no git, no process and no screen: those are [`crate::ports`] and observers of events.
 
 mod receipt;
+pub mod rehearsal;
 mod throttle;
 
 use std::collections::{HashMap, HashSet};

@@ -2,5 +2,6 @@
 //!
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
+pub mod branches;
 pub mod command;
 pub mod scratch;
