@@ -1,1 +1,7 @@
-fn main() {}
+//! Calls the command line and returns its exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(lexpr::cli::main())
+}

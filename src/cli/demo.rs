@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use super::{DemoArgs, MergeArgs, RepositoryArgs, merge};
+use super::{DemoArgs, MergeArgs, RepositoryArgs, merge, speak};
 use crate::git::scratch::{self, ScratchBranch, ScratchCommit};
-use crate::output;
 use crate::vocabulary::event::{FinalItem, FinalStatus};
+use crate::wording::shown;
 
 /// What each branch of the demonstration is there to show, and how it must end.
 const EXPECTED: &[(&str, FinalStatus, &str)] = &[
@@ -143,10 +143,10 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
     scratch::create(&repository, FIRST, BRANCHES)?;
     std::fs::write(&plan, plan_text(&folder)).map_err(|error| Failure::io("writing", &plan, &error))?;
 
-    output::note(&format!(
+    speak::note(&format!(
         "lexpr demo: a repository with {} branches in {}\n",
         BRANCHES.len(),
-        output::printable(&repository.to_string_lossy())
+        shown(&repository.to_string_lossy())
     ));
     let report = folder.join("report.md");
     let outcome = merge::run(MergeArgs {
@@ -166,7 +166,7 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         no_sign: false,
     })?;
     let differences = differences(&outcome.items);
-    output::result(&epilogue(&repository, &plan, &report, &differences));
+    speak::result(&epilogue(&repository, &plan, &report, &differences))?;
     Ok(if differences.is_empty() { 0 } else { 1 })
 }
 
@@ -266,12 +266,12 @@ fn epilogue(repository: &Path, plan: &Path, report: &Path, differences: &[String
             let _ = writeln!(text, "  {difference}");
         }
     }
-    let repository = output::printable(&repository.to_string_lossy());
+    let repository = shown(&repository.to_string_lossy());
     let _ = write!(
         text,
         "\nrepository  {repository}\nplan        {}\nreport      {}\n\nSee what landed: git -C {repository} log --graph --oneline main\n",
-        output::printable(&plan.to_string_lossy()),
-        output::printable(&report.to_string_lossy()),
+        shown(&plan.to_string_lossy()),
+        shown(&report.to_string_lossy()),
     );
     text
 }

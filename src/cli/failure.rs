@@ -11,7 +11,7 @@ pub const EXIT_INVALID: u8 = 2;
 /// A command that could not do its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What happened, and where.
+    /// What happened, and where; empty where that has been shown already.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -22,6 +22,11 @@ impl Failure {
     /// What was asked for cannot be: the user's to mend, exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, exit_code: EXIT_INVALID }
+    }
+
+    /// What is wrong has been shown already.
+    pub fn shown(exit_code: u8) -> Self {
+        Self { message: String::new(), hint: None, exit_code }
     }
 
     /// lexpr itself failed: exit code 1.
@@ -43,11 +48,12 @@ impl Failure {
         Self::internal(format!("{doing} {}: {error}", path.display()))
     }
 
-    /// As it is printed, without a newline at its end.
+    /// As it is printed, with a newline at its end; nothing where it has been shown already.
     pub fn text(&self) -> String {
-        match &self.hint {
-            Some(hint) => format!("error: {}\n  hint: {hint}", self.message),
-            None => format!("error: {}", self.message),
+        match (&self.hint, self.message.is_empty()) {
+            (_, true) => String::new(),
+            (Some(hint), false) => format!("error: {}\n  hint: {hint}\n", self.message),
+            (None, false) => format!("error: {}\n", self.message),
         }
     }
 }

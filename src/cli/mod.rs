@@ -1,9 +1,24 @@
 //! The command line: what can be asked, in words a person can learn from, and the exit code of
 //! each answer. The commands themselves are in the modules beside this one.
 
+pub mod check;
+pub mod demo;
+mod dry_run;
+pub mod failure;
+pub mod merge;
+pub mod order;
+pub mod plan;
+mod prepare;
+pub mod schema;
+pub mod source;
+mod speak;
+pub mod status;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use failure::{EXIT_INVALID, Failure};
 
 /// Lands many branches at once, and moves the target only to a tree that passed.
 #[derive(Debug, Parser)]
@@ -177,4 +192,61 @@ pub struct DemoArgs {
     /// How the run is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub progress: ProgressKind,
+}
+
+/// Reads the command line, does what it asks and returns the exit code.
+pub fn main() -> u8 {
+    if !cfg!(unix) {
+        speak::note("error: lexpr needs Linux or macOS\n");
+        return EXIT_INVALID;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are errors to clap, and belong on standard output.
+            let code = u8::try_from(error.exit_code()).unwrap_or(EXIT_INVALID);
+            // Somebody who closed the stream does not want to read it.
+            let _ = error.print();
+            return code;
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            speak::note(&failure.text());
+            failure.exit_code
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Merge(args) => merge::run(args).map(|outcome| outcome.exit_code),
+        Command::Plan(args) => plan::run(&args),
+        Command::Check(args) => {
+            let format = match args.format {
+                CheckFormat::Text => check::Format::Text(speak::stdout_style()),
+                CheckFormat::Json => check::Format::Json,
+            };
+            speak::with_stdout(|out| check::run(&args.plan.to_string_lossy(), format, out))
+        }
+        Command::Order(args) => {
+            let format = match args.format {
+                OrderFormat::Text => order::Format::Text,
+                OrderFormat::Json => order::Format::Json,
+                OrderFormat::Dot => order::Format::Dot,
+                OrderFormat::Mermaid => order::Format::Mermaid,
+            };
+            speak::with_stdout(|out| order::run(&args.plan.to_string_lossy(), format, out))
+        }
+        Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
+        Command::Status(args) => status::run(&args),
+        Command::Demo(args) => demo::run(args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lexpr", &mut script);
+            speak::with_stdout(|out| out.write_all(&script).map(|()| 0))
+        }
+        Command::Guard => Ok(crate::gate::guard::main()),
+    }
 }

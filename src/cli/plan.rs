@@ -1,0 +1,92 @@
+//! `lexpr plan`: writes a plan for the branches that match.
+
+use std::fmt::Write as _;
+
+use super::failure::Failure;
+use super::{PlanArgs, speak};
+use crate::git::branches::{self, Branch, BranchGlobs};
+use crate::git::repo::{Named, RepoError, UserRepo};
+use crate::git::resolve::{self, Relations};
+use crate::plan::natural::natural_cmp;
+use crate::vocabulary::names::ItemName;
+use crate::wording::shown;
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the repository cannot be used, a glob or a gate is malformed, or nothing matches.
+pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
+    let gates = args.gates.iter().map(|gate| parse_gate(gate)).collect::<Result<Vec<_>, _>>()?;
+    let globs = BranchGlobs::new(&args.globs).map_err(|error| Failure::usage(error.to_string()))?;
+    let repo = UserRepo::open(&args.repository.repo).map_err(unusable)?;
+    let no_items: [Named<'_>; 0] = [];
+    let target = repo.resolve(&args.base, &no_items).map_err(unusable)?.target;
+
+    let all = branches::all(repo.git())?;
+    let mut chosen: Vec<Branch> = all
+        .into_iter()
+        .filter(|branch| branch.name != target.short_name() && globs.matches(&branch.name))
+        .collect();
+    for pattern in globs.without_a_match(&chosen) {
+        speak::note(&format!("warning: no branch matches {}\n", shown(pattern)));
+    }
+    if chosen.is_empty() {
+        return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
+    }
+    chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
+    let heads: Vec<_> = chosen.iter().map(|branch| (ItemName::new(&branch.name), branch.head)).collect();
+    let relations = resolve::relations(&repo, target.commit, &heads)?;
+    for (branch, landed) in chosen.iter().zip(&relations.already_landed) {
+        if let Some(why) = landed {
+            speak::note(&format!("left out {}: {why}\n", shown(&branch.name)));
+        }
+    }
+    speak::result(&plan_text(target.short_name(), &gates, &chosen, &relations))?;
+    Ok(0)
+}
+
+fn unusable(error: RepoError) -> Failure {
+    match error {
+        RepoError::Git(error) => error.into(),
+        other => Failure::usage(other.to_string()),
+    }
+}
+
+fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {
+    match gate.split_once('=') {
+        Some((name, command)) if !name.is_empty() && !command.is_empty() => Ok((name, command)),
+        _ => Err(Failure::usage(format!("--gate {gate:?} is not of the form NAME=COMMAND"))
+            .with_hint("for example --gate test='cargo test'")),
+    }
+}
+
+/// The plan as YAML. Scalars are written as JSON strings, which YAML reads as they are meant.
+fn plan_text(target: &str, gates: &[(&str, &str)], branches: &[Branch], relations: &Relations) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let left_out = |at: usize| relations.already_landed[at].is_some();
+    let mut text = String::from("schemaVersion: v1\n");
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "target: {}", quoted(target));
+    if gates.is_empty() {
+        text.push_str("# No gates: every item passes unseen. Give some with --gate NAME=COMMAND.\n");
+    } else {
+        text.push_str("gates:\n");
+        for (name, command) in gates {
+            let _ = writeln!(text, "  - {{ name: {}, run: {} }}", quoted(name), quoted(command));
+        }
+    }
+    text.push_str(if branches.iter().enumerate().all(|(at, _)| left_out(at)) { "items: []\n" } else { "items:\n" });
+    for (at, branch) in branches.iter().enumerate().filter(|(at, _)| !left_out(*at)) {
+        let _ = writeln!(text, "  - name: {}", quoted(&branch.name));
+        let deps: Vec<String> = relations
+            .implied
+            .iter()
+            .filter(|(dependent, dependency)| *dependent == at && !left_out(*dependency))
+            .map(|(_, dependency)| quoted(&branches[*dependency].name))
+            .collect();
+        if !deps.is_empty() {
+            let _ = writeln!(text, "    deps: [{}] # contained in this branch", deps.join(", "));
+        }
+    }
+    text
+}

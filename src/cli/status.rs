@@ -1,0 +1,32 @@
+//! `lexpr status`: what a run did, from its journal.
+
+use std::collections::BTreeMap;
+
+use super::failure::Failure;
+use super::{StatusArgs, speak};
+use crate::git::repo::{RepoError, UserRepo};
+use crate::report::json::RunReport;
+use crate::report::view::RunView;
+use crate::wording::Paint;
+use crate::{journal, runs, status};
+
+/// Runs the command.
+///
+/// # Errors
+/// Where there is no such run, or its journal cannot be read.
+pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
+    let repo = UserRepo::open(&args.repository.repo).map_err(|error| match error {
+        RepoError::Git(error) => error.into(),
+        other => Failure::usage(other.to_string()),
+    })?;
+    let folder = runs::find(repo.common_dir(), args.run.as_deref())
+        .map_err(|error| Failure::usage(error.to_string()).with_hint("`lexpr merge PLAN --execute` makes a run"))?;
+    let journal = journal::read(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
+    if journal.torn_bytes > 0 {
+        speak::note(&format!("the journal's last {} bytes are no whole event and were left out\n", journal.torn_bytes));
+    }
+    let report = RunReport::new(&RunView::of(&journal.events), BTreeMap::new())
+        .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
+    speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
+    Ok(0)
+}
