@@ -8,13 +8,11 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
-use super::merge::{cache_root, composite_ttl, limits, run_started, surroundings};
-use super::prepare::Prepared;
+use super::merge::{cache_root, limits, run_started, surroundings};
+use super::prepare::{Opened, Workshop, line_up};
 use crate::clock::SystemClock;
 use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};
 use crate::engine::{self, Ports, RunSetup};
-use crate::git::quarantine::Quarantine;
-use crate::git::shadow::ShadowComposer;
 use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
 use crate::report::json::REPORT_VERSION;
 use crate::vocabulary::event::{
@@ -22,22 +20,17 @@ use crate::vocabulary::event::{
 };
 use crate::vocabulary::names::{ApexId, GateName, ItemName, RunId};
 
-/// Composites kept in memory for the length of a dry run.
-const COMPOSITES_KEPT: u64 = 100_000;
-
 /// Makes every composite of the plan, in a folder that is deleted afterwards.
 ///
 /// # Errors
 /// Where git or the disk fails.
-pub async fn rehearse(prepared: &Prepared) -> Result<DryRun, Failure> {
+pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
     let begun = Instant::now();
     let folder = scratch_folder()?;
-    let quarantine = Quarantine::create(folder.path(), &prepared.repo)?;
+    let workshop = Workshop::in_folder(folder.path(), &opened)?;
+    let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
     let limits = limits(&policy);
-    let composer =
-        ShadowComposer::new(&quarantine, policy.merge, policy.committer.clone(), COMPOSITES_KEPT, composite_ttl(&policy))
-            .map_err(|error| Failure::internal(error.to_string()))?;
     let setup = RunSetup {
         started: run_started(prepared, RunId::new("dry-run"), &limits, None),
         graph: Arc::clone(&prepared.graph),
@@ -48,7 +41,7 @@ pub async fn rehearse(prepared: &Prepared) -> Result<DryRun, Failure> {
         memory_threshold: None,
     };
     let ports = Ports {
-        composer: Arc::new(composer),
+        composer: workshop.composer,
         gates: Arc::new(EveryGatePasses),
         lander: Arc::new(NothingMoves),
         clock: Arc::new(SystemClock::new()),
@@ -80,7 +73,7 @@ pub async fn rehearse(prepared: &Prepared) -> Result<DryRun, Failure> {
 }
 
 /// In lexpr's cache where that can be written, else among the system's temporary folders.
-fn scratch_folder() -> Result<tempfile::TempDir, Failure> {
+pub(super) fn scratch_folder() -> Result<tempfile::TempDir, Failure> {
     let root = cache_root();
     let prefix = tempfile::Builder::new().prefix("dry-run-").to_owned();
     let in_cache = std::fs::create_dir_all(&root).and_then(|()| prefix.tempdir_in(&root));

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::engine::{EngineError, exit};
 use crate::git::command::GitError;
+use crate::git::repo::RepoError;
+use crate::ports::PortError;
 
 /// The plan or the command line is invalid.
 pub const EXIT_INVALID: u8 = 2;
@@ -75,5 +77,20 @@ impl From<EngineError> for Failure {
             EngineError::Impossible(_) => Some("please report this, with the run's journal".to_owned()),
         };
         Self { hint, ..Self::internal(error.to_string()) }
+    }
+}
+
+impl From<RepoError> for Failure {
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::Git(error) => error.into(),
+            other => Self::usage(other.to_string()),
+        }
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        Self { hint: error.hint, ..Self::internal(error.message) }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::dry_run;
 use super::failure::Failure;
-use super::prepare::{Overrides, Prepared, prepare};
+use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
 use super::{MergeArgs, ProgressKind, speak};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
@@ -19,7 +19,6 @@ use crate::gate::{GateSettings, LocalGates};
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
 use crate::git::quarantine::Quarantine;
-use crate::git::shadow::ShadowComposer;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::JournalFile;
 use crate::memory::{self, ProcessTree};
@@ -34,10 +33,6 @@ use crate::serve::Server;
 use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 use crate::wording::Paint;
-
-/// Composites kept in memory: a few hundred bytes each, and a run of thousands of items asks
-/// again only for recent ones.
-const COMPOSITES_KEPT: u64 = 100_000;
 
 /// Verdicts kept in memory.
 const VERDICTS_KEPT: u64 = 100_000;
@@ -65,20 +60,24 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
     };
     let source = args.plan.to_string_lossy().into_owned();
-    let prepared = prepare(&source, &args.repository.repo, &overrides)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))?;
+    let opened = prepare::open(&source, &args.repository.repo, &overrides)?;
+    let runtime = runtime()?;
     if args.execute {
-        runtime.block_on(execute(&args, prepared, &destinations))
+        runtime.block_on(execute(&args, opened, &destinations))
     } else {
-        let report = runtime.block_on(dry_run::rehearse(&prepared))?;
+        let report = runtime.block_on(dry_run::rehearse(opened))?;
         let exit_code = if report.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
         speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;
         deliver(&Report::DryRun(Box::new(report)), &destinations)?;
         Ok(Outcome { exit_code, items: Vec::new() })
     }
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))
 }
 
 fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failure> {
@@ -130,10 +129,6 @@ pub(super) fn cache_root() -> PathBuf {
         .join("lexpr")
 }
 
-pub(super) fn composite_ttl(policy: &Policy) -> Duration {
-    if policy.performance.caching { policy.performance.cache_ttl } else { Duration::ZERO }
-}
-
 pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, push: Option<String>) -> RunStarted {
     RunStarted {
         format: EVENT_FORMAT,
@@ -169,15 +164,33 @@ fn memory_threshold(policy: &Policy) -> Option<u64> {
     memory_limit(policy).map(|limit| limit / 100 * u64::from(policy.performance.memory_threshold_percent))
 }
 
-async fn execute(args: &MergeArgs, prepared: Prepared, destinations: &[Destination]) -> Result<Outcome, Failure> {
-    let common_dir = prepared.repo.common_dir().to_owned();
+/// A run's folder that is removed again unless the run begins.
+struct Tentative(Option<RunFolder>);
+
+impl Tentative {
+    fn begun(mut self) -> Option<RunFolder> {
+        self.0.take()
+    }
+}
+
+impl Drop for Tentative {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            // What cannot be removed has no journal and so counts as no run.
+            let _ = std::fs::remove_dir_all(&folder.path);
+        }
+    }
+}
+
+async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
+    let common_dir = opened.repo.common_dir().to_owned();
     let folder = RunFolder::create(&common_dir).map_err(|error| Failure::internal(error.to_string()))?;
+    let tentative = Tentative(Some(folder.clone()));
     let run = folder.id.clone();
-    let _lock = RunLock::acquire(&common_dir, &prepared.target.full_name, &run).map_err(|error| {
-        remove_unused(&folder);
-        Failure::target(error.to_string())
-    })?;
-    let quarantine = Quarantine::create(&folder.quarantine(), &prepared.repo)?;
+    let _lock = RunLock::acquire(&common_dir, &opened.target.full_name, &run)
+        .map_err(|error| Failure::target(error.to_string()))?;
+    let Workshop { quarantine, composer } = Workshop::in_folder(&folder.quarantine(), &opened)?;
+    let prepared = line_up(opened, &composer).await?;
     let lander = LocalLander::new(LanderSettings {
         common_dir: common_dir.clone(),
         started_in: prepared.repo.work_tree().map(Path::to_owned),
@@ -187,19 +200,12 @@ async fn execute(args: &MergeArgs, prepared: Prepared, destinations: &[Destinati
         no_sign: args.no_sign,
         run_dir: folder.path.clone(),
     });
-    lander.preflight(prepared.target.commit).map_err(|refusal| {
-        remove_unused(&folder);
-        Failure::target(refusal.to_string())
-    })?;
+    lander.preflight(prepared.target.commit).map_err(|refusal| Failure::target(refusal.to_string()))?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
 
     let policy = Arc::clone(&prepared.policy);
     let limits = limits(&policy);
-    let composer = Arc::new(
-        ShadowComposer::new(&quarantine, policy.merge, policy.committer.clone(), COMPOSITES_KEPT, composite_ttl(&policy))
-            .map_err(|error| Failure::internal(error.to_string()))?,
-    );
     let slots = SlotPool::new(SlotSettings {
         cache_root: cache_root(),
         repository_id: repository_id(&common_dir),
@@ -226,10 +232,7 @@ async fn execute(args: &MergeArgs, prepared: Prepared, destinations: &[Destinati
     let server = match &args.metrics_addr {
         Some(address) => {
             let started = Server::start(address, Arc::clone(&metrics)).await;
-            let server = started.map_err(|error| {
-                remove_unused(&folder);
-                Failure::usage(error.to_string())
-            })?;
+            let server = started.map_err(|error| Failure::usage(error.to_string()))?;
             speak::note(&format!("metrics: http://{}/metrics\n", server.address()));
             Some(server)
         }
@@ -275,6 +278,7 @@ async fn execute(args: &MergeArgs, prepared: Prepared, destinations: &[Destinati
         memory: memory.clone(),
         verdicts: verdicts.clone().map(|verdicts| verdicts as _),
     };
+    tentative.begun();
     let ended = engine::run(setup, ports, Box::new(journal), observers, signals).await;
     let json_on_stdout = finish_progress(&progress);
     let ended = ended.map_err(|error| {
@@ -325,12 +329,6 @@ fn finish_progress(progress: &Mutex<Option<Progress>>) -> bool {
     let owns_stdout = progress.owns_stdout();
     progress.finish();
     owns_stdout
-}
-
-/// A run that was refused before it began leaves no folder behind.
-fn remove_unused(folder: &RunFolder) {
-    // What cannot be removed has no journal and so counts as no run.
-    let _ = std::fs::remove_dir_all(&folder.path);
 }
 
 /// What landed is in the user's store by now, and everything else can be made again.

@@ -3,12 +3,17 @@
 use std::fmt::Write as _;
 
 use super::failure::Failure;
+use super::dry_run::scratch_folder;
+use super::merge::runtime;
+use super::prepare::Workshop;
 use super::{PlanArgs, speak};
 use crate::git::branches::{self, Branch, BranchGlobs};
-use crate::git::repo::{Named, RepoError, UserRepo};
-use crate::git::resolve::{self, Relations};
+use crate::git::compose::ComposeSettings;
+use crate::git::repo::{Named, UserRepo};
+use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::natural::natural_cmp;
-use crate::vocabulary::names::ItemName;
+use crate::plan::{DirectoryRenames, MergeSettings};
+use crate::vocabulary::names::{CommitId, ItemName};
 use crate::wording::shown;
 
 /// Runs the command.
@@ -18,9 +23,9 @@ use crate::wording::shown;
 pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let gates = args.gates.iter().map(|gate| parse_gate(gate)).collect::<Result<Vec<_>, _>>()?;
     let globs = BranchGlobs::new(&args.globs).map_err(|error| Failure::usage(error.to_string()))?;
-    let repo = UserRepo::open(&args.repository.repo).map_err(unusable)?;
+    let repo = UserRepo::open(&args.repository.repo)?;
     let no_items: [Named<'_>; 0] = [];
-    let target = repo.resolve(&args.base, &no_items).map_err(unusable)?.target;
+    let target = repo.resolve(&args.base, &no_items)?.target;
 
     let all = branches::all(repo.git())?;
     let mut chosen: Vec<Branch> = all
@@ -34,8 +39,7 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
         return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
     }
     chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
-    let heads: Vec<_> = chosen.iter().map(|branch| (ItemName::new(&branch.name), branch.head)).collect();
-    let relations = resolve::relations(&repo, target.commit, &heads)?;
+    let relations = relations(&repo, target.commit, &chosen)?;
     for (branch, landed) in chosen.iter().zip(&relations.already_landed) {
         if let Some(why) = landed {
             speak::note(&format!("left out {}: {why}\n", shown(&branch.name)));
@@ -45,11 +49,18 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn unusable(error: RepoError) -> Failure {
-    match error {
-        RepoError::Git(error) => error.into(),
-        other => Failure::usage(other.to_string()),
-    }
+/// Which branches contain which, and which have landed: read through a repository of lexpr's own
+/// that is deleted again.
+fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
+    let folder = scratch_folder()?;
+    let merge = MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict };
+    let workshop =
+        Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;
+    let heads = branches
+        .iter()
+        .map(|branch| HeadOf { name: ItemName::new(&branch.name), head: branch.head, deps: Vec::new() })
+        .collect();
+    Ok(runtime()?.block_on(workshop.composer.relate(base, heads))?)
 }
 
 fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {

@@ -1,6 +1,7 @@
 //! From a plan on disk to everything a run needs to know before it starts: the repository, the
 //! heads, the graph with what the commits imply.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,25 +11,41 @@ use super::source::read_plan;
 use super::speak;
 use crate::cache::{Cache, CacheStats};
 use crate::diagnostics;
+use crate::git::compose::{ComposeSettings, ShadowComposer};
+use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
-use crate::git::resolve::{self, Relations};
+use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places};
 use crate::plan::graph::{Graph, ItemIx};
-use crate::plan::problem::Problem;
-use crate::plan::{Gate, Plan};
+use crate::plan::problem::{Problem, Source};
+use crate::plan::{Gate, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{LinedUpGate, LinedUpItem};
 use crate::vocabulary::names::{CommitId, PlanDigest};
 
-/// A plan that fits its repository.
+/// A plan whose target and branches are known.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct Opened {
     /// Where the plan was read from, or `-`.
     pub source: String,
     /// The plan's text, for the run's folder.
     pub text: Arc<str>,
+    pub repo: UserRepo,
+    pub target: Target,
+    plan: Plan,
+    places: Places,
+    /// One per item, in the order of the document.
+    heads: Vec<CommitId>,
+    begun: Instant,
+}
+
+/// A plan that fits its repository, in canonical order.
+#[derive(Debug)]
+pub struct Prepared {
+    pub source: String,
+    pub text: Arc<str>,
     pub digest: PlanDigest,
-    pub policy: Arc<crate::plan::Policy>,
+    pub policy: Arc<Policy>,
     pub repo: UserRepo,
     pub target: Target,
     pub graph: Arc<Graph>,
@@ -41,6 +58,34 @@ pub struct Prepared {
     pub order_cache: CacheStats,
 }
 
+/// Where composites are made.
+#[derive(Debug)]
+pub struct Workshop {
+    pub quarantine: Quarantine,
+    pub composer: Arc<ShadowComposer>,
+}
+
+impl Workshop {
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn in_folder(folder: &Path, opened: &Opened) -> Result<Self, Failure> {
+        let policy = &opened.plan.policy;
+        Self::new(folder, &opened.repo, ComposeSettings {
+            merge: policy.merge,
+            committer: policy.committer.clone(),
+            remember_for: policy.performance.caching.then_some(policy.performance.cache_ttl),
+        })
+    }
+
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn new(folder: &Path, repo: &UserRepo, settings: ComposeSettings) -> Result<Self, Failure> {
+        let quarantine = Quarantine::create(folder, repo)?;
+        let composer = Arc::new(ShadowComposer::new(&quarantine, settings)?);
+        Ok(Self { quarantine, composer })
+    }
+}
+
 /// What the command line says instead of the plan.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -50,25 +95,19 @@ pub struct Overrides {
     pub gate_timeout: Option<Duration>,
 }
 
-/// Reads, checks and resolves a plan. Problems of the plan are shown on standard error.
+/// Reads and checks a plan and finds its target and branches. Problems are shown on standard error.
 ///
 /// # Errors
-/// Where the plan is invalid, the repository cannot be used, or they do not fit each other.
-pub fn prepare(source: &str, repository: &Path, overrides: &Overrides) -> Result<Prepared, Failure> {
+/// Where the plan is invalid, the repository cannot be used, or lacks what the plan names.
+pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
     let checked = read_plan(source).map_err(|invalid| {
-        speak::note(&diagnostics::text(&invalid.source_text, &invalid.problems, speak::diagnostics_style()));
+        show(&invalid.source_text, &invalid.problems);
         Failure::shown(EXIT_INVALID)
     })?;
-    if !checked.warnings.is_empty() {
-        speak::note(&diagnostics::text(
-            checked.places.source(),
-            &checked.warnings,
-            speak::diagnostics_style(),
-        ));
-    }
+    show(checked.places.source(), &checked.warnings);
     let Checked { mut plan, places, .. } = checked;
     apply(overrides, &mut plan);
-    let repo = UserRepo::open(repository).map_err(unusable)?;
+    let repo = UserRepo::open(repository)?;
     let begun = Instant::now();
     let named: Vec<Named<'_>> = plan
         .items
@@ -77,30 +116,58 @@ pub fn prepare(source: &str, repository: &Path, overrides: &Overrides) -> Result
         .collect();
     let resolved = repo.resolve(&plan.target, &named).map_err(|error| match error {
         RepoError::Unresolved(problems) => unresolved(&problems, &plan, &places, overrides),
-        other => unusable(other),
+        other => other.into(),
     })?;
-    let names_and_heads: Vec<_> =
-        plan.items.iter().zip(&resolved.heads).map(|(item, head)| (item.name.clone(), *head)).collect();
-    let relations = resolve::relations(&repo, resolved.target.commit, &names_and_heads)?;
+    Ok(Opened {
+        source: source.to_owned(),
+        text: Arc::clone(&places.source().text),
+        repo,
+        target: resolved.target,
+        plan,
+        places,
+        heads: resolved.heads,
+        begun,
+    })
+}
+
+/// Finds out how the branches relate and brings the plan into canonical order.
+///
+/// # Errors
+/// Where an object cannot be read, or implied dependencies close a cycle.
+pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepared, Failure> {
+    let Opened { source, text, repo, target, plan, places, heads, begun } = opened;
+    let with_heads = plan
+        .items
+        .iter()
+        .zip(&heads)
+        .map(|(item, head)| HeadOf { name: item.name.clone(), head: *head, deps: item.deps.clone() })
+        .collect();
+    let relations = composer.relate(target.commit, with_heads).await?;
     warn_of_implied(&plan, &places, &relations);
 
     let orders: Cache<PlanDigest, Arc<Graph>> = Cache::new(ORDERS_KEPT, plan.policy.performance.cache_ttl);
     let graph = ordered(&orders, &plan, &relations)?;
-    let items = composed_of(&graph, &plan, &resolved.heads);
+    let items = composed_of(&graph, &plan, &heads);
     let lined_up = lined_up(&graph, &items, &plan, &relations);
     Ok(Prepared {
-        source: source.to_owned(),
-        text: Arc::clone(&places.source().text),
+        source,
+        text,
         digest: plan.digest,
         policy: Arc::new(plan.policy),
         repo,
-        target: resolved.target,
+        target,
         graph,
         items,
         lined_up,
         resolution: begun.elapsed(),
         order_cache: orders.stats(),
     })
+}
+
+fn show(source: &Source, problems: &[Problem]) {
+    if !problems.is_empty() {
+        speak::note(&diagnostics::text(source, problems, speak::diagnostics_style()));
+    }
 }
 
 /// One plan has one order; a process that prepares several remembers so many.
@@ -123,13 +190,6 @@ fn apply(overrides: &Overrides, plan: &mut Plan) {
     }
 }
 
-fn unusable(error: RepoError) -> Failure {
-    match error {
-        RepoError::Git(error) => error.into(),
-        other => Failure::usage(other.to_string()),
-    }
-}
-
 /// Problems that only the repository shows, at their places in the plan.
 fn unresolved(problems: &[RefProblem], plan: &Plan, places: &Places, overrides: &Overrides) -> Failure {
     let located: Vec<Problem> = problems
@@ -147,7 +207,7 @@ fn unresolved(problems: &[RefProblem], plan: &Plan, places: &Places, overrides: 
             located
         })
         .collect();
-    speak::note(&diagnostics::text(places.source(), &located, speak::diagnostics_style()));
+    show(places.source(), &located);
     Failure::shown(EXIT_INVALID)
 }
 
@@ -166,9 +226,7 @@ fn warn_of_implied(plan: &Plan, places: &Places, relations: &Relations) {
                 .hint(format!("add {:?} to its deps", dependency.name.as_str()))
         })
         .collect();
-    if !warnings.is_empty() {
-        speak::note(&diagnostics::text(places.source(), &warnings, speak::diagnostics_style()));
-    }
+    show(places.source(), &warnings);
 }
 
 fn ordered(
@@ -206,7 +264,7 @@ fn signature(plan: &Plan, relations: &Relations) -> PlanDigest {
 }
 
 fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<ComposeItem>> {
-    let head_of: std::collections::HashMap<_, _> =
+    let head_of: HashMap<_, _> =
         plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
     graph
         .indices()
@@ -225,11 +283,11 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<Compos
 }
 
 fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &Relations) -> Vec<LinedUpItem> {
-    let landed: std::collections::HashMap<_, _> = plan
+    let landed: HashMap<_, _> = plan
         .items
         .iter()
         .zip(&relations.already_landed)
-        .filter_map(|(item, why)| Some((&item.name, why.clone()?)))
+        .filter_map(|(item, why)| Some((&item.name, why.as_ref()?.to_string())))
         .collect();
     let names = |indices: &[ItemIx]| indices.iter().map(|ix| graph.name(*ix).clone()).collect::<Vec<_>>();
     graph

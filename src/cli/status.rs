@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::{StatusArgs, speak};
-use crate::git::repo::{RepoError, UserRepo};
+use crate::git::repo::UserRepo;
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
 use crate::wording::Paint;
@@ -15,10 +15,7 @@ use crate::{journal, runs, status};
 /// # Errors
 /// Where there is no such run, or its journal cannot be read.
 pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
-    let repo = UserRepo::open(&args.repository.repo).map_err(|error| match error {
-        RepoError::Git(error) => error.into(),
-        other => Failure::usage(other.to_string()),
-    })?;
+    let repo = UserRepo::open(&args.repository.repo)?;
     let folder = runs::find(repo.common_dir(), args.run.as_deref())
         .map_err(|error| Failure::usage(error.to_string()).with_hint("`lexpr merge PLAN --execute` makes a run"))?;
     let journal = journal::read(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
