@@ -298,7 +298,9 @@ fn inherited_priorities(items: &[Item], deps: &[Vec<usize>]) -> Vec<i64> {
     priority
 }
 
-fn find_cycles(deps: &[Vec<usize>]) -> Vec<Cycle> {
+/// One cycle for every strongly connected component that has any, in the order of their first
+/// member. `deps` holds, for every position, the positions it depends on.
+pub(super) fn find_cycles(deps: &[Vec<usize>]) -> Vec<Cycle> {
     let mut graph = DiGraph::<(), ()>::with_capacity(deps.len(), deps.iter().map(Vec::len).sum());
     for _ in deps {
         graph.add_node(());

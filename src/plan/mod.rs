@@ -4,8 +4,15 @@
 //! list of all that is wrong with it, [`graph`] orders its items. No I/O, no git: whether a
 //! branch exists is not known here.
 
+pub mod check;
+pub mod conform;
+pub mod file;
+pub mod globs;
 pub mod graph;
 pub mod natural;
+pub mod pointer;
+pub mod problem;
+pub mod spanned;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
