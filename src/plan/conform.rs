@@ -168,6 +168,10 @@ fn kind_name(kind: JsonType) -> &'static str {
 fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>) -> Problem {
     let value = error.instance();
     let found = found(document, place, value);
+    if matches!(place.steps(), [Step::Key(key)] if key == "schemaVersion") {
+        let message = format!("expected schema version `v1`, `1` or `1.x.y`, found {found}");
+        return document.error(place, message).hint("this lexpr reads version 1 of the schema");
+    }
     let expected = match error.kind() {
         ValidationErrorKind::Type { kind } => {
             let kinds: Vec<&str> = match kind {
@@ -180,6 +184,7 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
                 Value::Number(_) | Value::Bool(_) if wants_text => {
                     problem.hint(format!("quote it: \"{}\"", document.written(place)))
                 }
+                _ if place.steps().is_empty() => problem.hint("a plan begins with `schemaVersion: v1`"),
                 Value::Null => problem.hint("leave the key out, or give it a value"),
                 _ => problem,
             };
@@ -192,8 +197,7 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
         }
         ValidationErrorKind::Minimum { limit } => format!("at least {limit}"),
         ValidationErrorKind::Maximum { limit } => format!("at most {limit}"),
-        ValidationErrorKind::MinItems { limit } => format!("a list of at least {limit}"),
-        ValidationErrorKind::MinLength { limit: 1 } => {
+        ValidationErrorKind::MinItems { limit: 1 } | ValidationErrorKind::MinLength { limit: 1 } => {
             return document.error(place, format!("{} must not be empty", name_of(place)));
         }
         ValidationErrorKind::MaxLength { limit } => {
@@ -202,18 +206,13 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
                 .error(place, format!("{} has {length} characters: at most {limit} are allowed", name_of(place)));
         }
         ValidationErrorKind::Pattern { .. } => match place.steps().last() {
-            Some(Step::Key(key)) if key == "schemaVersion" => "schema version `v1`, `1` or `1.x.y`".to_owned(),
             Some(Step::Key(key)) if key == "sha" => "4 to 64 hexadecimal digits".to_owned(),
             Some(Step::Key(key)) if key == "groupSize" => "a whole number or `auto`".to_owned(),
             _ => "another form".to_owned(),
         },
         other => return document.error(place, format!("not allowed by the schema ({}): {error}", other.keyword())),
     };
-    let problem = document.error(place, format!("expected {expected}, found {found}"));
-    match place.steps() {
-        [Step::Key(key)] if key == "schemaVersion" => problem.hint("this lexpr reads version 1 of the schema"),
-        _ => problem,
-    }
+    document.error(place, format!("expected {expected}, found {found}"))
 }
 
 fn word(value: &Value) -> String {

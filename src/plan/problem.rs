@@ -112,6 +112,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     // A third of the letters may differ; of two letters one.
     let allowed = (length / 3).max(1);
     let lower = word.to_lowercase();
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    // `timeout` is no misspelling of `timeoutSeconds`, but surely means it.
+    let longer = (length >= 3).then(|| candidates.iter().copied().find(|candidate| candidate.starts_with(word)));
     candidates
         .into_iter()
         .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
@@ -119,6 +122,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+        .or(longer.flatten())
 }
 
 /// Shows text from a plan inside a message: in backticks, on one line, nothing that a terminal
@@ -160,6 +164,7 @@ mod tests {
     fn the_nearest_word_is_like_the_one_given() {
         assert_eq!(nearest("depz", ["deps", "name", "gates"]), Some("deps"));
         assert_eq!(nearest("maxworkers", ["maxWorkers", "spend"]), Some("maxWorkers"));
+        assert_eq!(nearest("timeout", ["name", "timeoutSeconds"]), Some("timeoutSeconds"));
         assert_eq!(nearest("zebra", ["deps", "name"]), None);
         assert_eq!(nearest("a", ["b"]), None);
     }

@@ -18,8 +18,9 @@ use super::problem::{Problem, Quoted, Source, Span};
 /// A plan of 100,000 items with gates of their own has about 30 MB.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// The schema nests eight deep (items, item, gates, gate, container, mounts, mount, source).
-const MAX_DEPTH: usize = 64;
+/// The schema nests nine deep (plan, items, item, gates, gate, container, mounts, mount); the rest is
+/// room for a clear message. The reader recurses, so that much deeper would need a large stack.
+const MAX_DEPTH: usize = 20;
 
 /// What aliases may add to a small document, in parser events; enough for a hundred items that
 /// share fifty gates, and soon reached by a bomb.
@@ -111,9 +112,9 @@ impl Document {
             Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(error) => {
                 let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
-                let line = good.matches('\n').count() + 1;
-                let problem = Problem::error(format!("not UTF-8 text: line {line} holds a byte that is none"))
-                    .hint("a plan is a YAML or JSON file in UTF-8");
+                let problem =
+                    Problem::error("not UTF-8 text from here on").hint("a plan is a YAML or JSON file in UTF-8");
+                let problem = Problem { at: Some(end_of(&good)), ..problem };
                 return Err((source_of(&good), Box::new(problem)));
             }
         };
@@ -462,9 +463,24 @@ fn unreadable(error: &YamlError, text: &str) -> Problem {
             Problem::error("`<<` merges maps: expected an alias of a map, or a list of such aliases")
         }
         _ if said.contains("recursion limit") => too_deep(),
+        _ if said.starts_with("tabs disallowed") => {
+            Problem::error("a tab stands where this line is indented").hint("YAML is indented with spaces")
+        }
         _ => Problem::error(format!("not valid YAML or JSON: {}", said.trim_end_matches('.'))),
     };
     Problem { at: error.location().map(|location| place_of_error(&location, text)), ..problem }
+}
+
+/// Where a text ends.
+fn end_of(text: &str) -> Span {
+    let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let last_line = text.rsplit('\n').next().unwrap_or("");
+    Span {
+        start: narrow(text.len()),
+        end: narrow(text.len()),
+        line: narrow(text.matches('\n').count() + 1),
+        column: narrow(last_line.chars().count() + 1),
+    }
 }
 
 fn too_deep() -> Problem {

@@ -80,8 +80,9 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<Checked, Invalid> {
     let document = Document::read(name, bytes)
         .map_err(|(source_text, problem)| Invalid { source_text, problems: vec![*problem] })?;
     if document.is_empty() {
-        let problem =
-            Problem::error("the plan is empty").hint("begin it with `schemaVersion: v1`, then list the `items`");
+        let problem = document
+            .error(&Pointer::root(), "the plan is empty")
+            .hint("begin it with `schemaVersion: v1`, then list the `items`");
         return Err(Invalid { source_text: document.source().clone(), problems: vec![problem] });
     }
     let mut value = document.value();

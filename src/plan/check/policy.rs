@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
     CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS,
@@ -56,7 +54,7 @@ impl Checker<'_> {
             }
         }
         if let Some(size) = &file.group_size
-            && size.0 != Value::from(1)
+            && size.0 != 1
         {
             let what = format!("`groupSize: {}`", size.0.as_str().map_or_else(|| size.0.to_string(), str::to_owned));
             self.not_in_this_build(&at("groupSize"), &what, "leave it out, or write 1");
@@ -115,7 +113,7 @@ impl Checker<'_> {
         for (pattern, place) in patterns.into_iter().zip(places) {
             match name_glob(&pattern) {
                 Ok(glob) => globs.push((pattern, glob)),
-                Err(error) => self.error(&place, format!("not a glob: {}", error.kind())),
+                Err(error) => self.error(&place, format!("{} is not a glob: {}", Quoted(&pattern), error.kind())),
             }
         }
         globs
