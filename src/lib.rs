@@ -6,13 +6,20 @@
 //! 4. [`core`]: the state of a run and the strategies (pure)
 //! 5. `git`, `gate`, `cache`, `journal`, `memory`: the hands (I/O)
 //! 6. `engine`: one loop that owns the state
-//! 7. `progress`, `metrics`, `serve`, `report`: the faces, functions of events
+//! 7. `progress`, `metrics`, `serve`, `report`, [`diagnostics`]: the faces, functions of events
 //! 8. `cli`: the commands
 #![forbid(unsafe_code)]
 
 pub mod cache;
+pub mod cli {
+    pub mod check;
+    pub mod order;
+    pub mod schema;
+    pub mod source;
+}
 pub mod clock;
 pub mod core;
+pub mod diagnostics;
 pub mod engine;
 pub mod git;
 pub mod journal;

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -298,7 +298,9 @@ fn inherited_priorities(items: &[Item], deps: &[Vec<usize>]) -> Vec<i64> {
     priority
 }
 
-fn find_cycles(deps: &[Vec<usize>]) -> Vec<Cycle> {
+/// One cycle for every strongly connected component that has any, in the order of their first
+/// member. `deps` holds, for every position, the positions it depends on.
+pub(super) fn find_cycles(deps: &[Vec<usize>]) -> Vec<Cycle> {
     let mut graph = DiGraph::<(), ()>::with_capacity(deps.len(), deps.iter().map(Vec::len).sum());
     for _ in deps {
         graph.add_node(());
@@ -308,7 +310,8 @@ fn find_cycles(deps: &[Vec<usize>]) -> Vec<Cycle> {
             graph.add_edge(NodeIndex::new(dependent), NodeIndex::new(dep), ());
         }
     }
-    let mut cycles: Vec<Cycle> = tarjan_scc(&graph)
+    // Not `tarjan_scc`: it recurses, and a chain of ten thousand items overflows the stack.
+    let mut cycles: Vec<Cycle> = kosaraju_scc(&graph)
         .into_iter()
         .filter_map(|component| {
             let start = component.iter().map(|node| node.index()).min()?;

@@ -1,11 +1,19 @@
 //! The plan as the rest of lexpr knows it: checked, with every default filled in.
 //!
-//! [`file`] is what a document may look like, [`check`] turns one into a [`Plan`] or into the
-//! list of all that is wrong with it, [`graph`] orders its items. No I/O, no git: whether a
+//! [`mod@file`] is what a document may look like, [`spanned`] reads one, [`conform`] holds it against
+//! the schema, [`check`] turns it into a [`Plan`] or into the list of all that is wrong with it,
+//! [`graph`] orders its items. No I/O, no git: whether a
 //! branch exists is not known here.
 
+pub mod check;
+pub mod conform;
+pub mod file;
+pub mod globs;
 pub mod graph;
 pub mod natural;
+pub mod pointer;
+pub mod problem;
+pub mod spanned;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +38,10 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Item {
     pub name: ItemName,
-    /// Any revision git understands; the item's name where the plan gives none.
+    /// Any revision git understands; the item's name where the plan gives none. Where it is the
+    /// name and there is no such revision, `pin` alone says what to land.
     pub branch: String,
-    /// The commit that `branch` must be at, 4 to 64 hex digits.
+    /// The commit that `branch` must be at, 4 to 64 hex digits in lower case.
     pub pin: Option<String>,
     pub deps: Vec<ItemName>,
     pub strategy: MergeStrategy,

@@ -1,0 +1,204 @@
+//! Checks the policy block: what this build can do of it, and what it means for gates.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::{Checker, directory_renames, seconds};
+use crate::plan::file::{
+    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS,
+    DEFAULT_MEMORY_THRESHOLD_PERCENT, ItemFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile,
+    SpendFile,
+};
+use crate::plan::globs::name_glob;
+use crate::plan::pointer::Pointer;
+use crate::plan::problem::{Problem, Quoted, Severity, nearest};
+use crate::plan::{DirectoryRenames, Identity, MergeSettings, Performance, Policy, Retry, Setup, Spend};
+use crate::vocabulary::names::DefinitionDigest;
+
+/// `maxMemoryMB` counts these, as the tools that show memory do.
+const MEBIBYTE: u64 = 1024 * 1024;
+
+/// What the policy says about gates.
+pub(super) struct GateRules {
+    pub required: Vec<String>,
+    pub optional: HashSet<String>,
+    /// The same, in the order of the document.
+    pub optional_names: Vec<String>,
+    pub retries: BTreeMap<String, Retry>,
+    pub timeout: Duration,
+    /// Named limits that gates may claim.
+    pub limits: BTreeMap<String, u32>,
+}
+
+impl GateRules {
+    pub(super) fn retry(&self, gate: &str) -> Retry {
+        self.retries.get(gate).copied().unwrap_or(Retry { max_attempts: 1, backoff: Duration::ZERO })
+    }
+}
+
+fn at(key: &'static str) -> Pointer {
+    Pointer::root().join("policy").join(key)
+}
+
+impl Checker<'_> {
+    pub(super) fn policy(&mut self, file: PolicyFile) -> (Policy, GateRules) {
+        match file.landing.unwrap_or(LandingFile::Pyramid) {
+            LandingFile::Pyramid => {}
+            other => {
+                let what = match other {
+                    LandingFile::Train => "`landing: train`",
+                    LandingFile::Batch => "`landing: batch`",
+                    _ => "`landing: auto`",
+                };
+                self.not_in_this_build(&at("landing"), what, "leave it out, or write `pyramid`");
+            }
+        }
+        if let Some(size) = &file.group_size
+            && size.0 != 1
+        {
+            let what = format!("`groupSize: {}`", size.0.as_str().map_or_else(|| size.0.to_string(), str::to_owned));
+            self.not_in_this_build(&at("groupSize"), &what, "leave it out, or write 1");
+        }
+        if file.overrides.is_some() {
+            let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
+            self.report(problem.warning().hint("nobody can override a failed gate in this build"));
+        }
+        let limits = file.resources.unwrap_or_default();
+        if !limits.is_empty() {
+            let message = "`resources` are checked, but have no effect yet";
+            let problem = self.document.error_at_key(&at("resources"), message);
+            self.report(
+                problem.warning().hint("gates that claim them are not held back; `maxWorkers` is the only limit"),
+            );
+        }
+        let optional_names = file.optional_gates.unwrap_or_default();
+        let rules = GateRules {
+            required: file.required_gates.unwrap_or_default(),
+            optional: optional_names.iter().cloned().collect(),
+            optional_names,
+            retries: file.retries.unwrap_or_default().iter().map(|(gate, file)| (gate.clone(), retry(file))).collect(),
+            timeout: seconds(file.gate_timeout_seconds.unwrap_or(DEFAULT_GATE_TIMEOUT_SECONDS)),
+            limits,
+        };
+        let block_on = self.block_on(file.block_on.unwrap_or_default());
+        let policy = Policy {
+            max_workers: file.max_workers,
+            block_on,
+            spend: match file.spend.unwrap_or(SpendFile::Gates) {
+                SpendFile::Gates => Spend::Gates,
+                SpendFile::Time => Spend::Time,
+            },
+            fail_fast: file.fail_fast.unwrap_or(true),
+            second_opinion: file.second_opinion.unwrap_or(true),
+            setup: file.setup.and_then(|setup| self.setup(setup)),
+            committer: file.committer.and_then(|committer| self.committer(committer)),
+            merge: file.merge.map_or(
+                MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
+                |merge| MergeSettings {
+                    renames: merge.renames.unwrap_or(true),
+                    directory_renames: merge
+                        .directory_renames
+                        .map_or(DirectoryRenames::Conflict, |value| directory_renames(&value.0)),
+                },
+            ),
+            performance: performance(&file.performance.unwrap_or_default()),
+        };
+        (policy, rules)
+    }
+
+    fn block_on(&mut self, patterns: Vec<String>) -> Vec<(String, globset::GlobMatcher)> {
+        let list = at("blockOn");
+        let places: Vec<Pointer> = self.conformity.places(&list, patterns.len()).collect();
+        let mut globs = Vec::with_capacity(patterns.len());
+        for (pattern, place) in patterns.into_iter().zip(places) {
+            match name_glob(&pattern) {
+                Ok(glob) => globs.push((pattern, glob)),
+                Err(error) => self.error(&place, format!("{} is not a glob: {}", Quoted(&pattern), error.kind())),
+            }
+        }
+        globs
+    }
+
+    fn setup(&mut self, file: SetupFile) -> Option<Setup> {
+        let run = file.run?;
+        self.command(&at("setup").join("run"), &run);
+        let inputs = file.inputs.unwrap_or_default();
+        self.path_globs(&at("setup").join("inputs"), &inputs);
+        let parts = ["setup", &run].into_iter().chain(inputs.iter().map(String::as_str));
+        let definition = DefinitionDigest::of(parts.map(str::as_bytes));
+        Some(Setup { run, inputs, definition })
+    }
+
+    fn committer(&mut self, file: CommitterFile) -> Option<Identity> {
+        let mut part = |key, text: &str| {
+            // Git takes these characters as the marks around a name and an address.
+            if text.trim().is_empty() || text.contains(['<', '>']) || text.chars().any(char::is_control) {
+                let message = format!("{} cannot be the {key} of a committer", Quoted(text));
+                self.error_with_hint(&at("committer").join(key), message, "write it without `<`, `>` and line breaks");
+            }
+        };
+        if let Some(name) = &file.name {
+            part("name", name);
+        }
+        if let Some(email) = &file.email {
+            part("email", email);
+        }
+        Some(Identity { name: file.name?, email: file.email? })
+    }
+
+    /// Holds the gates that the policy names against those that exist.
+    pub(super) fn named_gates(&mut self, rules: &GateRules, items: &[ItemFile]) {
+        for (place, name) in self.named("requiredGates", &rules.required) {
+            if rules.optional.contains(&name) {
+                let message = format!("the gate {} is both required and optional", Quoted(&name));
+                self.error_with_hint(&place, message, "remove it from one of the two lists");
+            }
+        }
+        // Where the schema found fault, a gate may be missing only because its key is misspelt.
+        if !self.conformity.problems.is_empty() || items.is_empty() {
+            return;
+        }
+        for (place, name) in self.named("requiredGates", &rules.required) {
+            self.known_gate(&place, &name, Severity::Error);
+        }
+        for (place, name) in self.named("optionalGates", &rules.optional_names) {
+            self.known_gate(&place, &name, Severity::Warning);
+        }
+        for name in rules.retries.keys() {
+            self.known_gate(&at("retries").join(name.clone()), name, Severity::Warning);
+        }
+    }
+
+    fn known_gate(&mut self, place: &Pointer, name: &str, severity: Severity) {
+        if !self.known_gates.contains(name) {
+            let message = format!("no item has a gate called {}", Quoted(name));
+            let near = nearest(name, self.known_gates.iter().map(String::as_str));
+            let problem = self.document.error_at_key(place, message).did_you_mean(near);
+            self.report(Problem { severity, ..problem });
+        }
+    }
+
+    /// The names in a list of the policy, each with its place.
+    fn named(&self, key: &'static str, names: &[String]) -> Vec<(Pointer, String)> {
+        self.conformity.places(&at(key), names.len()).zip(names.iter().cloned()).collect()
+    }
+}
+
+fn retry(file: &RetryFile) -> Retry {
+    Retry {
+        max_attempts: file.max_attempts.unwrap_or(1),
+        // The schema holds it between 0 and a day.
+        backoff: Duration::try_from_secs_f64(file.backoff_seconds.unwrap_or(0.0)).unwrap_or_default(),
+    }
+}
+
+fn performance(file: &PerformanceFile) -> Performance {
+    Performance {
+        max_memory_bytes: file.max_memory_mb.map(|megabytes| megabytes.saturating_mul(MEBIBYTE)),
+        memory_threshold_percent: file.memory_threshold_percent.unwrap_or(DEFAULT_MEMORY_THRESHOLD_PERCENT),
+        throttle_on_memory: file.throttle_on_memory.unwrap_or(true),
+        batch_size: file.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+        caching: file.enable_caching.unwrap_or(true),
+        cache_ttl: seconds(file.cache_ttl_seconds.unwrap_or(DEFAULT_CACHE_TTL_SECONDS)),
+    }
+}

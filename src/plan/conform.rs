@@ -1,0 +1,253 @@
+//! Holds a document against the JSON schema of plans and says in a person's words where it
+//! differs.
+//!
+//! What differs is taken out, and its place remembered, so that the rest can still be checked
+//! for meaning: one misspelt key does not hide the next mistake.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::paths::LocationSegment;
+use jsonschema::{JsonType, ValidationError, Validator};
+use serde_json::Value;
+
+use super::file;
+use super::pointer::{Pointer, Step};
+use super::problem::{Problem, Quoted, nearest};
+use super::spanned::Document;
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| file::schema().to_value());
+static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
+    jsonschema::validator_for(&SCHEMA).expect("the schema is made from types, and a test compiles it")
+});
+
+/// What the schema had against a document.
+#[derive(Debug, Default)]
+pub struct Conformity {
+    pub problems: Vec<Problem>,
+    /// Places that were taken out of the value, or lack something they need.
+    faulty: BTreeSet<Pointer>,
+}
+
+impl Conformity {
+    /// Whether something at or below `place` is not what the schema wants.
+    pub fn is_faulty(&self, place: &Pointer) -> bool {
+        self.faulty.range(place..).next().is_some_and(|next| next.starts_with(place))
+    }
+
+    /// The places in the document of the `kept` elements that are left of the list at `list`.
+    pub fn places(&self, list: &Pointer, kept: usize) -> impl Iterator<Item = Pointer> {
+        let whole = !self.is_faulty(list);
+        (0..).map(|index| list.join(index)).filter(move |place| whole || !self.is_removed(place)).take(kept)
+    }
+
+    fn is_removed(&self, place: &Pointer) -> bool {
+        self.faulty.contains(place)
+    }
+}
+
+/// Takes everything out of `value`, the data of `document`, that the schema does not allow.
+pub fn conform(document: &Document, value: &mut Value) -> Conformity {
+    let mut conformity = Conformity::default();
+    let mut unwanted = BTreeSet::new();
+    for error in VALIDATOR.iter_errors(value) {
+        let place: Pointer = error
+            .instance_path()
+            .iter()
+            .map(|segment| match segment {
+                LocationSegment::Property(key) => Step::Key(key.into_owned().into()),
+                LocationSegment::Index(index) => Step::Index(index),
+            })
+            .collect();
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                for key in unexpected {
+                    let at = place.join(key.clone());
+                    conformity.problems.push(unknown_key(document, &place, key, &at));
+                    unwanted.insert(at);
+                }
+            }
+            ValidationErrorKind::Required { property } => {
+                let key = property.as_str().unwrap_or_default();
+                conformity.problems.push(missing_key(document, &place, key));
+                conformity.faulty.insert(place.join(key.to_owned()));
+            }
+            _ => {
+                conformity.problems.push(wrong_value(document, &place, &error));
+                unwanted.insert(place);
+            }
+        }
+    }
+    if !unwanted.is_empty() {
+        for place in &unwanted {
+            blank(value, place);
+        }
+        sweep(value);
+    }
+    conformity.faulty.append(&mut unwanted);
+    conformity
+}
+
+/// Puts null, which the schema allows nowhere, in the place of what it does not allow.
+fn blank(value: &mut Value, place: &Pointer) {
+    let mut at = value;
+    for step in place.steps() {
+        let next = match step {
+            Step::Key(key) => at.get_mut(key.as_ref()),
+            Step::Index(index) => at.get_mut(index),
+        };
+        match next {
+            Some(next) => at = next,
+            // A container of it is gone already.
+            None => return,
+        }
+    }
+    *at = Value::Null;
+}
+
+/// Takes all nulls out.
+fn sweep(value: &mut Value) {
+    match value {
+        Value::Array(list) => {
+            list.retain(|element| !element.is_null());
+            list.iter_mut().for_each(sweep);
+        }
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(sweep);
+        }
+        _ => {}
+    }
+}
+
+fn unknown_key(document: &Document, place: &Pointer, key: &str, at: &Pointer) -> Problem {
+    let known: Vec<&str> = match schema_at(place).and_then(|schema| schema.get("properties")) {
+        Some(Value::Object(properties)) => properties.keys().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let problem = document.error_at_key(at, format!("unknown key {}", Quoted(key)));
+    match nearest(key, known.iter().copied()) {
+        Some(word) => problem.did_you_mean(Some(word)),
+        None => problem.hint(format!("expected one of: {}", known.join(", "))),
+    }
+}
+
+fn missing_key(document: &Document, place: &Pointer, key: &str) -> Problem {
+    let problem = document.error_at_key(place, format!("the key {} is missing", Quoted(key)));
+    match (place.steps().is_empty(), key) {
+        (true, "schemaVersion") => problem.hint("begin the plan with `schemaVersion: v1`"),
+        _ => problem.label(format!("expected `{key}:` here")),
+    }
+}
+
+/// Where a value's kind is wrong, what to call what was found.
+fn found(document: &Document, place: &Pointer, value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(_) => format!("{}, which is true or false", Quoted(document.written(place))),
+        Value::Number(_) => format!("the number {}", Quoted(document.written(place))),
+        Value::String(text) => format!("the text {}", Quoted(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a map".to_owned(),
+    }
+}
+
+fn kind_name(kind: JsonType) -> &'static str {
+    match kind {
+        JsonType::Array => "a list",
+        JsonType::Boolean => "true or false",
+        JsonType::Integer => "a whole number",
+        JsonType::Null => "nothing",
+        JsonType::Number => "a number",
+        JsonType::Object => "a map",
+        JsonType::String => "text",
+    }
+}
+
+fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>) -> Problem {
+    let value = error.instance();
+    let found = found(document, place, value);
+    if matches!(place.steps(), [Step::Key(key)] if key == "schemaVersion") {
+        let message = format!("expected schema version `v1`, `1` or `1.x.y`, found {found}");
+        return document.error(place, message).hint("this lexpr reads version 1 of the schema");
+    }
+    let expected = match error.kind() {
+        ValidationErrorKind::Type { kind } => {
+            let kinds: Vec<&str> = match kind {
+                TypeKind::Single(kind) => vec![kind_name(*kind)],
+                TypeKind::Multiple(kinds) => kinds.iter().map(kind_name).collect(),
+            };
+            let problem = document.error(place, format!("expected {}, found {found}", kinds.join(" or ")));
+            let wants_text = kinds.contains(&kind_name(JsonType::String));
+            return match value.as_ref() {
+                Value::Number(_) | Value::Bool(_) if wants_text => {
+                    problem.hint(format!("quote it: \"{}\"", document.written(place)))
+                }
+                _ if place.steps().is_empty() => problem.hint("a plan begins with `schemaVersion: v1`"),
+                Value::Null => problem.hint("leave the key out, or give it a value"),
+                _ => problem,
+            };
+        }
+        ValidationErrorKind::Enum { options } => {
+            let words: Vec<String> = options.as_array().into_iter().flatten().map(word).collect();
+            let message = format!("expected one of {}, found {found}", words.join(", "));
+            let near = value.as_str().and_then(|text| nearest(text, words.iter().map(String::as_str)));
+            return document.error(place, message).did_you_mean(near);
+        }
+        ValidationErrorKind::Minimum { limit } => format!("at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("at most {limit}"),
+        ValidationErrorKind::MinItems { limit: 1 } | ValidationErrorKind::MinLength { limit: 1 } => {
+            return document.error(place, format!("{} must not be empty", name_of(place)));
+        }
+        ValidationErrorKind::MaxLength { limit } => {
+            let length = value.as_str().map_or(0, |text| text.chars().count());
+            return document
+                .error(place, format!("{} has {length} characters: at most {limit} are allowed", name_of(place)));
+        }
+        ValidationErrorKind::Pattern { .. } => match place.steps().last() {
+            Some(Step::Key(key)) if key == "sha" => "4 to 64 hexadecimal digits".to_owned(),
+            Some(Step::Key(key)) if key == "groupSize" => "a whole number or `auto`".to_owned(),
+            _ => "another form".to_owned(),
+        },
+        other => return document.error(place, format!("not allowed by the schema ({}): {error}", other.keyword())),
+    };
+    document.error(place, format!("expected {expected}, found {found}"))
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+/// What to call the value at a place: by its key, or as one of a list.
+fn name_of(place: &Pointer) -> String {
+    let mut steps = place.steps().iter().rev();
+    match (steps.next(), steps.next()) {
+        (Some(Step::Key(key)), _) => format!("`{key}`"),
+        (Some(Step::Index(_)), Some(Step::Key(key))) => format!("an entry of `{key}`"),
+        _ => "the value".to_owned(),
+    }
+}
+
+/// The part of the schema that speaks about the place.
+fn schema_at(place: &Pointer) -> Option<&'static Value> {
+    let mut at = resolve(&SCHEMA);
+    for step in place.steps() {
+        at = resolve(match step {
+            Step::Index(_) => at.get("items")?,
+            Step::Key(key) => at
+                .get("properties")
+                .and_then(|properties| properties.get(key.as_ref()))
+                .or_else(|| at.get("additionalProperties"))?,
+        });
+    }
+    Some(at)
+}
+
+fn resolve(schema: &'static Value) -> &'static Value {
+    schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| SCHEMA.pointer(reference.trim_start_matches('#')))
+        .unwrap_or(schema)
+}
