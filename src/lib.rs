@@ -6,7 +6,8 @@
 //! 4. [`core`]: the state of a run and the strategies (pure)
 //! 5. `git`, `gate`, `cache`, `journal`, `memory`: the hands (I/O)
 //! 6. `engine`: one loop that owns the state
-//! 7. `progress`, `metrics`, `serve`, `report`: the faces, functions of events
+//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`]: the faces, functions of events,
+//!    with [`wording`] and [`output`], which they share
 //! 8. `cli`: the commands
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,13 @@ pub mod core;
 pub mod engine;
 pub mod git;
 pub mod journal;
+pub mod metrics;
+pub mod output;
 pub mod plan;
 pub mod ports;
+pub mod progress;
+pub mod report;
+pub mod serve;
+pub mod status;
 pub mod vocabulary;
+pub mod wording;
