@@ -4,26 +4,31 @@
 //! 2. [`plan`]: what the user asked for, checked and ordered (pure)
 //! 3. [`ports`]: what the loop needs done by the outside world, as traits
 //! 4. [`core`]: the state of a run and the strategies (pure)
-//! 5. `git`, `gate`, `cache`, `journal`, `memory`: the hands (I/O)
-//! 6. `engine`: one loop that owns the state
-//! 7. `progress`, `metrics`, `serve`, `report`, [`diagnostics`]: the faces, functions of events
-//! 8. `cli`: the commands
+//! 5. [`git`], [`gate`], [`cache`], [`clock`], [`journal`], [`memory`], [`runs`]: the hands (I/O)
+//! 6. [`engine`]: one loop that owns the state
+//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`diagnostics`]: the faces,
+//!    functions of events and problems, with [`wording`] and [`output`], which they share
+//! 8. [`cli`]: the commands
 #![forbid(unsafe_code)]
 
 pub mod cache;
-pub mod cli {
-    pub mod check;
-    pub mod order;
-    pub mod schema;
-    pub mod source;
-}
+pub mod cli;
 pub mod clock;
 pub mod core;
 pub mod diagnostics;
 pub mod engine;
+pub mod gate;
 pub mod git;
 pub mod journal;
+pub mod memory;
+pub mod metrics;
+pub mod output;
 pub mod plan;
 pub mod ports;
+pub mod progress;
+pub mod report;
 pub mod runs;
+pub mod serve;
+pub mod status;
 pub mod vocabulary;
+pub mod wording;

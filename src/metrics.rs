@@ -1,0 +1,561 @@
+//! The metrics of a run in Prometheus' text format, in a registry of their own.
+//!
+//! Counters and histograms are functions of events ([`Metrics::apply`]); what no event tells, such
+//! as memory in use, is set by whoever knows it. Every series is there from the start, and no
+//! label holds a name of an item, a branch or a gate.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricType;
+use prometheus::{
+    Counter, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::output::{OutputError, write_file};
+use crate::vocabulary::event::{
+    CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, Reason, Recorded, RunStarted, Verdict,
+};
+use crate::vocabulary::names::{ApexId, ItemName, JobId, VerdictKey};
+
+/// What `/metrics` answers with (prometheus.io, "Exposition formats", text format 0.0.4).
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Gates take from a moment to hours.
+const GATE_SECONDS: [f64; 14] =
+    [0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
+
+/// A merge takes well under a millisecond where nothing meets, and seconds in a huge repository.
+const MERGE_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// Ordering a plan is a matter of micro- and milliseconds.
+const RESOLUTION_SECONDS: [f64; 8] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 1.0];
+
+/// A plan takes from seconds to a day.
+const PLAN_SECONDS: [f64; 12] = [1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 86_400.0];
+
+/// What is kept in memory for the length of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Canonical orders by plan signature.
+    Order,
+    /// Composites by what they are made of.
+    Composite,
+    /// Gate verdicts by what they belong to.
+    Verdict,
+}
+
+impl Cache {
+    pub const ALL: [Self; 3] = [Self::Order, Self::Composite, Self::Verdict];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Composite => "composite",
+            Self::Verdict => "verdict",
+        }
+    }
+}
+
+/// How often a cache was asked since the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+}
+
+/// Why an item's merge did not come about: the values of the label `reason`.
+const FAILURE_REASONS: [&str; 9] = [
+    "gate_failed",
+    "conflict",
+    "dependency_failed",
+    "dependencies_conflict",
+    "block_on",
+    "red_on_target",
+    "dependencies_fail",
+    "infrastructure",
+    "unknown",
+];
+
+/// What an item waits for or has come to: the values of the label `state`. They sum to the items
+/// of the run.
+const QUEUE_STATES: [&str; 5] = ["waiting", "eligible", "running", "passed", "done"];
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    gate_seconds: Histogram,
+    merge_seconds: Histogram,
+    resolution_seconds: Histogram,
+    plan_seconds: Histogram,
+    memory_usage: IntGauge,
+    memory_peak: IntGauge,
+    memory_limit: IntGauge,
+    active_workers: IntGauge,
+    max_workers: IntGauge,
+    merge_success: IntCounter,
+    merge_failure: IntCounterVec,
+    already_landed: IntCounter,
+    gate_success: IntCounter,
+    gate_failure: IntCounter,
+    gate_inconclusive: IntCounterVec,
+    gate_retries: IntCounter,
+    gate_flakes: IntCounter,
+    verdicts_reused: IntCounter,
+    jobs: IntCounterVec,
+    queue: IntGaugeVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
+    cache_evictions: IntCounterVec,
+    throttles: IntCounter,
+    throttle_seconds: Counter,
+    apexes: IntCounter,
+    landings: IntCounter,
+    target_moves: IntCounter,
+    events: IntCounter,
+    tracker: Mutex<Tracker>,
+}
+
+/// What must be remembered between events.
+#[derive(Debug, Default)]
+struct Tracker {
+    started_at_ms: u64,
+    items: HashMap<ItemName, Tracked>,
+    dependents: HashMap<ItemName, Vec<ItemName>>,
+    jobs: HashMap<JobId, JobPurpose>,
+    /// The number of items of each apex.
+    heights: HashMap<ApexId, usize>,
+    /// Those whose last attempt failed.
+    failed: HashSet<VerdictKey>,
+    caches: [CacheCounts; 3],
+}
+
+#[derive(Debug)]
+struct Tracked {
+    state: State,
+    /// Dependencies that have not passed.
+    waits_for: usize,
+    running: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Undecided,
+    Passed,
+    Done,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let all = Registrar { registry: Registry::new() };
+        all.gauges("build_info", "lexpr's version, always 1.", "version", &[VERSION])
+            .with_label_values(&[VERSION])
+            .set(1);
+        Self {
+            gate_seconds: all.histogram(
+                "gate_execution_seconds",
+                "Time that one attempt of a gate took.",
+                &GATE_SECONDS,
+            ),
+            merge_seconds: all.histogram(
+                "merge_execution_seconds",
+                "Time that making one composite took.",
+                &MERGE_SECONDS,
+            ),
+            resolution_seconds: all.histogram(
+                "dependency_resolution_seconds",
+                "Time that ordering the plan's items by their dependencies took.",
+                &RESOLUTION_SECONDS,
+            ),
+            plan_seconds: all.histogram("plan_execution_seconds", "Time that a run took.", &PLAN_SECONDS),
+            memory_usage: all.gauge("memory_usage_bytes", "Memory that lexpr and its gates hold together."),
+            memory_peak: all.gauge("memory_peak_bytes", "The most memory that lexpr and its gates held together."),
+            memory_limit: all.gauge("memory_limit_bytes", "The memory limit of the run, 0 for none."),
+            active_workers: all.gauge("active_workers", "Workers that hold a slot."),
+            max_workers: all.gauge("max_workers", "Workers there may be at most."),
+            merge_success: all.counter("merge_success_total", "Items that landed."),
+            merge_failure: all.counters(
+                "merge_failure_total",
+                "Items that were decided not to land.",
+                "reason",
+                &FAILURE_REASONS,
+            ),
+            already_landed: all.counter("merge_already_landed_total", "Items that the target had already."),
+            gate_success: all.counter("gate_success_total", "Attempts of gates that passed."),
+            gate_failure: all
+                .counter("gate_failure_total", "Attempts of gates that failed, were ended by a signal or timed out."),
+            gate_inconclusive: all.counters(
+                "gate_inconclusive_total",
+                "Attempts of gates that say nothing of the tree.",
+                "outcome",
+                &["cancelled", "infrastructure"],
+            ),
+            gate_retries: all.counter("gate_retries_total", "Attempts of gates after the first."),
+            gate_flakes: all.counter("gate_flakes_total", "Gates that passed after failing on the same tree."),
+            verdicts_reused: all
+                .counter("verdicts_reused_total", "Gates that need not run: a pass is known from an earlier run."),
+            jobs: all.counters(
+                "jobs_total",
+                "Slots taken, by what for.",
+                "purpose",
+                &["cone", "apex", "bisection", "second_opinion", "blame"],
+            ),
+            queue: all.gauges("queue_items", "Items by how far they have come.", "state", &QUEUE_STATES),
+            cache_hits: all.counters(
+                "cache_hits_total",
+                "Answers a cache had.",
+                "cache",
+                &Cache::ALL.map(Cache::label),
+            ),
+            cache_misses: all.counters(
+                "cache_misses_total",
+                "Answers a cache lacked.",
+                "cache",
+                &Cache::ALL.map(Cache::label),
+            ),
+            cache_evictions: all.counters(
+                "cache_evictions_total",
+                "Answers a cache gave up.",
+                "cache",
+                &Cache::ALL.map(Cache::label),
+            ),
+            throttles: all.counter("throttle_total", "Times that work was held back for memory."),
+            throttle_seconds: all.float_counter("throttle_seconds_total", "Time that work was held back for memory."),
+            apexes: all.counter("apexes_total", "Composites chosen to land."),
+            landings: all.counter("landings_total", "Moves of the target."),
+            target_moves: all.counter("target_moves_total", "Moves of the target by somebody else."),
+            events: all.counter("events_total", "Events of the run."),
+            tracker: Mutex::default(),
+            registry: all.registry,
+        }
+    }
+
+    /// Takes the next event in.
+    pub fn apply(&self, recorded: &Recorded) {
+        let mut tracker = self.lock();
+        self.events.inc();
+        match &recorded.event {
+            Event::RunStarted(run) => self.run_started(&mut tracker, recorded.at_ms, run),
+            Event::Composed(composed) => {
+                self.merge_seconds.observe(composed.duration_us as f64 / 1e6);
+                if let CompositePurpose::Apex { apex } = composed.purpose {
+                    tracker.heights.insert(apex, composed.steps.len());
+                }
+            }
+            Event::JobStarted(job) => {
+                self.active_workers.inc();
+                let purpose = match &job.purpose {
+                    JobPurpose::Cone { .. } => "cone",
+                    JobPurpose::Apex { apex, members }
+                        if tracker.heights.get(apex).is_some_and(|height| *members as usize != *height) =>
+                    {
+                        "bisection"
+                    }
+                    JobPurpose::Apex { .. } => "apex",
+                    JobPurpose::SecondOpinion { .. } => "second_opinion",
+                    JobPurpose::Blame { .. } => "blame",
+                };
+                self.jobs.with_label_values(&[purpose]).inc();
+                if let JobPurpose::Cone { item } = &job.purpose
+                    && let Some(item) = tracker.items.get_mut(item)
+                {
+                    item.running += 1;
+                }
+                tracker.jobs.insert(job.job, job.purpose.clone());
+            }
+            Event::JobFinished { job } => {
+                if let Some(purpose) = tracker.jobs.remove(job) {
+                    self.active_workers.dec();
+                    if let JobPurpose::Cone { item } = purpose
+                        && let Some(item) = tracker.items.get_mut(&item)
+                    {
+                        item.running = item.running.saturating_sub(1);
+                    }
+                }
+            }
+            Event::GateFinished(run) => self.gate_finished(&mut tracker, run),
+            Event::VerdictReused { .. } => self.verdicts_reused.inc(),
+            Event::ItemDecided(decided) if decided.decision == Decision::Passed => tracker.passed(&decided.item),
+            Event::ItemDecided(decided) => {
+                // A decision that replaces another is the same item's.
+                if tracker.done(&decided.item) {
+                    let reason = decided.reason.as_ref().map_or("unknown", reason_label);
+                    self.merge_failure.with_label_values(&[reason]).inc();
+                }
+            }
+            Event::ApexFormed { apex, items, .. } => {
+                self.apexes.inc();
+                tracker.heights.insert(*apex, items.len());
+            }
+            Event::Landed(landed) => {
+                self.landings.inc();
+                self.merge_success.inc_by(landed.items.len() as u64);
+                for item in &landed.items {
+                    tracker.done(item);
+                }
+            }
+            Event::TargetMoved { .. } => self.target_moves.inc(),
+            Event::Throttled { used_bytes, .. } => {
+                self.throttles.inc();
+                self.memory_usage.set(as_gauge(*used_bytes));
+            }
+            Event::Unthrottled { used_bytes, waited_ms } => {
+                self.throttle_seconds.inc_by(*waited_ms as f64 / 1e3);
+                self.memory_usage.set(as_gauge(*used_bytes));
+            }
+            Event::RunFinished { peak_memory_bytes, .. } => {
+                self.plan_seconds.observe(recorded.at_ms.saturating_sub(tracker.started_at_ms) as f64 / 1e3);
+                self.memory_peak.set(self.memory_peak.get().max(as_gauge(*peak_memory_bytes)));
+            }
+            Event::InputsDigested { .. }
+            | Event::GateStarted { .. }
+            | Event::ItemDeferred { .. }
+            | Event::GateRedOnTarget { .. }
+            | Event::LandingIntended(_)
+            | Event::Interrupted { .. }
+            | Event::RunHalted { .. } => {}
+        }
+        self.count_queue(&tracker);
+    }
+
+    fn run_started(&self, tracker: &mut Tracker, at_ms: u64, run: &RunStarted) {
+        tracker.started_at_ms = at_ms;
+        self.max_workers.set(i64::from(run.max_workers));
+        self.memory_limit.set(as_gauge(run.memory_limit_bytes.unwrap_or(0)));
+        for item in &run.items {
+            let state = if item.already_landed.is_some() { State::Done } else { State::Undecided };
+            let tracked = Tracked { state, waits_for: item.deps.len(), running: 0 };
+            tracker.items.insert(item.name.clone(), tracked);
+            for dep in &item.deps {
+                tracker.dependents.entry(dep.clone()).or_default().push(item.name.clone());
+            }
+        }
+        for item in run.items.iter().filter(|item| item.already_landed.is_some()) {
+            self.already_landed.inc();
+            tracker.release_dependents(&item.name);
+        }
+    }
+
+    fn gate_finished(&self, tracker: &mut Tracker, run: &GateFinished) {
+        self.gate_seconds.observe(run.duration_ms as f64 / 1e3);
+        if run.attempt > 1 {
+            self.gate_retries.inc();
+        }
+        match &run.outcome {
+            GateOutcome::Passed => self.gate_success.inc(),
+            GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => {
+                self.gate_failure.inc();
+                tracker.failed.insert(run.key);
+            }
+            GateOutcome::Cancelled => self.gate_inconclusive.with_label_values(&["cancelled"]).inc(),
+            GateOutcome::Infrastructure { .. } => self.gate_inconclusive.with_label_values(&["infrastructure"]).inc(),
+        }
+        if let Some(Verdict::Passed { flaky }) = run.verdict
+            && (tracker.failed.remove(&run.key) || flaky)
+        {
+            self.gate_flakes.inc();
+        }
+    }
+
+    fn count_queue(&self, tracker: &Tracker) {
+        let mut counts = [0_i64; QUEUE_STATES.len()];
+        for item in tracker.items.values() {
+            counts[item.queue_state()] += 1;
+        }
+        for (state, number) in QUEUE_STATES.iter().zip(counts) {
+            self.queue.with_label_values(&[state]).set(number);
+        }
+    }
+
+    /// Says how long ordering the plan took.
+    pub fn observe_dependency_resolution(&self, seconds: f64) {
+        self.resolution_seconds.observe(seconds);
+    }
+
+    /// Says how much memory lexpr and its gates hold now.
+    pub fn set_memory_usage(&self, bytes: u64) {
+        let bytes = as_gauge(bytes);
+        self.memory_usage.set(bytes);
+        self.memory_peak.set(self.memory_peak.get().max(bytes));
+    }
+
+    /// Says how a cache was used since the run began; numbers that shrink are ignored.
+    pub fn set_cache(&self, cache: Cache, now: CacheCounts) {
+        let mut tracker = self.lock();
+        let before = &mut tracker.caches[cache as usize];
+        let raise = |counter: &IntCounterVec, before: &mut u64, now: u64| {
+            counter.with_label_values(&[cache.label()]).inc_by(now.saturating_sub(*before));
+            *before = now.max(*before);
+        };
+        raise(&self.cache_hits, &mut before.hits, now.hits);
+        raise(&self.cache_misses, &mut before.misses, now.misses);
+        raise(&self.cache_evictions, &mut before.evictions, now.evictions);
+    }
+
+    /// All series in Prometheus' text format ([`CONTENT_TYPE`]).
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a buffer takes all that is written");
+        String::from_utf8(text).expect("names, labels and help texts are UTF-8")
+    }
+
+    /// All series by name, with their labels, as `render` has them; of a histogram its `_sum` and
+    /// `_count`.
+    pub fn values(&self) -> BTreeMap<String, f64> {
+        let mut values = BTreeMap::new();
+        for family in self.registry.gather() {
+            let name = family.name();
+            for metric in family.get_metric() {
+                let labels: Vec<String> =
+                    metric.get_label().iter().map(|label| format!("{}={:?}", label.name(), label.value())).collect();
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                match family.get_field_type() {
+                    MetricType::COUNTER => {
+                        values.insert(format!("{name}{labels}"), metric.get_counter().get_value());
+                    }
+                    MetricType::HISTOGRAM => {
+                        let histogram = metric.get_histogram();
+                        values.insert(format!("{name}_sum{labels}"), histogram.get_sample_sum());
+                        values.insert(format!("{name}_count{labels}"), histogram.get_sample_count() as f64);
+                    }
+                    _ => {
+                        values.insert(format!("{name}{labels}"), metric.get_gauge().get_value());
+                    }
+                }
+            }
+        }
+        values
+    }
+
+    /// Writes [`Metrics::render`] to a file for node_exporter's textfile collector, which must
+    /// never see half of it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<(), OutputError> {
+        write_file(file, self.render().as_bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tracker> {
+        // Counts that a panic left half done are no reason to end a run.
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tracker {
+    fn passed(&mut self, item: &ItemName) {
+        if let Some(tracked) = self.items.get_mut(item)
+            && tracked.state == State::Undecided
+        {
+            tracked.state = State::Passed;
+            self.release_dependents(item);
+        }
+    }
+
+    /// False where it was done already.
+    fn done(&mut self, item: &ItemName) -> bool {
+        let Some(tracked) = self.items.get_mut(item) else { return false };
+        std::mem::replace(&mut tracked.state, State::Done) != State::Done
+    }
+
+    fn release_dependents(&mut self, item: &ItemName) {
+        for dependent in self.dependents.remove(item).into_iter().flatten() {
+            if let Some(tracked) = self.items.get_mut(&dependent) {
+                tracked.waits_for = tracked.waits_for.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Tracked {
+    /// A position in [`QUEUE_STATES`].
+    fn queue_state(&self) -> usize {
+        match self.state {
+            State::Done => 4,
+            State::Passed => 3,
+            State::Undecided if self.running > 0 => 2,
+            State::Undecided if self.waits_for == 0 => 1,
+            State::Undecided => 0,
+        }
+    }
+}
+
+/// Makes metrics and registers them, each with all its series at zero.
+struct Registrar {
+    registry: Registry,
+}
+
+impl Registrar {
+    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let metric = made.expect("names and labels of metrics are valid");
+        self.registry.register(Box::new(metric.clone())).expect("no two metrics have one name");
+        metric
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("lex_pr_{name}"), help)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
+        self.register(Histogram::with_opts(opts))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(Self::opts(name, help)))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(Self::opts(name, help)))
+    }
+
+    fn float_counter(&self, name: &str, help: &str) -> Counter {
+        self.register(Counter::with_opts(Self::opts(name, help)))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
+        let counters = self.register(IntCounterVec::new(Self::opts(name, help), &[label]));
+        for value in values {
+            counters.with_label_values(&[value]);
+        }
+        counters
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntGaugeVec {
+        let gauges = self.register(IntGaugeVec::new(Self::opts(name, help), &[label]));
+        for value in values {
+            gauges.with_label_values(&[value]);
+        }
+        gauges
+    }
+}
+
+fn reason_label(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::GateFailed { .. } => "gate_failed",
+        Reason::Conflict { .. } => "conflict",
+        Reason::DependencyFailed { .. } => "dependency_failed",
+        Reason::DependenciesConflict { .. } => "dependencies_conflict",
+        Reason::BlockOn { .. } => "block_on",
+        Reason::RedOnTarget { .. } => "red_on_target",
+        Reason::DependenciesFail { .. } => "dependencies_fail",
+        Reason::Infrastructure { .. } => "infrastructure",
+    }
+}
+
+fn as_gauge(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

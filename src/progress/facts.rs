@@ -1,0 +1,250 @@
+//! Which events are worth a line, and what the line says.
+//!
+//! A line is the time since the run began, one word for what happened, and the rest. Beginnings
+//! are not worth one, with the exception of an apex: it may take as long as everything before it.
+
+use crate::report::json::passed;
+use crate::report::summary::evidence_lines;
+use crate::report::view::{AttemptView, JobView, RunView, is_failure, outcome_text};
+use crate::vocabulary::event::{
+    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
+};
+use crate::vocabulary::names::JobId;
+use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown};
+
+/// The lines for `recorded`, which `view` has taken in already. Safe to show, without newlines.
+pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
+    let page = Page { view, paint, at_ms: recorded.at_ms };
+    match &recorded.event {
+        Event::RunStarted(run) => page.run_started(run),
+        Event::JobStarted(job) => match &job.purpose {
+            JobPurpose::Apex { apex, members }
+                if view.apexes.get(apex).is_some_and(|a| a.height() == *members as usize) =>
+            {
+                let gates = list(job.gates.iter().map(|gate| gate.name.as_str()));
+                vec![page.line(
+                    Tone::Quiet,
+                    "proving",
+                    &format!("apex {}, {}: {gates}", apex.0, items(*members as usize)),
+                )]
+            }
+            _ => Vec::new(),
+        },
+        Event::GateFinished(run) => page.gate_finished(run),
+        Event::JobFinished { job } => page.probe_finished(*job),
+        Event::ItemDecided(decided) => page.decided(decided),
+        Event::ItemDeferred { item, reason } => {
+            let text =
+                format!("{}: {}; it waits until they have landed", shown(item.as_str()), shown(&reason.to_string()));
+            vec![page.line(Tone::Notice, "deferred", &text)]
+        }
+        Event::GateRedOnTarget { gate, .. } => vec![page.line(
+            Tone::Bad,
+            "red",
+            &format!("{} already fails {}, without any of these items", view.target(), shown(gate.as_str())),
+        )],
+        Event::Landed(landed) => vec![page.landed(landed)],
+        Event::TargetMoved { from, to, .. } => vec![page.line(
+            Tone::Notice,
+            "moved",
+            &format!(
+                "somebody else moved {} from {} to {}; what passed stays passed",
+                view.target(),
+                from.short(),
+                to.short()
+            ),
+        )],
+        Event::Throttled { used_bytes, threshold_bytes } => vec![page.line(
+            Tone::Notice,
+            "held back",
+            &format!("{} of memory in use, threshold {}", bytes(*used_bytes), bytes(*threshold_bytes)),
+        )],
+        Event::Unthrottled { used_bytes, waited_ms } => vec![page.line(
+            Tone::Quiet,
+            "resumed",
+            &format!("after {}, {} of memory in use", duration(*waited_ms), bytes(*used_bytes)),
+        )],
+        Event::Interrupted { signal } => {
+            vec![page.line(Tone::Notice, "stopping", &format!("on {}", shown(signal)))]
+        }
+        Event::RunHalted { message, .. } => vec![page.line(Tone::Bad, "halted", &shown(message))],
+        Event::RunFinished { exit_code, .. } => {
+            let tone = if *exit_code == 0 { Tone::Good } else { Tone::Bad };
+            vec![page.line(tone, "finished", &format!("exit code {exit_code}"))]
+        }
+        Event::Composed(_)
+        | Event::InputsDigested { .. }
+        | Event::GateStarted { .. }
+        | Event::VerdictReused { .. }
+        | Event::ApexFormed { .. }
+        | Event::LandingIntended(_) => Vec::new(),
+    }
+}
+
+fn items(number: usize) -> String {
+    count(number, "item")
+}
+
+/// What every line needs.
+struct Page<'a> {
+    view: &'a RunView,
+    paint: Paint,
+    at_ms: u64,
+}
+
+impl Page<'_> {
+    fn line(&self, tone: Tone, word: &str, rest: &str) -> String {
+        let since = duration(self.at_ms.saturating_sub(self.view.started_at_ms));
+        let word = self.paint.paint(tone, &format!("{word:<10}"));
+        format!("{} {word} {rest}", self.paint.paint(Tone::Quiet, &format!("{since:>8}")))
+    }
+
+    /// A line under another one.
+    fn more(&self, text: &str) -> String {
+        format!("{:>20}{text}", "")
+    }
+
+    fn run_started(&self, run: &RunStarted) -> Vec<String> {
+        let push = run.push.as_deref().map(|remote| format!(", pushed to {}", shown(remote))).unwrap_or_default();
+        let mut lines = vec![self.line(
+            Tone::Strong,
+            "run",
+            &format!(
+                "{}: {} onto {} at {}{push}, {} at once at most",
+                shown(run.run.as_str()),
+                items(run.items.len()),
+                ref_name(&run.target),
+                run.base.short(),
+                run.max_workers
+            ),
+        )];
+        for item in &run.items {
+            if let Some(how) = &item.already_landed {
+                lines.push(self.line(
+                    Tone::Quiet,
+                    "landed",
+                    &format!("{} before: {}", shown(item.name.as_str()), shown(how)),
+                ));
+            }
+        }
+        lines
+    }
+
+    fn gate_finished(&self, run: &GateFinished) -> Vec<String> {
+        let Some(job) = self.view.jobs.get(&run.job) else { return Vec::new() };
+        let Some(attempt) = self.view.job_attempts(job).next_back() else { return Vec::new() };
+        let gate = format!("{} on {}", shown(run.gate.as_str()), subject(self.view, &job.purpose));
+        let how = outcome_text(&run.outcome);
+        let line = match run.verdict {
+            Some(Verdict::Passed { .. }) if attempt.flake => {
+                self.line(Tone::Notice, "flaky", &format!("{gate} passed after a failure on the same tree"))
+            }
+            Some(Verdict::Passed { .. }) => return Vec::new(),
+            None => {
+                let wait = run.backoff_ms.map(|ms| format!(" in {}", duration(ms))).unwrap_or_default();
+                self.line(Tone::Notice, "again", &format!("{gate}: {how}; attempt {}{wait}", run.attempt + 1))
+            }
+            Some(Verdict::Failed) => {
+                let optional = if attempt.required { "" } else { " (optional)" };
+                self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how} after {}", duration(run.duration_ms)))
+            }
+            Some(Verdict::Unknown) => self.line(Tone::Notice, "no verdict", &format!("{gate}: {how}")),
+        };
+        let mut lines = vec![line];
+        // A failure that decides an item is shown with the decision; of this one there is no other word.
+        if !attempt.required && is_failure(&run.outcome) && !run.log.is_empty() {
+            lines.push(self.more(&format!("log: {}", shown(&run.log))));
+        }
+        lines
+    }
+
+    /// Whole apexes and prefixes of them.
+    fn probe_finished(&self, id: JobId) -> Vec<String> {
+        let Some(job) = self.view.jobs.get(&id) else { return Vec::new() };
+        let JobPurpose::Apex { apex, members } = &job.purpose else { return Vec::new() };
+        let whole = self.view.apexes.get(apex).is_some_and(|a| a.height() == *members as usize);
+        let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
+        let part = if whole { String::new() } else { format!("first {} of ", members) };
+        let text = format!("{part}apex {}, {}", apex.0, self.height(job));
+        match passed(required(), true) {
+            Some(true) => vec![self.line(Tone::Good, "proven", &text)],
+            Some(false) => {
+                let failed = required().rfind(|attempt| is_failure(&attempt.run.outcome));
+                let mut lines = vec![self.line(Tone::Bad, "refuted", &text)];
+                if let Some(attempt) = failed {
+                    lines.extend(self.evidence(attempt));
+                }
+                lines
+            }
+            None => vec![self.line(Tone::Notice, "no verdict", &text)],
+        }
+    }
+
+    fn height(&self, job: &JobView) -> String {
+        match &job.purpose {
+            JobPurpose::Apex { apex, .. } => items(self.view.apexes.get(apex).map_or(0, |apex| apex.height())),
+            _ => String::new(),
+        }
+    }
+
+    fn decided(&self, decided: &ItemDecided) -> Vec<String> {
+        let name = self.paint.paint(Tone::Strong, &shown(decided.item.as_str()));
+        let (tone, word) = match decided.decision {
+            Decision::Passed => (Tone::Good, "passed"),
+            Decision::Failed => (Tone::Bad, "failed"),
+            Decision::Conflicted => (Tone::Bad, "conflicted"),
+            Decision::Blocked => (Tone::Notice, "blocked"),
+            Decision::Unjudged => (Tone::Notice, "unjudged"),
+        };
+        let Some(reason) = &decided.reason else {
+            let busy = self.view.item(&decided.item).map_or(0, |item| item.busy_ms);
+            let time = if busy > 0 { format!(" ({})", duration(busy)) } else { String::new() };
+            return vec![self.line(tone, word, &format!("{name}{time}"))];
+        };
+        let mut lines = vec![self.line(tone, word, &format!("{name}: {}", shown(&reason.to_string())))];
+        if let Some(attempt) = self.view.evidence(reason) {
+            lines.extend(self.evidence(attempt));
+        }
+        lines
+    }
+
+    fn evidence(&self, attempt: &AttemptView) -> Vec<String> {
+        let run = &attempt.run;
+        evidence_lines(run.gate.as_str(), &run.outcome, run.attempt, run.duration_ms, &run.tail, &run.log, self.paint)
+            .iter()
+            .map(|line| self.more(line))
+            .collect()
+    }
+
+    fn landed(&self, landed: &Landed) -> String {
+        let remote = landed.pushed_to.as_deref().map(|remote| format!(" and {}", shown(remote))).unwrap_or_default();
+        self.line(
+            Tone::Good,
+            "landed",
+            &format!(
+                "{} on {}{remote}, now at {}: {}",
+                items(landed.items.len()),
+                self.view.target(),
+                landed.to.short(),
+                list(landed.items.iter().map(|name| name.as_str()))
+            ),
+        )
+    }
+}
+
+/// What a job gates, for people.
+pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
+    match purpose {
+        JobPurpose::Cone { item } => shown(item.as_str()).into_owned(),
+        JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
+        JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
+        JobPurpose::Apex { apex, members } => {
+            let height = view.apexes.get(apex).map_or(0, |apex| apex.height());
+            if height == *members as usize {
+                format!("apex {} ({})", apex.0, items(height))
+            } else {
+                format!("apex {} (first {members} of {height})", apex.0)
+            }
+        }
+    }
+}

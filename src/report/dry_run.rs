@@ -1,0 +1,257 @@
+//! What a run would do, as far as it can be known without running a gate: levels, composites,
+//! conflicts and gates. Whoever made the composites fills [`DryRun`] in; here it is only shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::vocabulary::event::{LinedUpItem, Reason, SetAside, SetAsideCause};
+use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, TreeId};
+use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
+
+/// A dry run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// [`super::json::REPORT_VERSION`] of the writer.
+    pub report_version: u32,
+    /// lexpr's own version.
+    pub lexpr_version: String,
+    /// Where the plan was read from, or `-`.
+    pub plan: String,
+    pub plan_digest: PlanDigest,
+    /// The git directory that all worktrees share.
+    pub repository: String,
+    /// The full name of the target's ref.
+    pub target: String,
+    /// Where the target is.
+    pub base: CommitId,
+    pub max_workers: u32,
+    /// How long it took to find all of this out.
+    pub duration_ms: u64,
+    /// In canonical order.
+    pub items: Vec<DryRunItem>,
+    /// What would land if every gate passed, in order: each on the one before it.
+    pub apexes: Vec<DryRunApex>,
+}
+
+/// One item of a dry run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRunItem {
+    #[serde(flatten)]
+    pub item: LinedUpItem,
+    pub forecast: Forecast,
+    /// Why it would not merge.
+    pub because: Option<Reason>,
+    /// The item on base and its dependencies, where that could be made.
+    pub cone: Option<DryRunCone>,
+}
+
+/// The composite that an item would be judged on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRunCone {
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// The gates that would run on it, in order; those with a known verdict are not among them.
+    pub gates: Vec<GateName>,
+}
+
+/// What would become of an item if every gate passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Forecast {
+    /// It merges with everything ahead of it.
+    Lands,
+    /// The target has it.
+    AlreadyLanded,
+    /// git reports a conflict.
+    Conflicted,
+    /// Something it depends on would not land.
+    Blocked,
+}
+
+/// A composite that would land.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRunApex {
+    /// In canonical order, without those set aside.
+    pub items: Vec<ItemName>,
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// Items that could not become part of it.
+    pub set_aside: Vec<SetAside>,
+    /// The gates that would run on it, in order.
+    pub gates: Vec<GateName>,
+}
+
+impl DryRun {
+    /// Every item would land or has landed.
+    pub fn is_clean(&self) -> bool {
+        self.items.iter().all(|item| matches!(item.forecast, Forecast::Lands | Forecast::AlreadyLanded))
+    }
+
+    /// The items of each level, from 0; within a level in canonical order.
+    pub fn levels(&self) -> BTreeMap<u32, Vec<&DryRunItem>> {
+        let mut levels: BTreeMap<u32, Vec<&DryRunItem>> = BTreeMap::new();
+        for item in &self.items {
+            levels.entry(item.item.level).or_default().push(item);
+        }
+        levels
+    }
+
+    /// The number of items with this forecast.
+    pub fn with(&self, forecast: Forecast) -> usize {
+        self.items.iter().filter(|item| item.forecast == forecast).count()
+    }
+
+    /// How many times a gate would run if every one passed at its first try.
+    pub fn gate_runs(&self) -> usize {
+        let on_cones = self.items.iter().filter_map(|item| item.cone.as_ref()).map(|cone| cone.gates.len());
+        on_cones.chain(self.apexes.iter().map(|apex| apex.gates.len())).sum()
+    }
+
+    /// Where the target would be if every gate passed.
+    pub fn tip(&self) -> CommitId {
+        self.apexes.last().map_or(self.base, |apex| apex.commit)
+    }
+
+    /// `7 of 8 items would land on main if every gate passed: 1 conflicted`.
+    pub fn headline(&self) -> String {
+        let mut line = format!(
+            "{} of {} would land on {} if every gate passed",
+            self.with(Forecast::Lands),
+            count(self.items.len(), "item"),
+            ref_name(&self.target)
+        );
+        let others = [
+            (Forecast::Conflicted, "conflicted"),
+            (Forecast::Blocked, "blocked"),
+            (Forecast::AlreadyLanded, "landed before"),
+        ];
+        let others: Vec<String> = others
+            .into_iter()
+            .map(|(forecast, word)| (self.with(forecast), word))
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, word)| format!("{number} {word}"))
+            .collect();
+        if !others.is_empty() {
+            let _ = write!(line, ": {}", others.join(", "));
+        }
+        line
+    }
+
+    /// The one thing to do next.
+    pub fn next_step(&self) -> String {
+        let blamed = self.items.iter().find(|item| item.forecast == Forecast::Conflicted);
+        if let Some(item) = blamed.or_else(|| self.items.iter().find(|item| item.forecast == Forecast::Blocked)) {
+            return format!(
+                "see to {}, or run the same command with --execute to land the others.",
+                shown(item.item.name.as_str())
+            );
+        }
+        if self.with(Forecast::Lands) == 0 {
+            return format!("nothing: everything in the plan is in {} already.", ref_name(&self.target));
+        }
+        "run the same command with --execute to gate and land.".to_owned()
+    }
+
+    /// The dry run for a terminal. Ends with a newline.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        for (level, items) in self.levels() {
+            let _ = writeln!(out, "{}", paint.paint(Tone::Strong, &format!("level {level}")));
+            for item in items {
+                let _ = writeln!(out, "  {}", item.line(paint));
+            }
+        }
+        for (at, apex) in self.apexes.iter().enumerate() {
+            let gates = if apex.gates.is_empty() { "no gates".to_owned() } else { list(names(&apex.gates)) };
+            let _ = writeln!(
+                out,
+                "{} {} as {}, tree {}; gates: {gates}",
+                paint.paint(Tone::Strong, &format!("apex {}", at + 1)),
+                count(apex.items.len(), "item"),
+                apex.commit.short(),
+                apex.tree.short(),
+            );
+        }
+        let tone = if self.is_clean() { Tone::Good } else { Tone::Bad };
+        let _ = writeln!(out, "{}", paint.paint(tone, &self.headline()));
+        let _ = writeln!(
+            out,
+            "  {} would run, at most {} at once; looked at in {}; nothing was written to the repository",
+            count(self.gate_runs(), "gate"),
+            self.max_workers,
+            duration(self.duration_ms)
+        );
+        let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), self.next_step());
+        out
+    }
+}
+
+impl DryRunItem {
+    fn line(&self, paint: Paint) -> String {
+        let mut line = format!(
+            "{} {}",
+            paint.paint(self.forecast.tone(), &format!("{:<13}", self.forecast.words())),
+            paint.paint(Tone::Strong, &shown(self.item.name.as_str()))
+        );
+        if let Some(why) = self.why() {
+            let _ = write!(line, ": {}", shown(&why));
+        }
+        if !self.item.deps.is_empty() {
+            let deps =
+                list(self.item.deps.iter().map(|dep| {
+                    if self.item.implied.contains(dep) { format!("{dep} (implied)") } else { dep.to_string() }
+                }));
+            let _ = write!(line, "; after {deps}");
+        }
+        if let Some(cone) = &self.cone
+            && !cone.gates.is_empty()
+        {
+            let _ = write!(line, "; gates: {}", list(names(&cone.gates)));
+        }
+        line
+    }
+
+    /// Why it would not land, in words.
+    pub fn why(&self) -> Option<String> {
+        self.because.as_ref().map(ToString::to_string).or_else(|| self.item.already_landed.clone())
+    }
+}
+
+impl Forecast {
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Lands => "lands",
+            Self::AlreadyLanded => "landed before",
+            Self::Conflicted => "conflicted",
+            Self::Blocked => "blocked",
+        }
+    }
+
+    fn tone(self) -> Tone {
+        match self {
+            Self::Lands => Tone::Good,
+            Self::AlreadyLanded => Tone::Quiet,
+            Self::Conflicted => Tone::Bad,
+            Self::Blocked => Tone::Notice,
+        }
+    }
+}
+
+/// Why an item is not in a composite, in words.
+pub fn set_aside_text(aside: &SetAside) -> String {
+    match &aside.cause {
+        SetAsideCause::Conflict(conflict) => Reason::Conflict { at_tip: true, conflict: conflict.clone() }.to_string(),
+        SetAsideCause::Dependency { on } => format!("depends on {on}, which is not in it"),
+    }
+}
+
+pub(crate) fn names(gates: &[GateName]) -> impl Iterator<Item = &str> {
+    gates.iter().map(GateName::as_str)
+}

@@ -1,0 +1,550 @@
+//! The report of a run as data: what the JSON report holds, and what the Markdown report, the
+//! summary and `lexpr status` are made of.
+//!
+//! Items are in canonical order and every list in it is in an order that does not depend on
+//! timing, attempts and probes excepted, which are in the order they ended. What differs between
+//! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::summary;
+use super::view::{ApexView, AttemptView, ItemView, RunView, Stage, TargetMove, Throttling};
+use crate::vocabulary::event::{
+    Artifact, FinalStatus, GateOutcome, HaltReason, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
+    SetAside, Verdict,
+};
+use crate::vocabulary::names::{
+    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
+    TreeId, VerdictKey,
+};
+
+/// The version of the report's format; a new one when a reader of the old one would go wrong.
+pub const REPORT_VERSION: u32 = 1;
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunReport {
+    /// [`REPORT_VERSION`] of the writer.
+    pub report_version: u32,
+    /// lexpr's own version.
+    pub lexpr_version: String,
+    pub run: RunId,
+    /// Where the plan was read from, or `-`.
+    pub plan: String,
+    pub plan_digest: PlanDigest,
+    /// The git directory that all worktrees share.
+    pub repository: String,
+    /// The full name of the target's ref.
+    pub target: String,
+    /// Where the target was when the run began.
+    pub base: CommitId,
+    /// Where this run left it; equal to `base` where nothing landed.
+    pub tip: CommitId,
+    /// The remote that is pushed to.
+    pub push: Option<String>,
+    /// The run has ended. Otherwise statuses are those that items would have if it ended now.
+    pub finished: bool,
+    /// As of the command; `null` while the run goes on, or where it was killed.
+    pub exit_code: Option<u8>,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// When the newest event was recorded.
+    pub ended_at_ms: u64,
+    /// The signal that asked the run to stop.
+    pub interrupted: Option<String>,
+    pub halted: Option<Halt>,
+    pub summary: Summary,
+    /// The one thing to do next, in words.
+    pub next: String,
+    /// In canonical order.
+    pub items: Vec<ItemReport>,
+    /// In the order they were formed.
+    pub apexes: Vec<ApexReport>,
+    pub landings: Vec<Landing>,
+    /// The target moved by somebody else.
+    pub target_moves: Vec<TargetMove>,
+    /// Gates that fail on the target itself.
+    pub red_on_target: Vec<GateName>,
+    pub throttling: Throttling,
+}
+
+/// Why a run could not go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    pub why: HaltReason,
+    pub message: String,
+}
+
+/// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
+/// `skipped`, `unjudged` and `notLanded` sum to `total`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub total: usize,
+    /// Landed in this run.
+    pub successful: usize,
+    pub already_landed: usize,
+    pub failed: usize,
+    pub conflicted: usize,
+    pub blocked: usize,
+    pub skipped: usize,
+    pub unjudged: usize,
+    pub not_landed: usize,
+    /// From the first event to the newest one.
+    pub duration_ms: u64,
+    /// The mean time that items held a worker for themselves, over those that did; 0 for none.
+    pub average_time_ms: u64,
+    pub concurrency: Concurrency,
+    /// The part of the verdicts that items and landings stand on that needed no run of their
+    /// own, 0 to 1; `null` where there was none.
+    pub cache_hit_rate: Option<f64>,
+    /// Of lexpr and its gates together; `null` where it was not measured.
+    pub peak_memory_bytes: Option<u64>,
+    /// The series of the metrics endpoint by name, as they stood at the end.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// How many workers were at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    pub max_workers: u32,
+    pub peak_workers: u32,
+    /// Over the whole run.
+    pub mean_workers: f64,
+}
+
+/// One item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemReport {
+    pub name: ItemName,
+    pub status: FinalStatus,
+    /// How far it has come; only while the run has not ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<Stage>,
+    /// Why it has this status, in words; `null` for `landed`.
+    pub reason: Option<String>,
+    /// The same for machines, where an event gave it.
+    pub because: Option<Reason>,
+    pub branch: String,
+    pub head: CommitId,
+    pub strategy: MergeStrategy,
+    pub priority: i64,
+    /// Counted from 0.
+    pub level: u32,
+    pub deps: Vec<ItemName>,
+    /// Those of `deps` that the commit graph implies and the plan does not name.
+    pub implied: Vec<ItemName>,
+    /// The item on base and its dependencies.
+    pub cone: Option<Cone>,
+    /// The commit on the target's line that brought it.
+    pub landed_as: Option<CommitId>,
+    pub apex: Option<ApexId>,
+    /// In plan order.
+    pub gates: Vec<GateReport>,
+    /// Runs of its failed gate on the same composite without the item.
+    pub without_item: Vec<AttemptReport>,
+    /// The run that shows why it failed.
+    pub failure: Option<AttemptReport>,
+    /// How long jobs for this item alone held a worker.
+    pub duration_ms: u64,
+    pub started_at_ms: Option<u64>,
+    pub decided_at_ms: Option<u64>,
+    pub landed_at_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cone {
+    pub commit: CommitId,
+    pub tree: TreeId,
+}
+
+/// One gate of an item and the verdict that stands for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateReport {
+    pub name: GateName,
+    pub run: String,
+    pub cwd: String,
+    pub required: bool,
+    pub definition: DefinitionDigest,
+    pub status: ItemGateStatus,
+    /// A pass after a failure on the same tree.
+    pub flaky: bool,
+    pub key: Option<VerdictKey>,
+    /// Where the verdict came from; `null` where there is none.
+    pub verdict_from: Option<VerdictSource>,
+    /// Which run, for a verdict from an earlier one.
+    pub earlier_run: Option<RunId>,
+    /// The sum over its attempts.
+    pub duration_ms: u64,
+    /// In the order they ended.
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// Where a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum VerdictSource {
+    /// A run for this item.
+    OwnRun,
+    /// A run for another item or an apex, on an equal tree or equal inputs.
+    SharedRun,
+    /// It was known from an earlier run.
+    EarlierRun,
+}
+
+/// One ended attempt of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptReport {
+    pub gate: GateName,
+    pub job: JobId,
+    pub purpose: JobPurpose,
+    /// Counted from 1.
+    pub attempt: u32,
+    pub outcome: GateOutcome,
+    /// `null` while another attempt followed.
+    pub verdict: Option<Verdict>,
+    pub duration_ms: u64,
+    /// How long lexpr waited before the next one.
+    pub backoff_ms: Option<u64>,
+    pub peak_memory_bytes: u64,
+    /// The file with all of its output.
+    pub log: String,
+    pub log_digest: Option<FileDigest>,
+    /// The end of its output; `null` for a pass.
+    pub tail: Option<String>,
+    pub artifacts: Vec<Artifact>,
+    pub missing_artifacts: Vec<String>,
+}
+
+/// A composite that was to land.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApexReport {
+    pub apex: ApexId,
+    pub base: CommitId,
+    /// In canonical order.
+    pub items: Vec<ItemName>,
+    pub commit: Option<CommitId>,
+    pub tree: Option<TreeId>,
+    pub set_aside: Vec<SetAside>,
+    pub outcome: ApexOutcome,
+    /// The runs on all of it and on its prefixes; none where its tree was proven already.
+    pub probes: Vec<Probe>,
+}
+
+/// What an apex came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "came", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ApexOutcome {
+    /// All of it landed.
+    Landed,
+    /// A required gate failed on all of it, and its first `items` items landed.
+    LandedPart { items: usize },
+    /// A required gate failed, and nothing of it landed.
+    Refuted,
+    /// It was made again or given up before it came to anything.
+    Open,
+}
+
+/// One job on an apex or on a prefix of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// The number of items, from the first.
+    pub members: u32,
+    /// No required gate failed; `null` where that is not known.
+    pub passed: Option<bool>,
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// One move of the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Landing {
+    pub at_ms: u64,
+    pub apex: ApexId,
+    pub from: CommitId,
+    pub to: CommitId,
+    pub tree: TreeId,
+    pub items: Vec<ItemName>,
+    pub pushed_to: Option<String>,
+    pub moved_checkouts: Vec<String>,
+    pub receipt: Option<String>,
+}
+
+impl RunReport {
+    /// The report of the run that `view` shows, or `None` where not even its first event is
+    /// there. `metrics` is passed on as [`Summary::metrics`].
+    pub fn new(view: &RunView, metrics: BTreeMap<String, f64>) -> Option<Self> {
+        let run = view.run.as_ref()?;
+        let items: Vec<ItemReport> = view.items.iter().map(|item| item_report(view, item)).collect();
+        let mut landings: Vec<Landing> = view
+            .apexes
+            .values()
+            .filter_map(|apex| apex.landed.as_ref())
+            .map(|(at_ms, landed)| Landing {
+                at_ms: *at_ms,
+                apex: landed.apex,
+                from: landed.from,
+                to: landed.to,
+                tree: landed.tree,
+                items: landed.items.clone(),
+                pushed_to: landed.pushed_to.clone(),
+                moved_checkouts: landed.moved_checkouts.clone(),
+                receipt: landed.receipt.clone(),
+            })
+            .collect();
+        landings.sort_by_key(|landing| landing.at_ms);
+        let mut report = Self {
+            report_version: REPORT_VERSION,
+            lexpr_version: run.version.clone(),
+            run: run.run.clone(),
+            plan: run.plan.clone(),
+            plan_digest: run.plan_digest,
+            repository: run.repository.clone(),
+            target: run.target.clone(),
+            base: run.base,
+            tip: landings.last().map_or(run.base, |landing| landing.to),
+            push: run.push.clone(),
+            finished: view.ending.is_some(),
+            exit_code: view.ending.map(|ending| ending.exit_code),
+            started_at_ms: view.started_at_ms,
+            ended_at_ms: view.latest_at_ms,
+            interrupted: view.interrupted.clone(),
+            halted: view.halted.clone().map(|(why, message)| Halt { why, message }),
+            summary: summarise(view, run.max_workers, &items, metrics),
+            next: String::new(),
+            items,
+            apexes: view.apexes.iter().map(|(id, apex)| apex_report(view, *id, apex)).collect(),
+            landings,
+            target_moves: view.target_moves.clone(),
+            red_on_target: view.red_on_target.clone(),
+            throttling: view.throttling,
+        };
+        report.next = summary::next_step(&report);
+        Some(report)
+    }
+}
+
+fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BTreeMap<String, f64>) -> Summary {
+    let with = |status| items.iter().filter(|item| item.status == status).count();
+    let busy: Vec<u64> =
+        items.iter().filter(|item| item.started_at_ms.is_some()).map(|item| item.duration_ms).collect();
+    let elapsed_ms = view.elapsed_ms();
+    Summary {
+        total: items.len(),
+        successful: with(FinalStatus::Landed),
+        already_landed: with(FinalStatus::AlreadyLanded),
+        failed: with(FinalStatus::Failed),
+        conflicted: with(FinalStatus::Conflicted),
+        blocked: with(FinalStatus::Blocked),
+        skipped: with(FinalStatus::Skipped),
+        unjudged: with(FinalStatus::Unjudged),
+        not_landed: with(FinalStatus::NotLanded),
+        duration_ms: elapsed_ms,
+        average_time_ms: busy.iter().sum::<u64>().checked_div(busy.len() as u64).unwrap_or(0),
+        concurrency: Concurrency {
+            max_workers,
+            peak_workers: view.pool.peak,
+            mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
+        },
+        cache_hit_rate: cache_hit_rate(view, items),
+        peak_memory_bytes: view.ending.map(|ending| ending.peak_memory_bytes).filter(|bytes| *bytes > 0),
+        metrics,
+    }
+}
+
+/// `part / whole`, `None` for a whole of 0.
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// Over the verdicts that items and landings stand on: the part that took no run of their own.
+fn cache_hit_rate(view: &RunView, items: &[ItemReport]) -> Option<f64> {
+    let own = |is_own: bool| (1, u64::from(!is_own));
+    let of_items = items
+        .iter()
+        .flat_map(|item| &item.gates)
+        .filter_map(|gate| gate.verdict_from)
+        .map(|source| own(source == VerdictSource::OwnRun));
+    let of_landings = view.apexes.iter().flat_map(|(id, apex)| {
+        apex.proof.iter().map(|key| {
+            own(view
+                .attempts_of(*key)
+                .any(|attempt| matches!(attempt.purpose, JobPurpose::Apex { apex, .. } if apex == *id)))
+        })
+    });
+    let (asked, reused) = of_items.chain(of_landings).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    ratio(reused, asked)
+}
+
+fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
+    let lined_up = &item.lined_up;
+    let status = view.status(item);
+    // At the end all causes are known; until then an item has the reason it was decided for.
+    let at_the_end = item.last_word.as_ref().and_then(|end| end.reason.clone());
+    let because = at_the_end.or_else(|| item.decided.as_ref().and_then(|decided| decided.reason.clone()));
+    let blamed =
+        |attempt: &&AttemptView| matches!(&attempt.purpose, JobPurpose::Blame { item } if *item == lined_up.name);
+    ItemReport {
+        name: lined_up.name.clone(),
+        status,
+        stage: view.ending.is_none().then(|| view.stage(item)),
+        reason: reason_text(item, status, because.as_ref()),
+        branch: lined_up.branch.clone(),
+        head: lined_up.head,
+        strategy: lined_up.strategy,
+        priority: lined_up.priority,
+        level: lined_up.level,
+        deps: lined_up.deps.clone(),
+        implied: lined_up.implied.clone(),
+        cone: item.cone.map(|(commit, tree)| Cone { commit, tree }),
+        landed_as: item.landed.and_then(|landed| landed.commit),
+        apex: item.landed.map(|landed| landed.apex),
+        gates: gate_reports(view, item),
+        without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),
+        failure: because.as_ref().and_then(|reason| view.evidence(reason)).map(attempt_report),
+        because,
+        duration_ms: item.busy_ms,
+        started_at_ms: item.started_at_ms,
+        decided_at_ms: item.decided_at_ms,
+        landed_at_ms: item.landed.map(|landed| landed.at_ms),
+    }
+}
+
+fn reason_text(item: &ItemView, status: FinalStatus, because: Option<&Reason>) -> Option<String> {
+    let given = || because.map(ToString::to_string);
+    match status {
+        FinalStatus::Landed => None,
+        FinalStatus::AlreadyLanded => item.lined_up.already_landed.clone(),
+        FinalStatus::NotLanded => Some("it passed, but the run ended before it could land".to_owned()),
+        FinalStatus::Skipped => Some("the run ended before its turn came".to_owned()),
+        FinalStatus::Unjudged => given().or_else(|| item.deferred.as_ref().map(ToString::to_string)),
+        FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Blocked => given(),
+    }
+}
+
+fn gate_reports(view: &RunView, item: &ItemView) -> Vec<GateReport> {
+    // A decision on an apex says nothing new of the cone, so what made the item pass goes first.
+    let verdicts = item.passed.as_ref().or(item.decided.as_ref()).map_or(&[][..], |decided| &decided.gates);
+    let same_length = verdicts.len() == item.lined_up.gates.len();
+    item.lined_up
+        .gates
+        .iter()
+        .enumerate()
+        .map(|(at, gate)| {
+            let verdict =
+                if same_length { verdicts.get(at) } else { verdicts.iter().find(|verdict| verdict.gate == gate.name) };
+            gate_report(view, item, gate, verdict)
+        })
+        .collect()
+}
+
+fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Option<&ItemVerdict>) -> GateReport {
+    let key = verdict.and_then(|verdict| verdict.key);
+    let status = verdict.map_or(ItemGateStatus::NotRun, |verdict| verdict.status);
+    let attempts: Vec<&AttemptView> = key.into_iter().flat_map(|key| view.attempts_of(key)).collect();
+    let is_own = |purpose: &JobPurpose| match purpose {
+        JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => *whose == item.lined_up.name,
+        JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
+    };
+    let judged = matches!(status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed);
+    let source = if attempts.is_empty() {
+        VerdictSource::EarlierRun
+    } else if attempts.iter().any(|attempt| is_own(&attempt.purpose)) {
+        VerdictSource::OwnRun
+    } else {
+        VerdictSource::SharedRun
+    };
+    GateReport {
+        name: gate.name.clone(),
+        run: gate.run.clone(),
+        cwd: gate.cwd.clone(),
+        required: gate.required,
+        definition: gate.definition,
+        status,
+        flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),
+        key,
+        verdict_from: judged.then_some(source),
+        earlier_run: key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key).cloned()),
+        duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).sum(),
+        attempts: attempts.into_iter().map(attempt_report).collect(),
+    }
+}
+
+fn attempt_report(attempt: &AttemptView) -> AttemptReport {
+    let run = &attempt.run;
+    AttemptReport {
+        gate: run.gate.clone(),
+        job: run.job,
+        purpose: attempt.purpose.clone(),
+        attempt: run.attempt,
+        outcome: run.outcome.clone(),
+        verdict: run.verdict,
+        duration_ms: run.duration_ms,
+        backoff_ms: run.backoff_ms,
+        peak_memory_bytes: run.peak_memory_bytes,
+        log: run.log.clone(),
+        log_digest: run.log_digest,
+        tail: (run.outcome != GateOutcome::Passed).then(|| run.tail.clone()),
+        artifacts: run.artifacts.clone(),
+        missing_artifacts: run.missing_artifacts.clone(),
+    }
+}
+
+fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
+    let probes: Vec<Probe> = apex
+        .jobs
+        .iter()
+        .filter_map(|job| view.jobs.get(job))
+        .filter_map(|job| {
+            let JobPurpose::Apex { members, .. } = job.purpose else { return None };
+            Some(Probe {
+                members,
+                passed: passed(view.job_attempts(job).filter(|attempt| attempt.required), job.ended_at_ms.is_some()),
+                attempts: view.job_attempts(job).map(attempt_report).collect(),
+            })
+        })
+        .collect();
+    let outcome = match &apex.landed {
+        Some((_, landed)) if landed.items.len() < apex.height() => {
+            ApexOutcome::LandedPart { items: landed.items.len() }
+        }
+        Some(_) => ApexOutcome::Landed,
+        None if probes.iter().any(|probe| probe.passed == Some(false)) => ApexOutcome::Refuted,
+        None => ApexOutcome::Open,
+    };
+    ApexReport {
+        apex: id,
+        base: apex.base,
+        items: apex.items.clone(),
+        commit: apex.commit,
+        tree: apex.tree,
+        set_aside: apex.set_aside.clone(),
+        outcome,
+        probes,
+    }
+}
+
+/// Whether the verdicts among `attempts` speak for the tree; `None` while that is open.
+pub(crate) fn passed<'a>(attempts: impl Iterator<Item = &'a AttemptView>, ended: bool) -> Option<bool> {
+    let mut all_known = ended;
+    for attempt in attempts {
+        match attempt.run.verdict {
+            Some(Verdict::Failed) => return Some(false),
+            Some(Verdict::Unknown) => all_known = false,
+            Some(Verdict::Passed { .. }) | None => {}
+        }
+    }
+    all_known.then_some(true)
+}

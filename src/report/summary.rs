@@ -1,0 +1,246 @@
+//! What a person reads when a run has ended: the outcome in a line, what went wrong with the
+//! evidence, what it cost, and the one thing to do next.
+
+use std::fmt::Write as _;
+
+use super::json::{AttemptReport, ItemReport, RunReport};
+use super::view::outcome_text;
+use crate::vocabulary::event::{FinalStatus, GateOutcome, Reason};
+use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown, tail};
+
+/// How many lines of a failed gate's output a terminal shows; the log holds the rest.
+pub const TAIL_LINES: usize = 20;
+
+/// How many items that did not land are shown with their evidence; the report holds the rest.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// The statuses in the order they are counted in a headline.
+const COUNTED: [(FinalStatus, &str); 7] = [
+    (FinalStatus::Failed, "failed"),
+    (FinalStatus::Conflicted, "conflicted"),
+    (FinalStatus::Blocked, "blocked"),
+    (FinalStatus::Unjudged, "unjudged"),
+    (FinalStatus::NotLanded, "passed but not landed"),
+    (FinalStatus::Skipped, "skipped"),
+    (FinalStatus::AlreadyLanded, "landed before"),
+];
+
+/// `3 of 8 items landed on main in 12.3s: 1 failed, 2 blocked, 2 landed before`.
+pub fn headline(report: &RunReport) -> String {
+    let summary = &report.summary;
+    let mut line = format!(
+        "{} of {} landed on {} in {}",
+        summary.successful,
+        count(summary.total, "item"),
+        ref_name(&report.target),
+        duration(summary.duration_ms)
+    );
+    let with = |status| report.items.iter().filter(|item| item.status == status).count();
+    let others: Vec<String> = COUNTED
+        .into_iter()
+        .map(|(status, word)| (with(status), word))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    if !others.is_empty() {
+        let _ = write!(line, ": {}", others.join(", "));
+    }
+    line
+}
+
+/// The end of a run, for standard output. Ends with a newline.
+pub fn text(report: &RunReport, paint: Paint) -> String {
+    let mut out = String::new();
+    let problems: Vec<&ItemReport> =
+        report.items.iter().filter(|item| is_problem(item.status) && item.status != FinalStatus::Blocked).collect();
+    for item in problems.iter().take(PROBLEMS_SHOWN) {
+        let _ = writeln!(out, "{}", problem(item, paint));
+    }
+    if problems.len() > PROBLEMS_SHOWN {
+        let _ = writeln!(out, "and {} more\n", count(problems.len() - PROBLEMS_SHOWN, "item"));
+    }
+    let tone = if report.exit_code == Some(0) { Tone::Good } else { Tone::Bad };
+    let _ = writeln!(out, "{}", paint.paint(tone, &headline(report)));
+    for fact in facts(report) {
+        let _ = writeln!(out, "  {fact}");
+    }
+    let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
+    out
+}
+
+/// One item that did not land, with its evidence; ends with a newline.
+fn problem(item: &ItemReport, paint: Paint) -> String {
+    let mut out = format!(
+        "{} {}: {}\n",
+        paint.paint(tone_of(item.status), status_words(item.status)),
+        paint.paint(Tone::Strong, &shown(item.name.as_str())),
+        shown(item.reason.as_deref().unwrap_or_default())
+    );
+    if let Some(failure) = &item.failure {
+        for line in evidence(failure, paint) {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+/// What a failed attempt left: how it ended, the end of its output and where the rest lies.
+pub fn evidence(failure: &AttemptReport, paint: Paint) -> Vec<String> {
+    evidence_lines(
+        failure.gate.as_str(),
+        &failure.outcome,
+        failure.attempt,
+        failure.duration_ms,
+        failure.tail.as_deref().unwrap_or_default(),
+        &failure.log,
+        paint,
+    )
+}
+
+/// As [`evidence`], from the parts of an attempt.
+pub(crate) fn evidence_lines(
+    gate: &str,
+    outcome: &GateOutcome,
+    attempt: u32,
+    duration_ms: u64,
+    output: &str,
+    log: &str,
+    paint: Paint,
+) -> Vec<String> {
+    let nth = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+    let mut lines = vec![format!("{}: {} after {}{nth}", shown(gate), outcome_text(outcome), duration(duration_ms))];
+    lines.extend(tail(output, TAIL_LINES, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
+    if !log.is_empty() {
+        lines.push(format!("log: {}", shown(log)));
+    }
+    lines
+}
+
+/// What else is worth knowing: where the target is, what was flaky, what held work back, what it
+/// took.
+pub fn facts(report: &RunReport) -> Vec<String> {
+    let mut facts = Vec::new();
+    let target = ref_name(&report.target);
+    if report.tip == report.base {
+        facts.push(format!("{target} was not moved; it is at {}", report.base.short()));
+    } else {
+        let pushed = report.landings.iter().rev().find_map(|landing| landing.pushed_to.as_deref());
+        let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
+        facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
+    }
+    for receipt in report.landings.iter().filter_map(|landing| landing.receipt.as_deref()) {
+        facts.push(format!("receipt: {}", shown(receipt)));
+    }
+    for seen in &report.target_moves {
+        facts.push(format!("somebody else moved {target} from {} to {}", seen.from.short(), seen.to.short()));
+    }
+    let flaky = flaky_gates(report);
+    if !flaky.is_empty() {
+        facts.push(format!("flaky (failed and passed on one tree): {}", list(flaky)));
+    }
+    let throttling = &report.throttling;
+    if throttling.times > 0 {
+        let threshold = throttling.threshold_bytes.map(|limit| format!(" of {}", bytes(limit))).unwrap_or_default();
+        facts.push(format!(
+            "the memory threshold{threshold} held work back {}, {} in all",
+            count(usize::try_from(throttling.times).unwrap_or(usize::MAX), "time"),
+            duration(throttling.waited_ms)
+        ));
+    }
+    let concurrency = &report.summary.concurrency;
+    if concurrency.peak_workers > 0 {
+        let memory = report.summary.peak_memory_bytes.map(|peak| format!("; peak memory {}", bytes(peak)));
+        facts.push(format!(
+            "{} at most at once (limit {}), {:.1} on average{}",
+            count(concurrency.peak_workers as usize, "worker"),
+            concurrency.max_workers,
+            concurrency.mean_workers,
+            memory.unwrap_or_default()
+        ));
+    }
+    facts
+}
+
+/// `unit on auth`, for every gate that was seen to fail and pass on one tree.
+fn flaky_gates(report: &RunReport) -> Vec<String> {
+    report
+        .items
+        .iter()
+        .flat_map(|item| {
+            item.gates.iter().filter(|gate| gate.flaky).map(move |gate| format!("{} on {}", gate.name, item.name))
+        })
+        .collect()
+}
+
+/// The one thing to do next.
+pub fn next_step(report: &RunReport) -> String {
+    let target = ref_name(&report.target);
+    let again = "then run the same command again: what has landed is recognised";
+    if let Some(halt) = &report.halted {
+        return format!("{}; {again}.", shown(halt.message.trim_end_matches(['.', '\n'])));
+    }
+    if !report.finished {
+        return "wait for the run to end; if it was killed, run the same command again: what has landed is recognised."
+            .to_owned();
+    }
+    if report.interrupted.is_some() {
+        return "run the same command again: what has landed is recognised.".to_owned();
+    }
+    if let Some(gate) = report.red_on_target.first() {
+        return format!("make {} pass on {target} itself, {again}.", shown(gate.as_str()));
+    }
+    let first = |status| report.items.iter().find(|item| item.status == status);
+    if let Some(item) = first(FinalStatus::Failed) {
+        let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.log))).unwrap_or_default();
+        return format!("fix {}{log}, {again}.", shown(item.name.as_str()));
+    }
+    if let Some(item) = first(FinalStatus::Conflicted) {
+        let with = match &item.because {
+            Some(Reason::Conflict { conflict, .. }) => conflict.with.as_ref(),
+            _ => None,
+        };
+        let onto = with.map_or_else(|| target.into_owned(), |other| shown(other.as_str()).into_owned());
+        return format!("resolve the conflict of {} with {onto} on its branch, {again}.", shown(item.name.as_str()));
+    }
+    if let Some(item) = first(FinalStatus::Unjudged).or_else(|| first(FinalStatus::Blocked)) {
+        let why = shown(item.reason.as_deref().unwrap_or_default());
+        return format!("look at {} ({why}), {again}.", shown(item.name.as_str()));
+    }
+    if first(FinalStatus::NotLanded).or_else(|| first(FinalStatus::Skipped)).is_some() {
+        return "run the same command again: what has landed is recognised.".to_owned();
+    }
+    if report.summary.successful == 0 {
+        return format!("nothing: everything in the plan is in {target} already.");
+    }
+    if report.push.is_none() {
+        format!("nothing is left to land; push {target} when you like.")
+    } else {
+        "nothing is left to land.".to_owned()
+    }
+}
+
+/// Something that a person has to look at.
+pub fn is_problem(status: FinalStatus) -> bool {
+    match status {
+        FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Blocked | FinalStatus::Unjudged => true,
+        FinalStatus::Landed | FinalStatus::AlreadyLanded | FinalStatus::Skipped | FinalStatus::NotLanded => false,
+    }
+}
+
+/// The status as two words at most: `not landed`.
+pub fn status_words(status: FinalStatus) -> &'static str {
+    match status {
+        FinalStatus::AlreadyLanded => "landed before",
+        FinalStatus::NotLanded => "not landed",
+        other => other.word(),
+    }
+}
+
+pub fn tone_of(status: FinalStatus) -> Tone {
+    match status {
+        FinalStatus::Landed => Tone::Good,
+        FinalStatus::AlreadyLanded => Tone::Quiet,
+        FinalStatus::Failed | FinalStatus::Conflicted => Tone::Bad,
+        FinalStatus::Blocked | FinalStatus::Skipped | FinalStatus::Unjudged | FinalStatus::NotLanded => Tone::Notice,
+    }
+}

@@ -1,0 +1,547 @@
+//! What the events so far say of a run: the one model behind the reports, the summary and the
+//! terminal.
+//!
+//! It only gathers; what may happen in a run, and in which order, is the core's business. An
+//! event that names something unknown changes nothing here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::vocabulary::event::{
+    Composed, CompositePurpose, Decision, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason,
+    ItemDecided, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
+};
+use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId};
+
+/// A run as far as its events tell.
+#[derive(Clone, Debug, Default)]
+pub struct RunView {
+    /// Without its items, which are in `items`.
+    pub run: Option<RunStarted>,
+    pub started_at_ms: u64,
+    /// When the newest event was recorded.
+    pub latest_at_ms: u64,
+    /// In canonical order.
+    pub items: Vec<ItemView>,
+    index: HashMap<ItemName, usize>,
+    pub jobs: BTreeMap<JobId, JobView>,
+    /// Every ended attempt of every gate, in the order they ended.
+    pub attempts: Vec<AttemptView>,
+    by_key: HashMap<VerdictKey, Vec<usize>>,
+    /// Passes that were known from an earlier run, and which.
+    pub reused: HashMap<VerdictKey, RunId>,
+    pub apexes: BTreeMap<ApexId, ApexView>,
+    pub target_moves: Vec<TargetMove>,
+    /// Gates that fail on the target without anybody's item.
+    pub red_on_target: Vec<GateName>,
+    pub pool: Pool,
+    pub throttling: Throttling,
+    /// Composites made, and the time that took in microseconds.
+    pub composed: (u64, u64),
+    pub interrupted: Option<String>,
+    pub halted: Option<(HaltReason, String)>,
+    pub ending: Option<Ending>,
+}
+
+/// One item of the run.
+#[derive(Clone, Debug)]
+pub struct ItemView {
+    pub lined_up: LinedUpItem,
+    /// Its commit and tree on base and its dependencies, of the newest cone.
+    pub cone: Option<(CommitId, TreeId)>,
+    pub passed: Option<ItemDecided>,
+    /// Any decision but `passed`.
+    pub decided: Option<ItemDecided>,
+    pub deferred: Option<Reason>,
+    pub landed: Option<LandedItem>,
+    /// What the end of the run says.
+    pub last_word: Option<FinalItem>,
+    /// When the first job for it began.
+    pub started_at_ms: Option<u64>,
+    /// When it passed or another decision on it fell, whichever came last.
+    pub decided_at_ms: Option<u64>,
+    /// How long jobs for this item alone held a worker.
+    pub busy_ms: u64,
+    /// Jobs on its cone that have not ended.
+    running: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct LandedItem {
+    pub apex: ApexId,
+    /// `None` only where the apex was not seen being made.
+    pub commit: Option<CommitId>,
+    pub at_ms: u64,
+}
+
+/// How far an item has come in a run that has not ended.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// For a dependency or a worker.
+    Waiting,
+    /// On its cone.
+    Running,
+    /// It may be part of an apex.
+    Passed,
+    /// Until its dependencies have landed or not.
+    Deferred,
+    /// Nothing more will happen to it.
+    Done,
+}
+
+/// One occupation of one slot.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    pub worker: WorkerId,
+    pub purpose: JobPurpose,
+    pub gates: Vec<JobGate>,
+    pub started_at_ms: u64,
+    pub ended_at_ms: Option<u64>,
+    /// The gate that runs now, its attempt and since when.
+    pub running: Option<(GateName, u32, u64)>,
+    /// Positions in [`RunView::attempts`].
+    pub attempts: Vec<usize>,
+}
+
+/// One ended attempt of a gate. The tail of one that passed is dropped.
+#[derive(Clone, Debug)]
+pub struct AttemptView {
+    pub purpose: JobPurpose,
+    pub required: bool,
+    pub run: GateFinished,
+    /// It passed, and failed before on what the verdict belongs to.
+    pub flake: bool,
+}
+
+/// A composite that was to land.
+#[derive(Clone, Debug)]
+pub struct ApexView {
+    pub base: CommitId,
+    pub items: Vec<ItemName>,
+    pub commit: Option<CommitId>,
+    pub tree: Option<TreeId>,
+    pub steps: Vec<Step>,
+    pub set_aside: Vec<SetAside>,
+    /// Jobs that gated it or a prefix of it, in the order they began.
+    pub jobs: Vec<JobId>,
+    pub proof: Vec<VerdictKey>,
+    pub landed: Option<(u64, Landed)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetMove {
+    pub at_ms: u64,
+    pub from: CommitId,
+    pub to: CommitId,
+}
+
+/// How many jobs ran at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pool {
+    pub active: u32,
+    pub peak: u32,
+    /// The sum over all jobs of how long they held a worker.
+    pub busy_ms: u64,
+    changed_at_ms: u64,
+}
+
+/// Work held back for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Throttling {
+    /// How often.
+    pub times: u64,
+    /// For how long in all.
+    pub waited_ms: u64,
+    /// The threshold in force the last time, in bytes.
+    pub threshold_bytes: Option<u64>,
+    #[serde(skip)]
+    pub now: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    pub exit_code: u8,
+    pub peak_memory_bytes: u64,
+}
+
+impl RunView {
+    /// The view of all of `events`.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Self {
+        let mut view = Self::default();
+        for event in events {
+            view.apply(event);
+        }
+        view
+    }
+
+    /// Takes the next event in.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        let at = recorded.at_ms;
+        self.latest_at_ms = self.latest_at_ms.max(at);
+        match &recorded.event {
+            Event::RunStarted(run) => self.start(at, run),
+            Event::Composed(composed) => self.composed(composed),
+            Event::JobStarted(job) => {
+                self.count_workers(at, 1);
+                self.job_started(
+                    at,
+                    job.job,
+                    JobView {
+                        worker: job.worker,
+                        purpose: job.purpose.clone(),
+                        gates: job.gates.clone(),
+                        started_at_ms: at,
+                        ended_at_ms: None,
+                        running: None,
+                        attempts: Vec::new(),
+                    },
+                );
+            }
+            Event::GateStarted { job, gate, attempt, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.running = Some((gate.clone(), *attempt, at));
+                }
+            }
+            Event::GateFinished(run) => self.gate_finished(run),
+            Event::VerdictReused { key, from, .. } => {
+                self.reused.insert(*key, from.clone());
+            }
+            Event::JobFinished { job } => {
+                self.count_workers(at, -1);
+                self.job_finished(at, *job);
+            }
+            Event::ApexFormed { apex, base, items } => {
+                self.apexes.insert(
+                    *apex,
+                    ApexView {
+                        base: *base,
+                        items: items.clone(),
+                        commit: None,
+                        tree: None,
+                        steps: Vec::new(),
+                        set_aside: Vec::new(),
+                        jobs: Vec::new(),
+                        proof: Vec::new(),
+                        landed: None,
+                    },
+                );
+            }
+            Event::ItemDecided(decided) => {
+                if let Some(item) = self.item_mut(&decided.item) {
+                    item.decided_at_ms = Some(at);
+                    item.deferred = None;
+                    match decided.decision {
+                        Decision::Passed => item.passed = Some(ItemDecided::clone(decided)),
+                        _ => item.decided = Some(ItemDecided::clone(decided)),
+                    }
+                }
+            }
+            Event::ItemDeferred { item, reason } => {
+                if let Some(item) = self.item_mut(item) {
+                    item.deferred = Some(reason.clone());
+                }
+            }
+            Event::GateRedOnTarget { gate, .. } => {
+                if !self.red_on_target.contains(gate) {
+                    self.red_on_target.push(gate.clone());
+                }
+            }
+            Event::LandingIntended(intent) => {
+                if let Some(apex) = self.apexes.get_mut(&intent.apex) {
+                    apex.proof.clone_from(&intent.proof);
+                }
+            }
+            Event::Landed(landed) => self.landed(at, landed),
+            Event::TargetMoved { from, to, .. } => {
+                self.target_moves.push(TargetMove { at_ms: at, from: *from, to: *to });
+            }
+            Event::Throttled { threshold_bytes, .. } => {
+                self.throttling.times += 1;
+                self.throttling.threshold_bytes = Some(*threshold_bytes);
+                self.throttling.now = true;
+            }
+            Event::Unthrottled { waited_ms, .. } => {
+                self.throttling.waited_ms += waited_ms;
+                self.throttling.now = false;
+            }
+            Event::Interrupted { signal } => self.interrupted = Some(signal.clone()),
+            Event::RunHalted { why, message } => self.halted = Some((*why, message.clone())),
+            Event::RunFinished { exit_code, peak_memory_bytes, items } => {
+                self.ending = Some(Ending { exit_code: *exit_code, peak_memory_bytes: *peak_memory_bytes });
+                for end in items {
+                    if let Some(item) = self.item_mut(&end.name) {
+                        item.last_word = Some(end.clone());
+                    }
+                }
+            }
+            Event::InputsDigested { .. } => {}
+        }
+    }
+
+    fn start(&mut self, at: u64, run: &RunStarted) {
+        self.started_at_ms = at;
+        self.pool.changed_at_ms = at;
+        self.index = run.items.iter().enumerate().map(|(ix, item)| (item.name.clone(), ix)).collect();
+        self.items = run.items.iter().cloned().map(ItemView::new).collect();
+        let mut header = run.clone();
+        header.items = Vec::new();
+        self.run = Some(header);
+    }
+
+    fn composed(&mut self, composed: &Composed) {
+        self.composed.0 += 1;
+        self.composed.1 += composed.duration_us;
+        match &composed.purpose {
+            CompositePurpose::Cone { item } => {
+                if let Some(item) = self.item_mut(item)
+                    && composed.set_aside.is_empty()
+                {
+                    item.cone = Some((composed.commit, composed.tree));
+                }
+            }
+            CompositePurpose::Apex { apex } => {
+                if let Some(apex) = self.apexes.get_mut(apex) {
+                    apex.commit = Some(composed.commit);
+                    apex.tree = Some(composed.tree);
+                    apex.steps.clone_from(&composed.steps);
+                    apex.set_aside.clone_from(&composed.set_aside);
+                }
+            }
+            CompositePurpose::Without { .. } => {}
+        }
+    }
+
+    fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
+        match &job.purpose {
+            JobPurpose::Apex { apex, .. } => {
+                if let Some(apex) = self.apexes.get_mut(apex) {
+                    apex.jobs.push(id);
+                }
+            }
+            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
+                let on_cone = matches!(job.purpose, JobPurpose::Cone { .. });
+                if let Some(item) = self.item_mut(item) {
+                    item.started_at_ms.get_or_insert(at);
+                    item.running += u32::from(on_cone);
+                }
+            }
+        }
+        self.jobs.insert(id, job);
+    }
+
+    fn gate_finished(&mut self, run: &GateFinished) {
+        let position = self.attempts.len();
+        let Some(job) = self.jobs.get_mut(&run.job) else { return };
+        job.running = None;
+        job.attempts.push(position);
+        let purpose = job.purpose.clone();
+        let required = job.gates.iter().find(|gate| gate.key == run.key).is_none_or(|gate| gate.required);
+        let failed_before = self.attempts_of(run.key).last().is_some_and(|attempt| is_failure(&attempt.run.outcome));
+        let flake = match run.verdict {
+            Some(Verdict::Passed { flaky }) => flaky || failed_before,
+            _ => false,
+        };
+        let mut run = run.clone();
+        if run.outcome == GateOutcome::Passed {
+            run.tail = String::new();
+        }
+        self.by_key.entry(run.key).or_default().push(position);
+        self.attempts.push(AttemptView { purpose, required, run, flake });
+    }
+
+    fn job_finished(&mut self, at: u64, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.ended_at_ms = Some(at);
+        job.running = None;
+        let held_ms = at.saturating_sub(job.started_at_ms);
+        let on_cone = matches!(job.purpose, JobPurpose::Cone { .. });
+        if let JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } =
+            job.purpose.clone()
+            && let Some(item) = self.item_mut(&item)
+        {
+            item.busy_ms += held_ms;
+            item.running = item.running.saturating_sub(u32::from(on_cone));
+        }
+    }
+
+    fn landed(&mut self, at: u64, landed: &Landed) {
+        let steps = self.apexes.get(&landed.apex).map(|apex| apex.steps.clone()).unwrap_or_default();
+        let commits: HashMap<ItemName, CommitId> = steps.into_iter().map(|step| (step.item, step.commit)).collect();
+        for name in &landed.items {
+            let commit = commits.get(name).copied();
+            if let Some(item) = self.item_mut(name) {
+                item.landed = Some(LandedItem { apex: landed.apex, commit, at_ms: at });
+            }
+        }
+        if let Some(apex) = self.apexes.get_mut(&landed.apex) {
+            apex.landed = Some((at, landed.clone()));
+        }
+    }
+
+    fn count_workers(&mut self, at: u64, change: i32) {
+        let pool = &mut self.pool;
+        pool.busy_ms += u64::from(pool.active) * at.saturating_sub(pool.changed_at_ms);
+        pool.changed_at_ms = at;
+        pool.active = pool.active.saturating_add_signed(change);
+        pool.peak = pool.peak.max(pool.active);
+    }
+
+    pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
+        self.index.get(name).map(|&ix| &self.items[ix])
+    }
+
+    fn item_mut(&mut self, name: &ItemName) -> Option<&mut ItemView> {
+        self.index.get(name).map(|&ix| &mut self.items[ix])
+    }
+
+    /// All ended attempts that speak for `key`, in the order they ended.
+    pub fn attempts_of(&self, key: VerdictKey) -> impl DoubleEndedIterator<Item = &AttemptView> {
+        self.by_key.get(&key).into_iter().flatten().map(|&position| &self.attempts[position])
+    }
+
+    pub fn job_attempts<'a>(&'a self, job: &'a JobView) -> impl DoubleEndedIterator<Item = &'a AttemptView> {
+        job.attempts.iter().map(|&position| &self.attempts[position])
+    }
+
+    /// The last attempt that shows why `reason` holds.
+    pub fn evidence(&self, reason: &Reason) -> Option<&AttemptView> {
+        match reason {
+            Reason::GateFailed { key, .. } | Reason::RedOnTarget { key, .. } | Reason::DependenciesFail { key, .. } => {
+                self.attempts_of(*key).rev().find(|attempt| is_failure(&attempt.run.outcome))
+            }
+            Reason::Infrastructure { gate, .. } => self.attempts.iter().rev().find(|attempt| {
+                attempt.run.gate == *gate && matches!(attempt.run.outcome, GateOutcome::Infrastructure { .. })
+            }),
+            _ => None,
+        }
+    }
+
+    /// What every item came to, or would, if the run ended now.
+    pub fn status(&self, item: &ItemView) -> FinalStatus {
+        if let Some(end) = &item.last_word {
+            return end.status;
+        }
+        if item.landed.is_some() {
+            return FinalStatus::Landed;
+        }
+        if item.lined_up.already_landed.is_some() {
+            return FinalStatus::AlreadyLanded;
+        }
+        match item.decided.as_ref().map(|decided| decided.decision) {
+            Some(Decision::Failed) => FinalStatus::Failed,
+            Some(Decision::Conflicted) => FinalStatus::Conflicted,
+            Some(Decision::Blocked) => FinalStatus::Blocked,
+            Some(Decision::Unjudged) => FinalStatus::Unjudged,
+            Some(Decision::Passed) | None if item.passed.is_some() => FinalStatus::NotLanded,
+            Some(Decision::Passed) | None if item.deferred.is_some() => FinalStatus::Unjudged,
+            Some(Decision::Passed) | None => FinalStatus::Skipped,
+        }
+    }
+
+    pub fn stage(&self, item: &ItemView) -> Stage {
+        let done = self.ending.is_some()
+            || item.landed.is_some()
+            || item.decided.is_some()
+            || item.lined_up.already_landed.is_some();
+        if done {
+            Stage::Done
+        } else if item.passed.is_some() {
+            Stage::Passed
+        } else if item.deferred.is_some() {
+            Stage::Deferred
+        } else if item.running > 0 {
+            Stage::Running
+        } else {
+            Stage::Waiting
+        }
+    }
+
+    /// From the first event to the newest one.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.latest_at_ms.saturating_sub(self.started_at_ms)
+    }
+
+    /// The target's short name, safe to show.
+    pub fn target(&self) -> String {
+        self.run.as_ref().map(|run| crate::wording::ref_name(&run.target).into_owned()).unwrap_or_default()
+    }
+}
+
+impl ItemView {
+    fn new(lined_up: LinedUpItem) -> Self {
+        Self {
+            lined_up,
+            cone: None,
+            passed: None,
+            decided: None,
+            deferred: None,
+            landed: None,
+            last_word: None,
+            started_at_ms: None,
+            decided_at_ms: None,
+            busy_ms: 0,
+            running: 0,
+        }
+    }
+}
+
+impl ApexView {
+    /// The number of items that make up all of it.
+    pub fn height(&self) -> usize {
+        if self.commit.is_some() { self.steps.len() } else { self.items.len() }
+    }
+}
+
+/// It says something against the tree.
+pub fn is_failure(outcome: &GateOutcome) -> bool {
+    match outcome {
+        GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => true,
+        GateOutcome::Passed | GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => false,
+    }
+}
+
+/// How an attempt ended, in words: `exit status 1`, `timed out after 30.0s`.
+pub fn outcome_text(outcome: &GateOutcome) -> String {
+    match outcome {
+        GateOutcome::Passed => "passed".to_owned(),
+        GateOutcome::Failed { exit_code } => format!("exit status {exit_code}"),
+        GateOutcome::Signaled { signal } => format!("ended by signal {}", signal_name(*signal)),
+        GateOutcome::TimedOut { after_ms, signal: Some(signal) } => {
+            format!("timed out after {}, ended by {}", crate::wording::duration(*after_ms), signal_name(*signal))
+        }
+        GateOutcome::TimedOut { after_ms, signal: None } => {
+            format!("timed out after {}, ended when asked to", crate::wording::duration(*after_ms))
+        }
+        GateOutcome::Cancelled => "cancelled".to_owned(),
+        GateOutcome::Infrastructure { message } => {
+            format!("could not be run: {}", crate::wording::shown(message))
+        }
+    }
+}
+
+/// `SIGKILL`, or the number where the system has no name for it.
+fn signal_name(signal: i32) -> String {
+    use rustix::process::Signal;
+    const NAMED: [(Signal, &str); 12] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+    ];
+    NAMED
+        .iter()
+        .find(|(known, _)| known.as_raw() == signal)
+        .map_or_else(|| signal.to_string(), |(_, name)| (*name).into())
+}

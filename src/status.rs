@@ -1,0 +1,72 @@
+//! What `lexpr status` says of a run: a line for every item and what to do next. It reads a
+//! report; where the events come from is the command's business.
+
+use std::fmt::Write as _;
+
+use crate::report::json::{ItemReport, RunReport};
+use crate::report::summary::{evidence, facts, headline, status_words, tone_of};
+use crate::report::view::Stage;
+use crate::wording::{Paint, Tone, duration, ref_name, shown};
+
+/// The run as text for standard output. Ends with a newline.
+pub fn text(report: &RunReport, paint: Paint) -> String {
+    let mut out = String::new();
+    let state = match (report.finished, report.exit_code) {
+        (true, Some(code)) => format!("finished, exit code {code}"),
+        _ => "not finished".to_owned(),
+    };
+    let _ = writeln!(
+        out,
+        "run {}: {} onto {}, {state}",
+        paint.paint(Tone::Strong, &shown(report.run.as_str())),
+        shown(&report.plan),
+        ref_name(&report.target)
+    );
+    let _ = writeln!(out, "  repository: {}\n", shown(&report.repository));
+    for item in &report.items {
+        let _ = writeln!(out, "{}", item_line(item, paint));
+        if let Some(failure) = &item.failure {
+            for line in evidence(failure, paint) {
+                let _ = writeln!(out, "    {line}");
+            }
+        }
+    }
+    let _ = writeln!(out, "\n{}", headline(report));
+    for fact in facts(report) {
+        let _ = writeln!(out, "  {fact}");
+    }
+    if let Some(halt) = &report.halted {
+        let _ = writeln!(out, "  the run could not go on: {}", shown(&halt.message));
+    }
+    if let Some(signal) = &report.interrupted {
+        let _ = writeln!(out, "  interrupted by {}", shown(signal));
+    }
+    let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
+    out
+}
+
+fn item_line(item: &ItemReport, paint: Paint) -> String {
+    let (word, tone) = match item.stage {
+        None | Some(Stage::Done) => (status_words(item.status), tone_of(item.status)),
+        Some(Stage::Waiting) => ("waiting", Tone::Quiet),
+        Some(Stage::Running) => ("running", Tone::Notice),
+        Some(Stage::Passed) => ("passed", Tone::Good),
+        Some(Stage::Deferred) => ("deferred", Tone::Notice),
+    };
+    let mut line = format!(
+        "{} {}",
+        paint.paint(tone, &format!("{word:<13}")),
+        paint.paint(Tone::Strong, &shown(item.name.as_str()))
+    );
+    if let Some(commit) = item.landed_as {
+        let _ = write!(line, " as {}", commit.short());
+    }
+    let ended = matches!(item.stage, None | Some(Stage::Done));
+    if let Some(reason) = item.reason.as_deref().filter(|_| ended) {
+        let _ = write!(line, ": {}", shown(reason));
+    }
+    if item.started_at_ms.is_some() && item.duration_ms > 0 {
+        let _ = write!(line, " ({})", duration(item.duration_ms));
+    }
+    line
+}

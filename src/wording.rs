@@ -1,0 +1,204 @@
+//! How the faces spell times, sizes and text that others wrote.
+//!
+//! Names, paths, messages and logs come from plans, repositories and gates, so none of them
+//! reaches a terminal before it went through [`shown`] or [`block`]. Nothing here prints.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+/// How many names or paths a sentence holds before it says `and N more`.
+const NAMES_SHOWN: usize = 8;
+
+/// `text` on one line, with every character that could move a cursor, ring a bell, hide or
+/// reorder what follows written as an escape such as `\n`, `\x1b` or `\u{202e}`.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(unsafe_to_show) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        push_shown(&mut safe, c);
+    }
+    Cow::Owned(safe)
+}
+
+/// The output of a program as lines that are safe to show: colours and other terminal sequences
+/// are removed, of a line that was redrawn (`\r`) the last drawing stays, tabs become spaces,
+/// and what is left of control characters is escaped as by [`shown`]. No newline at the end.
+pub fn block(output: &str) -> String {
+    let mut safe = String::with_capacity(output.len());
+    let plain = anstream::adapter::strip_str(output).to_string();
+    for line in plain.trim_end().lines() {
+        let drawn = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+        for c in drawn.chars() {
+            match c {
+                '\t' => safe.push_str("    "),
+                other => push_shown(&mut safe, other),
+            }
+        }
+        safe.push('\n');
+    }
+    safe.truncate(safe.trim_end().len());
+    safe
+}
+
+/// The last `lines` lines of [`block`], each after `margin`, and a first line that says so where
+/// others were left out.
+pub fn tail(output: &str, lines: usize, margin: &str) -> Vec<String> {
+    let safe = block(output);
+    let all: Vec<&str> = if safe.is_empty() { Vec::new() } else { safe.lines().collect() };
+    let hidden = all.len().saturating_sub(lines);
+    let cut = (hidden > 0).then(|| format!("{margin}({} before)", count(hidden, "line")));
+    cut.into_iter().chain(all[hidden..].iter().map(|line| format!("{margin}{line}").trim_end().to_owned())).collect()
+}
+
+fn push_shown(safe: &mut String, c: char) {
+    match c {
+        '\n' => safe.push_str("\\n"),
+        '\r' => safe.push_str("\\r"),
+        '\t' => safe.push_str("\\t"),
+        c if u32::from(c) < 0x80 && c.is_control() => {
+            // Writing to a String cannot fail.
+            let _ = write!(safe, "\\x{:02x}", u32::from(c));
+        }
+        c if unsafe_to_show(c) => {
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+        }
+        c => safe.push(c),
+    }
+}
+
+/// Control characters of both sets, line and paragraph separators, and the invisible characters
+/// that change the direction or the extent of a text (Unicode Technical Report 36, section 2.5).
+fn unsafe_to_show(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `3 items`, `1 item`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// `a, b, c`, and after the first eight `and 4 more`. Each is made safe to show.
+pub fn list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| shown(name.as_ref()).into_owned()).collect();
+    let first = names[..names.len().min(NAMES_SHOWN)].join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// Milliseconds as people say them: `0.4s`, `12.3s`, `4m 05s`, `2h 03m`.
+pub fn duration(ms: u64) -> String {
+    /// From here on tenths of a second are noise.
+    const MINUTE_MS: u64 = 60_000;
+    const HOUR_MS: u64 = 3_600_000;
+    if ms < MINUTE_MS {
+        format!("{}.{}s", ms / 1000, ms % 1000 / 100)
+    } else if ms < HOUR_MS {
+        format!("{}m {:02}s", ms / MINUTE_MS, ms % MINUTE_MS / 1000)
+    } else {
+        format!("{}h {:02}m", ms / HOUR_MS, ms % HOUR_MS / MINUTE_MS)
+    }
+}
+
+/// Bytes in binary units with three digits or fewer before the point: `512 B`, `1.5 MiB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let mut tenths = u128::from(number) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    if tenths < 1000 {
+        format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    } else {
+        format!("{} {}", tenths / 10, UNITS[unit])
+    }
+}
+
+/// The short name of a ref, safe to show: `main` for `refs/heads/main`.
+pub fn ref_name(full: &str) -> Cow<'_, str> {
+    shown(full.strip_prefix("refs/heads/").unwrap_or(full))
+}
+
+/// Colours, or none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paint {
+    coloured: bool,
+}
+
+/// What a word means, so that one meaning has one colour everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Bad,
+    /// Worth a look, nobody's fault.
+    Notice,
+    /// Less important than what stands around it.
+    Quiet,
+    Strong,
+}
+
+impl Paint {
+    pub const PLAIN: Self = Self { coloured: false };
+    pub const COLOURED: Self = Self { coloured: true };
+
+    /// What the environment asks for on this stream: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`,
+    /// `TERM` and whether it is a terminal, in anstream's reading of them.
+    pub fn for_stream(stream: &impl anstream::stream::RawStream) -> Self {
+        Self { coloured: anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never }
+    }
+
+    /// `text`, which must be safe already, in the colour of `tone`.
+    pub fn paint(self, tone: Tone, text: &str) -> String {
+        if !self.coloured {
+            return text.to_owned();
+        }
+        let style = match tone {
+            Tone::Good => AnsiColor::Green.on_default(),
+            Tone::Bad => AnsiColor::Red.on_default().bold(),
+            Tone::Notice => AnsiColor::Yellow.on_default(),
+            Tone::Quiet => Style::new().dimmed(),
+            Tone::Strong => Style::new().bold(),
+        };
+        format!("{style}{text}{style:#}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_never_come_out_raw() {
+        assert_eq!(shown("feature/ä ok"), "feature/ä ok");
+        assert_eq!(shown("a\x1b[2Jb\nc\u{202e}d\u{9b}"), "a\\x1b[2Jb\\nc\\u{202e}d\\u{9b}");
+        let every: String = (0..=0x2100).filter_map(char::from_u32).collect();
+        assert!(!shown(&every).contains(unsafe_to_show));
+        assert!(!block(&every).contains(|c| c != '\n' && unsafe_to_show(c)));
+    }
+
+    #[test]
+    fn a_log_loses_colours_and_redrawn_lines_but_no_text() {
+        assert_eq!(block("\x1b[31mred\x1b[0m\n 1%\r 50%\r100%\r\n\tin\x07\n\n"), "red\n100%\n    in\\x07");
+        assert_eq!(tail("1\n2\n3\n", 2, "| "), ["| (1 line before)", "| 2", "| 3"]);
+        assert!(tail("", 2, "| ").is_empty());
+    }
+
+    #[test]
+    fn times_and_sizes_read_well() {
+        let times = [0, 450, 59_999, 60_000, 3_599_999, 7_380_000].map(duration);
+        assert_eq!(times, ["0.0s", "0.4s", "59.9s", "1m 00s", "59m 59s", "2h 03m"]);
+        let sizes = [0, 1023, 1024, 1_572_864, 1 << 30, u64::MAX].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "16384 PiB"]);
+    }
+}
