@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use super::command::{Config, Git, GitError, output, shown};
+use super::command::{Config, Git, GitError, failed, output};
 use super::index::tracked;
 use crate::vocabulary::names::{CommitId, TreeId};
 
@@ -331,14 +331,6 @@ impl Slot {
         command.env("GIT_INDEX_FILE", index).args(args);
         let output = output(command, None)?;
         if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
-    }
-}
-
-fn failed(args: &[&str], output: &Output) -> GitError {
-    GitError::Failed {
-        command: shown(args),
-        status: output.status.to_string(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     }
 }
 
