@@ -19,6 +19,9 @@ pub enum Config {
     Users,
 }
 
+/// Put before a git command: what it writes is on disk before it answers, whatever `core.fsync` says.
+pub const DURABLE: [&str; 4] = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync"];
+
 /// git could not be started, or answered with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -57,6 +60,11 @@ impl Git {
     /// The same repository with `work_tree` as its working tree.
     pub fn with_work_tree(&self, work_tree: impl Into<PathBuf>) -> Self {
         Self { work_tree: Some(work_tree.into()), ..self.clone() }
+    }
+
+    /// Another git directory, under the same configuration.
+    pub fn at(&self, git_dir: impl Into<PathBuf>) -> Self {
+        Self::new(git_dir, self.config)
     }
 
     pub fn git_dir(&self) -> &Path {
