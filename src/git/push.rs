@@ -58,13 +58,19 @@ impl Remote {
         args.extend(options);
         args.extend(["--", &self.name, &refspec]);
         let pushed = repository.output(&args, None)?;
-        if pushed.status.success() {
+        // A flag, `from:to` and a summary, with tabs between them.
+        let answer = String::from_utf8_lossy(&pushed.stdout);
+        let of_target = answer.lines().find_map(|line| {
+            let (_flag, rest) = line.split_once('\t')?;
+            let (refs, summary) = rest.split_once('\t')?;
+            refs.strip_suffix(&self.target)?.ends_with(':').then_some(summary)
+        });
+        if pushed.status.success() && of_target.is_some() {
             return Ok(Ok(()));
         }
-        let answer = String::from_utf8_lossy(&pushed.stdout);
-        let rejected = answer.lines().find_map(|line| line.strip_prefix("!\t")?.split_once('\t')).map(|(_, why)| why);
+        // Where the remote lacks the target, git takes one that ends in its name for it.
         let stderr = String::from_utf8_lossy(&pushed.stderr);
-        Ok(Err([rejected.unwrap_or_default(), stderr.trim()].join("\n").trim().to_owned()))
+        Ok(Err([of_target.unwrap_or_default(), stderr.trim()].join("\n").trim().to_owned()))
     }
 
     fn refusal(&self, repository: &Git, expected: CommitId, why: String) -> Result<LandRefusal, GitError> {

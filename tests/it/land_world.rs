@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use lexpr::git::command::{Config, Git, bare_command, output};
-use lexpr::vocabulary::names::{CommitId, TreeId};
+use lexpr::git::land::{LanderSettings, LocalLander};
+use lexpr::ports::{LandOutcome, LandRequest, Lander, PortError};
+use lexpr::vocabulary::names::{ApexId, CommitId, TreeId};
+use tempfile::TempDir;
 
 pub const FILE: &str = "100644";
 pub const SCRIPT: &str = "100755";
@@ -172,4 +175,123 @@ pub fn expected(entries: &[Entry]) -> Listing {
 
 pub fn path_of(dir: &Path, name: &[u8]) -> PathBuf {
     dir.join(OsStr::from_bytes(name))
+}
+
+/// What git and the disk know of one worktree: content, index and times, so that even a
+/// rewrite of the same bytes shows.
+pub fn fingerprint(work_tree: &Path, git_dir: &Path) -> Vec<(PathBuf, Vec<u8>, i64, i64)> {
+    let mut marks = Vec::new();
+    let mut folders = vec![work_tree.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = match meta.is_file() {
+                true => fs::read(&path).unwrap(),
+                false => Vec::new(),
+            };
+            if meta.is_dir() && path.file_name() != Some(OsStr::new(".git")) {
+                folders.push(path.clone());
+            } else if path.file_name() != Some(OsStr::new(".git")) {
+                marks.push((path, content, meta.mtime(), meta.mtime_nsec()));
+            }
+        }
+    }
+    for name in ["index", "HEAD", "logs/HEAD", "MERGE_HEAD"] {
+        if let Ok(content) = fs::read(git_dir.join(name)) {
+            let meta = fs::metadata(git_dir.join(name)).unwrap();
+            marks.push((git_dir.join(name), content, meta.mtime(), meta.mtime_nsec()));
+        }
+    }
+    marks.sort();
+    marks
+}
+
+/// A user's repository, a quarantine that borrows from it, and a lander between them.
+pub struct LandWorld {
+    pub folder: TempDir,
+    pub user: Repo,
+    pub quarantine: Repo,
+    /// Where `refs/heads/main` is.
+    pub base: CommitId,
+}
+
+impl LandWorld {
+    /// A repository with a working tree in `user`, `main` checked out, at a commit of `entries`.
+    pub fn with(options: &[&str], entries: &[Entry]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let user = Repo::init(&folder.path().join("user"), options);
+        let base = user.commit(entries, &[]);
+        user.set("refs/heads/main", base);
+        if !options.contains(&"--bare") {
+            user.run(&["reset", "-q", "--hard"]);
+        }
+        let mut quarantine_options = vec!["--bare"];
+        quarantine_options.extend(options.iter().filter(|option| option.starts_with("--object-format")));
+        let quarantine = Repo::init(&folder.path().join("quarantine"), &quarantine_options);
+        let alternates = format!("{}\n", user.objects().display());
+        fs::write(quarantine.objects().join("info/alternates"), alternates).unwrap();
+        Self { folder, user, quarantine, base }
+    }
+
+    pub fn new(entries: &[Entry]) -> Self {
+        Self::with(&[], entries)
+    }
+
+    /// A composite on `base`, known to the quarantine alone.
+    pub fn composite(&self, entries: &[Entry]) -> CommitId {
+        self.quarantine.commit(entries, &[self.base])
+    }
+
+    pub fn settings(&self) -> LanderSettings {
+        LanderSettings {
+            common_dir: self.user.dir().to_owned(),
+            started_in: None,
+            quarantine: self.quarantine.dir().to_owned(),
+            target: "refs/heads/main".to_owned(),
+            push: None,
+            no_sign: false,
+            run_dir: self.folder.path().join("run"),
+        }
+    }
+
+    pub fn lander(&self) -> LocalLander {
+        LocalLander::new(self.settings())
+    }
+
+    pub fn work_tree(&self) -> PathBuf {
+        self.folder.path().join("user")
+    }
+
+    pub fn request(&self, to: CommitId) -> LandRequest {
+        let tree = self.quarantine.tree_of(to);
+        LandRequest { apex: ApexId(1), from: self.base, to, tree, items: Vec::new() }
+    }
+
+    /// Lands a composite of `entries` on `base`.
+    pub fn land(&self, entries: &[Entry]) -> (CommitId, LandOutcome) {
+        let to = self.composite(entries);
+        (to, land(&self.lander(), self.request(to)).unwrap())
+    }
+
+    pub fn has(&self, commit: CommitId) -> bool {
+        let args = ["cat-file", "-e", &commit.to_string()];
+        self.user.git.output(&args, None).unwrap().status.success()
+    }
+}
+
+pub fn land(lander: &LocalLander, request: LandRequest) -> Result<LandOutcome, PortError> {
+    wait_for(lander.land(request))
+}
+
+pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The message of a refusal; nothing else will do.
+pub fn refused(outcome: LandOutcome) -> String {
+    match outcome {
+        LandOutcome::Refused { message } => message,
+        other => panic!("{other:?}"),
+    }
 }
