@@ -19,6 +19,9 @@ pub enum Config {
     Users,
 }
 
+/// Put before a git command: what it writes is on disk before it answers, whatever `core.fsync` says.
+pub const DURABLE: [&str; 4] = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync"];
+
 /// git could not be started, or answered with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -57,6 +60,11 @@ impl Git {
     /// The same repository with `work_tree` as its working tree.
     pub fn with_work_tree(&self, work_tree: impl Into<PathBuf>) -> Self {
         Self { work_tree: Some(work_tree.into()), ..self.clone() }
+    }
+
+    /// Another git directory, under the same configuration.
+    pub fn at(&self, git_dir: impl Into<PathBuf>) -> Self {
+        Self::new(git_dir, self.config)
     }
 
     pub fn git_dir(&self) -> &Path {
@@ -110,12 +118,19 @@ impl Git {
     }
 }
 
+/// What of the caller's `GIT_*` variables is configuration (which repository is meant, is not):
+/// settings given in the environment, and how to reach and identify oneself to remotes. By prefix.
+const USERS_SETTINGS: [&[u8]; 7] =
+    [b"GIT_CONFIG_", b"GIT_SSH", b"GIT_ASKPASS", b"GIT_SSL_", b"GIT_PROXY_", b"GIT_HTTP_", b"GIT_ALLOW_PROTOCOL"];
+
 /// `git` without a repository: for `git --version` and for finding out where one is.
 pub fn bare_command(config: Config) -> Command {
     #[expect(clippy::disallowed_methods, reason = "this is the place where git is started")]
     let mut command = Command::new("git");
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"GIT_") {
+        let kept =
+            config == Config::Users && USERS_SETTINGS.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix));
+        if name.as_encoded_bytes().starts_with(b"GIT_") && !kept {
             command.env_remove(name);
         }
     }
@@ -162,14 +177,16 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
 }
 
 fn expect_success(args: &[OsString], output: Output) -> Result<Vec<u8>, GitError> {
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(GitError::Failed {
+    if output.status.success() { Ok(output.stdout) } else { Err(failed(args, &output)) }
+}
+
+/// The error for a git that ended with a status it should not have.
+pub fn failed<S: AsRef<OsStr>>(args: &[S], output: &Output) -> GitError {
+    GitError::Failed {
         command: shown(args),
         status: output.status.to_string(),
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    }
 }
 
 /// The arguments as a person would read them.

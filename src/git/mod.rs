@@ -3,5 +3,13 @@
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
 pub mod branches;
+pub mod checkout;
 pub mod command;
+pub mod index;
+pub mod land;
+pub mod lock;
+pub mod migrate;
+pub mod push;
+pub mod refusal;
 pub mod scratch;
+pub mod slot;

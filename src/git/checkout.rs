@@ -1,0 +1,382 @@
+//! Worktrees that have the target checked out: whether they may be moved, and moving them.
+//! The one place that writes to a working tree of the user's, and only after the target itself
+//! has moved. Worktrees that have something else checked out are read, never written.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::command::{Git, GitError, failed};
+use super::refusal::{LandRefusal, shown_path};
+use crate::vocabulary::names::CommitId;
+
+/// A worktree that has the target checked out.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    /// Its top folder.
+    pub path: PathBuf,
+    target: String,
+    git: Git,
+}
+
+/// One record of `git worktree list --porcelain -z`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Record {
+    path: PathBuf,
+    /// A full ref name; `None` where HEAD is detached.
+    branch: Option<String>,
+    bare: bool,
+    locked: bool,
+}
+
+fn parse_worktrees(listed: &[u8]) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    for line in listed.split(|byte| *byte == 0) {
+        let (word, rest) = match line.iter().position(|byte| *byte == b' ') {
+            Some(at) => (&line[..at], &line[at + 1..]),
+            None => (line, &b""[..]),
+        };
+        if word == b"worktree" {
+            records.push(Record { path: OsStr::from_bytes(rest).into(), ..Record::default() });
+        } else if let Some(record) = records.last_mut() {
+            match word {
+                b"branch" => record.branch = Some(String::from_utf8_lossy(rest).into_owned()),
+                b"bare" => record.bare = true,
+                b"locked" => record.locked = true,
+                _ => {}
+            }
+        }
+    }
+    records
+}
+
+/// The worktrees that have `target` checked out, and that are there.
+///
+/// `repository`'s git directory is the one all worktrees share. `started_in` is the top of the
+/// working tree lexpr was started in, if it was: git itself does not know where a main working
+/// tree lies whose git directory is elsewhere.
+///
+/// # Errors
+/// A refusal where there is one that lexpr cannot reach, or where a rebase or bisection that
+/// began on `target` is under way: it counts on finding it as it was.
+pub fn of_target(repository: &Git, target: &str, started_in: Option<&Path>) -> Result<Vec<Checkout>, LandRefusal> {
+    refuse_held(repository.git_dir(), target)?;
+    let records = parse_worktrees(&repository.run(["worktree", "list", "--porcelain", "-z"])?);
+    let mut checkouts = Vec::new();
+    for (at, record) in records.into_iter().enumerate() {
+        if record.bare || record.branch.as_deref() != Some(target) {
+            continue;
+        }
+        // git lists the main working tree first.
+        let path = if at == 0 { main_work_tree(repository, target, record.path, started_in)? } else { record.path };
+        if !path.exists() || at > 0 && !path.join(".git").exists() {
+            if record.locked {
+                return Err(LandRefusal::WorktreeMissing { target: target.to_owned(), worktree: path });
+            }
+            // Deleted by hand: `git worktree prune` would drop it.
+            continue;
+        }
+        let git_dir = if at == 0 { repository.git_dir().to_owned() } else { path.join(".git") };
+        let git = repository.at(git_dir).with_work_tree(&path);
+        let git = repository.at(git.line(["rev-parse", "--absolute-git-dir"])?).with_work_tree(&path);
+        checkouts.push(Checkout { path, target: target.to_owned(), git });
+    }
+    Ok(checkouts)
+}
+
+/// git takes the folder of `.git` for it. A submodule's lies where `core.worktree` says, and one
+/// with a separate git directory is known to whoever stands in it alone.
+fn main_work_tree(
+    repository: &Git,
+    target: &str,
+    listed: PathBuf,
+    started_in: Option<&Path>,
+) -> Result<PathBuf, LandRefusal> {
+    if listed.join(".git").exists() {
+        return Ok(listed);
+    }
+    let args = ["config", "--get", "core.worktree"];
+    let configured = repository.output(&args, None)?;
+    if configured.status.success() {
+        let path = configured.stdout.strip_suffix(b"\n").unwrap_or(&configured.stdout);
+        return Ok(repository.git_dir().join(OsStr::from_bytes(path)));
+    }
+    let unknown =
+        || LandRefusal::WorktreeUnknown { target: target.to_owned(), git_dir: repository.git_dir().to_owned() };
+    let started_in = started_in.ok_or_else(unknown)?;
+    let here = repository.at(started_in.join(".git")).with_work_tree(started_in);
+    let theirs = PathBuf::from(here.line(["rev-parse", "--absolute-git-dir"])?);
+    let same = fs::canonicalize(theirs).ok() == fs::canonicalize(repository.git_dir()).ok();
+    if same { Ok(started_in.to_owned()) } else { Err(unknown()) }
+}
+
+/// While a rebase or a bisection runs, HEAD is detached and its branch stands in a file.
+fn refuse_held(common_dir: &Path, target: &str) -> Result<(), LandRefusal> {
+    const STATES: [(&str, &str); 3] =
+        [("rebase-merge/head-name", "rebase"), ("rebase-apply/head-name", "rebase"), ("BISECT_START", "bisection")];
+    let linked = fs::read_dir(common_dir.join("worktrees")).into_iter().flatten().flatten().map(|entry| entry.path());
+    for git_dir in std::iter::once(common_dir.to_owned()).chain(linked) {
+        for (file, operation) in STATES {
+            let Ok(name) = fs::read_to_string(git_dir.join(file)) else { continue };
+            let name = name.trim_end();
+            if name == target || target.strip_prefix("refs/heads/") == Some(name) {
+                // `gitdir` names the .git file of a linked worktree; the main one has none.
+                let worktree = fs::read_to_string(git_dir.join("gitdir")).map_or(common_dir.to_owned(), |dot_git| {
+                    Path::new(dot_git.trim_end()).parent().unwrap_or(&git_dir).to_owned()
+                });
+                return Err(LandRefusal::HeldByOperation { target: target.to_owned(), worktree, operation });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Checkout {
+    /// Nothing staged, nothing tracked modified, no merge or the like under way. Changes nothing,
+    /// not even the index's stat data.
+    ///
+    /// # Errors
+    /// A refusal that names what is there.
+    pub fn must_be_clean(&self) -> Result<(), LandRefusal> {
+        self.must_be_at_rest()?;
+        // A submodule that is itself dirty is left alone by a landing; one at another commit than
+        // the one recorded is a change.
+        let args =
+            ["status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=dirty"];
+        let status = self.git.run(args)?;
+        let paths: Vec<String> =
+            status.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(shown_path).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        Err(LandRefusal::Dirty { target: self.target.clone(), worktree: self.path.clone(), paths })
+    }
+
+    fn must_be_at_rest(&self) -> Result<(), LandRefusal> {
+        const FILES: [(&str, &str); 3] =
+            [("MERGE_HEAD", "merge"), ("sequencer", "cherry-pick or revert"), ("rebase-apply", "rebase or am")];
+        // Refs like any other where refs are kept in tables.
+        const REFS: [(&str, &str); 2] = [("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert")];
+        let mut under_way =
+            FILES.iter().find(|(file, _)| self.git.git_dir().join(file).exists()).map(|(_, operation)| *operation);
+        for (name, operation) in REFS {
+            let asked = self.git.output(&["rev-parse", "--verify", "--quiet", name], None)?;
+            under_way = under_way.or(asked.status.success().then_some(operation));
+        }
+        match under_way {
+            None => Ok(()),
+            Some(operation) => Err(LandRefusal::OperationUnderWay {
+                target: self.target.clone(),
+                worktree: self.path.clone(),
+                operation,
+            }),
+        }
+    }
+
+    /// Whether the working tree can follow the target from one commit to the other without
+    /// losing anything: changes to files that stay as they are may remain.
+    ///
+    /// # Errors
+    /// A refusal that names what is in the way.
+    pub fn must_be_free_for(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
+        self.must_be_at_rest()?;
+        let paths = self.untracked_in_the_way(from, to)?;
+        if !paths.is_empty() {
+            return Err(LandRefusal::InTheWay {
+                target: self.target.clone(),
+                worktree: self.path.clone(),
+                paths: paths.iter().map(|path| shown_path(path.as_os_str().as_bytes())).collect(),
+            });
+        }
+        let (from, to) = (from.to_string(), to.to_string());
+        // -n: takes the index's lock and checks all that the real one will, then stops.
+        let dry_run = ["read-tree", "-n", "-m", "-u", "--no-recurse-submodules", &from, &to];
+        if self.git.output(&dry_run, None)?.status.success() {
+            return Ok(());
+        }
+        // To read-tree a file is modified when its stat data are, say after `touch`: compare contents.
+        let refreshed = self.git.output(&["update-index", "-q", "--refresh"], None)?;
+        let checked = self.git.output(&dry_run, None)?;
+        if checked.status.success() {
+            return Ok(());
+        }
+        let changed: HashSet<PathBuf> =
+            self.changes(&from, &to)?.into_iter().map(|change| change.path.to_owned()).collect();
+        let modified = self.git.run(["diff-index", "--name-only", "-z", "--no-renames", &from])?;
+        let mut paths: Vec<String> = modified
+            .split(|byte| *byte == 0)
+            .filter(|path| changed.contains(Path::new(OsStr::from_bytes(path))))
+            .map(shown_path)
+            .collect();
+        paths.dedup();
+        let (target, worktree) = (self.target.clone(), self.path.clone());
+        if paths.is_empty() {
+            let stderr = if checked.stderr.is_empty() { &refreshed.stderr } else { &checked.stderr };
+            let why = String::from_utf8_lossy(stderr).trim().to_owned();
+            return Err(LandRefusal::CannotMoveAlong { target, worktree, why });
+        }
+        Err(LandRefusal::InTheWay { target, worktree, paths })
+    }
+
+    /// Moves index and working tree along. Ask [`Checkout::must_be_free_for`] first: git spares
+    /// what is modified or untracked, but overwrites ignored files.
+    ///
+    /// # Errors
+    /// Where git refuses or fails; the index is then as it was.
+    pub fn move_along(&self, from: CommitId, to: CommitId) -> Result<(), GitError> {
+        let (from, to) = (from.to_string(), to.to_string());
+        // Submodules' folders are the user's to update, whatever submodule.recurse says.
+        let args = ["read-tree", "-m", "-u", "--no-recurse-submodules", &from, &to];
+        let output = self.git.output(&args, None)?;
+        if output.status.success() { Ok(()) } else { Err(failed(&args, &output)) }
+    }
+
+    /// After a [`Checkout::move_along`] that failed: git writes files first and the index last, so
+    /// the index still says what was there.
+    ///
+    /// # Errors
+    /// Where files cannot be written.
+    pub fn put_back(&self, from: CommitId, to: CommitId) -> Result<(), GitError> {
+        let changes = self.changes(&from.to_string(), &to.to_string())?;
+        for change in changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File) {
+            // Nothing was there before, or it would have been in the way.
+            let path = self.path.join(&change.path);
+            let _ = fs::remove_file(&path);
+            for folder in change.path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+                if fs::remove_dir(self.path.join(folder)).is_err() {
+                    break;
+                }
+            }
+        }
+        let mut paths = Vec::new();
+        for change in changes.iter().filter(|change| change.from == Kind::File) {
+            paths.extend_from_slice(change.path.as_os_str().as_bytes());
+            paths.push(0);
+        }
+        // -u: with the stat data of the files written, so that they count as unmodified.
+        self.git.run_with_input(["checkout-index", "-f", "-u", "-q", "-z", "--stdin"], &paths)?;
+        Ok(())
+    }
+
+    /// What is not tracked, ignored or not, where the landing puts a file: git would overwrite
+    /// ignored files, and the folders of submodules that become files.
+    fn untracked_in_the_way(&self, from: CommitId, to: CommitId) -> Result<Vec<PathBuf>, LandRefusal> {
+        let changes = self.changes(&from.to_string(), &to.to_string())?;
+        let leaving: HashSet<&Path> = changes
+            .iter()
+            .filter(|change| change.to == Kind::Nothing && change.from == Kind::File)
+            .map(|change| change.path.as_path())
+            .collect();
+        let mut in_the_way = Vec::new();
+        for change in changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File) {
+            self.look_for_untracked(&change.path, &leaving, &mut in_the_way);
+        }
+        in_the_way.sort();
+        in_the_way.dedup();
+        Ok(in_the_way)
+    }
+
+    fn look_for_untracked(&self, arriving: &Path, leaving: &HashSet<&Path>, found: &mut Vec<PathBuf>) {
+        let mut above: Vec<&Path> = arriving.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+        above.reverse();
+        for path in above {
+            match fs::symlink_metadata(self.path.join(path)) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) if leaving.contains(path) => return,
+                Ok(_) => return found.push(path.to_owned()),
+                Err(_) => return,
+            }
+        }
+        match fs::symlink_metadata(self.path.join(arriving)) {
+            Ok(meta) if meta.is_dir() => self.all_untracked_below(arriving, leaving, found),
+            Ok(_) => found.push(arriving.to_owned()),
+            Err(_) => {}
+        }
+    }
+
+    fn all_untracked_below(&self, folder: &Path, leaving: &HashSet<&Path>, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(self.path.join(folder)) else {
+            // What cannot be seen cannot be spared.
+            return found.push(folder.to_owned());
+        };
+        for entry in entries.flatten() {
+            let path = folder.join(entry.file_name());
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.all_untracked_below(&path, leaving, found),
+                _ if leaving.contains(path.as_path()) => {}
+                _ => found.push(path),
+            }
+        }
+    }
+
+    fn changes(&self, from: &str, to: &str) -> Result<Vec<Change>, GitError> {
+        let args = ["diff-tree", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", from, to];
+        let raw = self.git.run(args)?;
+        parse_changes(&raw)
+            .ok_or_else(|| GitError::Unreadable { command: args.join(" "), why: "not a list of changes".to_owned() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Nothing,
+    /// A file or a symbolic link.
+    File,
+    Submodule,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    path: PathBuf,
+    from: Kind,
+    to: Kind,
+}
+
+/// `:100644 100755 <id> <id> M NUL path NUL` and so on: git's `diff-format`, raw, with -z.
+fn parse_changes(raw: &[u8]) -> Option<Vec<Change>> {
+    let kind = |mode: &[u8]| match mode {
+        b"000000" => Kind::Nothing,
+        b"160000" => Kind::Submodule,
+        _ => Kind::File,
+    };
+    let mut changes = Vec::new();
+    let mut parts = raw.split(|byte| *byte == 0);
+    while let Some(modes) = parts.next().filter(|part| !part.is_empty()) {
+        let path = PathBuf::from(OsStr::from_bytes(parts.next()?));
+        changes.push(Change { path, from: kind(modes.get(1..7)?), to: kind(modes.get(8..14)?) });
+    }
+    Some(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worktrees_are_read_whatever_their_paths_hold() {
+        let listed = b"worktree /a b\0HEAD 1111\0branch refs/heads/main\0\0worktree /c\nd\0HEAD 2222\0detached\0\
+                       locked on a stick\0\0worktree /e.git\0bare\0\0";
+        let main = Record { path: "/a b".into(), branch: Some("refs/heads/main".into()), ..Record::default() };
+        let linked = Record { path: "/c\nd".into(), locked: true, ..Record::default() };
+        let bare = Record { path: "/e.git".into(), bare: true, ..Record::default() };
+        assert_eq!(parse_worktrees(listed), [main, linked, bare]);
+    }
+
+    #[test]
+    fn changes_are_read_with_what_stood_and_what_will_stand() {
+        let raw = b":000000 100644 0 1 A\0a\nb\0:160000 120000 1 2 T\0c\0:100755 000000 1 0 D\0d\0";
+        let change = |path: &str, from, to| Change { path: path.into(), from, to };
+        assert_eq!(
+            parse_changes(raw).unwrap(),
+            [
+                change("a\nb", Kind::Nothing, Kind::File),
+                change("c", Kind::Submodule, Kind::File),
+                change("d", Kind::File, Kind::Nothing)
+            ]
+        );
+        assert_eq!(parse_changes(b""), Some(vec![]));
+        assert_eq!(parse_changes(b":1\0a\0"), None);
+    }
+}

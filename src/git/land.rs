@@ -1,0 +1,304 @@
+//! Landing: moving the target, and what goes with it, from one commit to a proven one.
+//!
+//! In this order, so that each step can be refused while nothing has happened: the objects come
+//! into the user's store, checkouts of the target are checked, the remote is pushed to, the ref
+//! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::checkout::{self, Checkout};
+use super::command::{Config, DURABLE, Git, GitError, failed};
+use super::migrate;
+use super::push::Remote;
+use super::refusal::LandRefusal;
+use crate::ports::{LandOutcome, LandRequest, Lander, PortError};
+use crate::vocabulary::names::{ApexId, CommitId};
+
+/// Where and how a run lands.
+#[derive(Clone, Debug)]
+pub struct LanderSettings {
+    /// The git directory that all worktrees of the user's repository share; absolute.
+    pub common_dir: PathBuf,
+    /// The top of the working tree lexpr was started in, if it was in one.
+    pub started_in: Option<PathBuf>,
+    /// The bare repository in which composites are made; absolute.
+    pub quarantine: PathBuf,
+    /// The full name of the ref to move, such as `refs/heads/main`.
+    pub target: String,
+    /// The remote to land on as well: its name or its URL.
+    pub push: Option<String>,
+    /// Land unsigned commits even where the user's configuration asks for signed ones.
+    pub no_sign: bool,
+    /// The run's own folder: receipts go to `receipts` in it.
+    pub run_dir: PathBuf,
+}
+
+/// Lands in a repository on this machine, and on one remote where asked to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LocalLander(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: LanderSettings,
+    /// The user's repository, in their name: hooks, filters, credentials.
+    repository: Git,
+    /// The same as plumbing, which no setting of theirs may change.
+    store: Git,
+    quarantine: Git,
+    remote: Option<Remote>,
+}
+
+impl LocalLander {
+    pub fn new(settings: LanderSettings) -> Self {
+        let remote = settings.push.clone().map(|name| Remote { name, target: settings.target.clone() });
+        Self(Arc::new(Inner {
+            repository: Git::new(&settings.common_dir, Config::Users),
+            store: Git::new(&settings.common_dir, Config::RepositoryOnly),
+            quarantine: Git::new(&settings.quarantine, Config::RepositoryOnly),
+            remote,
+            settings,
+        }))
+    }
+
+    /// Before anything runs: whether a landing on `base` could succeed as things stand. Changes
+    /// nothing. Blocks; with a remote, on the network.
+    ///
+    /// # Errors
+    /// The first thing that stands against it.
+    pub fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+        self.0.preflight(base)
+    }
+
+    /// The commit the target is at. Blocks.
+    ///
+    /// # Errors
+    /// [`LandRefusal::TargetGone`] where there is no such ref.
+    pub fn current_target(&self) -> Result<CommitId, LandRefusal> {
+        self.0.current_target()
+    }
+}
+
+impl Lander for LocalLander {
+    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+        let inner = Arc::clone(&self.0);
+        off_the_loop("landing", move || match inner.land(&request) {
+            Ok(outcome) => Ok(outcome),
+            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
+            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string() }),
+        })
+    }
+
+    fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
+        let folder = self.0.settings.run_dir.join("receipts");
+        off_the_loop("writing a receipt", move || {
+            let path = folder.join(format!("{}.json", apex.0));
+            let content = format!("{receipt:#}\n");
+            write_durably(&folder, &path, content.as_bytes()).map_err(|error| PortError {
+                message: format!("writing {}: {error}", path.display()),
+                hint: Some("make room or give lexpr the right to write there, then resume the run".to_owned()),
+            })?;
+            Ok(path)
+        })
+    }
+}
+
+/// git and disks block; the loop must not.
+fn off_the_loop<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, PortError>> {
+    Box::pin(async move {
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(PortError { message: format!("{doing} broke off: {error}"), hint: None }))
+    })
+}
+
+/// All of it or nothing, also after a power loss: written beside, synced, renamed, and the
+/// folder synced.
+fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    // As the umask says, like everything else in a repository; tempfile's own default is private.
+    let permissions = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+impl Inner {
+    fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+        let target = &self.settings.target;
+        let symbolic = self.repository.output(&["symbolic-ref", "--quiet", target], None)?;
+        if symbolic.status.success() {
+            let points_to = String::from_utf8_lossy(&symbolic.stdout).trim().to_owned();
+            return Err(LandRefusal::TargetSymbolic { target: target.clone(), points_to });
+        }
+        let now = self.current_target()?;
+        if now != base {
+            return Err(LandRefusal::TargetElsewhere { target: target.clone(), now, expected: base });
+        }
+        if !self.settings.no_sign && self.signing_is_asked_for()? {
+            return Err(LandRefusal::Signing);
+        }
+        for checkout in self.checkouts()? {
+            checkout.must_be_clean()?;
+        }
+        self.must_be_writable(base)?;
+        if let Some(remote) = &self.remote {
+            remote.must_be_at(&self.repository, base)?;
+        }
+        Ok(())
+    }
+
+    fn signing_is_asked_for(&self) -> Result<bool, GitError> {
+        let args = ["config", "--type=bool", "--get", "commit.gpgSign"];
+        let asked = self.repository.output(&args, None)?;
+        match asked.status.code() {
+            Some(0) => Ok(asked.stdout.starts_with(b"true")),
+            // Not set.
+            Some(1) => Ok(false),
+            _ => Err(failed(&args, &asked)),
+        }
+    }
+
+    /// Goes as far as git goes without changing anything: the ref is locked, verified, let go.
+    /// Finds read-only repositories and lock files left behind.
+    fn must_be_writable(&self, base: CommitId) -> Result<(), LandRefusal> {
+        let target = &self.settings.target;
+        let locked = |why: String| LandRefusal::TargetLocked { target: target.clone(), why };
+        let transaction = format!("start\nverify {target} {base}\nprepare\nabort\n");
+        let tried = self.repository.output(&["update-ref", "--stdin"], Some(transaction.as_bytes()))?;
+        if !tried.status.success() {
+            return Err(locked(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
+        }
+        let objects = self.store.git_dir().join(self.store.line(["rev-parse", "--git-path", "objects"])?);
+        tempfile::tempfile_in(&objects)
+            .map(drop)
+            .map_err(|error| locked(format!("no objects can be written to {}: {error}", objects.display())))
+    }
+
+    fn current_target(&self) -> Result<CommitId, LandRefusal> {
+        let target = &self.settings.target;
+        let args = ["show-ref", "--verify", "--hash", target];
+        let shown = self.repository.output(&args, None)?;
+        if !shown.status.success() {
+            return Err(LandRefusal::TargetGone { target: target.clone() });
+        }
+        String::from_utf8_lossy(&shown.stdout).trim().parse().map_err(|error| {
+            LandRefusal::Git(GitError::Unreadable { command: args.join(" "), why: format!("{error}") })
+        })
+    }
+
+    fn checkouts(&self) -> Result<Vec<Checkout>, LandRefusal> {
+        checkout::of_target(&self.repository, &self.settings.target, self.settings.started_in.as_deref())
+    }
+
+    fn land(&self, request: &LandRequest) -> Result<LandOutcome, LandRefusal> {
+        let (from, to) = (request.from, request.to);
+        let now = self.current_target()?;
+        if now != from {
+            return Ok(LandOutcome::TargetMoved { to: now });
+        }
+        let heads = request.items.iter().map(|item| item.head);
+        let present: Vec<CommitId> = std::iter::once(from).chain(heads).collect();
+        migrate::bring(&self.quarantine, &self.store, to, &present)?;
+        let checkouts = self.checkouts()?;
+        for checkout in &checkouts {
+            checkout.must_be_free_for(from, to)?;
+        }
+        if let Some(remote) = &self.remote {
+            remote.land(&self.repository, from, to)?;
+        }
+        if let Err(unmoved) = self.swap(from, to, &message(request.items.len()))? {
+            return self.unmoved(to, unmoved);
+        }
+        self.move_along(&checkouts, from, to)?;
+        Ok(LandOutcome::Landed {
+            pushed_to: self.settings.push.clone(),
+            moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
+        })
+    }
+
+    /// One transaction with the expected old value.
+    fn swap(&self, from: CommitId, to: CommitId, message: &str) -> Result<Result<(), Unmoved>, GitError> {
+        let target = &self.settings.target;
+        let transaction = format!("start\nupdate {target} {to} {from}\nprepare\ncommit\n");
+        let args: Vec<&str> = DURABLE.into_iter().chain(["update-ref", "-m", message, "--stdin"]).collect();
+        let swapped = self.repository.output(&args, Some(transaction.as_bytes()))?;
+        if swapped.status.success() {
+            return Ok(Ok(()));
+        }
+        match self.current_target() {
+            Ok(now) if now != from => Ok(Err(Unmoved::Elsewhere(now))),
+            Ok(_) => {
+                let why = String::from_utf8_lossy(&swapped.stderr).trim().to_owned();
+                Ok(Err(Unmoved::Refused(LandRefusal::TargetLocked { target: target.clone(), why })))
+            }
+            Err(LandRefusal::Git(error)) => Err(error),
+            Err(gone) => Ok(Err(Unmoved::Refused(gone))),
+        }
+    }
+
+    /// What it means that the local target did not move depends on whether the remote's did.
+    fn unmoved(&self, to: CommitId, unmoved: Unmoved) -> Result<LandOutcome, LandRefusal> {
+        match (&self.remote, unmoved) {
+            (None, Unmoved::Elsewhere(now)) => Ok(LandOutcome::TargetMoved { to: now }),
+            (None, Unmoved::Refused(refusal)) => Err(refusal),
+            (Some(remote), unmoved) => Err(self.on_remote_only(remote, to, unmoved.to_string())),
+        }
+    }
+
+    fn on_remote_only(&self, remote: &Remote, landed: CommitId, why: String) -> LandRefusal {
+        let (remote, target) = (remote.name.clone(), self.settings.target.clone());
+        LandRefusal::LandedOnRemoteOnly { remote, target, landed, why }
+    }
+
+    /// Checkouts were free for it a moment ago. Should one not follow all the same (a filter that
+    /// fails, a full disk), all goes back, but for what was pushed.
+    fn move_along(&self, checkouts: &[Checkout], from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
+        for (at, checkout) in checkouts.iter().enumerate() {
+            let Err(error) = checkout.move_along(from, to) else { continue };
+            checkout.put_back(from, to)?;
+            for moved in &checkouts[..at] {
+                moved.move_along(to, from)?;
+            }
+            let mut why = error.to_string();
+            if let Err(unmoved) = self.swap(to, from, "lexpr: take back a landing that a checkout could not follow")? {
+                why = format!("{why}; the landing could not be taken back: {unmoved}");
+            }
+            let refusal = self.cannot_move_along(checkout, why);
+            return Err(match &self.remote {
+                None => refusal,
+                Some(remote) => self.on_remote_only(remote, to, refusal.to_string()),
+            });
+        }
+        Ok(())
+    }
+
+    fn cannot_move_along(&self, checkout: &Checkout, why: String) -> LandRefusal {
+        LandRefusal::CannotMoveAlong { target: self.settings.target.clone(), worktree: checkout.path.clone(), why }
+    }
+}
+
+/// Why the local target is not where it should be.
+#[derive(Debug, thiserror::Error)]
+enum Unmoved {
+    #[error("somebody moved it to {0}")]
+    Elsewhere(CommitId),
+    #[error(transparent)]
+    Refused(LandRefusal),
+}
+
+/// The reflog's line.
+fn message(items: usize) -> String {
+    let s = if items == 1 { "" } else { "s" };
+    format!("lexpr: land {items} item{s}")
+}
