@@ -3,3 +3,5 @@
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
 pub mod command;
+pub mod index;
+pub mod slot;
