@@ -1,0 +1,520 @@
+//! Slots: whatever a gate did, the next composite finds exactly its own tree.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use lexpr::git::command::{Config, Git};
+use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, repository_id};
+use lexpr::vocabulary::names::CommitId;
+use tempfile::TempDir;
+
+use crate::land_world::{Entry, LINK, Repo, SCRIPT, SUBMODULE, expected, file, listing, path_of};
+
+struct World {
+    folder: TempDir,
+    repo: Repo,
+    pool: SlotPool,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with_options(&["--bare"])
+    }
+
+    fn with_options(options: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        // Alternates are read line by line, with quotes and comments.
+        let repo = Repo::init(&folder.path().join("#user's \"own\"\nrepository.git"), options);
+        let pool = SlotPool::new(settings(folder.path(), vec![repo.objects()]));
+        Self { folder, repo, pool }
+    }
+
+    fn target(&self, commit: CommitId) -> SlotTarget {
+        SlotTarget { commit, tree: self.repo.tree_of(commit), base: commit }
+    }
+
+    fn commit(&self, entries: &[Entry]) -> SlotTarget {
+        self.target(self.repo.commit(entries, &[]))
+    }
+}
+
+fn settings(folder: &Path, object_dirs: Vec<std::path::PathBuf>) -> SlotSettings {
+    SlotSettings {
+        cache_root: folder.join("cache"),
+        repository_id: "repository".to_owned(),
+        object_dirs,
+        target_branch: "release/1.0".to_owned(),
+    }
+}
+
+const KEEP: Clean = Clean::TrackedAndUntracked;
+
+/// git as a gate runs it in the slot.
+fn gate_git(slot: &Slot, args: &[&str]) -> String {
+    let git = Git::new(slot.path().join(".git"), Config::RepositoryOnly).with_work_tree(slot.path());
+    let identity = ["-c", "user.name=Gate", "-c", "user.email=gate@example.org"];
+    git.line(identity.iter().chain(args)).unwrap()
+}
+
+fn first_tree() -> Vec<Entry<'static>> {
+    vec![
+        file(".gitignore", "*.o\n/out/\n"),
+        file("a", "one\n"),
+        file("dir/b", "two\n"),
+        file("dir/deep/c", "three\n"),
+        (SCRIPT, b"run", b"#!/bin/sh\n"),
+        (LINK, b"link", b"../../outside"),
+        (LINK, b"absolute", b"/etc/passwd"),
+        ("100644", b"odd \xff \n\t\"name\"", b"bytes\n"),
+        file("w\u{f6}rter/\u{4e2d}", "unicode\n"),
+    ]
+}
+
+fn second_tree() -> Vec<Entry<'static>> {
+    vec![
+        file(".gitignore", "*.o\n/out/\n"),
+        file("a", "One\n"),
+        file("dir", "a file now\n"),
+        file("run", "#!/bin/sh\n"),
+        file("link/inside", "a folder now\n"),
+        file("new/e", "five\n"),
+    ]
+}
+
+#[test]
+fn a_slot_holds_exactly_the_tree_it_was_switched_to() {
+    let world = World::new();
+    let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));
+    let mut slot = world.pool.take().unwrap();
+    for (to, entries) in [(first, first_tree()), (second, second_tree()), (first, first_tree())] {
+        slot.switch_to(&to, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&entries));
+        assert_eq!(gate_git(&slot, &["rev-parse", "HEAD"]), to.commit.to_string());
+        assert_eq!(gate_git(&slot, &["status", "--porcelain"]), "");
+    }
+}
+
+#[test]
+fn a_switch_leaves_files_that_are_right_untouched() {
+    let world = World::new();
+    let first = world.commit(&[file("same", "same\n"), file("other", "1\n")]);
+    let second = world.commit(&[file("same", "same\n"), file("other", "2\n")]);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    let dir = slot.path().to_owned();
+    let identity = |name: &str| {
+        let meta = fs::metadata(dir.join(name)).unwrap();
+        (meta.ino(), meta.mtime(), meta.mtime_nsec())
+    };
+    let same = identity("same");
+    slot.switch_to(&second, KEEP).unwrap();
+    assert_eq!(identity("same"), same);
+    assert_eq!(fs::read(slot.path().join("other")).unwrap(), b"2\n");
+}
+
+#[test]
+fn whatever_a_gate_did_to_the_working_tree_is_undone() {
+    let world = World::new();
+    let first = world.commit(&first_tree());
+    let mut slot = world.pool.take().unwrap();
+    let dir = slot.path().to_owned();
+    let elsewhere = world.folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let remove = |name: &str| fs::remove_file(dir.join(name)).unwrap();
+    let nested = |name: &str| {
+        Repo::init(&dir.join(name), &[]);
+        fs::write(dir.join(name).join("file"), "x").unwrap();
+    };
+    let abuses: Vec<(&str, Box<dyn Fn() + '_>)> = vec![
+        ("appended", Box::new(|| fs::write(dir.join("a"), "one\nmore\n").unwrap())),
+        ("same size, same second", Box::new(|| fs::write(dir.join("a"), "eno\n").unwrap())),
+        ("deleted", Box::new(|| remove("dir/b"))),
+        (
+            "made executable",
+            Box::new(|| fs::set_permissions(dir.join("a"), fs::Permissions::from_mode(0o755)).unwrap()),
+        ),
+        (
+            "made not executable",
+            Box::new(|| fs::set_permissions(dir.join("run"), fs::Permissions::from_mode(0o600)).unwrap()),
+        ),
+        (
+            "link retargeted",
+            Box::new(|| {
+                remove("link");
+                symlink("a", dir.join("link")).unwrap();
+            }),
+        ),
+        (
+            "file replaced by a link to what it was",
+            Box::new(|| {
+                fs::rename(dir.join("a"), elsewhere.join("a")).unwrap();
+                symlink(elsewhere.join("a"), dir.join("a")).unwrap();
+            }),
+        ),
+        (
+            "file replaced by a folder",
+            Box::new(|| {
+                remove("a");
+                fs::create_dir_all(dir.join("a/b/c")).unwrap();
+                fs::write(dir.join("a/b/c/d"), "x").unwrap();
+            }),
+        ),
+        (
+            "folder replaced by a file",
+            Box::new(|| {
+                fs::remove_dir_all(dir.join("dir")).unwrap();
+                fs::write(dir.join("dir"), "x").unwrap();
+            }),
+        ),
+        (
+            "folder moved away and linked to",
+            Box::new(|| {
+                fs::rename(dir.join("dir"), elsewhere.join("dir")).unwrap();
+                symlink(elsewhere.join("dir"), dir.join("dir")).unwrap();
+            }),
+        ),
+        (
+            "untracked files and folders",
+            Box::new(|| {
+                fs::create_dir_all(dir.join("x/y")).unwrap();
+                fs::create_dir_all(dir.join("empty/folder")).unwrap();
+                fs::write(dir.join("x/y/-z \n"), "x").unwrap();
+                fs::write(dir.join("dir/deep/more"), "x").unwrap();
+            }),
+        ),
+        ("a repository", Box::new(|| nested("repo"))),
+        ("a repository in a tracked folder", Box::new(|| nested("dir/repo"))),
+        (
+            "an untracked link to a folder with files",
+            Box::new(|| {
+                fs::write(elsewhere.join("precious"), "x").unwrap();
+                symlink(&elsewhere, dir.join("shortcut")).unwrap();
+            }),
+        ),
+        (
+            "write-protected folders",
+            Box::new(|| {
+                fs::create_dir_all(dir.join("cache/mod")).unwrap();
+                fs::write(dir.join("cache/mod/file"), "x").unwrap();
+                fs::set_permissions(dir.join("cache/mod"), fs::Permissions::from_mode(0o555)).unwrap();
+            }),
+        ),
+    ];
+    for (what, abuse) in abuses {
+        slot.switch_to(&first, KEEP).unwrap();
+        abuse();
+        slot.switch_to(&first, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&first_tree()), "{what}");
+    }
+    assert!(elsewhere.join("precious").exists(), "what a link points to is not the slot's");
+}
+
+#[test]
+fn whatever_a_gate_did_to_the_repository_is_undone() {
+    let world = World::new();
+    let first = world.commit(&first_tree());
+    let mut slot = world.pool.take().unwrap();
+    let dir = slot.path().to_owned();
+    let write = |name: &str, content: &str| fs::write(dir.join(name), content).unwrap();
+    type Abuse<'a> = Box<dyn Fn(&Slot) + 'a>;
+    let abuses: Vec<(&str, Abuse)> = vec![
+        (
+            "staged",
+            Box::new(|slot| {
+                write("a", "staged\n");
+                write("staged", "x");
+                gate_git(slot, &["add", "a", "staged"]);
+            }),
+        ),
+        (
+            "committed",
+            Box::new(|slot| {
+                write("a", "committed\n");
+                write("committed", "x");
+                gate_git(slot, &["add", "-A"]);
+                gate_git(slot, &["commit", "-qm", "by the gate"]);
+            }),
+        ),
+        (
+            "stashed",
+            Box::new(|slot| {
+                write("a", "stashed\n");
+                gate_git(slot, &["stash"]);
+            }),
+        ),
+        (
+            "hidden from git",
+            Box::new(|slot| {
+                gate_git(slot, &["update-index", "--assume-unchanged", "a"]);
+                gate_git(slot, &["update-index", "--skip-worktree", "dir/b"]);
+                write("a", "hidden\n");
+                write("dir/b", "hidden\n");
+            }),
+        ),
+        (
+            "configuration, hooks, branches, excludes, sparse checkout",
+            Box::new(|slot| {
+                gate_git(slot, &["config", "core.autocrlf", "true"]);
+                gate_git(slot, &["branch", "more"]);
+                gate_git(slot, &["sparse-checkout", "set", "w\u{f6}rter"]);
+                fs::create_dir_all(dir.join(".git/hooks")).unwrap();
+                write(".git/hooks/post-index-change", "#!/bin/sh\ntouch hooked\n");
+                let hook = dir.join(".git/hooks/post-index-change");
+                fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+                fs::create_dir_all(dir.join(".git/info")).unwrap();
+                write(".git/info/exclude", "junk\n");
+                write(".git/info/attributes", "* eol=crlf\n");
+                write("junk", "x");
+            }),
+        ),
+        ("index locked", Box::new(|_| write(".git/index.lock", ""))),
+        ("index destroyed", Box::new(|_| write(".git/index", "DIRC nonsense"))),
+        ("repository removed", Box::new(|_| fs::remove_dir_all(dir.join(".git")).unwrap())),
+        (
+            "repository replaced by a file",
+            Box::new(|_| {
+                fs::remove_dir_all(dir.join(".git")).unwrap();
+                write(".git", "gitdir: /nowhere\n");
+            }),
+        ),
+        (
+            "repository moved away and linked to",
+            Box::new(|_| {
+                let away = world.folder.path().join("away.git");
+                fs::rename(dir.join(".git"), &away).unwrap();
+                symlink(away, dir.join(".git")).unwrap();
+            }),
+        ),
+    ];
+    for (what, abuse) in abuses {
+        slot.switch_to(&first, KEEP).unwrap();
+        abuse(&slot);
+        slot.switch_to(&first, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&first_tree()), "{what}");
+        assert_eq!(gate_git(&slot, &["status", "--porcelain"]), "", "{what}");
+        assert_eq!(
+            gate_git(&slot, &["for-each-ref", "--format=%(refname) %(objectname)"]),
+            format!("refs/heads/release/1.0 {}", first.base),
+            "{what}"
+        );
+        assert_eq!(gate_git(&slot, &["stash", "list"]), "", "{what}");
+        let settings = gate_git(&slot, &["config", "--list", "--name-only"]);
+        assert!(!settings.contains("autocrlf") && !settings.contains("sparse"), "{what}: {settings}");
+    }
+}
+
+#[test]
+fn ignored_files_stay_unless_they_are_asked_to_go() {
+    let world = World::new();
+    let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));
+    let mut slot = world.pool.take().unwrap();
+    let ignored = ["x.o", "out/build/y"];
+    slot.switch_to(&first, KEEP).unwrap();
+    fs::create_dir_all(slot.path().join("out/build")).unwrap();
+    for name in ignored {
+        fs::write(slot.path().join(name), "warm").unwrap();
+    }
+    slot.set_setup_stamp(Some("npm ci")).unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    assert!(ignored.iter().all(|name| slot.path().join(name).exists()));
+    assert_eq!(slot.setup_stamp().as_deref(), Some("npm ci"));
+    drop(slot);
+
+    let mut slot = world.pool.take().unwrap();
+    assert_eq!(slot.setup_stamp().as_deref(), Some("npm ci"), "a slot stays set up from run to run");
+    slot.switch_to(&first, Clean::IgnoredToo).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
+    assert_eq!(slot.setup_stamp(), None, "what the setup made may be gone");
+}
+
+#[test]
+fn files_that_are_ignored_no_more_go() {
+    let world = World::new();
+    let ignoring = world.commit(&[file(".gitignore", "out/\n"), file("a", "1\n")]);
+    let not_ignoring = [file("a", "1\n")];
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&ignoring, KEEP).unwrap();
+    fs::create_dir(slot.path().join("out")).unwrap();
+    fs::write(slot.path().join("out/x"), "x").unwrap();
+    slot.switch_to(&world.commit(&not_ignoring), KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&not_ignoring));
+}
+
+#[test]
+fn a_slot_survives_the_loss_of_the_objects_it_was_made_from() {
+    let world = World::new();
+    let quarantine = Repo::init(&world.folder.path().join("quarantine"), &["--bare"]);
+    let lost = quarantine.commit(&second_tree(), &[]);
+    let lost = SlotTarget { commit: lost, tree: quarantine.tree_of(lost), base: lost };
+    let both = vec![world.repo.objects(), quarantine.objects()];
+    SlotPool::new(settings(world.folder.path(), both)).take().unwrap().switch_to(&lost, KEEP).unwrap();
+    fs::remove_dir_all(quarantine.dir()).unwrap();
+
+    let mut slot = world.pool.take().unwrap();
+    fs::write(slot.path().join("warm.o"), "warm").unwrap();
+    slot.switch_to(&world.commit(&first_tree()), KEEP).unwrap();
+    assert!(slot.path().join("warm.o").exists(), "not made anew");
+    fs::remove_file(slot.path().join("warm.o")).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
+}
+
+#[test]
+fn what_a_killed_run_left_is_in_nobodys_way() {
+    let world = World::new();
+    let first = world.commit(&first_tree());
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    let beside = |suffix: &str| slot.path().with_file_name(format!("0.{suffix}"));
+    let (index, index_lock) = (beside("index"), beside("index.lock"));
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index_lock, "").unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert!(!index_lock.exists());
+    for damaged in [&b""[..], b"DIRC", &whole[..whole.len() / 2], &[b'x'; 4000]] {
+        fs::write(&index, damaged).unwrap();
+        fs::write(slot.path().join("a"), "half\n").unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&first_tree()));
+    }
+    // Damage that only git's own checksum shows.
+    let mut flipped = whole.clone();
+    flipped[60] ^= 1;
+    fs::write(&index, flipped).unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
+    // Stopped between writing files and writing the index.
+    fs::write(&index, whole).unwrap();
+    fs::write(slot.path().join("a"), "One\n").unwrap();
+    fs::write(slot.path().join("new"), "x\n").unwrap();
+    fs::remove_dir_all(slot.path().join("dir")).unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
+}
+
+#[test]
+fn a_slots_folder_that_is_gone_or_no_folder_is_made_anew() {
+    let world = World::new();
+    let first = world.commit(&first_tree());
+    let path = {
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        slot.set_setup_stamp(Some("done")).unwrap();
+        slot.path().to_owned()
+    };
+    let outside = world.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "x").unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let spoil: [&dyn Fn(); 3] =
+        [&|| {}, &|| fs::write(&path, "a file").unwrap(), &|| symlink(&outside, &path).unwrap()];
+    for spoil in spoil {
+        spoil();
+        let mut slot = world.pool.take().unwrap();
+        assert_eq!(slot.setup_stamp(), None);
+        slot.switch_to(&first, KEEP).unwrap();
+        assert_eq!(listing(&path), expected(&first_tree()));
+        fs::remove_dir_all(&path).unwrap();
+    }
+    assert!(outside.join("precious").exists());
+}
+
+#[test]
+fn a_tree_that_git_refuses_is_an_error_and_the_slot_stays_warm() {
+    let world = World::new();
+    let first = world.commit(&first_tree());
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    fs::write(slot.path().join("warm.o"), "warm").unwrap();
+
+    let blob = world.repo.blob(b"[core]\n\tfsmonitor = touch pwned\n");
+    let inner = world.repo.git.run_with_input(["mktree"], format!("100644 blob {blob}\tconfig\n").as_bytes()).unwrap();
+    let inner = String::from_utf8(inner).unwrap();
+    for name in [".git", ".GIT", "git~1"] {
+        let line = format!("040000 tree {}\t{name}\n", inner.trim());
+        let tree = world.repo.git.run_with_input(["mktree"], line.as_bytes()).unwrap();
+        let evil = world.repo.commit_tree(String::from_utf8(tree).unwrap().trim(), &[], "evil");
+        let error = slot.switch_to(&world.target(evil), KEEP).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name}/config")), "{error}");
+        assert!(slot.path().join("warm.o").exists());
+    }
+    let missing = SlotTarget { tree: "1".repeat(40).parse().unwrap(), ..first };
+    assert!(slot.switch_to(&missing, KEEP).is_err());
+    assert!(slot.path().join("warm.o").exists());
+    slot.switch_to(&first, Clean::IgnoredToo).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
+}
+
+#[test]
+fn a_submodule_is_an_empty_folder_whatever_was_put_there() {
+    let world = World::new();
+    let commit = "2".repeat(40);
+    let entries = [file(".gitignore", "*.o\n"), file("a", "1\n"), (SUBMODULE, b"libs/sub", commit.as_bytes())];
+    let with = world.commit(&entries);
+    let files_there = [file("a", "1\n"), file("libs/sub/file", "no submodule\n")];
+    let without = world.commit(&files_there);
+    let mut slot = world.pool.take().unwrap();
+    let sub = slot.path().join("libs/sub");
+    slot.switch_to(&with, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&entries));
+
+    Repo::init(&sub, &[]);
+    fs::write(sub.join("left.o"), "x").unwrap();
+    slot.switch_to(&with, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&entries));
+
+    Repo::init(&sub, &[]);
+    slot.switch_to(&without, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&files_there));
+
+    fs::write(sub.join("ignored-later.o"), "x").unwrap();
+    slot.switch_to(&with, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&entries));
+}
+
+#[test]
+fn line_ends_that_no_attribute_explains_do_not_upset_a_slot() {
+    let world = World::new();
+    let entries = [file(".gitattributes", "* text=auto\n"), file("crlf", "a\r\nb\r\n")];
+    let mut slot = world.pool.take().unwrap();
+    let to = world.commit(&entries);
+    for _ in 0..2 {
+        slot.switch_to(&to, KEEP).unwrap();
+        fs::write(slot.path().join("warm"), "").unwrap();
+        assert_eq!(fs::read(path_of(slot.path(), b"crlf")).unwrap(), b"a\r\nb\r\n");
+    }
+}
+
+#[test]
+fn slots_work_with_sha256() {
+    let world = World::with_options(&["--bare", "--object-format=sha256"]);
+    let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));
+    let mut slot = world.pool.take().unwrap();
+    for (to, entries) in [(first, first_tree()), (second, second_tree()), (first, first_tree())] {
+        slot.switch_to(&to, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&entries));
+        assert_eq!(gate_git(&slot, &["rev-parse", "HEAD"]), to.commit.to_string());
+    }
+}
+
+#[test]
+fn a_slot_is_one_takers_and_the_lowest_free_one_is_taken() {
+    let world = World::new();
+    let name = |slot: &Slot| slot.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let (first, second) = (world.pool.take().unwrap(), world.pool.take().unwrap());
+    assert_eq!((name(&first), name(&second)), ("0".into(), "1".into()));
+    drop(first);
+    let again = world.pool.take().unwrap();
+    let third = world.pool.take().unwrap();
+    assert_eq!((name(&again), name(&third)), ("0".into(), "2".into()));
+}
+
+#[test]
+fn repositories_have_names_of_their_own() {
+    let id = |path: &str| repository_id(Path::new(path));
+    assert!(id("/home/ann/w\u{f6}rk flow/.git").starts_with("w-rk-flow-"));
+    assert!(id("/srv/thing.git").starts_with("thing-"));
+    assert_ne!(id("/a/thing/.git"), id("/b/thing/.git"));
+    assert_eq!(id("/a/thing/.git"), id("/a/thing/.git"));
+    assert!(id("/").starts_with("repository-"));
+}
