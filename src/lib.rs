@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
+pub mod gate;
 pub mod git;
+pub mod memory;
 pub mod plan;
 pub mod ports;
 pub mod vocabulary;
