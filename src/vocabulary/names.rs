@@ -218,6 +218,11 @@ macro_rules! digest {
                 Self(short)
             }
 
+            /// A digest made elsewhere, such as while a file too large for memory was read.
+            pub fn from_bytes(short: [u8; 16]) -> Self {
+                Self(short)
+            }
+
             pub fn as_bytes(&self) -> &[u8] {
                 &self.0
             }
@@ -296,7 +301,8 @@ digest! {
     VerdictKey, "VerdictKey"
 }
 digest! {
-    /// The digest of a file lexpr wrote, such as a gate's log.
+    /// The digest of a file lexpr wrote, such as a gate's log: the first 128 bits of the BLAKE3
+    /// of its bytes, as `b3sum --length 16` prints them.
     FileDigest, "FileDigest"
 }
 

@@ -1,0 +1,13 @@
+//! All integration tests, as one binary: a file per feature.
+
+mod architecture;
+mod land_checkout;
+mod land_push;
+mod land_target;
+mod land_world;
+mod plan_bad_input;
+mod plan_documents;
+mod plan_examples;
+mod plan_graph;
+mod plan_hostile;
+mod slot_switch;

@@ -1,0 +1,295 @@
+//! Keeping the files that a gate leaves in its slot, by glob, and making sure beforehand that
+//! none of an earlier gate's is there to be taken for its. Nothing outside the slot is read,
+//! whatever symbolic links say, and what a gate wrote is never executed or interpreted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::vocabulary::event::Artifact;
+
+/// Files kept of one attempt: each is named in the journal and in the report.
+const MOST_FILES: usize = 5_000;
+
+/// Where what one attempt leaves is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Shelf {
+    /// Copies of what the globs match, at their paths relative to the gate's cwd.
+    pub(super) collected: PathBuf,
+    /// `LEXPR_ARTIFACTS`: what the gate itself puts here stays.
+    pub(super) written: PathBuf,
+}
+
+impl Shelf {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { collected: folder.join("collected"), written: folder.join("written") }
+    }
+
+    /// Makes the folder that the gate may write to.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    pub(super) fn make(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.written)
+    }
+}
+
+/// What an attempt left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// In order of their paths: those that globs match, then those the gate put on its shelf.
+    pub(super) artifacts: Vec<Artifact>,
+    /// Globs without a file, in plan order, with the reason where it is not that none is there.
+    pub(super) missing: Vec<String>,
+}
+
+/// Copies what `globs` match below `cwd`, which lies in `slot`, and lists what the gate wrote.
+/// A failure to copy is told as a missing artifact: it changes no verdict.
+pub(super) fn keep(globs: &[String], cwd: &Path, slot: &Path, shelf: &Shelf) -> Kept {
+    let mut kept = Kept::default();
+    let mut seen = BTreeSet::new();
+    for glob in globs {
+        match keep_matches(glob, cwd, slot, shelf, &mut seen, &mut kept.artifacts) {
+            Ok(true) => {}
+            Ok(false) => kept.missing.push(glob.clone()),
+            Err(why) => kept.missing.push(format!("{glob} ({why})")),
+        }
+    }
+    kept.artifacts.sort_by(|a, b| a.source.cmp(&b.source));
+    list_written(shelf, &mut kept);
+    // An empty folder says nothing: remove_dir leaves one that is not.
+    for folder in [Some(shelf.written.as_path()), shelf.written.parent()].into_iter().flatten() {
+        let _ = fs::remove_dir(folder);
+    }
+    kept
+}
+
+/// Removes what `globs` match below `cwd`, if that is in `slot`: an ignored file that an earlier
+/// gate left must not pass for this one's. Tracked files among them are brought back by the
+/// switch that follows.
+pub(super) fn remove_leftovers(globs: &[String], cwd: &Path, slot: &Path) {
+    for glob in globs {
+        let Ok(search) = Search::new(glob, cwd, slot) else { continue };
+        for (_, path) in search.matches().into_iter().take(MOST_FILES) {
+            // What cannot be removed is as it would be without this.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn keep_matches(
+    glob: &str,
+    cwd: &Path,
+    slot: &Path,
+    shelf: &Shelf,
+    seen: &mut BTreeSet<PathBuf>,
+    artifacts: &mut Vec<Artifact>,
+) -> Result<bool, String> {
+    let mut found = false;
+    for (relative, path) in Search::new(glob, cwd, slot)?.matches() {
+        // A link is followed, but not out of the slot, and only to a file.
+        let Some(real) = within(slot, &path).filter(|real| real.is_file()) else { continue };
+        found = true;
+        if !seen.insert(relative.clone()) {
+            continue;
+        }
+        if seen.len() > MOST_FILES {
+            return Err(format!("only the first {MOST_FILES} files were kept"));
+        }
+        let stored = shelf.collected.join(&relative);
+        let copy = || {
+            fs::create_dir_all(stored.parent().unwrap_or(&shelf.collected))?;
+            fs::copy(real, &stored)
+        };
+        let bytes = copy().map_err(|error| format!("{} could not be kept: {error}", relative.display()))?;
+        artifacts.push(Artifact {
+            source: relative.to_string_lossy().into_owned(),
+            stored: stored.to_string_lossy().into_owned(),
+            bytes,
+        });
+    }
+    Ok(found)
+}
+
+fn list_written(shelf: &Shelf, kept: &mut Kept) {
+    let mut files = Vec::new();
+    walk(&shelf.written, &mut files);
+    if files.len() > MOST_FILES {
+        kept.missing.push(format!("$LEXPR_ARTIFACTS (holds {} files; {MOST_FILES} are listed)", files.len()));
+    }
+    for path in files.into_iter().take(MOST_FILES) {
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        let relative = path.strip_prefix(&shelf.written).unwrap_or(&path);
+        kept.artifacts.push(Artifact {
+            source: format!("$LEXPR_ARTIFACTS/{}", relative.to_string_lossy()),
+            stored: path.to_string_lossy().into_owned(),
+            bytes: meta.len(),
+        });
+    }
+}
+
+/// One glob below one folder.
+struct Search {
+    /// `None` for a glob without wildcards: it stands for one file, or for all in one folder.
+    matcher: Option<GlobMatcher>,
+    /// Where paths are relative to.
+    top: PathBuf,
+    /// The deepest folder or file that everything the glob matches lies in or is; `None` where it
+    /// is not in the slot.
+    start: Option<PathBuf>,
+    /// It is a folder, or a link to one in the slot.
+    is_folder: bool,
+}
+
+impl Search {
+    fn new(glob: &str, cwd: &Path, slot: &Path) -> Result<Self, String> {
+        let glob = glob.strip_prefix("./").unwrap_or(glob).trim_end_matches('/');
+        if Path::new(glob).components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err("it must be a path below the gate's cwd".to_owned());
+        }
+        let top = within(slot, cwd).ok_or("the gate's cwd is not in the tree")?;
+        let is_plain = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
+        let start = glob.split('/').take_while(is_plain).fold(top.clone(), |path, part| path.join(part));
+        let is_inside = start == top || start.parent().is_some_and(|parent| within(slot, parent).is_some());
+        let start = is_inside.then_some(start);
+        let is_folder = start.as_ref().and_then(|start| within(slot, start)).is_some_and(|real| real.is_dir());
+        let matcher = if glob.split('/').all(|part| is_plain(&part)) {
+            None
+        } else {
+            let matcher = GlobBuilder::new(glob).literal_separator(true).build();
+            Some(matcher.map_err(|error| error.kind().to_string())?.compile_matcher())
+        };
+        Ok(Self { matcher, top, start, is_folder })
+    }
+
+    /// Files and links, each with its path relative to the top, in order of their paths.
+    fn matches(&self) -> Vec<(PathBuf, PathBuf)> {
+        let mut files = Vec::new();
+        match &self.start {
+            Some(start) if self.is_folder => walk_folder(start, &mut files),
+            Some(start) => walk(start, &mut files),
+            None => {}
+        }
+        let relative = |path: PathBuf| Some((path.strip_prefix(&self.top).ok()?.to_owned(), path));
+        let is_match = |path: &Path| self.matcher.as_ref().is_none_or(|matcher| matcher.is_match(path));
+        files.into_iter().filter_map(relative).filter(|(relative, _)| is_match(relative)).collect()
+    }
+}
+
+/// All files and links at or below `path`, sorted. Links are not followed.
+fn walk(path: &Path, files: &mut Vec<PathBuf>) {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => walk_folder(path, files),
+        Ok(_) => files.push(path.to_owned()),
+        Err(_) => {}
+    }
+}
+
+/// What repositories keep for themselves is not looked at.
+fn walk_folder(folder: &Path, files: &mut Vec<PathBuf>) {
+    // A folder that cannot be read holds nothing that could be copied.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> =
+        entries.flatten().filter(|entry| entry.file_name() != ".git").map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        walk(&path, files);
+    }
+}
+
+/// `path` without links, if that is `folder` or in it.
+pub(super) fn within(folder: &Path, path: &Path) -> Option<PathBuf> {
+    let path = path.canonicalize().ok()?;
+    path.starts_with(folder.canonicalize().ok()?).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct World {
+        _folder: tempfile::TempDir,
+        slot: PathBuf,
+        shelf: Shelf,
+    }
+
+    impl World {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (slot, shelf) = (folder.path().join("slot"), Shelf::new(&folder.path().join("shelf")));
+            fs::create_dir_all(&slot).unwrap();
+            let world = Self { slot, shelf, _folder: folder };
+            for (path, content) in files {
+                let path = world.slot.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            world
+        }
+
+        fn keep(&self, cwd: &str, globs: &[&str]) -> (Vec<String>, Vec<String>) {
+            let globs: Vec<String> = globs.iter().map(|&glob| glob.to_owned()).collect();
+            let kept = keep(&globs, &self.slot.join(cwd), &self.slot, &self.shelf);
+            for artifact in &kept.artifacts {
+                let stored = fs::read(&artifact.stored).unwrap();
+                assert_eq!(stored.len() as u64, artifact.bytes);
+            }
+            (kept.artifacts.into_iter().map(|artifact| artifact.source).collect(), kept.missing)
+        }
+    }
+
+    #[test]
+    fn files_of_one_basename_are_kept_apart_and_globs_without_a_match_are_named() {
+        let world =
+            World::new(&[("p/a/junit.xml", "1"), ("p/b/junit.xml", "22"), ("p/cov/x/y.html", ""), ("q.xml", "")]);
+        let (kept, missing) =
+            world.keep("p", &["**/junit.xml", "a/*.xml", "cov", "*.xml", "/etc/passwd", "../q.xml", "a["]);
+        assert_eq!(kept, ["a/junit.xml", "b/junit.xml", "cov/x/y.html"]);
+        assert_eq!(missing.len(), 4, "{missing:?}");
+        assert_eq!(missing[0], "*.xml");
+        assert_eq!(fs::read_to_string(world.shelf.collected.join("b/junit.xml")).unwrap(), "22");
+    }
+
+    #[test]
+    fn links_lead_nowhere_outside_the_slot() {
+        let world = World::new(&[("real/r.txt", "r"), (".git/config", "secret")]);
+        let outside = world.slot.parent().unwrap().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("s.txt"), "secret").unwrap();
+        symlink(&outside, world.slot.join("out")).unwrap();
+        symlink(outside.join("s.txt"), world.slot.join("s.txt")).unwrap();
+        symlink("real", world.slot.join("in")).unwrap();
+        symlink("real/r.txt", world.slot.join("r-link.txt")).unwrap();
+
+        let (kept, missing) = world.keep("", &["out/*.txt", "out/s.txt", "out", "s.txt", "in/*.txt", "r-link.txt"]);
+        assert_eq!(kept, ["in/r.txt", "r-link.txt"]);
+        assert_eq!(missing, ["out/*.txt", "out/s.txt", "out", "s.txt"]);
+        assert_eq!(world.keep("", &["**"]).0, ["r-link.txt", "real/r.txt"]);
+        assert_eq!(world.keep("out", &["*.txt"]).0, [""; 0]);
+
+        let everything = ["**", "out/*", "out", "in/*"].map(str::to_owned);
+        remove_leftovers(&everything, &world.slot, &world.slot);
+        remove_leftovers(&everything, &world.slot.join("out"), &world.slot);
+        assert_eq!(fs::read_to_string(outside.join("s.txt")).unwrap(), "secret");
+        assert!(!world.slot.join("real/r.txt").exists());
+    }
+
+    #[test]
+    fn what_a_gate_puts_on_its_shelf_is_listed_and_an_empty_shelf_leaves_no_folder() {
+        let world = World::new(&[]);
+        world.shelf.make().unwrap();
+        fs::create_dir(world.shelf.written.join("shots")).unwrap();
+        fs::write(world.shelf.written.join("shots/1.png"), "png").unwrap();
+        assert_eq!(world.keep("", &[]).0, ["$LEXPR_ARTIFACTS/shots/1.png"]);
+
+        let world = World::new(&[]);
+        world.shelf.make().unwrap();
+        assert_eq!(world.keep("", &[]).0, [""; 0]);
+        assert!(!world.shelf.written.parent().unwrap().exists());
+    }
+}

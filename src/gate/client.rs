@@ -1,0 +1,189 @@
+//! lexpr's end of a guard: starts one, hands it commands, tells when they have ended with all
+//! they started. Dropping it closes the pipe, upon which the guard kills whatever still runs.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+
+use super::environment::Environment;
+use super::processes::{Process, ProcessTable};
+use super::protocol::{Ended, OsText, PROTOCOL, Reply, Request, Start, line};
+
+/// A guard answers in milliseconds; a machine under heavy load may take seconds.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// The guard, or what was asked of it, did not come off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GuardError {
+    #[error("the guard process could not be started from {exe}: {source}")]
+    Start { exe: String, source: std::io::Error },
+    #[error("{exe} started as a guard did not answer as one: {why}")]
+    NotAGuard { exe: String, why: String },
+    #[error("the guard process ended unexpectedly ({0}); something may have killed it")]
+    Lost(String),
+    #[error("the guard process gave an answer that lexpr cannot read: {0}")]
+    Unreadable(String),
+    #[error("the command could not be started: {0}")]
+    NotStarted(String),
+    #[error("processes {0:?} could not be ended: they wait for hardware, or belong to another user")]
+    Survivors(Vec<i32>),
+}
+
+/// One command as a guard shall run it.
+#[derive(Debug)]
+pub(super) struct GuardedCommand<'a> {
+    /// Given to the shell.
+    pub(super) run: &'a str,
+    pub(super) cwd: &'a Path,
+    pub(super) environment: &'a Environment,
+    /// An existing file.
+    pub(super) log: &'a Path,
+    pub(super) timeout: Duration,
+    /// Between TERM and KILL.
+    pub(super) grace: Duration,
+}
+
+/// A running guard.
+#[derive(Debug)]
+pub(super) struct Guard {
+    child: Child,
+    requests: ChildStdin,
+    replies: Lines<BufReader<ChildStdout>>,
+    runs: u64,
+}
+
+impl Guard {
+    /// Starts `exe guard` and waits until it is ready.
+    pub(super) async fn start(exe: &Path) -> Result<Self, GuardError> {
+        let start_error = |source| GuardError::Start { exe: exe.display().to_string(), source };
+        #[expect(clippy::disallowed_methods, reason = "this is the place where guards are started")]
+        let mut command = Command::new(exe);
+        command
+            .arg0("lexpr-guard")
+            .arg("guard")
+            // It keeps no folder of the user's from being unmounted or removed.
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().map_err(start_error)?;
+        let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(GuardError::Lost("its pipes are missing".to_owned()));
+        };
+        let mut guard = Self { child, requests, replies: BufReader::new(replies).lines(), runs: 0 };
+        let not_a_guard = |why: String| GuardError::NotAGuard { exe: exe.display().to_string(), why };
+        match tokio::time::timeout(READY_LIMIT, guard.reply()).await {
+            Ok(Ok(Reply::Ready { protocol: PROTOCOL })) => Ok(guard),
+            Ok(Ok(Reply::Ready { .. })) => Err(not_a_guard("lexpr was replaced by another version".to_owned())),
+            Ok(Ok(other)) => Err(not_a_guard(format!("{other:?}"))),
+            Ok(Err(error)) => Err(not_a_guard(error.to_string())),
+            Err(_) => Err(not_a_guard(format!("no answer within {} s", READY_LIMIT.as_secs()))),
+        }
+    }
+
+    /// The process all that it runs descends from.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.child.id().and_then(|pid| i32::try_from(pid).ok())
+    }
+
+    /// Runs one command until it, and all it started, has ended. `cancel` turning true ends it.
+    ///
+    /// # Errors
+    /// After any error but [`GuardError::NotStarted`] the guard is of no more use: drop it.
+    pub(super) async fn run(
+        &mut self,
+        command: &GuardedCommand<'_>,
+        cancel: &mut watch::Receiver<bool>,
+    ) -> Result<Ended, GuardError> {
+        self.runs += 1;
+        let run = self.runs;
+        self.send(&Request::Start(Box::new(start(run, command)))).await?;
+        let pid = match self.reply().await? {
+            Reply::Started { pid } => pid,
+            Reply::NotStarted { why } => return Err(GuardError::NotStarted(why)),
+            other => return Err(GuardError::Unreadable(format!("{other:?}"))),
+        };
+        // For the one case in which there is no guard left to ask.
+        let leader = ProcessTable::process(pid);
+        let reply = tokio::select! {
+            reply = self.reply() => reply,
+            () = cancelled(cancel) => match self.send(&Request::Cancel { run }).await {
+                Ok(()) => self.reply().await,
+                Err(error) => Err(error),
+            },
+        };
+        match reply {
+            Ok(Reply::Ended(ended)) if ended.survivors.is_empty() => Ok(ended),
+            Ok(Reply::Ended(ended)) => Err(GuardError::Survivors(ended.survivors)),
+            Ok(other) => Err(GuardError::Unreadable(format!("{other:?}"))),
+            Err(error) => {
+                end_orphaned_group(leader);
+                Err(error)
+            }
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), GuardError> {
+        let line = line(request).map_err(|error| GuardError::Unreadable(error.to_string()))?;
+        match self.requests.write_all(&line).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.lost().await),
+        }
+    }
+
+    /// Cancel safe: a reply that was not waited for to the end comes the next time.
+    async fn reply(&mut self) -> Result<Reply, GuardError> {
+        match self.replies.next_line().await {
+            Ok(Some(line)) => serde_json::from_str(&line).map_err(|_| GuardError::Unreadable(line)),
+            Ok(None) | Err(_) => Err(self.lost().await),
+        }
+    }
+
+    async fn lost(&mut self) -> GuardError {
+        // It closed its output: it is gone, or as good as gone.
+        let _ = self.child.start_kill();
+        GuardError::Lost(match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        })
+    }
+}
+
+fn start(run: u64, command: &GuardedCommand) -> Start {
+    let text = |text: &OsStr| OsText::from(text);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Start {
+        run,
+        argv: ["/bin/sh", "-c", command.run].map(|arg| text(OsStr::new(arg))).into(),
+        cwd: text(command.cwd.as_os_str()),
+        env: command.environment.iter().map(|(name, value)| (text(name), text(value))).collect(),
+        log: text(command.log.as_os_str()),
+        timeout_ms: millis(command.timeout),
+        grace_ms: millis(command.grace),
+    }
+}
+
+/// A guard that was killed leaves its command running, with nobody to end it but us: at least
+/// the process group, which is nearly always all of it.
+fn end_orphaned_group(leader: Option<Process>) {
+    if let Some(leader) = leader
+        && leader.is_there()
+        && let Some(pid) = Pid::from_raw(leader.pid)
+    {
+        // Gone already, then.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// Waits until the value is true; for ever where nobody is left who could make it so.
+pub(super) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    if cancel.wait_for(|cancelled| *cancelled).await.is_err() {
+        std::future::pending().await
+    }
+}

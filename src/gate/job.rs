@@ -1,0 +1,433 @@
+//! One job: the gates of one composite, one after another in one slot, each with its attempts.
+//! Every attempt finds the same tree, whatever the one before did to the slot. What an outcome
+//! means for an item is not known here.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::artifacts::{self, Kept, Shelf, within};
+use super::client::{Guard, GuardError, GuardedCommand, cancelled};
+use super::environment::{Environment, GateTold, Surroundings, of_gate, of_slot};
+use super::log::{self, as_file_name};
+use super::protocol::{Cause, End, Ended};
+use super::retry::{Attempts, NOT_EXECUTABLE, Next};
+use super::run::{LocalGates, Worker};
+use super::setup::stamp;
+use crate::git::slot::{Clean, Slot, SlotTarget};
+use crate::plan::Setup;
+use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
+use crate::vocabulary::event::{GateOutcome, Verdict};
+
+/// A setup downloads and builds what a project needs; one that takes longer than this hangs.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Between looks at a gate's memory: soon at first, for short gates, then as often as peaks of
+/// compilers and test runners ask for.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LATER_LOOKS: Duration = Duration::from_millis(250);
+
+/// One job on its way.
+pub(super) struct JobRun<'a> {
+    pub(super) gates: &'a LocalGates,
+    pub(super) worker: &'a mut Worker,
+    pub(super) job: &'a Job,
+    pub(super) news: mpsc::UnboundedSender<JobNews>,
+    pub(super) cancel: watch::Receiver<bool>,
+}
+
+/// Why a gate could not begin.
+enum NotReady {
+    Cancelled,
+    /// `log` says more, where there is one.
+    Failed {
+        message: String,
+        log: Option<PathBuf>,
+    },
+}
+
+impl NotReady {
+    fn because(doing: &str, error: impl std::fmt::Display) -> Self {
+        Self::Failed { message: format!("{doing}: {error}"), log: None }
+    }
+}
+
+/// One attempt of one gate.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    /// Of the gate in its job.
+    position: usize,
+    gate: &'a JobGateRun,
+    /// From 1.
+    number: u32,
+}
+
+impl JobRun<'_> {
+    pub(super) async fn run(mut self) -> Result<(), PortError> {
+        let job = self.job;
+        for (position, gate) in job.gates.iter().enumerate() {
+            match self.run_gate(position, gate).await? {
+                Some(Verdict::Passed { .. }) => {}
+                Some(Verdict::Failed) if !(gate.gate.required && job.fail_fast) => {}
+                // What keeps one gate from running keeps the others.
+                Some(Verdict::Failed | Verdict::Unknown) | None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// All attempts of one gate; `None` where it was cancelled before or between them.
+    async fn run_gate(&mut self, position: usize, gate: &JobGateRun) -> Result<Option<Verdict>, PortError> {
+        let mut attempts = Attempts::new(gate.gate.retry, self.gates.settings.run.clone(), gate.key);
+        for number in 1.. {
+            let attempt = Attempt { position, gate, number };
+            let Some(mut run) = self.attempt(attempt).await? else { return Ok(None) };
+            let next = attempts.after(&run.outcome);
+            match next {
+                Next::Done(verdict) => run.verdict = Some(verdict),
+                Next::Again { after } => run.backoff_ms = Some(millis(after)),
+            }
+            self.tell(JobNews::Finished { job: self.job.job, gate: position, attempt: number, run: Box::new(run) });
+            match next {
+                Next::Done(verdict) => return Ok(Some(verdict)),
+                Next::Again { after } => tokio::select! {
+                    () = tokio::time::sleep(after) => {}
+                    () = cancelled(&mut self.cancel) => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, news: JobNews) {
+        // Nobody listens any more: then nobody waits for it either.
+        let _ = self.news.send(news);
+    }
+
+    /// `None` where it was cancelled before it began.
+    async fn attempt(&mut self, attempt: Attempt<'_>) -> Result<Option<GateRun>, PortError> {
+        let started = || JobNews::Started { job: self.job.job, gate: attempt.position, attempt: attempt.number };
+        let begun = Instant::now();
+        let gate = &attempt.gate.gate;
+        let log = self.log_path(gate.name.as_str(), attempt);
+        let shelf = Shelf::new(&self.artifact_folder(attempt));
+        let environment = match self.get_ready(attempt).await? {
+            Ok(environment) => environment,
+            Err(NotReady::Cancelled) => return Ok(None),
+            Err(NotReady::Failed { message, log: Some(log) }) => {
+                self.tell(started());
+                let outcome = GateOutcome::Infrastructure { message };
+                return self.report(outcome, millis(begun.elapsed()), 0, log, Kept::default()).await.map(Some);
+            }
+            Err(NotReady::Failed { message, log: None }) => {
+                self.tell(started());
+                return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some);
+            }
+        };
+        self.tell(started());
+        let told = GateTold {
+            name: gate.name.as_str(),
+            attempt: attempt.number,
+            artifacts: &shelf.written,
+            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
+        };
+        let environment = of_gate(environment, &gate.env, &self.surroundings(), &told);
+        if let Err(error) = File::create(&log).and_then(|_| shelf.make()) {
+            let message = format!("making the gate's log file and artifact folder: {error}");
+            return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some);
+        }
+        let slot = self.slot_path();
+        let cwd = slot.join(&gate.cwd);
+        let Some(real_cwd) = within(&slot, &cwd).filter(|real| real.is_dir()) else {
+            write_note(&log, &format!("the gate's cwd `{}` is not a folder of this tree", gate.cwd));
+            let outcome = GateOutcome::Failed { exit_code: NOT_EXECUTABLE };
+            let kept = Kept { missing: gate.artifacts.clone(), ..Kept::default() };
+            return self.report(outcome, millis(begun.elapsed()), 0, log, kept).await.map(Some);
+        };
+        let command = GuardedCommand {
+            run: &gate.run,
+            cwd: &real_cwd,
+            environment: &environment,
+            log: &log,
+            timeout: gate.timeout,
+            grace: self.gates.settings.grace,
+        };
+        let (ended, peak) = self.run_guarded(&command).await;
+        let globs = gate.artifacts.clone();
+        let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf)).await?;
+        match ended {
+            Ok(ended) => {
+                let outcome = outcome_of(&ended, gate.timeout);
+                self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
+            }
+            Err(error) => self.not_run(error.to_string(), millis(begun.elapsed()), log, kept).await.map(Some),
+        }
+    }
+
+    /// A slot that holds the job's tree and nothing that another gate left but what is ignored,
+    /// set up; and the environment of what runs in it.
+    async fn get_ready(&mut self, attempt: Attempt<'_>) -> Result<Result<Environment, NotReady>, PortError> {
+        if *self.cancel.borrow() {
+            return Ok(Err(NotReady::Cancelled));
+        }
+        let gate = &attempt.gate.gate;
+        let is_clean = gate.clean || (self.job.clean_slot && attempt.position == 0);
+        let clean = if is_clean { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
+        let (globs, cwd) = (gate.artifacts.clone(), gate.cwd.clone());
+        let remove_leftovers =
+            move |slot: &Slot| artifacts::remove_leftovers(&globs, &slot.path().join(cwd), slot.path());
+        if let Err(not_ready) = self.switch(clean, remove_leftovers).await? {
+            return Ok(Err(not_ready));
+        }
+        let logs = self.gates.settings.logs.clone();
+        if let Err(error) = fs::create_dir_all(&logs) {
+            return Ok(Err(NotReady::because(&format!("making the folder for logs, {}", logs.display()), error)));
+        }
+        let slots = self.worker.slot.as_ref().map(Slot::git_env).unwrap_or_default();
+        let environment = of_slot(&self.gates.settings.environment, slots, &self.surroundings());
+        if let Some(setup) = self.job.setup.clone()
+            && let Err(not_ready) = self.set_up(&setup, attempt, &environment).await?
+        {
+            return Ok(Err(not_ready));
+        }
+        if *self.cancel.borrow() {
+            return Ok(Err(NotReady::Cancelled));
+        }
+        Ok(Ok(environment))
+    }
+
+    /// Puts the job's tree into the worker's slot, which is taken if there is none yet.
+    async fn switch(
+        &mut self,
+        clean: Clean,
+        before: impl FnOnce(&Slot) + Send + 'static,
+    ) -> Result<Result<(), NotReady>, PortError> {
+        let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
+        let (pool, slot) = (self.gates.pool.clone(), self.worker.slot.take());
+        let (slot, switched) = blocking(move || {
+            let mut slot = match slot.map_or_else(|| pool.take(), Ok) {
+                Ok(slot) => slot,
+                Err(error) => return (None, Err(error)),
+            };
+            before(&slot);
+            let switched = slot.switch_to(&target, clean);
+            (Some(slot), switched)
+        })
+        .await?;
+        self.worker.slot = slot;
+        Ok(switched.map_err(|error| NotReady::because("preparing a slot", error)))
+    }
+
+    /// Runs the plan's setup, unless the slot is set up for this very tree's inputs. Only what
+    /// git ignores outlasts it, so that the first gate finds what the second does.
+    async fn set_up(
+        &mut self,
+        setup: &Setup,
+        attempt: Attempt<'_>,
+        environment: &Environment,
+    ) -> Result<Result<(), NotReady>, PortError> {
+        let (plan, tree) = (setup.clone(), self.job.tree);
+        let stamp = self.in_slot(move |slot| stamp(&plan, slot, tree).map_err(|error| error.to_string())).await?;
+        let stamp = match stamp {
+            Ok(stamp) => stamp,
+            Err(message) => return Ok(Err(NotReady::Failed { message, log: None })),
+        };
+        let is_set_up = |slot: Option<&Slot>| slot.and_then(Slot::setup_stamp).as_ref() == Some(&stamp);
+        if is_set_up(self.worker.slot.as_ref()) {
+            return Ok(Ok(()));
+        }
+        // From here until it has succeeded the folder is set up for nothing.
+        if let Err(not_ready) = self.remember_setup(None) {
+            return Ok(Err(not_ready));
+        }
+        let log = self.log_path("setup", attempt);
+        if let Err(error) = File::create(&log) {
+            return Ok(Err(NotReady::because("making the setup's log file", error)));
+        }
+        let slot = self.slot_path();
+        let command = GuardedCommand {
+            run: &setup.run,
+            cwd: &slot,
+            environment,
+            log: &log,
+            timeout: SETUP_TIMEOUT,
+            grace: self.gates.settings.grace,
+        };
+        let (ended, _) = self.run_guarded(&command).await;
+        let why = match ended {
+            Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => None,
+            Ok(Ended { cause: Cause::Cancel, .. }) => return Ok(Err(NotReady::Cancelled)),
+            Ok(Ended { cause: Cause::Timeout, .. }) => Some(format!("took longer than {} s", SETUP_TIMEOUT.as_secs())),
+            Ok(Ended { end: End::Code(code), .. }) => Some(format!("failed with exit code {code}")),
+            Ok(Ended { end: End::Signal(signal), .. }) => Some(format!("was ended by signal {signal}")),
+            Err(error) => Some(format!("could not be run: {error}")),
+        };
+        if let Some(why) = why {
+            return Ok(Err(NotReady::Failed { message: format!("the setup `{}` {why}", setup.run), log: Some(log) }));
+        }
+        if let Err(not_ready) = self.remember_setup(Some(&stamp)) {
+            return Ok(Err(not_ready));
+        }
+        if let Err(not_ready) = self.switch(Clean::TrackedAndUntracked, |_| {}).await? {
+            return Ok(Err(not_ready));
+        }
+        if is_set_up(self.worker.slot.as_ref()) {
+            return Ok(Ok(()));
+        }
+        let message = format!("the setup `{}` left the slot in a state that cannot be switched", setup.run);
+        Ok(Err(NotReady::Failed { message, log: Some(log) }))
+    }
+
+    fn remember_setup(&mut self, stamp: Option<&str>) -> Result<(), NotReady> {
+        let Some(slot) = &mut self.worker.slot else { return Ok(()) };
+        slot.set_setup_stamp(stamp).map_err(|error| NotReady::because("remembering what the slot is set up for", error))
+    }
+
+    /// Blocking work on the worker's slot.
+    async fn in_slot<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Slot) -> Result<T, String> + Send + 'static,
+    ) -> Result<Result<T, String>, PortError> {
+        let Some(slot) = self.worker.slot.take() else { return Ok(Err("there is no slot".to_owned())) };
+        let (slot, done) = blocking(move || {
+            let done = work(&slot);
+            (slot, done)
+        })
+        .await?;
+        self.worker.slot = Some(slot);
+        Ok(done)
+    }
+
+    /// Runs a command under the worker's guard, which is started where there is none, and sees
+    /// how much memory it takes.
+    async fn run_guarded(&mut self, command: &GuardedCommand<'_>) -> (Result<Ended, GuardError>, u64) {
+        // One that did not come to its end must not be used again.
+        let mut guard = match self.worker.guard.take() {
+            Some(guard) => guard,
+            None => match Guard::start(&self.gates.settings.guard_exe).await {
+                Ok(guard) => guard,
+                Err(error) => return (Err(error), 0),
+            },
+        };
+        let peak = AtomicU64::new(0);
+        let pid = guard.pid();
+        let ended = tokio::select! {
+            ended = guard.run(command, &mut self.cancel) => ended,
+            never = watch_memory(self.gates, pid, &peak) => match never {},
+        };
+        if let Ok(_) | Err(GuardError::NotStarted(_)) = ended {
+            self.worker.guard = Some(guard);
+        }
+        (ended, peak.into_inner())
+    }
+
+    /// The report on an attempt that lexpr could not run, or not to its end; the log says why.
+    async fn not_run(&self, message: String, duration_ms: u64, log: PathBuf, kept: Kept) -> Result<GateRun, PortError> {
+        write_note(&log, &message);
+        self.report(GateOutcome::Infrastructure { message }, duration_ms, 0, log, kept).await
+    }
+
+    async fn report(
+        &self,
+        outcome: GateOutcome,
+        duration_ms: u64,
+        peak_memory_bytes: u64,
+        log: PathBuf,
+        kept: Kept,
+    ) -> Result<GateRun, PortError> {
+        let path = log.clone();
+        // A log that cannot be read has no digest, and its end is not known.
+        let (log_digest, tail) =
+            blocking(move || (log::digest(&path).ok(), log::tail(&path).unwrap_or_default())).await?;
+        Ok(GateRun {
+            outcome,
+            verdict: None,
+            duration_ms,
+            backoff_ms: None,
+            peak_memory_bytes,
+            log,
+            log_digest,
+            tail,
+            artifacts: kept.artifacts,
+            missing_artifacts: kept.missing,
+        })
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { run: &self.gates.settings.run, commit: self.job.commit, tree: self.job.tree }
+    }
+
+    fn slot_path(&self) -> PathBuf {
+        self.worker.slot.as_ref().map(|slot| slot.path().to_owned()).unwrap_or_default()
+    }
+
+    /// Unique: a key is gated once in a job.
+    fn log_path(&self, name: &str, attempt: Attempt) -> PathBuf {
+        let (name, key) = (as_file_name(name), short(attempt.gate));
+        self.gates.settings.logs.join(format!("{name}-{key}-{}-{}.log", self.job.job.0, attempt.number))
+    }
+
+    fn artifact_folder(&self, attempt: Attempt) -> PathBuf {
+        let job = self.job.job.0;
+        let job = match &attempt.gate.item {
+            Some(item) => format!("{}-job-{job}", as_file_name(item.as_str())),
+            None => format!("job-{job}"),
+        };
+        let gate = format!("{}-{}", as_file_name(attempt.gate.gate.name.as_str()), short(attempt.gate));
+        self.gates.settings.artifacts.join(job).join(gate).join(format!("attempt-{}", attempt.number))
+    }
+}
+
+fn short(gate: &JobGateRun) -> String {
+    let mut key = gate.key.to_string();
+    key.truncate(8);
+    key
+}
+
+fn outcome_of(ended: &Ended, timeout: Duration) -> GateOutcome {
+    let signal = match ended.end {
+        End::Signal(signal) => Some(signal),
+        End::Code(_) => None,
+    };
+    match (ended.cause, ended.end) {
+        (Cause::Cancel, _) => GateOutcome::Cancelled,
+        (Cause::Timeout, _) => GateOutcome::TimedOut { after_ms: millis(timeout), signal },
+        (Cause::Itself, End::Code(0)) => GateOutcome::Passed,
+        (Cause::Itself, End::Code(exit_code)) => GateOutcome::Failed { exit_code },
+        (Cause::Itself, End::Signal(signal)) => GateOutcome::Signaled { signal },
+    }
+}
+
+/// Keeps `peak` at the most that all processes below `guard` were seen to hold together.
+async fn watch_memory(gates: &LocalGates, guard: Option<i32>, peak: &AtomicU64) -> std::convert::Infallible {
+    let Some(guard) = guard else { return std::future::pending().await };
+    let mut wait = FIRST_LOOK;
+    loop {
+        tokio::time::sleep(wait).await;
+        let processes = std::sync::Arc::clone(&gates.processes);
+        if let Ok(Some(table)) = tokio::task::spawn_blocking(move || processes.table(wait)).await {
+            peak.fetch_max(table.descendants_bytes(guard), Ordering::Relaxed);
+        }
+        wait = (wait * 2).min(LATER_LOOKS);
+    }
+}
+
+/// Adds a line of lexpr's own to a log. Where that fails there is no place left to say so.
+fn write_note(log: &Path, note: &str) {
+    let _ = File::options().create(true).append(true).open(log).and_then(|mut file| writeln!(file, "lexpr: {note}"));
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs what blocks where it holds up no other task.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PortError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| PortError {
+        message: format!("work on a slot ended early: {error}"),
+        hint: Some("this is a bug in lexpr; please report it".to_owned()),
+    })
+}

@@ -1,0 +1,201 @@
+//! The log files of what runs in slots: their names, their digests, and the bounded end of one
+//! as text that can be shown to a person. Commands write them themselves; nothing is piped.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::vocabulary::names::FileDigest;
+
+/// What a report shows of a failed gate: a screenful.
+const TAIL_BYTES: usize = 4 * 1024;
+const TAIL_LINES: usize = 40;
+/// What is read to find that much: colours and progress bars can take most of it.
+const TAIL_RAW_BYTES: u64 = 64 * 1024;
+/// Of a name in a file's name, which holds more and may be 255 bytes long.
+const NAME_BYTES: usize = 80;
+
+/// `name` as part of a file's name: letters and digits of any script, `-`, `_` and `.` stay,
+/// everything else becomes `-`. Different names may become the same.
+pub(super) fn as_file_name(name: &str) -> String {
+    let mut safe: String =
+        name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' }).collect();
+    let end = (0..=NAME_BYTES.min(safe.len())).rev().find(|&at| safe.is_char_boundary(at));
+    safe.truncate(end.unwrap_or_default());
+    // Neither hidden nor a step upwards.
+    if safe.starts_with('.') {
+        safe.replace_range(..1, "-");
+    }
+    safe
+}
+
+/// The digest of a file of any size.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(super) fn digest(path: &Path) -> io::Result<FileDigest> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    let mut short = [0; 16];
+    short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    Ok(FileDigest::from_bytes(short))
+}
+
+/// The last lines of a log as plain text, within [`TAIL_BYTES`] and [`TAIL_LINES`].
+///
+/// # Errors
+/// Where it cannot be read.
+pub(super) fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(TAIL_RAW_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut raw = Vec::new();
+    file.take(TAIL_RAW_BYTES).read_to_end(&mut raw)?;
+    // A line of which the beginning is missing begins anywhere, even within a character.
+    let whole_lines = match raw.iter().position(|&byte| byte == b'\n') {
+        Some(end) if from > 0 && end + 1 < raw.len() => &raw[end + 1..],
+        _ => &raw,
+    };
+    Ok(end_of(&as_plain_text(&String::from_utf8_lossy(whole_lines))))
+}
+
+fn end_of(text: &str) -> String {
+    let text = text.trim_end();
+    let from = text.rmatch_indices('\n').nth(TAIL_LINES - 1).map_or(0, |(newline, _)| newline + 1);
+    let lines = &text[from..];
+    if lines.len() <= TAIL_BYTES {
+        return lines.to_owned();
+    }
+    let from = (lines.len() - TAIL_BYTES..lines.len()).find(|&at| lines.is_char_boundary(at));
+    let cut = &lines[from.unwrap_or(lines.len())..];
+    match cut.split_once('\n') {
+        Some((_, rest)) if !rest.is_empty() => rest.to_owned(),
+        _ => cut.to_owned(),
+    }
+}
+
+/// What a terminal would be left showing, without colours and cursor movements: escape sequences
+/// (ECMA-48) and control characters are dropped, and of a line that was written over and over
+/// with carriage returns the last version stays.
+fn as_plain_text(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut line_start = 0;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => {
+                plain.push('\n');
+                line_start = plain.len();
+            }
+            '\r' if chars.peek().is_none_or(|&next| matches!(next, '\n' | '\r')) => {}
+            '\r' => plain.truncate(line_start),
+            '\t' => plain.push('\t'),
+            '\u{1b}' => skip_escape(&mut chars),
+            '\u{9b}' => skip_until_final(&mut chars),
+            // Marks that reorder what is shown: a log must not read as what it is not.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            c if c.is_control() => {}
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+fn skip_escape(chars: &mut Chars) {
+    match chars.next_if(|c| !c.is_control()) {
+        // CSI: parameters, then one final character.
+        Some('[') => skip_until_final(chars),
+        // OSC, DCS, SOS, PM, APC: until BEL or ESC \. One that is not ended does not eat lines.
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(c) = chars.next_if(|&c| c != '\n') {
+                if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        // Intermediate characters, then one final: ESC ( B.
+        Some(' '..='/') => {
+            while chars.next_if(|c| matches!(c, ' '..='/')).is_some() {}
+            chars.next_if(|c| !c.is_control());
+        }
+        _ => {}
+    }
+}
+
+fn skip_until_final(chars: &mut Chars) {
+    while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
+    chars.next_if(|c| matches!(c, '@'..='~'));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_kind_become_names_of_files() {
+        for (name, expected) in [
+            ("unit", "unit"),
+            ("e2e/chrome 120", "e2e-chrome-120"),
+            ("../../etc", "-.-..-etc"),
+            ("prüfung\n\u{1b}[1m", "prüfung---1m"),
+            (".hidden", "-hidden"),
+            ("", ""),
+        ] {
+            assert_eq!(as_file_name(name), expected);
+        }
+        assert_eq!(as_file_name(&"ü".repeat(100)).len(), NAME_BYTES);
+    }
+
+    #[test]
+    fn colours_titles_and_overwritten_lines_leave_their_text() {
+        for (text, expected) in [
+            ("\u{1b}[1;31merror\u{1b}[0m: no", "error: no"),
+            ("\u{1b}]0;title\u{7}text", "text"),
+            ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("\u{1b}(Bplain", "plain"),
+            ("10%\r50%\r100%\r\ndone\r\n", "100%\ndone\n"),
+            ("open \u{1b}]0;never ended\nnext", "open \nnext"),
+            ("tab\tbell\u{7}\u{0}nul", "tab\tbellnul"),
+            ("\u{202e}desrever", "desrever"),
+            ("cut \u{1b}[", "cut "),
+        ] {
+            assert_eq!(as_plain_text(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_tail_is_bounded_whole_lines_of_valid_text_whatever_the_log_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let tail_of = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            tail(&path).unwrap()
+        };
+        assert_eq!(tail_of(b""), "");
+        assert_eq!(tail_of(b"one\ntwo\n\n"), "one\ntwo");
+        assert_eq!(tail_of(b"\xff\xfebad \xc3\n"), "\u{fffd}\u{fffd}bad \u{fffd}");
+
+        let many: String = (0..100_000).map(|n| format!("line {n}\n")).collect();
+        let lines: Vec<String> = tail_of(many.as_bytes()).lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), TAIL_LINES);
+        assert_eq!(lines.first().unwrap(), "line 99960");
+
+        let wide = format!("{}\n", "é".repeat(200)).repeat(1000);
+        let tail = tail_of(wide.as_bytes());
+        assert!(tail.len() <= TAIL_BYTES && tail.lines().all(|line| line == "é".repeat(200)));
+
+        let endless = tail_of("é".repeat(1_000_000).as_bytes());
+        assert!((TAIL_BYTES - 4..=TAIL_BYTES).contains(&endless.len()));
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, b"hello").unwrap();
+        let expected = &blake3::hash(b"hello").to_hex()[..32];
+        assert_eq!(digest(&path).unwrap().to_string(), expected);
+    }
+}

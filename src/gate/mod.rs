@@ -1,0 +1,17 @@
+//! Running gates: commands that judge one tree, in a slot, under a guard that ends everything
+//! they started. This is the only place beside `git` where processes start. Nothing here knows
+//! items' fates, strategies or state: a job comes in, news of its attempts go out.
+
+mod artifacts;
+mod client;
+mod environment;
+pub mod guard;
+mod job;
+mod log;
+pub mod processes;
+mod protocol;
+mod retry;
+mod run;
+mod setup;
+
+pub use run::{GateSettings, LocalGates, own_executable};

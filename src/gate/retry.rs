@@ -1,0 +1,144 @@
+//! When a gate is tried again and after how long: the plan's own retries for failures, a few of
+//! lexpr's for what kept a gate from being run at all. No clock and no random source: the same
+//! run waits the same times.
+
+use std::time::Duration;
+
+use crate::plan::Retry;
+use crate::vocabulary::event::{GateOutcome, Verdict};
+use crate::vocabulary::names::{RunId, VerdictKey};
+
+/// How often lexpr tries to get one gate to run: what a full disk or a flaky network of a setup
+/// takes to recover, and no more.
+const INFRASTRUCTURE_TRIES: u32 = 3;
+const INFRASTRUCTURE_BACKOFF: Duration = Duration::from_millis(500);
+/// Doubling stops here, however often the plan wants a gate tried.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// The shell's words for "found, but not executable" and "not found" (POSIX, XCU 2.8.2): trying
+/// again gives the same.
+pub(super) const NOT_EXECUTABLE: i32 = 126;
+pub(super) const NOT_FOUND: i32 = 127;
+
+/// What follows an attempt.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Again { after: Duration },
+    Done(Verdict),
+}
+
+/// The attempts of one gate on one tree.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    policy: Retry,
+    run: RunId,
+    key: VerdictKey,
+    failures: u32,
+    not_run: u32,
+}
+
+impl Attempts {
+    pub(super) fn new(policy: Retry, run: RunId, key: VerdictKey) -> Self {
+        Self { policy, run, key, failures: 0, not_run: 0 }
+    }
+
+    /// Counts an ended attempt.
+    pub(super) fn after(&mut self, outcome: &GateOutcome) -> Next {
+        match outcome {
+            GateOutcome::Passed => Next::Done(Verdict::Passed { flaky: self.failures > 0 }),
+            GateOutcome::Cancelled => Next::Done(Verdict::Unknown),
+            GateOutcome::Infrastructure { .. } => {
+                self.not_run += 1;
+                if self.not_run >= INFRASTRUCTURE_TRIES {
+                    return Next::Done(Verdict::Unknown);
+                }
+                Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, self.not_run) }
+            }
+            GateOutcome::Failed { exit_code: NOT_EXECUTABLE | NOT_FOUND } => Next::Done(Verdict::Failed),
+            GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => {
+                self.failures += 1;
+                if self.failures >= self.policy.max_attempts {
+                    return Next::Done(Verdict::Failed);
+                }
+                Next::Again { after: self.backoff(self.policy.backoff, self.failures) }
+            }
+        }
+    }
+
+    /// `first`, doubled with each further attempt, and up to a quarter more: gates that failed
+    /// together over one resource do not come back to it together.
+    fn backoff(&self, first: Duration, nth: u32) -> Duration {
+        let doubled = 2_u32.checked_pow(nth - 1).and_then(|factor| first.checked_mul(factor));
+        let plain = doubled.map_or(LONGEST_BACKOFF, |doubled| doubled.min(LONGEST_BACKOFF.max(first)));
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.run.as_str().as_bytes()).update(self.key.as_bytes()).update(&nth.to_le_bytes());
+        let share = u32::from(hasher.finalize().as_bytes()[0]);
+        plain.saturating_add(plain / 4 * share / 256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: GateOutcome = GateOutcome::Failed { exit_code: 1 };
+
+    fn attempts(max_attempts: u32, backoff_secs: u64) -> Attempts {
+        let policy = Retry { max_attempts, backoff: Duration::from_secs(backoff_secs) };
+        Attempts::new(policy, "20261121-150000-abcd".into(), VerdictKey::of([b"key".as_slice()]))
+    }
+
+    #[test]
+    fn backoff_doubles_with_a_bounded_jitter_that_is_the_same_every_time() {
+        let waits = |mut attempts: Attempts| -> Vec<Duration> {
+            (0..12)
+                .map(|_| match attempts.after(&FAILED) {
+                    Next::Again { after } => after,
+                    Next::Done(verdict) => panic!("{verdict:?}"),
+                })
+                .collect()
+        };
+        let once = waits(attempts(100, 5));
+        assert_eq!(once, waits(attempts(100, 5)), "invariant 8: nothing random");
+        for (nth, wait) in once.iter().enumerate() {
+            let plain = Duration::from_secs(5 << nth).min(LONGEST_BACKOFF);
+            assert!((plain..=plain * 5 / 4).contains(wait), "attempt {nth}: {wait:?}");
+        }
+        assert!(waits(attempts(u32::MAX, 0)).iter().all(Duration::is_zero));
+    }
+
+    #[test]
+    fn a_pass_is_flaky_only_after_a_failure_of_the_gate_itself() {
+        let mut flaky = attempts(3, 1);
+        assert!(matches!(flaky.after(&FAILED), Next::Again { .. }));
+        assert_eq!(flaky.after(&GateOutcome::Passed), Next::Done(Verdict::Passed { flaky: true }));
+
+        let mut clean = attempts(1, 1);
+        assert!(matches!(clean.after(&GateOutcome::Infrastructure { message: "disk".into() }), Next::Again { .. }));
+        assert_eq!(clean.after(&GateOutcome::Passed), Next::Done(Verdict::Passed { flaky: false }));
+    }
+
+    #[test]
+    fn attempts_end_at_the_limit_of_the_policy_and_that_of_lexpr() {
+        let mut gate = attempts(2, 1);
+        assert!(matches!(gate.after(&GateOutcome::Signaled { signal: 11 }), Next::Again { .. }));
+        let timed_out = GateOutcome::TimedOut { after_ms: 1, signal: None };
+        assert_eq!(gate.after(&timed_out), Next::Done(Verdict::Failed));
+
+        let mut not_run = attempts(100, 1);
+        let broken = GateOutcome::Infrastructure { message: "disk".into() };
+        for _ in 1..INFRASTRUCTURE_TRIES {
+            assert!(matches!(not_run.after(&broken), Next::Again { .. }));
+        }
+        assert_eq!(not_run.after(&broken), Next::Done(Verdict::Unknown));
+    }
+
+    #[test]
+    fn what_is_permanent_or_cancelled_is_not_tried_again() {
+        for exit_code in [NOT_EXECUTABLE, NOT_FOUND] {
+            assert_eq!(attempts(9, 1).after(&GateOutcome::Failed { exit_code }), Next::Done(Verdict::Failed));
+        }
+        assert_eq!(attempts(9, 1).after(&GateOutcome::Cancelled), Next::Done(Verdict::Unknown));
+    }
+}
