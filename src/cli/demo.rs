@@ -266,7 +266,8 @@ fn epilogue(repository: &Path, plan: &Path, report: &Path, differences: &[String
             let _ = writeln!(text, "  {difference}");
         }
     }
-    let repository = shown(&repository.to_string_lossy());
+    let repository = repository.to_string_lossy();
+    let repository = shown(&repository);
     let _ = write!(
         text,
         "\nrepository  {repository}\nplan        {}\nreport      {}\n\nSee what landed: git -C {repository} log --graph --oneline main\n",

@@ -15,15 +15,18 @@ use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{DEFAULT_MAX_REBASES, Limits};
 use crate::engine::{self, Observer, Ports, RunSetup};
-use crate::gate::{GateSettings, LocalGates};
+use crate::gate::processes::RecentProcesses;
+use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::git::compose::ComposeStats;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
 use crate::git::quarantine::Quarantine;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::JournalFile;
-use crate::memory::{self, ProcessTree};
+use crate::memory::{self, TreeMemory};
 use crate::metrics::{Cache, CacheCounts, Metrics};
 use crate::plan::Policy;
+use crate::ports::MemoryGauge as _;
 use crate::progress::{Choice, Progress};
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
@@ -212,19 +215,19 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         object_dirs: vec![prepared.repo.objects().to_owned(), quarantine.objects()],
         target_branch: prepared.target.short_name().to_owned(),
     });
-    let gates = LocalGates::new(
-        slots,
-        GateSettings::new(
-            run.clone(),
-            folder.logs(),
-            args.artifact_dir.clone().unwrap_or_else(|| folder.artifacts()),
-        ),
-    );
-    let memory = Arc::new(ProcessTree::new());
-    let verdicts = policy
-        .performance
-        .caching
-        .then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)));
+    let processes = Arc::new(RecentProcesses::default());
+    let gate_settings = GateSettings {
+        run: run.clone(),
+        logs: folder.logs(),
+        artifacts: artifact_dir(args, &folder)?,
+        guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
+        environment: std::env::vars_os().collect(),
+        grace: GateSettings::DEFAULT_GRACE,
+    };
+    let gates = LocalGates::new(gate_settings, slots, Arc::clone(&processes));
+    let memory = Arc::new(TreeMemory::new(processes));
+    let verdicts =
+        policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)));
 
     let metrics = Arc::new(Metrics::new());
     metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
@@ -255,15 +258,15 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         Box::new(|recorded| locked(&view).apply(recorded)),
         Box::new(|recorded| {
             metrics.apply(recorded);
-            metrics.set_memory_usage(memory.last_bytes());
-            metrics.set_cache(Cache::Composite, counts(composer.stats()));
+            metrics.set_memory_usage(memory.used_bytes().unwrap_or_default());
+            metrics.set_cache(Cache::Composite, composite_counts(composer.stats()));
             if let Some(verdicts) = &verdicts {
                 metrics.set_cache(Cache::Verdict, counts(verdicts.stats()));
             }
         }),
         Box::new(|recorded| {
             if let Some(progress) = locked(&progress).as_mut() {
-                progress.memory(memory.last_bytes());
+                progress.memory(memory.used_bytes().unwrap_or_default());
                 progress.show(recorded);
             }
         }),
@@ -314,6 +317,17 @@ fn choice(kind: ProgressKind) -> Choice {
     }
 }
 
+fn artifact_dir(args: &MergeArgs, folder: &RunFolder) -> Result<PathBuf, Failure> {
+    match &args.artifact_dir {
+        None => Ok(folder.artifacts()),
+        Some(asked_for) => std::path::absolute(asked_for).map_err(|error| Failure::io("finding", asked_for, &error)),
+    }
+}
+
+fn composite_counts(stats: ComposeStats) -> CacheCounts {
+    CacheCounts { hits: stats.hits, misses: stats.misses, evictions: stats.evictions }
+}
+
 fn counts(stats: crate::cache::CacheStats) -> CacheCounts {
     CacheCounts { hits: stats.hits, misses: stats.misses, evictions: stats.evictions }
 }
@@ -340,7 +354,8 @@ fn remove_composites(quarantine: &Quarantine) {
 /// Tells the engine of the first signal that asks to stop; the second ends the process at once.
 async fn listen(engine: mpsc::UnboundedSender<String>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
+    let kinds =
+        [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
     let mut streams = Vec::new();
     for (kind, name) in kinds {
         match signal(kind) {

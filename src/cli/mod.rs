@@ -15,9 +15,11 @@ mod speak;
 pub mod status;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::gate::guard;
 use failure::{EXIT_INVALID, Failure};
 
 /// Lands many branches at once, and moves the target only to a tree that passed.
@@ -195,11 +197,15 @@ pub struct DemoArgs {
 }
 
 /// Reads the command line, does what it asks and returns the exit code.
-pub fn main() -> u8 {
-    if !cfg!(unix) {
-        speak::note("error: lexpr needs Linux or macOS\n");
-        return EXIT_INVALID;
+pub fn main() -> ExitCode {
+    // A guard has no use for anything that stands between here and there.
+    if std::env::args_os().nth(1).is_some_and(|command| command == "guard") {
+        return guard::run();
     }
+    ExitCode::from(answer())
+}
+
+fn answer() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -237,7 +243,10 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
                 OrderFormat::Dot => order::Format::Dot,
                 OrderFormat::Mermaid => order::Format::Mermaid,
             };
-            speak::with_stdout(|out| order::run(&args.plan.to_string_lossy(), format, out))
+            speak::with_stdout(|out| {
+                let (plan, style) = (args.plan.to_string_lossy(), speak::diagnostics_style());
+                order::run(&plan, format, style, out, &mut speak::stderr())
+            })
         }
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
         Command::Status(args) => status::run(&args),
@@ -247,6 +256,6 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "lexpr", &mut script);
             speak::with_stdout(|out| out.write_all(&script).map(|()| 0))
         }
-        Command::Guard => Ok(crate::gate::guard::main()),
+        Command::Guard => Err(Failure::internal("a guard is started before anything else")),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::failure::Failure;
 use super::dry_run::scratch_folder;
+use super::failure::Failure;
 use super::merge::runtime;
 use super::prepare::Workshop;
 use super::{PlanArgs, speak};
@@ -28,10 +28,8 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let target = repo.resolve(&args.base, &no_items)?.target;
 
     let all = branches::all(repo.git())?;
-    let mut chosen: Vec<Branch> = all
-        .into_iter()
-        .filter(|branch| branch.name != target.short_name() && globs.matches(&branch.name))
-        .collect();
+    let mut chosen: Vec<Branch> =
+        all.into_iter().filter(|branch| branch.name != target.short_name() && globs.matches(&branch.name)).collect();
     for pattern in globs.without_a_match(&chosen) {
         speak::note(&format!("warning: no branch matches {}\n", shown(pattern)));
     }
@@ -54,8 +52,7 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
 fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
     let folder = scratch_folder()?;
     let merge = MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict };
-    let workshop =
-        Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;
+    let workshop = Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;
     let heads = branches
         .iter()
         .map(|branch| HeadOf { name: ItemName::new(&branch.name), head: branch.head, deps: Vec::new() })

@@ -70,11 +70,15 @@ impl Workshop {
     /// Where the folder cannot be written.
     pub fn in_folder(folder: &Path, opened: &Opened) -> Result<Self, Failure> {
         let policy = &opened.plan.policy;
-        Self::new(folder, &opened.repo, ComposeSettings {
-            merge: policy.merge,
-            committer: policy.committer.clone(),
-            remember_for: policy.performance.caching.then_some(policy.performance.cache_ttl),
-        })
+        Self::new(
+            folder,
+            &opened.repo,
+            ComposeSettings {
+                merge: policy.merge,
+                committer: policy.committer.clone(),
+                remember_for: policy.performance.caching.then_some(policy.performance.cache_ttl),
+            },
+        )
     }
 
     /// # Errors
@@ -218,8 +222,7 @@ fn warn_of_implied(plan: &Plan, places: &Places, relations: &Relations) {
         .map(|(dependent, dependency)| (&plan.items[*dependent], &plan.items[*dependency]))
         .filter(|(dependent, dependency)| !dependent.deps.contains(&dependency.name))
         .map(|(dependent, dependency)| {
-            let message =
-                format!("{} contains {}, so it depends on it: implied", dependent.name, dependency.name);
+            let message = format!("{} contains {}, so it depends on it: implied", dependent.name, dependency.name);
             places
                 .error_at_item(&dependent.name, "deps", message)
                 .warning()
@@ -229,11 +232,7 @@ fn warn_of_implied(plan: &Plan, places: &Places, relations: &Relations) {
     show(places.source(), &warnings);
 }
 
-fn ordered(
-    orders: &Cache<PlanDigest, Arc<Graph>>,
-    plan: &Plan,
-    relations: &Relations,
-) -> Result<Arc<Graph>, Failure> {
+fn ordered(orders: &Cache<PlanDigest, Arc<Graph>>, plan: &Plan, relations: &Relations) -> Result<Arc<Graph>, Failure> {
     let signature = signature(plan, relations);
     if let Some(graph) = orders.get(&signature) {
         return Ok(graph);
@@ -264,8 +263,7 @@ fn signature(plan: &Plan, relations: &Relations) -> PlanDigest {
 }
 
 fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<ComposeItem>> {
-    let head_of: HashMap<_, _> =
-        plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
+    let head_of: HashMap<_, _> = plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
     graph
         .indices()
         .map(|ix| {

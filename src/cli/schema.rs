@@ -2,20 +2,17 @@
 
 use std::io::{self, Write};
 
+use super::SchemaOf;
 use crate::plan::file;
-
-/// What there is a schema of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SchemaOf {
-    /// Plans, which lexpr reads.
-    Plan,
-}
+use crate::report;
 
 /// # Errors
 /// If `out` cannot be written to.
 pub fn run(what: SchemaOf, out: &mut dyn Write) -> io::Result<()> {
     let schema = match what {
         SchemaOf::Plan => file::schema_json(),
+        SchemaOf::Report => report::report_schema(),
+        SchemaOf::Event => report::event_schema(),
     };
     out.write_all(schema.as_bytes())
 }

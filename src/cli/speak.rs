@@ -26,11 +26,15 @@ pub fn with_stdout(command: impl FnOnce(&mut dyn Write) -> std::io::Result<u8>) 
     Ok(code)
 }
 
+/// Standard error, on which nothing fails for want of a reader.
+pub fn stderr() -> impl Write {
+    Watched::new(std::io::stderr())
+}
+
 /// What is worth knowing beside the result. Somebody who closed standard error misses it.
 pub fn note(text: &str) {
-    let mut stderr = Watched::new(std::io::stderr());
     // `Watched` drops what nobody reads; other failures have nowhere to be told.
-    let _ = stderr.write_all(text.as_bytes());
+    let _ = stderr().write_all(text.as_bytes());
 }
 
 /// How diagnostics look on standard error.

@@ -63,6 +63,8 @@ pub struct Gate {
     pub cwd: String,
     pub env: BTreeMap<String, String>,
     pub timeout: Duration,
+    /// The plan gives this gate a timeout of its own, which `--gate-timeout` leaves alone.
+    pub own_timeout: bool,
     /// Globs on paths from the tree's root; the verdict depends on what they match alone.
     pub inputs: Option<Vec<String>>,
     /// Claims on named limits, by how much of each.

@@ -135,8 +135,17 @@ fn imports_go_downwards_only() {
 
 #[test]
 fn the_pure_layers_know_no_world() {
-    const WORLD: &[&str] =
-        &["tokio", "std::fs", "std::process", "std::net", "std::env", "std::thread", "Instant", "SystemTime", "RandomState"];
+    const WORLD: &[&str] = &[
+        "tokio",
+        "std::fs",
+        "std::process",
+        "std::net",
+        "std::env",
+        "std::thread",
+        "Instant",
+        "SystemTime",
+        "RandomState",
+    ];
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| matches!(source.layer(), Vocabulary | Plan | Core)) {
         for word in WORLD {

@@ -74,6 +74,7 @@ impl Checker<'_> {
             cwd,
             env,
             timeout: file.timeout_seconds.map_or(rules.timeout, seconds),
+            own_timeout: file.timeout_seconds.is_some(),
             inputs: file.inputs,
             resources,
             at,
