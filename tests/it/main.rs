@@ -1,6 +1,9 @@
 //! All integration tests, as one binary: a file per feature.
 
 mod architecture;
+mod cli_demo;
+mod cli_merge;
+mod cli_world;
 mod land_checkout;
 mod land_push;
 mod land_target;

@@ -1,0 +1,353 @@
+//! `lexpr merge`, end to end: the real binary, real git, real gates.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::cli_world::{World, statuses, wait_for};
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+/// Every file under a folder with its content.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path.clone());
+                found.insert(format!("{}/", path.display()), Vec::new());
+            } else {
+                found.insert(path.display().to_string(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn invariant_5_a_dry_run_leaves_every_byte_of_the_repository_as_it_was() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("a", "2")])]);
+    let before = contents(&world.repo());
+    let said = world.merge("schemaVersion: v1\nitems: [{name: a}, {name: b}]\n", &[]).expect(3);
+    assert!(said.stdout.contains("conflicts with a"), "{}", said.stdout);
+    assert_eq!(contents(&world.repo()), before);
+    let left: Vec<_> = contents(&world.path("cache")).into_keys().filter(|path| !path.ends_with('/')).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn invariant_1_what_landed_is_a_tree_that_its_gate_saw() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "2")])]);
+    let seen = world.path("seen");
+    let plan = format!(
+        "schemaVersion: v1\ngates: [{{name: g, run: 'git rev-parse HEAD^{{tree}} >> {}'}}]\nitems: [{{name: a}}, {{name: b}}]\n",
+        seen.display()
+    );
+    world.merge(&plan, &["--execute"]).expect(0);
+    let landed = world.git(&["rev-parse", "main^{tree}"]);
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.lines().any(|tree| tree == landed), "landed {landed}, seen {seen}");
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+    // The checked-out target moved along.
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
+    assert!(world.repo().join("b").exists());
+}
+
+#[test]
+fn invariant_2_the_dependents_of_a_failure_never_start_whatever_the_order_in_the_file() {
+    let world = World::new(
+        README,
+        &[
+            ("A", "main", &[("a", "1")]),
+            ("B", "A", &[("b", "1")]),
+            ("C", "B", &[("c", "1")]),
+            ("D", "main", &[("d", "1")]),
+        ],
+    );
+    let trace = world.path("trace");
+    let gate =
+        |name: &str, end: &str| format!("gates: [{{name: {name}, run: 'echo {name} >> {}; {end}'}}]", trace.display());
+    let plan = format!(
+        "schemaVersion: v1\nitems:\n  - {{name: C, deps: [B], {}}}\n  - {{name: B, deps: [A], {}}}\n  - {{name: A, {}}}\n  - {{name: D, {}}}\n",
+        gate("gate-c", "true"),
+        gate("gate-b", "true"),
+        gate("gate-a", "exit 7"),
+        gate("gate-d", "true"),
+    );
+    let report = world.path("report.json");
+    let said = world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    assert!(said.stdout.contains("A"), "{}", said.stdout);
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(!trace.contains("gate-b") && !trace.contains("gate-c"), "{trace}");
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["A failed", "B blocked", "C blocked", "D landed"]);
+    assert_eq!(report["items"][2]["reason"]["root"], "A", "{:#}", report["items"][2]);
+    assert_eq!(world.files_on_main(), ["README.md", "d"]);
+}
+
+#[test]
+fn invariant_7_exactly_as_many_gates_run_at_once_as_workers_are_allowed() {
+    let names: Vec<String> = (1..=7).map(|n| format!("w{n}")).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "x")]).collect();
+    let branches: Vec<_> =
+        names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", files.as_slice())).collect();
+    let world = World::new(README, &branches);
+    let here = world.path("here");
+    std::fs::create_dir(&here).unwrap();
+    // A gate waits until three are there at once, which happens only if three really run, and
+    // writes down how many it saw. From then on nobody waits.
+    let script = format!(
+        "cd {here}; touch $$.run; ls | grep -c 'run$' >> ../counts; \
+         until [ -e full ] || [ $(ls | grep -c 'run$') -ge 3 ]; do sleep 0.02; done; touch full; \
+         ls | grep -c 'run$' >> ../counts; rm $$.run",
+        here = here.display()
+    );
+    let items: String = names.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let plan =
+        format!("schemaVersion: v1\npolicy: {{maxWorkers: 3}}\ngates: [{{name: g, run: {script:?}}}]\nitems:\n{items}");
+    world.merge(&plan, &["--execute"]).expect(0);
+    let counts = std::fs::read_to_string(world.path("counts")).unwrap();
+    let most = counts.lines().map(|line| line.trim().parse::<u32>().unwrap()).max().unwrap();
+    assert_eq!(most, 3, "{counts}");
+}
+
+#[test]
+fn invariant_8_the_same_commits_land_at_any_number_of_workers() {
+    let branches: &[crate::cli_world::NewBranch<'_>] = &[
+        ("a", "main", &[("a", "1")]),
+        ("b", "a", &[("b", "1")]),
+        ("c", "main", &[("c", "1")]),
+        ("d", "main", &[("README.md", "# Another project\n")]),
+        ("e", "main", &[("README.md", "# A third project\n")]),
+    ];
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: 'test ! -e c'}]\n\
+                items: [{name: e}, {name: d, strategy: squash}, {name: c}, {name: b, strategy: rebase}, {name: a}]\n";
+    let landed: Vec<String> = ["1", "2", "5"]
+        .into_iter()
+        .map(|workers| {
+            let world = World::new(README, branches);
+            world.merge(plan, &["--execute", "--max-workers", workers]).expect(3);
+            world.main()
+        })
+        .collect();
+    assert_eq!(landed[0], landed[1]);
+    assert_eq!(landed[0], landed[2]);
+}
+
+#[test]
+fn invariant_4_work_in_progress_elsewhere_is_left_alone() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("wip", "main", &[("w", "1")])]);
+    world.git(&["checkout", "-q", "wip"]);
+    world.write("w", "changed, not committed");
+    world.write("untracked", "mine");
+    world.git(&["stash", "push", "-q", "-u"]);
+    world.git(&["stash", "apply", "-q"]);
+    let state = || {
+        (
+            world.git(&["status", "--porcelain=v2", "--branch"]),
+            world.git(&["stash", "list", "--format=%H"]),
+            std::fs::read_to_string(world.repo().join("w")).unwrap(),
+        )
+    };
+    let before = state();
+    world
+        .merge(
+            "schemaVersion: v1\ngates: [{name: g, run: 'rm -rf * && git stash list'}]\nitems: [{name: a}]\n",
+            &["--execute"],
+        )
+        .expect(0);
+    assert_eq!(state(), before);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_dirty_checkout_of_the_target_is_refused_before_anything_runs() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.write("README.md", "# Changed\n");
+    let (before, ran) = (world.main(), world.path("ran"));
+    let plan =
+        format!("schemaVersion: v1\ngates: [{{name: g, run: 'touch {}'}}]\nitems: [{{name: a}}]\n", ran.display());
+    let said = world.merge(&plan, &["--execute"]).expect(4);
+    assert!(said.stderr.contains("uncommitted changes") && said.stderr.contains("README.md"), "{}", said.stderr);
+    assert!(!ran.exists());
+    assert_eq!(world.main(), before);
+}
+
+#[test]
+fn a_second_run_of_a_landed_plan_lands_nothing_and_says_so() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "a", &[("b", "1")])]);
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: a, strategy: squash}, {name: b, deps: [a], strategy: rebase}]\n";
+    world.merge(plan, &["--execute"]).expect(0);
+    let landed = world.main();
+    let said = world.merge(plan, &["--execute"]).expect(0);
+    assert!(said.stdout.contains("2 landed before"), "{}", said.stdout);
+    assert_eq!(world.main(), landed);
+}
+
+#[test]
+fn a_stack_whose_parent_was_squashed_in_an_earlier_run_still_lands() {
+    let world = World::new(
+        &[("text", "one\ntwo\nthree\n")],
+        &[
+            ("parent", "main", &[("text", "one\nTWO\nthree\n")]),
+            ("child", "parent", &[("text", "one\nTWO and more\nthree\n")]),
+        ],
+    );
+    world.merge("schemaVersion: v1\nitems: [{name: parent, strategy: squash}]\n", &["--execute"]).expect(0);
+    world
+        .merge(
+            "schemaVersion: v1\nitems: [{name: parent, strategy: squash}, {name: child, deps: [parent]}]\n",
+            &["--execute"],
+        )
+        .expect(0);
+    assert_eq!(world.git(&["show", "main:text"]), "one\nTWO and more\nthree");
+}
+
+#[test]
+fn a_plan_of_the_earlier_tool_lands_as_it_is() {
+    let world = World::new(
+        README,
+        &[
+            ("api", "main", &[("api", "1")]),
+            ("db", "main", &[("db", "1")]),
+            ("auth", "main", &[("auth", "1")]),
+            ("users", "main", &[("users", "1")]),
+            ("permissions", "main", &[("permissions", "1")]),
+        ],
+    );
+    let plan = r#"{
+      "schemaVersion": "1.0.0",
+      "target": "main",
+      "policy": { "requiredGates": ["unit"], "optionalGates": ["lint"], "maxWorkers": 2,
+                  "retries": { "unit": { "maxAttempts": 2, "backoffSeconds": 0 } },
+                  "overrides": {}, "blockOn": [], "mergeRule": { "type": "strict-required" } },
+      "items": [
+        { "name": "api", "deps": [], "gates": [{ "name": "unit", "run": "test -e api", "env": {} }, { "name": "lint", "run": "false" }] },
+        { "name": "db", "deps": [], "gates": [{ "name": "unit", "run": "test -e db" }] },
+        { "name": "auth", "deps": ["api", "db"], "gates": [{ "name": "unit", "run": "test -e api && test -e db" }] },
+        { "name": "users", "deps": ["db"], "gates": [{ "name": "unit", "run": "test -e db", "cwd": ".", "artifacts": [] }] },
+        { "name": "permissions", "deps": ["auth", "users"], "gates": [{ "name": "unit", "run": "test -e auth && test -e users", "runtime": "local" }] }
+      ]
+    }"#;
+    world.merge(plan, &["--execute"]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "api", "auth", "db", "permissions", "users"]);
+}
+
+#[test]
+fn a_wide_pyramid_of_two_hundred_branches_lands_with_a_clean_tree() {
+    let names: Vec<String> = (1..=200).map(|n| format!("pr-{n}")).collect();
+    let paths: Vec<String> = names.iter().map(|name| format!("src/{name}.txt")).collect();
+    let files: Vec<[(&str, &str); 1]> = paths.iter().map(|path| [(path.as_str(), "x\n")]).collect();
+    let branches: Vec<_> =
+        names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", files.as_slice())).collect();
+    let world = World::new(README, &branches);
+    let items: String = names.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 4, performance: {{batchSize: 100}}}}\ngates: [{{name: g, run: 'true'}}]\nitems:\n{items}"
+    );
+    let said = world.merge(&plan, &["--execute"]).expect(0);
+    assert!(said.stdout.contains("200 of 200 items landed"), "{}", said.stdout);
+    assert_eq!(world.files_on_main().len(), 201);
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn two_green_items_that_clash_are_told_apart_by_bisection() {
+    let world = World::new(
+        README,
+        &[
+            ("a", "main", &[("a", "1")]),
+            ("b", "main", &[("b", "1")]),
+            ("c", "main", &[("c", "1")]),
+            ("d", "main", &[("d", "1")]),
+        ],
+    );
+    let report = world.path("report.json");
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: '! { test -e a && test -e c; }'}]\nitems: [{name: a}, {name: b}, {name: c}, {name: d}]\n";
+    world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    assert_eq!(statuses(&world.report(&report)), ["a landed", "b landed", "c failed", "d landed"]);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b", "d"]);
+}
+
+#[test]
+fn a_gate_that_main_fails_already_ejects_nobody() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let report = world.path("report.json");
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: 'false'}]\nitems: [{name: a}, {name: b}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    assert_eq!(statuses(&world.report(&report)), ["a unjudged", "b unjudged"]);
+    assert!(said.stderr.contains("main already fails g"), "{}", said.stderr);
+}
+
+#[test]
+fn an_interrupted_run_ends_its_gates_and_leaves_the_target() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (before, pid_file) = (world.main(), world.path("pid"));
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\ngates: [{{name: g, run: 'echo $$ > {0}.new; mv {0}.new {0}; sleep 1000'}}]\nitems: [{{name: a}}]\n",
+        pid_file.display()
+    ));
+    let run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    let gate = wait_for("the gate to start", || std::fs::read_to_string(&pid_file).ok());
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap(),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    let said: crate::cli_world::Said = run.wait_with_output().unwrap().into();
+    let said = said.expect(130);
+    assert!(said.stderr.contains("SIGINT"), "{}", said.stderr);
+    assert!(!Path::new(&format!("/proc/{}", gate.trim())).exists(), "the gate outlived the run");
+    assert_eq!(world.main(), before);
+}
+
+#[test]
+fn a_push_lands_on_the_remote_and_here() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let remote = world.path("remote.git");
+    world.git(&["clone", "-q", "--bare", ".", remote.to_str().unwrap()]);
+    world.git(&["remote", "add", "hub", remote.to_str().unwrap()]);
+    world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute", "--push", "hub"]).expect(0);
+    assert_eq!(world.git(&["ls-remote", "hub", "refs/heads/main"]).split('\t').next().unwrap(), world.main());
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_plan_can_come_on_standard_input() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
+    let mut command = world.command(["merge", "-", "--execute"]);
+    let said: crate::cli_world::Said = command.stdin(std::fs::File::open(plan).unwrap()).output().unwrap().into();
+    said.expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn only_one_run_at_a_time_has_a_target() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (started, go) = (world.path("started"), world.path("go"));
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\ngates: [{{name: g, run: 'touch {}; until [ -e {} ]; do sleep 0.02; done'}}]\nitems: [{{name: a}}]\n",
+        started.display(),
+        go.display()
+    ));
+    let first = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    wait_for("the first run's gate", || started.exists().then_some(()));
+    let second = world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(4);
+    assert!(second.stderr.contains(&format!("process {}", first.id())), "{}", second.stderr);
+    std::fs::write(&go, "").unwrap();
+    let first: crate::cli_world::Said = first.wait_with_output().unwrap().into();
+    first.expect(0);
+    let runs = std::fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().count();
+    assert_eq!(runs, 1, "the refused run left a folder");
+}
+
+#[test]
+fn status_tells_what_the_newest_run_did() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.lexpr(["status"]).expect(2);
+    world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute"]).expect(0);
+    let said = world.lexpr(["status"]).expect(0);
+    assert!(said.stdout.contains("finished, exit code 0") && said.stdout.contains("a"), "{}", said.stdout);
+}
