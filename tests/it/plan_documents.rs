@@ -144,7 +144,7 @@ items:
     assert_eq!(unit.resources["db"], 2);
     assert!(unit.required && unit.clean && unit.context && unit.at.apex && !unit.at.cone);
     assert_eq!(unit.retry, Retry { max_attempts: 4, backoff: Duration::from_millis(1500) });
-    assert!(!lint.required);
+    assert!(!lint.required && unit.own_timeout && !lint.own_timeout);
     assert_eq!(lint.timeout, Duration::from_secs(90));
 }
 
