@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lexpr::cli::check as check_command;
-use lexpr::cli::schema::{self, SchemaOf};
+use lexpr::cli::SchemaOf;
+use lexpr::cli::schema;
 use lexpr::diagnostics::{self, Style};
 use lexpr::plan::check::check;
 use lexpr::plan::file::schema_json;
