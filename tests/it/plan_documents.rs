@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lexpr::cli::check as check_command;
 use lexpr::cli::SchemaOf;
+use lexpr::cli::check as check_command;
 use lexpr::cli::schema;
 use lexpr::diagnostics::{self, Style};
 use lexpr::plan::check::check;
