@@ -35,7 +35,7 @@ pub fn text(source: &Source, problems: &[Problem], style: Style) -> String {
     };
     let mut text = String::new();
     for problem in problems {
-        text.push_str(&renderer.render(&[group(source, problem)]));
+        text.extend(renderer.render(&[group(source, problem)]).chars().map(visible));
         text.push_str("\n\n");
     }
     if !problems.is_empty() {
@@ -43,6 +43,11 @@ pub fn text(source: &Source, problems: &[Problem], style: Style) -> String {
         let _ = writeln!(text, "{}: {}", normalize_untrusted_str(&source.name), counts(problems));
     }
     text
+}
+
+/// The renderer replaces the older control characters; some terminals act on the later ones too.
+fn visible(c: char) -> char {
+    if matches!(c, '\u{80}'..='\u{9f}') { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// `2 errors, 1 warning`.

@@ -1,4 +1,5 @@
 //! Bad plans get clear errors: what is shown for each file of `bad_plans`, whole.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::Path;

@@ -4,8 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lexpr::cli::SchemaOf;
 use lexpr::cli::check as check_command;
-use lexpr::cli::schema::{self, SchemaOf};
+use lexpr::cli::schema;
 use lexpr::diagnostics::{self, Style};
 use lexpr::plan::check::check;
 use lexpr::plan::file::schema_json;
@@ -144,7 +145,7 @@ items:
     assert_eq!(unit.resources["db"], 2);
     assert!(unit.required && unit.clean && unit.context && unit.at.apex && !unit.at.cone);
     assert_eq!(unit.retry, Retry { max_attempts: 4, backoff: Duration::from_millis(1500) });
-    assert!(!lint.required);
+    assert!(!lint.required && unit.own_timeout && !lint.own_timeout);
     assert_eq!(lint.timeout, Duration::from_secs(90));
 }
 

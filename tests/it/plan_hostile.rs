@@ -1,5 +1,6 @@
 //! Documents made to hurt: too deep, too large, too many, or noise. Each gets an answer, soon,
 //! and none a panic.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
 
@@ -118,6 +119,13 @@ fn what_is_not_utf_8_or_not_text_is_refused() {
     let with_mark = b"\xef\xbb\xbfschemaVersion: v1\nitems: [{ name: a }]\n";
     assert!(check("plan.yaml", with_mark).is_ok());
     assert!(check("plan.yaml", b"schemaVersion: v1\r\nitems:\r\n- name: a\r\n").is_ok());
+}
+
+#[test]
+fn control_sequences_in_a_plan_do_not_reach_the_terminal() {
+    for text in ["\u{9b}31m: x", "na\u{1b}[31mme: x", "{\u{7f}\u{85}\u{202e}: x}", "? \"\u{9b}\"\n: 1"] {
+        try_all(text.as_bytes()).unwrap();
+    }
 }
 
 /// Everything one can do with a document, without a panic; problems keep to the text.
