@@ -15,6 +15,8 @@ pub enum OutputError {
     File { path: PathBuf, source: io::Error },
     #[error("{path} cannot be written: the folder {folder} does not exist", path = .path.display(), folder = .folder.display())]
     NoFolder { path: PathBuf, folder: PathBuf },
+    #[error("standard output cannot be written: {0}")]
+    Stdout(#[source] io::Error),
 }
 
 /// Writes all of `bytes`, also where the other end reads slowly and the descriptor was made

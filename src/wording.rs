@@ -25,13 +25,14 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// The output of a program as lines that are safe to show: colours and other terminal sequences
-/// are removed, of a line that was redrawn (`\r`) the last drawing stays, tabs become spaces,
-/// and what is left of control characters is escaped as by [`shown`]. No newline at the end.
+/// are removed (an open one eats no more than its line), of a line that was redrawn (`\r`) the
+/// last drawing stays, tabs become spaces, and what is left of control characters is removed or
+/// escaped as by [`shown`]. No newline at the end.
 pub fn block(output: &str) -> String {
     let mut safe = String::with_capacity(output.len());
-    let plain = anstream::adapter::strip_str(output).to_string();
-    for line in plain.trim_end().lines() {
-        let drawn = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+    for line in output.trim_end().lines() {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        let drawn = plain.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
         for c in drawn.chars() {
             match c {
                 '\t' => safe.push_str("    "),
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_log_loses_colours_and_redrawn_lines_but_no_text() {
-        assert_eq!(block("\x1b[31mred\x1b[0m\n 1%\r 50%\r100%\r\n\tin\x07\n\n"), "red\n100%\n    in\\x07");
+        let log = "\x1b[31mred\x1b[0m\n 1%\r 50%\r100%\r\n\x1b]0;open\n\tin\u{202e}\n\n";
+        assert_eq!(block(log), "red\n100%\n\n    in\\u{202e}");
         assert_eq!(tail("1\n2\n3\n", 2, "| "), ["| (1 line before)", "| 2", "| 3"]);
         assert!(tail("", 2, "| ").is_empty());
     }
@@ -199,6 +201,6 @@ mod tests {
         let times = [0, 450, 59_999, 60_000, 3_599_999, 7_380_000].map(duration);
         assert_eq!(times, ["0.0s", "0.4s", "59.9s", "1m 00s", "59m 59s", "2h 03m"]);
         let sizes = [0, 1023, 1024, 1_572_864, 1 << 30, u64::MAX].map(bytes);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "16384 PiB"]);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "16383 PiB"]);
     }
 }

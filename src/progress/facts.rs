@@ -5,7 +5,7 @@
 
 use crate::report::json::passed;
 use crate::report::summary::evidence_lines;
-use crate::report::view::{AttemptView, JobView, RunView, is_failure, outcome_text};
+use crate::report::view::{AttemptView, RunView, is_failure, outcome_after, outcome_text};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
 };
@@ -22,11 +22,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
                 if view.apexes.get(apex).is_some_and(|a| a.height() == *members as usize) =>
             {
                 let gates = list(job.gates.iter().map(|gate| gate.name.as_str()));
-                vec![page.line(
-                    Tone::Quiet,
-                    "proving",
-                    &format!("apex {}, {}: {gates}", apex.0, items(*members as usize)),
-                )]
+                vec![page.line(Tone::Quiet, "proving", &format!("{}: {gates}", subject(view, &job.purpose)))]
             }
             _ => Vec::new(),
         },
@@ -35,7 +31,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         Event::ItemDecided(decided) => page.decided(decided),
         Event::ItemDeferred { item, reason } => {
             let text =
-                format!("{}: {}; it waits until they have landed", shown(item.as_str()), shown(&reason.to_string()));
+                format!("{}: {}; it waits for its dependencies", shown(item.as_str()), shown(&reason.to_string()));
             vec![page.line(Tone::Notice, "deferred", &text)]
         }
         Event::GateRedOnTarget { gate, .. } => vec![page.line(
@@ -144,9 +140,14 @@ impl Page<'_> {
                 let wait = run.backoff_ms.map(|ms| format!(" in {}", duration(ms))).unwrap_or_default();
                 self.line(Tone::Notice, "again", &format!("{gate}: {how}; attempt {}{wait}", run.attempt + 1))
             }
+            // What it refutes is said when the job ends.
+            Some(Verdict::Failed) if attempt.required && matches!(job.purpose, JobPurpose::Apex { .. }) => {
+                return Vec::new();
+            }
             Some(Verdict::Failed) => {
+                let how = outcome_after(&run.outcome, run.duration_ms);
                 let optional = if attempt.required { "" } else { " (optional)" };
-                self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how} after {}", duration(run.duration_ms)))
+                self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how}"))
             }
             Some(Verdict::Unknown) => self.line(Tone::Notice, "no verdict", &format!("{gate}: {how}")),
         };
@@ -161,29 +162,22 @@ impl Page<'_> {
     /// Whole apexes and prefixes of them.
     fn probe_finished(&self, id: JobId) -> Vec<String> {
         let Some(job) = self.view.jobs.get(&id) else { return Vec::new() };
-        let JobPurpose::Apex { apex, members } = &job.purpose else { return Vec::new() };
-        let whole = self.view.apexes.get(apex).is_some_and(|a| a.height() == *members as usize);
+        if !matches!(job.purpose, JobPurpose::Apex { .. }) {
+            return Vec::new();
+        }
+        let text = subject(self.view, &job.purpose);
         let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
-        let part = if whole { String::new() } else { format!("first {} of ", members) };
-        let text = format!("{part}apex {}, {}", apex.0, self.height(job));
         match passed(required(), true) {
             Some(true) => vec![self.line(Tone::Good, "proven", &text)],
-            Some(false) => {
-                let failed = required().rfind(|attempt| is_failure(&attempt.run.outcome));
-                let mut lines = vec![self.line(Tone::Bad, "refuted", &text)];
-                if let Some(attempt) = failed {
-                    lines.extend(self.evidence(attempt));
-                }
-                lines
-            }
             None => vec![self.line(Tone::Notice, "no verdict", &text)],
-        }
-    }
-
-    fn height(&self, job: &JobView) -> String {
-        match &job.purpose {
-            JobPurpose::Apex { apex, .. } => items(self.view.apexes.get(apex).map_or(0, |apex| apex.height())),
-            _ => String::new(),
+            Some(false) => match required().rfind(|attempt| is_failure(&attempt.run.outcome)) {
+                None => vec![self.line(Tone::Bad, "refuted", &text)],
+                Some(AttemptView { run, .. }) => {
+                    let how = outcome_after(&run.outcome, run.duration_ms);
+                    let text = format!("{text}: {}: {how}", shown(run.gate.as_str()));
+                    vec![self.line(Tone::Bad, "refuted", &text), self.more(&format!("log: {}", shown(&run.log)))]
+                }
+            },
         }
     }
 

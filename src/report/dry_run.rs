@@ -7,9 +7,12 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::event::{LinedUpItem, Reason, SetAside, SetAsideCause};
+use crate::vocabulary::event::{Conflict, LinedUpItem, Reason, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, TreeId};
 use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
+
+/// As many paths as the sentence of a [`Reason`] names.
+const PATHS_IN_SENTENCE: usize = 3;
 
 /// A dry run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,13 +169,16 @@ impl DryRun {
             let _ = writeln!(out, "{}", paint.paint(Tone::Strong, &format!("level {level}")));
             for item in items {
                 let _ = writeln!(out, "  {}", item.line(paint));
+                for path in item.more_paths() {
+                    let _ = writeln!(out, "{:>18}{}", "", shown(path));
+                }
             }
         }
         for (at, apex) in self.apexes.iter().enumerate() {
             let gates = if apex.gates.is_empty() { "no gates".to_owned() } else { list(names(&apex.gates)) };
             let _ = writeln!(
                 out,
-                "{} {} as {}, tree {}; gates: {gates}",
+                "{}: {} as {}, tree {}; gates: {gates}",
                 paint.paint(Tone::Strong, &format!("apex {}", at + 1)),
                 count(apex.items.len(), "item"),
                 apex.commit.short(),
@@ -220,7 +226,21 @@ impl DryRunItem {
 
     /// Why it would not land, in words.
     pub fn why(&self) -> Option<String> {
-        self.because.as_ref().map(ToString::to_string).or_else(|| self.item.already_landed.clone())
+        match &self.because {
+            Some(Reason::DependencyFailed { root }) => Some(format!("depends on {root}, which would not land")),
+            Some(other) => Some(other.to_string()),
+            None => self.item.already_landed.clone(),
+        }
+    }
+
+    /// The paths it conflicts in, where the sentence of [`DryRunItem::why`] names only some.
+    fn more_paths(&self) -> &[String] {
+        match &self.because {
+            Some(
+                Reason::Conflict { conflict: Conflict { paths, .. }, .. } | Reason::DependenciesConflict { paths, .. },
+            ) if paths.len() > PATHS_IN_SENTENCE => paths,
+            _ => &[],
+        }
     }
 }
 

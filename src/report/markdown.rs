@@ -10,9 +10,9 @@ use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::json::{ApexOutcome, AttemptReport, GateReport, ItemReport, RunReport};
 use super::summary::{facts, headline, is_problem, status_words};
-use super::view::outcome_text;
+use super::view::outcome_after;
 use crate::vocabulary::event::{FinalStatus, ItemGateStatus};
-use crate::wording::{block, duration, ref_name, shown};
+use crate::wording::{block, count, duration, ref_name, shown};
 
 /// How much of each failure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         for apex in &report.apexes {
             let outcome = match apex.outcome {
                 ApexOutcome::Landed => "landed".to_owned(),
-                ApexOutcome::LandedPart { items } => format!("refuted; its first {items} landed"),
+                ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
                 ApexOutcome::Refuted => "refuted".to_owned(),
                 ApexOutcome::Open => "given up".to_owned(),
             };
@@ -169,11 +169,10 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
 
 fn evidence(failure: &AttemptReport, detail: Detail) -> String {
     let mut out = format!(
-        "\nGate {}, attempt {}: {} after {}. Log: {}\n",
+        "\nGate {}, attempt {}: {}. Log: {}\n",
         code(failure.gate.as_str()),
         failure.attempt,
-        escape(&outcome_text(&failure.outcome)),
-        duration(failure.duration_ms),
+        escape(&outcome_after(&failure.outcome, failure.duration_ms)),
         code(&failure.log)
     );
     let tail = block(failure.tail.as_deref().unwrap_or_default());
@@ -213,9 +212,9 @@ fn dry_run(dry: &DryRun) -> String {
     for (at, apex) in dry.apexes.iter().enumerate() {
         let _ = writeln!(
             out,
-            "\n## Apex {}\n\n{} items as {}, tree {}. Gates: {}",
+            "\n## Apex {}\n\n{} as {}, tree {}. Gates: {}",
             at + 1,
-            apex.items.len(),
+            count(apex.items.len(), "item"),
             code(&apex.commit.to_string()),
             code(&apex.tree.short()),
             if apex.gates.is_empty() { "none".to_owned() } else { codes(names(&apex.gates)) },
@@ -230,7 +229,8 @@ fn dry_run(dry: &DryRun) -> String {
     out
 }
 
-/// Text of others as text: safe to show, on one line, and no character of it is markup.
+/// Text of others as text: safe to show, on one line, and no character of it is markup or makes
+/// a link.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in shown(text).chars() {
@@ -250,7 +250,7 @@ fn escape(text: &str) -> String {
             other => out.push(other),
         }
     }
-    out
+    out.replace("://", "&#58;//")
 }
 
 /// Text of others as a code span. Where a code span cannot hold it in a table cell (pipes, and

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::output::{OutputError, append_file, write_file};
+use crate::output::{OutputError, append_file, to_stdout, write_file};
 use crate::vocabulary::event::Recorded;
 use dry_run::DryRun;
 use json::RunReport;
@@ -44,28 +44,48 @@ pub enum Format {
 /// Where a report goes, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    pub path: PathBuf,
-    pub format: Format,
+    place: Place,
+    format: Format,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Which then must hold nothing else.
+    Stdout,
+    File(PathBuf),
 }
 
 /// The name of a report's file does not say in which form it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--report {path:?}: the file's extension says what is written, and must be .json or .md")]
+#[error("--report {path}: the extension says what is written: .json or .md, or - for JSON on standard output", path = .path.display())]
 pub struct UnknownFormat {
     pub path: PathBuf,
 }
 
 impl Destination {
+    /// What `--report` names: a file that ends in `.json` or `.md` (in any case), or `-` for JSON
+    /// on standard output. Open descriptors such as `/dev/fd/63` have no extension and get JSON.
+    ///
     /// # Errors
-    /// The extension is neither `.json` nor `.md` (in any case).
+    /// Any other extension, and none.
     pub fn from_path(path: impl Into<PathBuf>) -> Result<Self, UnknownFormat> {
         let path = path.into();
-        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-        match extension.as_deref() {
-            Some("json") => Ok(Self { path, format: Format::Json }),
-            Some("md") => Ok(Self { path, format: Format::Markdown }),
-            _ => Err(UnknownFormat { path }),
+        if path == Path::new("-") || path == Path::new("/dev/stdout") {
+            return Ok(Self { place: Place::Stdout, format: Format::Json });
         }
+        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let format = match extension.as_deref() {
+            Some("json") => Format::Json,
+            Some("md") => Format::Markdown,
+            None if path.starts_with("/dev/fd") => Format::Json,
+            _ => return Err(UnknownFormat { path }),
+        };
+        Ok(Self { place: Place::File(path), format })
+    }
+
+    /// It takes standard output for itself.
+    pub fn is_stdout(&self) -> bool {
+        self.place == Place::Stdout
     }
 }
 
@@ -85,7 +105,11 @@ impl Report {
     /// # Errors
     /// The file cannot be written; what stood there then still does.
     pub fn write(&self, to: &Destination) -> Result<(), OutputError> {
-        write_file(&to.path, self.render(to.format).as_bytes())
+        let text = self.render(to.format);
+        match &to.place {
+            Place::File(path) => write_file(path, text.as_bytes()),
+            Place::Stdout => to_stdout(&text).map_err(OutputError::Stdout),
+        }
     }
 
     /// Appends the Markdown report to the file that `$GITHUB_STEP_SUMMARY` names, cut to what
@@ -121,9 +145,12 @@ mod tests {
 
     #[test]
     fn the_extension_chooses_the_form_and_others_are_named() {
-        assert_eq!(Destination::from_path("a/report.JSON").unwrap().format, Format::Json);
-        assert_eq!(Destination::from_path("report.md").unwrap().format, Format::Markdown);
-        for refused in ["report", "report.html", "-", ".json"] {
+        let format = |path: &str| Destination::from_path(path).unwrap().format;
+        assert_eq!(format("a/report.JSON"), Format::Json);
+        assert_eq!(format("report.md"), Format::Markdown);
+        assert_eq!(format("/dev/fd/63"), Format::Json);
+        assert!(Destination::from_path("-").unwrap().is_stdout());
+        for refused in ["report", "report.html", ".json", "/dev/null"] {
             let error = Destination::from_path(refused).unwrap_err();
             assert!(error.to_string().contains(".json or .md"), "{error}");
         }

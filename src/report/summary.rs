@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::json::{AttemptReport, ItemReport, RunReport};
-use super::view::outcome_text;
+use super::view::{Stage, outcome_after};
 use crate::vocabulary::event::{FinalStatus, GateOutcome, Reason};
 use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown, tail};
 
@@ -25,20 +25,32 @@ const COUNTED: [(FinalStatus, &str); 7] = [
     (FinalStatus::AlreadyLanded, "landed before"),
 ];
 
-/// `3 of 8 items landed on main in 12.3s: 1 failed, 2 blocked, 2 landed before`.
+/// `3 of 8 items landed on main in 12.3s: 1 failed, 2 blocked, 2 landed before`; of a run that
+/// has not ended `3 of 8 items landed on main so far, after 12.3s: 2 running, 3 waiting`.
 pub fn headline(report: &RunReport) -> String {
-    let summary = &report.summary;
+    let when = if report.finished { "in" } else { "so far, after" };
     let mut line = format!(
-        "{} of {} landed on {} in {}",
-        summary.successful,
-        count(summary.total, "item"),
+        "{} of {} landed on {} {when} {}",
+        report.summary.successful,
+        count(report.summary.total, "item"),
         ref_name(&report.target),
-        duration(summary.duration_ms)
+        duration(report.summary.duration_ms)
     );
-    let with = |status| report.items.iter().filter(|item| item.status == status).count();
+    let in_status = |status| {
+        let ended = report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
+        ended.filter(|item| item.status == status).count()
+    };
+    let in_stage = |stage| report.items.iter().filter(|item| item.stage == Some(stage)).count();
+    let stages = [
+        (in_stage(Stage::Passed), "passed"),
+        (in_stage(Stage::Running), "running"),
+        (in_stage(Stage::Deferred), "deferred"),
+        (in_stage(Stage::Waiting), "waiting"),
+    ];
     let others: Vec<String> = COUNTED
         .into_iter()
-        .map(|(status, word)| (with(status), word))
+        .map(|(status, word)| (in_status(status), word))
+        .chain(stages)
         .filter(|(number, _)| *number > 0)
         .map(|(number, word)| format!("{number} {word}"))
         .collect();
@@ -59,6 +71,9 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     if problems.len() > PROBLEMS_SHOWN {
         let _ = writeln!(out, "and {} more\n", count(problems.len() - PROBLEMS_SHOWN, "item"));
     }
+    for (why, items) in blocked(report) {
+        let _ = writeln!(out, "{} {}: {}\n", paint.paint(Tone::Notice, "blocked"), list(items), shown(&why));
+    }
     let tone = if report.exit_code == Some(0) { Tone::Good } else { Tone::Bad };
     let _ = writeln!(out, "{}", paint.paint(tone, &headline(report)));
     for fact in facts(report) {
@@ -66,6 +81,19 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out
+}
+
+/// The blocked items, those with one reason together, in the order of their first.
+fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for item in report.items.iter().filter(|item| item.status == FinalStatus::Blocked) {
+        let why = item.reason.clone().unwrap_or_default();
+        match groups.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, items)) => items.push(item.name.to_string()),
+            None => groups.push((why, vec![item.name.to_string()])),
+        }
+    }
+    groups
 }
 
 /// One item that did not land, with its evidence; ends with a newline.
@@ -108,7 +136,7 @@ pub(crate) fn evidence_lines(
     paint: Paint,
 ) -> Vec<String> {
     let nth = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-    let mut lines = vec![format!("{}: {} after {}{nth}", shown(gate), outcome_text(outcome), duration(duration_ms))];
+    let mut lines = vec![format!("{}: {}{nth}", shown(gate), outcome_after(outcome, duration_ms))];
     lines.extend(tail(output, TAIL_LINES, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
     if !log.is_empty() {
         lines.push(format!("log: {}", shown(log)));
@@ -128,8 +156,11 @@ pub fn facts(report: &RunReport) -> Vec<String> {
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
         facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
     }
-    for receipt in report.landings.iter().filter_map(|landing| landing.receipt.as_deref()) {
-        facts.push(format!("receipt: {}", shown(receipt)));
+    let receipts: Vec<&str> = report.landings.iter().filter_map(|landing| landing.receipt.as_deref()).collect();
+    match receipts.as_slice() {
+        [] => {}
+        [one] => facts.push(format!("receipt: {}", shown(one))),
+        [.., last] => facts.push(format!("{}, the last: {}", count(receipts.len(), "receipt"), shown(last))),
     }
     for seen in &report.target_moves {
         facts.push(format!("somebody else moved {target} from {} to {}", seen.from.short(), seen.to.short()));

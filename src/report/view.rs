@@ -61,7 +61,7 @@ pub struct ItemView {
     pub decided_at_ms: Option<u64>,
     /// How long jobs for this item alone held a worker.
     pub busy_ms: u64,
-    /// Jobs on its cone that have not ended.
+    /// Jobs for it that have not ended.
     running: u32,
 }
 
@@ -81,7 +81,7 @@ pub struct LandedItem {
 pub enum Stage {
     /// For a dependency or a worker.
     Waiting,
-    /// On its cone.
+    /// In a slot: on its cone, or for a second look at what failed there.
     Running,
     /// It may be part of an apex.
     Passed,
@@ -323,10 +323,9 @@ impl RunView {
                 }
             }
             JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
-                let on_cone = matches!(job.purpose, JobPurpose::Cone { .. });
                 if let Some(item) = self.item_mut(item) {
                     item.started_at_ms.get_or_insert(at);
-                    item.running += u32::from(on_cone);
+                    item.running += 1;
                 }
             }
         }
@@ -358,13 +357,12 @@ impl RunView {
         job.ended_at_ms = Some(at);
         job.running = None;
         let held_ms = at.saturating_sub(job.started_at_ms);
-        let on_cone = matches!(job.purpose, JobPurpose::Cone { .. });
         if let JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } =
             job.purpose.clone()
             && let Some(item) = self.item_mut(&item)
         {
             item.busy_ms += held_ms;
-            item.running = item.running.saturating_sub(u32::from(on_cone));
+            item.running = item.running.saturating_sub(1);
         }
     }
 
@@ -520,6 +518,17 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
         GateOutcome::Infrastructure { message } => {
             format!("could not be run: {}", crate::wording::shown(message))
         }
+    }
+}
+
+/// [`outcome_text`], with the time it took where that is not in it: `exit status 1 after 1.2s`.
+pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
+    let text = outcome_text(outcome);
+    match outcome {
+        GateOutcome::Passed | GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::Cancelled => {
+            format!("{text} after {}", crate::wording::duration(duration_ms))
+        }
+        GateOutcome::TimedOut { .. } | GateOutcome::Infrastructure { .. } => text,
     }
 }
 

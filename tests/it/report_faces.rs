@@ -1,0 +1,215 @@
+//! The reports, the summary and the status, each as a whole text.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lexpr::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
+use lexpr::report::json::{REPORT_VERSION, RunReport};
+use lexpr::report::view::RunView;
+use lexpr::report::{Destination, Format, Report, event_schema, markdown, report_schema, summary};
+use lexpr::status;
+use lexpr::vocabulary::event::{Conflict, Reason, Recorded, SetAside, SetAsideCause};
+use lexpr::vocabulary::names::{GateName, ItemName, PlanDigest};
+use lexpr::wording::Paint;
+
+use crate::report_stories::{commit, eventful, halted, hostile, item, names, smooth, tree};
+
+fn report(events: &[Recorded]) -> RunReport {
+    RunReport::new(&RunView::of(events), BTreeMap::new()).unwrap()
+}
+
+fn whole(events: &[Recorded]) -> Report {
+    Report::Execute(Box::new(report(events)))
+}
+
+fn dry() -> DryRun {
+    let mut old = item("old", 0, &[], &["unit"]);
+    old.already_landed = Some("in base".into());
+    let conflict = Conflict {
+        with: Some(ItemName::new("api")),
+        paths: vec!["src/api.rs".into(), "README.md".into()],
+        messages: vec!["CONFLICT (content): Merge conflict in src/api.rs".into()],
+    };
+    let cone =
+        |name: &str| Some(DryRunCone { commit: commit(name), tree: tree(name), gates: vec![GateName::new("unit")] });
+    let clash = Reason::Conflict { at_tip: true, conflict: conflict.clone() };
+    let blocked = Reason::DependencyFailed { root: ItemName::new("auth") };
+    let mut users = item("users", 1, &["auth", "api"], &["unit"]);
+    users.implied = names(&["api"]);
+    DryRun {
+        report_version: REPORT_VERSION,
+        lexpr_version: "0.1.0".into(),
+        plan: "plan.yaml".into(),
+        plan_digest: PlanDigest::of([b"plan".as_slice()]),
+        repository: "/home/ann/shop/.git".into(),
+        target: "refs/heads/main".into(),
+        base: commit("base"),
+        max_workers: 4,
+        duration_ms: 310,
+        items: vec![
+            DryRunItem {
+                item: item("api", 0, &[], &["unit"]),
+                forecast: Forecast::Lands,
+                because: None,
+                cone: cone("api"),
+            },
+            DryRunItem {
+                item: item("auth", 0, &[], &["unit"]),
+                forecast: Forecast::Conflicted,
+                because: Some(clash),
+                cone: cone("auth"),
+            },
+            DryRunItem { item: old, forecast: Forecast::AlreadyLanded, because: None, cone: None },
+            DryRunItem { item: users, forecast: Forecast::Blocked, because: Some(blocked), cone: None },
+        ],
+        apexes: vec![DryRunApex {
+            items: names(&["api"]),
+            commit: commit("apex"),
+            tree: tree("apex"),
+            set_aside: vec![
+                SetAside { item: ItemName::new("auth"), cause: SetAsideCause::Conflict(conflict) },
+                SetAside {
+                    item: ItemName::new("users"),
+                    cause: SetAsideCause::Dependency { on: ItemName::new("auth") },
+                },
+            ],
+            gates: vec![GateName::new("unit")],
+        }],
+    }
+}
+
+#[test]
+fn a_run_as_json() {
+    insta::assert_snapshot!(whole(&eventful()).render(Format::Json));
+}
+
+#[test]
+fn a_run_as_markdown() {
+    insta::assert_snapshot!(whole(&eventful()).render(Format::Markdown));
+}
+
+#[test]
+fn a_run_as_the_summary_at_its_end() {
+    insta::assert_snapshot!(summary::text(&report(&eventful()), Paint::PLAIN));
+    insta::assert_snapshot!("summary_smooth", summary::text(&report(&smooth()), Paint::PLAIN));
+    insta::assert_snapshot!("summary_halted", summary::text(&report(&halted()), Paint::PLAIN));
+}
+
+#[test]
+fn a_run_as_status() {
+    insta::assert_snapshot!(status::text(&report(&eventful()), Paint::PLAIN));
+    insta::assert_snapshot!("status_halted", status::text(&report(&halted()), Paint::PLAIN));
+}
+
+#[test]
+fn a_run_that_goes_on_as_status() {
+    let events = eventful();
+    let running = events.iter().position(|event| serde_json::to_string(event).unwrap().contains("blame")).unwrap();
+    insta::assert_snapshot!(status::text(&report(&events[..=running]), Paint::PLAIN));
+}
+
+#[test]
+fn a_dry_run_as_text_and_markdown() {
+    insta::assert_snapshot!("dry_run_text", dry().text(Paint::PLAIN));
+    insta::assert_snapshot!("dry_run_markdown", Report::DryRun(Box::new(dry())).render(Format::Markdown));
+}
+
+#[test]
+fn hostile_names_and_logs_stay_text_in_markdown_and_on_a_terminal() {
+    let events = hostile();
+    let markdown = whole(&events).render(Format::Markdown);
+    insta::assert_snapshot!("hostile_markdown", markdown);
+    let summary = summary::text(&report(&events), Paint::PLAIN);
+    insta::assert_snapshot!("hostile_summary", summary);
+    let status = status::text(&report(&events), Paint::PLAIN);
+    for text in [&markdown, &summary, &status] {
+        assert!(!text.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+    }
+    // Every row of the table of items has its seven cells and no more.
+    let row = markdown.lines().find(|line| line.starts_with("| 1 |")).unwrap();
+    assert_eq!(row.matches('|').count(), 8, "{row}");
+    assert!(!row.contains('<') || !row.replace("<br>", "").contains('<'), "{row}");
+}
+
+#[test]
+fn a_step_summary_is_cut_to_what_is_taken_and_says_so() {
+    let report = whole(&eventful());
+    let full = report.render(Format::Markdown);
+    assert_eq!(markdown::render_within(&report, full.len()), full);
+    let brief = markdown::render_within(&report, full.len() - 1);
+    assert!(brief.len() < full.len() && !brief.contains("finds_nothing") && brief.contains("## Apexes"), "{brief}");
+    let cut = markdown::render_within(&report, 600);
+    assert!(cut.len() <= 600 && cut.ends_with("The rest did not fit; the report file has it.*\n"), "{cut}");
+}
+
+#[test]
+fn a_step_summary_is_appended_to_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("summary");
+    std::fs::write(&file, "before\n").unwrap();
+    whole(&smooth()).append_step_summary(&file).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("before\n# 2 of 2 items landed"), "{text}");
+}
+
+#[test]
+fn a_report_file_is_written_whole_through_a_named_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("report.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut events = eventful();
+    // A report of some megabytes.
+    for event in &mut events {
+        if let lexpr::vocabulary::event::Event::GateFinished(run) = &mut event.event {
+            run.tail = "x".repeat(1 << 20);
+        }
+    }
+    let report = whole(&events);
+    let expected = report.render(Format::Json);
+    assert!(expected.len() > 4 << 20);
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::read_to_string(fifo).unwrap()
+    });
+    report.write(&Destination::from_path(&fifo).unwrap()).unwrap();
+    assert!(reader.join().unwrap() == expected);
+}
+
+#[test]
+fn reports_match_their_schema_and_survive_being_read_back() {
+    let schema: serde_json::Value = serde_json::from_str(&report_schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let stories = [eventful(), smooth(), halted(), hostile(), eventful()[..30].to_vec()];
+    let reports = stories.iter().map(|events| whole(events)).chain([Report::DryRun(Box::new(dry()))]);
+    for report in reports {
+        let text = report.render(Format::Json);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}
+
+#[test]
+fn events_match_their_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&event_schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for event in [eventful(), smooth(), halted(), hostile()].concat() {
+        let json = serde_json::to_value(&event).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{json}: {errors:?}");
+    }
+}
+
+#[test]
+fn the_schemas_of_reports_and_events_have_not_drifted() {
+    for (file, now) in [("report.schema.json", report_schema()), ("event.schema.json", event_schema())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file);
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        let word = file.split('.').next().unwrap();
+        assert!(
+            kept == now,
+            "schemas/{file} has drifted: run `cargo run -- schema {word} > schemas/{file}` and look at the difference"
+        );
+    }
+}
