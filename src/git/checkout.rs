@@ -141,10 +141,10 @@ impl Checkout {
     /// A refusal that names what is there.
     pub fn must_be_clean(&self) -> Result<(), LandRefusal> {
         self.must_be_at_rest()?;
-        // A submodule that is itself dirty is left alone by a landing; one at another commit than
-        // the one recorded is a change.
+        // Submodules' folders are left alone by a landing, and one that moved a submodule's commit
+        // leaves its folder behind until the user updates it: that must not stop the next run.
         let args =
-            ["status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=dirty"];
+            ["status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=all"];
         let status = self.git.run(args)?;
         let paths: Vec<String> =
             status.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(shown_path).collect();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lexpr::git::land::LocalLander;
 use lexpr::git::refusal::LandRefusal;
-use lexpr::ports::LandOutcome;
+use lexpr::ports::{LandOutcome, LandRequest};
 
 use crate::land_world::{
     Entry, LINK, LandWorld, Repo, SCRIPT, SUBMODULE, expected, file, fingerprint, land, listing, refused,
@@ -313,6 +313,28 @@ fn submodules_folders_are_left_alone() {
     let moved = [file("a", "2\n"), (SUBMODULE, b"sub", two.as_bytes()), (SUBMODULE, b"more", one.as_bytes())];
     assert_eq!(landed(world.land(&moved).1).len(), 1);
     assert_eq!(listing(&world.work_tree()), expected(&moved));
+
+    // One that is checked out stays where it is, and keeps nobody from landing again.
+    let entries = [file(".gitmodules", "[submodule \"sub\"]\n\tpath = sub\n\turl = ./sub\n"), file("a", "1\n")];
+    let world = LandWorld::new(&entries);
+    let sub = Repo::init(&world.work_tree().join("sub"), &[]);
+    let commit = sub.commit(&[file("inner", "1\n")], &[]);
+    sub.set("refs/heads/main", commit);
+    sub.run(&["reset", "-q", "--hard"]);
+    world.user.run(&["submodule", "absorbgitdirs"]);
+    world.user.run(&["add", "sub"]);
+    world.user.run(&["commit", "-qm", "a submodule"]);
+    world.user.run(&["config", "submodule.sub.active", "true"]);
+    world.user.run(&["config", "submodule.recurse", "true"]);
+    let with_sub = world.user.at("main");
+    world.lander().preflight(with_sub).unwrap();
+    let to = world.quarantine.commit(&[entries[0], (SUBMODULE, b"sub", two.as_bytes())], &[with_sub]);
+    let request = LandRequest { from: with_sub, ..world.request(to) };
+    assert_eq!(landed(land(&world.lander(), request).unwrap()).len(), 1);
+    assert_eq!(fs::read(world.work_tree().join("sub/inner")).unwrap(), b"1\n");
+    assert!(!world.work_tree().join("a").exists());
+    assert_eq!(world.user.run(&["status", "--porcelain"]), " M sub");
+    world.lander().preflight(to).unwrap();
 
     // A submodule that becomes a file: what is in its folder is the user's.
     let world = LandWorld::new(&[file("a", "1\n"), (SUBMODULE, b"sub", one.as_bytes())]);

@@ -1,4 +1,5 @@
 //! Landing on a remote as well: it moves first, under a lease, or nothing does.
+#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -163,6 +164,16 @@ fn a_local_target_that_moved_during_the_push_is_left_alone_and_the_message_says_
     assert!(message.contains("landed on origin") && message.contains(&to.to_string()), "{message}");
     assert!(message.contains(&theirs.to_string()), "{message}");
     assert_eq!((world.remote.at("main"), world.here.user.at("main")), (to, theirs));
+}
+
+#[test]
+fn a_local_target_that_moved_before_keeps_the_remote_from_moving() {
+    let world = World::new();
+    let theirs = world.theirs(&world.here.user);
+    world.here.user.run(&["checkout", "-q", "--detach"]);
+    world.here.user.set("refs/heads/main", theirs);
+    assert_eq!(world.land().1, LandOutcome::TargetMoved { to: theirs });
+    assert_eq!(world.remote.at("main"), world.here.base);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Repositories for the tests of slots and landing: in a folder of their own, read by a git that
 //! sees no configuration but theirs, with one fixed identity.
+#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
