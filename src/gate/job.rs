@@ -173,6 +173,10 @@ impl JobRun<'_> {
         if *self.cancel.borrow() {
             return Ok(Err(NotReady::Cancelled));
         }
+        let logs = &self.gates.settings.logs;
+        if let Err(error) = fs::create_dir_all(logs) {
+            return Ok(Err(NotReady::because(&format!("making the folder for logs, {}", logs.display()), error)));
+        }
         let gate = &attempt.gate.gate;
         let is_clean = gate.clean || (self.job.clean_slot && attempt.position == 0);
         let clean = if is_clean { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
@@ -181,10 +185,6 @@ impl JobRun<'_> {
             move |slot: &Slot| artifacts::remove_leftovers(&globs, &slot.path().join(cwd), slot.path());
         if let Err(not_ready) = self.switch(clean, remove_leftovers).await? {
             return Ok(Err(not_ready));
-        }
-        let logs = self.gates.settings.logs.clone();
-        if let Err(error) = fs::create_dir_all(&logs) {
-            return Ok(Err(NotReady::because(&format!("making the folder for logs, {}", logs.display()), error)));
         }
         let slots = self.worker.slot.as_ref().map(Slot::git_env).unwrap_or_default();
         let environment = of_slot(&self.gates.settings.environment, slots, &self.surroundings());

@@ -213,7 +213,7 @@ mod os {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -235,6 +235,7 @@ mod tests {
         assert_eq!(table.descendants_bytes(5), 0);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn this_process_is_in_the_table_and_holds_memory() {
         let own = i32::try_from(std::process::id()).unwrap();
