@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// What to land.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub name: ItemName,
     /// Any revision git understands; the item's name where the plan gives none.
@@ -43,7 +43,7 @@ pub struct Item {
 }
 
 /// A command that judges one tree.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     pub name: GateName,
     /// Everything that makes this gate another gate than one with the same name.

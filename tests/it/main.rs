@@ -1,0 +1,4 @@
+//! The one integration binary: a file per feature.
+
+mod engine_properties;
+mod sim;
