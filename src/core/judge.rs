@@ -19,7 +19,7 @@ pub struct Surroundings {
 }
 
 /// A gate that a composite needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     pub gate: Arc<Gate>,
     /// For a gate with `context: true`: the item whose name it is told.
@@ -28,13 +28,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn identity(&self) -> (DefinitionDigest, Option<ItemIx>) {
+    /// What makes two wanted gates one.
+    pub fn identity(&self) -> (DefinitionDigest, Option<ItemIx>) {
         (self.gate.definition, self.context)
     }
 }
 
 /// A [`Wanted`] gate on one tree.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyedGate {
     pub gate: Arc<Gate>,
     pub context: Option<ItemIx>,
@@ -170,18 +171,20 @@ impl KnownRuns {
 
     /// `None` while no run has come to a verdict.
     pub fn standing(&self) -> Option<Standing<'_>> {
-        if self.passes > 0 {
-            return Some(Standing::Passed { flaky: self.failures > 0 });
+        match (self.passes, self.failures, &self.unrunnable) {
+            (1.., failures, _) => Some(Standing::Passed { flaky: failures > 0 }),
+            (0, 2.., _) => Some(Standing::Failed { more_than_once: true }),
+            // Also where a single failure was to be confirmed: nobody is ejected on half a proof,
+            // and what cannot be run is not asked for for ever.
+            (0, _, Some(message)) => Some(Standing::Unrunnable(message)),
+            (0, 1, None) => Some(Standing::Failed { more_than_once: false }),
+            (0, 0, None) => None,
         }
-        if self.failures > 0 {
-            return Some(Standing::Failed { more_than_once: self.failures > 1 });
-        }
-        self.unrunnable.as_deref().map(Standing::Unrunnable)
     }
 }
 
 /// What the known verdicts say of one composite.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
     /// Every required gate passed, and every optional one ran.
     Passed,
@@ -189,36 +192,51 @@ pub enum Judgement {
     Failed(KeyedGate),
     /// A required gate could not be run.
     Unrunnable(KeyedGate, String),
-    /// These have no verdict yet, in order.
+    /// These have no verdict yet and have to be run, in order.
     Open(Vec<KeyedGate>),
 }
 
-/// Judges a composite by `gates`, each with its standing. With `fail_fast` the first failure
-/// settles it; without, every gate is run first.
+/// Judges a composite by `gates`, each with its standing. With `fail_fast` the first one in order
+/// that is no pass settles it, and what stands behind it is not asked for; without, every gate is
+/// run first. Either way it is the order that decides and never which verdict was known first:
+/// another composite may have run an equal gate at any time.
 pub fn judge<'a>(gates: impl Iterator<Item = (KeyedGate, Option<Standing<'a>>)>, fail_fast: bool) -> Judgement {
     let mut open = Vec::new();
     let mut failed = None;
     let mut unrunnable = None;
     for (gate, standing) in gates {
         match standing {
-            None => open.push(gate),
-            Some(Standing::Passed { .. }) => {}
-            Some(_) if !gate.required => {}
-            Some(Standing::Failed { .. }) => {
-                if fail_fast {
-                    return Judgement::Failed(gate);
-                }
-                failed.get_or_insert(gate);
+            None => {
+                open.push(gate);
+                continue;
             }
-            Some(Standing::Unrunnable(message)) => {
-                unrunnable.get_or_insert((gate, message.to_owned()));
+            Some(Standing::Passed { .. }) => continue,
+            Some(_) if !gate.required => continue,
+            Some(Standing::Failed { .. }) if failed.is_none() => failed = Some(Judgement::Failed(gate)),
+            Some(Standing::Unrunnable(message)) if unrunnable.is_none() => {
+                unrunnable = Some(Judgement::Unrunnable(gate, message.to_owned()));
             }
+            Some(_) => {}
+        }
+        if fail_fast {
+            break;
         }
     }
-    match (open.is_empty(), failed, unrunnable) {
-        (true, Some(gate), _) => Judgement::Failed(gate),
-        (_, None, Some((gate, message))) => Judgement::Unrunnable(gate, message),
-        (true, None, None) => Judgement::Passed,
-        (false, _, _) => Judgement::Open(open),
+    if !open.is_empty() {
+        return Judgement::Open(open);
     }
+    failed.or(unrunnable).unwrap_or(Judgement::Passed)
+}
+
+/// How many of `gates` are judged at all: with `fail_fast`, none behind the first required one
+/// that is known not to pass.
+pub fn reached<'a>(gates: impl Iterator<Item = (bool, Option<Standing<'a>>)>, fail_fast: bool) -> usize {
+    let mut count = 0;
+    for (required, standing) in gates {
+        count += 1;
+        if fail_fast && required && matches!(standing, Some(Standing::Failed { .. } | Standing::Unrunnable(_))) {
+            break;
+        }
+    }
+    count
 }

@@ -9,6 +9,7 @@ mod throttle;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
@@ -81,6 +82,9 @@ pub type Observer<'a> = Box<dyn FnMut(&Recorded) + Send + 'a>;
 pub enum EngineError {
     #[error("{doing}: {source}")]
     Port { doing: &'static str, source: PortError },
+    /// What happens can no longer be recorded, so nothing may happen any more.
+    #[error("writing the journal: {0}")]
+    Journal(PortError),
     #[error("an impossible transition, which is a bug in lexpr: {0}")]
     Impossible(#[from] ImpossibleTransition),
 }
@@ -99,16 +103,44 @@ pub struct RunEnd {
 
 /// Something that was under way and has ended.
 enum Done {
-    Composed { purpose: CompositePurpose, base: CommitId, result: Result<Composite, PortError>, duration_us: u64 },
-    Digested { tree: TreeId, definition: DefinitionDigest, result: Result<SubjectDigest, PortError> },
-    Job { job: JobId, result: Result<(), PortError> },
-    Landing { action: LandAction, result: Result<LandingEnd, PortError>, duration_us: u64 },
+    Composed {
+        purpose: CompositePurpose,
+        base: CommitId,
+        result: Result<Composite, PortError>,
+        duration_us: u64,
+    },
+    Digested {
+        tree: TreeId,
+        definition: DefinitionDigest,
+        result: Result<SubjectDigest, PortError>,
+    },
+    Job {
+        job: JobId,
+        result: Result<(), PortError>,
+    },
+    Landing {
+        action: LandAction,
+        result: Result<LandingEnd, PortError>,
+        duration_us: u64,
+    },
+    /// The run was abandoned before its first step.
+    NeverBegun,
 }
 
 enum LandingEnd {
-    Landed { pushed_to: Option<String>, moved_checkouts: Vec<String>, receipt: Option<String> },
-    Moved { to: CommitId, to_tree: TreeId },
-    Refused { message: String },
+    Landed {
+        pushed_to: Option<String>,
+        moved_checkouts: Vec<String>,
+        /// `None` where nothing had to be moved.
+        receipt: Option<Result<String, PortError>>,
+    },
+    Moved {
+        to: CommitId,
+        to_tree: TreeId,
+    },
+    Refused {
+        message: String,
+    },
 }
 
 /// Runs a plan to its end.
@@ -138,18 +170,25 @@ pub async fn run(
         in_flight: Vec::new(),
         composing: HashSet::new(),
         digesting: HashSet::new(),
-        job_gates: HashMap::new(),
+        running: HashMap::new(),
         news_sender,
         cancel,
+        abandoned: Arc::new(AtomicBool::new(false)),
         throttle,
         passes: HashMap::new(),
-        halt: None,
     };
     let result = engine.drive(news, interrupts).await;
-    if result.is_err() {
-        engine.abandon().await;
+    if let Err(error) = &result {
+        engine.abandon(error).await;
     }
     result
+}
+
+/// A job in work.
+struct RunningJob {
+    gates: Vec<JobGateRun>,
+    /// It has come to a verdict on at least one of its gates.
+    has_judged: bool,
 }
 
 struct Engine<'a> {
@@ -162,13 +201,14 @@ struct Engine<'a> {
     in_flight: Vec<BoxFuture<'static, Done>>,
     composing: HashSet<CompositePurpose>,
     digesting: HashSet<(TreeId, DefinitionDigest)>,
-    job_gates: HashMap<JobId, Vec<JobGateRun>>,
+    running: HashMap<JobId, RunningJob>,
     news_sender: mpsc::UnboundedSender<JobNews>,
     cancel: watch::Sender<bool>,
+    /// Nothing that has not begun may begin any more.
+    abandoned: Arc<AtomicBool>,
     throttle: Throttle,
     /// For receipts: what is known of each pass.
     passes: HashMap<crate::vocabulary::names::VerdictKey, ReceiptGate>,
-    halt: Option<HaltReason>,
 }
 
 impl Engine<'_> {
@@ -219,9 +259,6 @@ impl Engine<'_> {
             // What else was asked for was asked without knowing of these.
             for decision in decisions {
                 if let Action::Record(event) = decision {
-                    if let Event::RunHalted { why, .. } = &event {
-                        self.halt = Some(*why);
-                    }
                     self.record(event)?;
                 }
             }
@@ -251,13 +288,18 @@ impl Engine<'_> {
         let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
         let composer = Arc::clone(&self.ports.composer);
         let begun = std::time::Instant::now();
-        self.in_flight.push(
-            async move {
-                let result = composer.compose(ComposeRequest { base, items }).await;
-                Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
-            }
-            .boxed(),
-        );
+        self.launch(async move {
+            let result = composer.compose(ComposeRequest { base, items }).await;
+            Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
+        });
+    }
+
+    /// Lets something happen beside the loop; it begins when the loop next waits.
+    fn launch(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        let abandoned = Arc::clone(&self.abandoned);
+        let unless_abandoned =
+            async move { if abandoned.load(Ordering::Relaxed) { Done::NeverBegun } else { work.await } };
+        self.in_flight.push(unless_abandoned.boxed());
     }
 
     fn start_digesting(&mut self, tree: TreeId, gate: &Gate) {
@@ -267,9 +309,8 @@ impl Engine<'_> {
         }
         let inputs = gate.inputs.clone().unwrap_or_default();
         let composer = Arc::clone(&self.ports.composer);
-        self.in_flight.push(
-            async move { Done::Digested { tree, definition, result: composer.digest_inputs(tree, inputs).await } }
-                .boxed(),
+        self.launch(
+            async move { Done::Digested { tree, definition, result: composer.digest_inputs(tree, inputs).await } },
         );
     }
 
@@ -300,7 +341,7 @@ impl Engine<'_> {
                 .map(|keyed| JobGate { name: keyed.gate.name.clone(), key: keyed.key, required: keyed.required })
                 .collect(),
         })))?;
-        self.job_gates.insert(job, gates.clone());
+        self.running.insert(job, RunningJob { gates: gates.clone(), has_judged: false });
         let work = Job {
             job,
             worker,
@@ -315,7 +356,7 @@ impl Engine<'_> {
         let runner = Arc::clone(&self.ports.gates);
         let news = self.news_sender.clone();
         let cancel = self.cancel.subscribe();
-        self.in_flight.push(async move { Done::Job { job, result: runner.run(work, news, cancel).await } }.boxed());
+        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancel).await } });
         Ok(())
     }
 
@@ -381,7 +422,7 @@ impl Engine<'_> {
             // The target holds these items already; there is nothing to move.
             let landed = LandingEnd::Landed { pushed_to: None, moved_checkouts: Vec::new(), receipt: None };
             let done = Done::Landing { action, result: Ok(landed), duration_us: 0 };
-            self.in_flight.push(futures::future::ready(done).boxed());
+            self.launch(futures::future::ready(done));
             return Ok(());
         }
         let request = LandRequest {
@@ -394,21 +435,18 @@ impl Engine<'_> {
         let receipt = receipt::receipt(&self.setup, &self.passes, &action, self.ports.clock.now_ms());
         let lander = Arc::clone(&self.ports.lander);
         let composer = Arc::clone(&self.ports.composer);
-        self.in_flight.push(
-            async move {
-                let apex = action.apex;
-                let result = land(&*lander, &*composer, request, apex, receipt).await;
-                Done::Landing { action, result, duration_us: micros_since(begun) }
-            }
-            .boxed(),
-        );
+        self.launch(async move {
+            let apex = action.apex;
+            let result = land(&*lander, &*composer, request, apex, receipt).await;
+            Done::Landing { action, result, duration_us: micros_since(begun) }
+        });
         Ok(())
     }
 
     fn hear(&mut self, news: JobNews) -> Result<(), EngineError> {
         match news {
             JobNews::Started { job, gate, attempt } => {
-                if let Some(run) = self.job_gates.get(&job).and_then(|gates| gates.get(gate)) {
+                if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
                     let (gate, key) = (run.gate.name.clone(), run.key);
                     self.record(Event::GateStarted { job, gate, key, attempt })?;
                 }
@@ -419,16 +457,13 @@ impl Engine<'_> {
     }
 
     fn gate_finished(&mut self, job: JobId, gate: usize, attempt: u32, run: GateRun) -> Result<(), EngineError> {
-        let Some(JobGateRun { gate, key, .. }) = self.job_gates.get(&job).and_then(|gates| gates.get(gate)).cloned()
-        else {
-            return Ok(());
+        let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
+        let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
+        running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
+        let pass = match run.verdict {
+            Some(Verdict::Passed { flaky }) => Some(receipt::gate_passed(&gate, key, flaky, &run)),
+            _ => None,
         };
-        if let Some(Verdict::Passed { flaky }) = run.verdict {
-            if let Some(store) = &self.ports.verdicts {
-                store.remember_pass(key, &self.setup.started.run);
-            }
-            self.passes.insert(key, receipt::gate_passed(&gate, key, flaky, &run));
-        }
         self.record(Event::GateFinished(Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
@@ -444,7 +479,14 @@ impl Engine<'_> {
             tail: run.tail,
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
-        })))
+        })))?;
+        if let Some(pass) = pass {
+            if let Some(store) = &self.ports.verdicts {
+                store.remember_pass(key, &self.setup.started.run);
+            }
+            self.passes.insert(key, pass);
+        }
+        Ok(())
     }
 
     fn finish(&mut self, done: Done) -> Result<(), EngineError> {
@@ -470,17 +512,16 @@ impl Engine<'_> {
             }
             Done::Job { job, result } => self.job_finished(job, result.err()),
             Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
+            Done::NeverBegun => Ok(()),
         }
     }
 
     fn job_finished(&mut self, job: JobId, failure: Option<PortError>) -> Result<(), EngineError> {
-        let gates = self.job_gates.remove(&job).unwrap_or_default();
-        let unheard = gates.iter().all(|gate| self.state.standing(&gate.key).is_none());
-        if unheard
+        if let Some(RunningJob { gates, has_judged: false }) = self.running.remove(&job)
             && !*self.cancel.borrow()
             && let Some(JobGateRun { gate, key, .. }) = gates.first()
         {
-            // A job that says nothing would be asked for again and again.
+            // A job that judges nothing would be asked for again and again.
             let message = failure.map_or_else(|| "the job ended without a word".to_owned(), |error| error.to_string());
             self.record(Event::GateFinished(Box::new(GateFinished {
                 job,
@@ -510,6 +551,11 @@ impl Engine<'_> {
     ) -> Result<(), EngineError> {
         match result.map_err(port("landing"))? {
             LandingEnd::Landed { pushed_to, moved_checkouts, receipt } => {
+                let (receipt, lost) = match receipt {
+                    Some(Ok(path)) => (Some(path), None),
+                    Some(Err(error)) => (None, Some(error)),
+                    None => (None, None),
+                };
                 self.record(Event::Landed(Box::new(Landed {
                     apex: action.apex,
                     from: action.from.commit,
@@ -521,12 +567,17 @@ impl Engine<'_> {
                     receipt,
                     duration_us,
                 })))?;
+                if let Some(error) = lost {
+                    // The target has moved all the same, and that comes first.
+                    self.sync()?;
+                    return Err(port("writing the receipt of a landing")(error));
+                }
             }
             LandingEnd::Moved { to, to_tree } => {
                 self.record(Event::TargetMoved { from: action.from.commit, to, to_tree })?;
                 if self.state.rebases() > self.setup.limits.max_rebases {
                     let message = format!(
-                        "{} was moved by others {} times during this run",
+                        "{} was moved by others {} times in a row while this run was about to move it",
                         self.setup.started.target,
                         self.state.rebases()
                     );
@@ -539,7 +590,6 @@ impl Engine<'_> {
     }
 
     fn halt(&mut self, why: HaltReason, message: String) -> Result<(), EngineError> {
-        self.halt = Some(why);
         self.record(Event::RunHalted { why, message })
     }
 
@@ -554,13 +604,15 @@ impl Engine<'_> {
         let items = self.state.final_items();
         let all_landed =
             items.iter().all(|item| matches!(item.status, FinalStatus::Landed | FinalStatus::AlreadyLanded));
-        let exit_code = match self.halt {
+        let exit_code = match self.state.halted() {
             _ if self.state.is_interrupted() => exit::INTERRUPTED,
             Some(HaltReason::Infrastructure) => exit::LEXPR_FAILED,
             Some(HaltReason::TargetNotMovable | HaltReason::TargetKeepsMoving) => exit::TARGET_NOT_MOVED,
             None if all_landed => exit::ALL_LANDED,
             None => exit::ITEMS_LEFT,
         };
+        // Nothing is held back any more, if it was.
+        self.is_throttled()?;
         self.throttle.sample(self.ports.clock.now_ms());
         let peak_memory_bytes = self.throttle.peak_bytes();
         self.record(Event::RunFinished { exit_code, peak_memory_bytes, items: items.clone() })?;
@@ -572,7 +624,7 @@ impl Engine<'_> {
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
         self.seq += 1;
         let recorded = Recorded { seq: self.seq, at_ms: self.ports.clock.now_ms(), event };
-        self.journal.append(&recorded).map_err(port("writing the journal"))?;
+        self.journal.append(&recorded).map_err(EngineError::Journal)?;
         self.state.apply(&recorded.event)?;
         for observer in &mut self.observers {
             observer(&recorded);
@@ -581,13 +633,20 @@ impl Engine<'_> {
     }
 
     fn sync(&mut self) -> Result<(), EngineError> {
-        self.journal.sync().map_err(port("writing the journal"))
+        self.journal.sync().map_err(EngineError::Journal)
     }
 
-    /// After a failure of lexpr's own: ends what was started, so that nothing outlives the run.
-    async fn abandon(&mut self) {
+    /// After a failure of lexpr's own: ends what was started, so that nothing outlives the run. A
+    /// landing that is under way ends as it ends, and is recorded where that is still possible.
+    async fn abandon(&mut self, failure: &EngineError) {
+        self.abandoned.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);
-        futures::future::join_all(self.in_flight.drain(..)).await;
+        for done in futures::future::join_all(self.in_flight.drain(..)).await {
+            if matches!((failure, &done), (EngineError::Port { .. }, Done::Landing { .. })) {
+                // A second failure adds nothing to the first, which is the one that is reported.
+                let _ = self.finish(done);
+            }
+        }
     }
 }
 
@@ -600,9 +659,9 @@ async fn land(
 ) -> Result<LandingEnd, PortError> {
     Ok(match lander.land(request).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
-            let path = lander.write_receipt(apex, receipt).await?;
-            let receipt = Some(path.to_string_lossy().into_owned());
-            LandingEnd::Landed { pushed_to, moved_checkouts, receipt }
+            let path = lander.write_receipt(apex, receipt).await;
+            let receipt = path.map(|path| path.to_string_lossy().into_owned());
+            LandingEnd::Landed { pushed_to, moved_checkouts, receipt: Some(receipt) }
         }
         LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
         LandOutcome::Refused { message } => LandingEnd::Refused { message },

@@ -40,13 +40,13 @@ impl ItemIx {
 pub struct Cycle(pub Vec<usize>);
 
 /// The items of a plan in canonical order, and the edges between them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
     by_name: HashMap<ItemName, ItemIx>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Node {
     item: Arc<Item>,
     /// Direct dependencies, ascending, named and implied ones.

@@ -35,7 +35,7 @@ pub struct Plan {
 }
 
 /// What to land.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub name: ItemName,
     /// Any revision git understands; the item's name where the plan gives none. Where it is the
@@ -52,7 +52,7 @@ pub struct Item {
 }
 
 /// A command that judges one tree.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     pub name: GateName,
     /// Everything that makes this gate another gate than one with the same name.

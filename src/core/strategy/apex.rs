@@ -3,11 +3,10 @@
 
 use super::bisect::{Search, search};
 use super::blame::{Accusation, Finding};
-use super::{Action, Judged, LandAction, Round, item_verdicts};
+use super::{Action, Judged, LandAction, Round};
 use crate::core::judge::{Judgement, KeyedGate, Wanted, judge};
 use crate::core::state::{Apex, MadeApex, Standpoint};
 use crate::plan::Spend;
-use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, JobPurpose, Reason, SetAsideCause,
 };
@@ -38,19 +37,13 @@ impl Round<'_> {
         if self.has_decisions() {
             return;
         }
-        let undecided = self.state.first_undecided();
         let batch = self.limits.batch_size as usize;
-        let candidates: Vec<ItemIx> = self
-            .state
-            .passed()
-            .take_while(|ix| undecided.is_none_or(|undecided| *ix < undecided))
-            .take(batch)
-            .collect();
-        if candidates.is_empty() || (candidates.len() < batch && undecided.is_some()) {
+        let settled = self.state.settled_count();
+        if settled == 0 || (settled < batch && self.state.is_any_undecided()) {
             return;
         }
         let graph = self.state.graph();
-        let items = candidates.iter().map(|ix| graph.name(*ix).clone()).collect();
+        let items = self.state.passed().take(settled.min(batch)).map(|ix| graph.name(ix).clone()).collect();
         self.record(Event::ApexFormed { apex: self.state.next_apex(), base: self.state.tip().commit, items });
     }
 
@@ -62,7 +55,7 @@ impl Round<'_> {
                     item: self.state.graph().name(*ix).clone(),
                     decision: Decision::Conflicted,
                     reason: Some(Reason::Conflict { at_tip: true, conflict: conflict.clone() }),
-                    gates: item_verdicts(self.state, *ix, None),
+                    gates: self.item_verdicts(*ix, None),
                 });
             }
         }
@@ -124,6 +117,7 @@ impl Round<'_> {
         let without = if passing == 0 { apex.base } else { made.members[passing - 1].1 };
         let Some(Judgement::Failed(gate)) = self.judge_prefix(apex, made, passing + 1) else { return };
         let base = apex.base.commit;
+        let gates: Vec<Wanted> = prefix_gates(made, passing + 1).cloned().collect();
         match self.blame(&Accusation { item, gate: &gate, with, without, base }) {
             Finding::Open => {}
             Finding::Unrunnable(message) => self.halt_unrunnable(&gate, &message),
@@ -138,7 +132,7 @@ impl Round<'_> {
                     apex: Some(apex.id),
                     fails_without_too,
                 }),
-                gates: item_verdicts(self.state, item, Some((with.tree, base))),
+                gates: self.item_verdicts(item, Some((&gates, with.tree, base))),
             }),
             Finding::Red => self.excuse(made, passing, &gate, without),
         }
@@ -154,7 +148,7 @@ impl Round<'_> {
                     item: self.state.graph().name(*ix).clone(),
                     decision: Decision::Unjudged,
                     reason: Some(Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key }),
-                    gates: item_verdicts(self.state, *ix, None),
+                    gates: self.item_verdicts(*ix, None),
                 });
             }
         }
@@ -162,7 +156,11 @@ impl Round<'_> {
 
     /// Says once that a gate fails on a tree that is, or stands for, the target.
     pub(super) fn red_on_target(&mut self, gate: &KeyedGate, at: Standpoint) {
-        if !self.state.is_known_red(gate.gate.definition, at.tree) {
+        let said = self.actions.iter().any(|action| {
+            matches!(action, Action::Record(Event::GateRedOnTarget { definition, tree, .. })
+                if *definition == gate.gate.definition && *tree == at.tree)
+        });
+        if !said && !self.state.is_known_red(gate.gate.definition, at.tree) {
             self.record(Event::GateRedOnTarget {
                 gate: gate.gate.name.clone(),
                 definition: gate.gate.definition,

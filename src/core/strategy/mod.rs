@@ -6,10 +6,10 @@ pub mod bisect;
 mod blame;
 pub mod pyramid;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::judge::{Judgement, KeyedGate, Standing, Wanted, judge};
+use super::judge::{Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
 use super::state::{RunState, Standpoint};
 use crate::plan::Gate;
@@ -17,7 +17,7 @@ use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     CompositePurpose, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose,
 };
-use crate::vocabulary::names::{ApexId, CommitId, TreeId, VerdictKey};
+use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, TreeId, VerdictKey};
 
 /// Something that may happen now.
 #[derive(Clone, Debug)]
@@ -92,6 +92,9 @@ impl<'a> Round<'a> {
     }
 
     fn halt(&mut self, why: HaltReason, message: String) {
+        if self.actions.iter().any(|action| matches!(action, Action::Record(Event::RunHalted { .. }))) {
+            return;
+        }
         self.record(Event::RunHalted { why, message });
     }
 
@@ -144,27 +147,35 @@ impl<'a> Round<'a> {
     fn is_firm(&self, standing: Standing<'_>) -> bool {
         matches!(standing, Standing::Failed { more_than_once } if more_than_once || !self.limits.second_opinion)
     }
-}
 
-/// What is known of an item's own gates on `tree`, for its decision's record.
-fn item_verdicts(state: &RunState, ix: ItemIx, at: Option<(TreeId, CommitId)>) -> Vec<ItemVerdict> {
-    state
-        .graph()
-        .gates(ix)
-        .iter()
-        .map(|gate| {
-            let wanted =
-                Wanted { gate: Arc::clone(gate), context: gate.context.then_some(ix), required: gate.required };
-            let keyed = at.and_then(|(tree, base)| state.keyed(&wanted, tree, base));
-            let status = match keyed.as_ref().and_then(|keyed| state.standing(&keyed.key)) {
-                _ if !gate.at.cone => ItemGateStatus::ApexOnly,
+    /// What is known of an item's own gates, for its decision's record: on the composite that was
+    /// judged by these gates, in this order, and on no other.
+    fn item_verdicts(&self, ix: ItemIx, judged: Option<(&[Wanted], TreeId, CommitId)>) -> Vec<ItemVerdict> {
+        let mut known: HashMap<(DefinitionDigest, Option<ItemIx>), (VerdictKey, Option<Standing<'_>>)> = HashMap::new();
+        if let Some((gates, tree, base)) = judged {
+            let standings: Vec<_> = gates
+                .iter()
+                .map_while(|wanted| self.state.keyed(wanted, tree, base))
+                .map(|keyed| (keyed.key, self.state.standing(&keyed.key)))
+                .collect();
+            let required = gates.iter().zip(&standings).map(|(wanted, (_, standing))| (wanted.required, *standing));
+            let reached = reached(required, self.limits.fail_fast);
+            known.extend(gates.iter().map(Wanted::identity).zip(standings).take(reached));
+        }
+        let own = self.state.graph().gates(ix).iter();
+        own.map(|gate| {
+            let known = known.get(&(gate.definition, gate.context.then_some(ix)));
+            let status = match known.and_then(|(_, standing)| *standing) {
+                None if !gate.at.cone => ItemGateStatus::ApexOnly,
                 None => ItemGateStatus::NotRun,
                 Some(Standing::Passed { flaky: false }) => ItemGateStatus::Passed,
                 Some(Standing::Passed { flaky: true }) => ItemGateStatus::Flaky,
                 Some(Standing::Failed { .. }) => ItemGateStatus::Failed,
                 Some(Standing::Unrunnable(_)) => ItemGateStatus::Unjudged,
             };
-            ItemVerdict { gate: gate.name.clone(), key: keyed.map(|keyed| keyed.key), required: gate.required, status }
+            let key = known.map(|(key, _)| *key);
+            ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
         })
         .collect()
+    }
 }

@@ -2,7 +2,7 @@
 //! a time as there are slots; those that passed land together on apexes.
 
 use super::blame::{Accusation, Finding};
-use super::{Action, Judged, Round, item_verdicts};
+use super::{Action, Judged, Round};
 use crate::core::judge::{Judgement, KeyedGate};
 use crate::core::limits::Limits;
 use crate::core::state::{Cone, Phase, RunState, Standpoint};
@@ -16,7 +16,7 @@ const CONES_AHEAD_PER_WORKER: usize = 2;
 
 /// What may happen next. Empty while everything waits for something under way, and at the end.
 pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
-    if state.is_halted() || state.is_interrupted() {
+    if state.halted().is_some() || state.is_interrupted() {
         return Vec::new();
     }
     let mut round = Round::new(state, limits);
@@ -46,11 +46,8 @@ impl Round<'_> {
     /// Deferred items whose dependencies all landed although they fail together: nobody can say
     /// any more whose fault it is.
     fn settle_deferred(&mut self) {
-        for ix in self.state.deferred_items().collect::<Vec<_>>() {
-            let landed = |dep: &ItemIx| matches!(self.state.phase(*dep), Phase::Landed | Phase::AlreadyLanded);
-            if self.state.graph().deps(ix).iter().all(landed)
-                && let Phase::Deferred(reason) = self.state.phase(ix)
-            {
+        for ix in self.state.overdue().collect::<Vec<_>>() {
+            if let Phase::Deferred(reason) = self.state.phase(ix) {
                 self.set_out(ix, Decision::Unjudged, (**reason).clone(), None);
             }
         }
@@ -91,7 +88,7 @@ impl Round<'_> {
                     item: self.state.graph().name(ix).clone(),
                     decision: Decision::Passed,
                     reason: None,
-                    gates: item_verdicts(self.state, ix, Some((cone.tree, cone.base))),
+                    gates: self.item_verdicts(ix, Some((&cone.gates, cone.tree, cone.base))),
                 });
             }
             Judged::Settled(_) if cone.base != self.state.base().commit => {
@@ -187,7 +184,7 @@ impl Round<'_> {
             item: self.state.graph().name(ix).clone(),
             decision,
             reason: Some(reason),
-            gates: item_verdicts(self.state, ix, cone.map(|cone| (cone.tree, cone.base))),
+            gates: self.item_verdicts(ix, cone.map(|cone| (&*cone.gates, cone.tree, cone.base))),
         });
     }
 }

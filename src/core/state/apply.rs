@@ -1,0 +1,430 @@
+//! The one transition function of a run, and what it is made of.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, word};
+use crate::core::judge::{self, Standing};
+use crate::plan::graph::ItemIx;
+use crate::vocabulary::event::{
+    Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
+    Reason, RunStarted, SetAsideCause,
+};
+use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
+
+impl RunState {
+    /// The one transition function.
+    ///
+    /// # Errors
+    /// Where the event cannot follow what came before; the state is then no longer to be used.
+    pub fn apply(&mut self, event: &Event) -> Result<(), ImpossibleTransition> {
+        if self.finished {
+            return Err(ImpossibleTransition::AfterEnd);
+        }
+        if self.started == matches!(event, Event::RunStarted(_)) {
+            return Err(ImpossibleTransition::Start);
+        }
+        match event {
+            Event::RunStarted(started) => self.start(started),
+            Event::Composed(composed) => self.composed(composed),
+            Event::InputsDigested { tree, definition, subject } => {
+                self.subjects.insert((*tree, *definition), *subject);
+                Ok(())
+            }
+            Event::JobStarted(job) => {
+                if self.jobs.insert(job.job, (**job).clone()).is_some() {
+                    return Err(ImpossibleTransition::JobTwice(job.job));
+                }
+                self.last_job = self.last_job.max(job.job.0);
+                Ok(())
+            }
+            Event::GateStarted { job, key, attempt, .. } => {
+                self.expect_job(*job)?;
+                if *attempt == 1 {
+                    self.known.entry(*key).or_default().begin();
+                }
+                Ok(())
+            }
+            Event::GateFinished(finished) => self.gate_finished(finished),
+            Event::VerdictReused { key, .. } => {
+                self.known.entry(*key).or_default().reuse();
+                Ok(())
+            }
+            Event::JobFinished { job } => self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job)),
+            Event::ApexFormed { apex, base, items } => self.apex_formed(*apex, *base, items),
+            Event::ItemDecided(decided) => self.decided(decided),
+            Event::ItemDeferred { item, reason } => self.deferred(item, reason),
+            Event::GateRedOnTarget { definition, tree, .. } => {
+                self.red.insert((*definition, *tree));
+                Ok(())
+            }
+            Event::LandingIntended(intended) => {
+                self.expect_tip(intended.from)?;
+                self.expect_proven(intended)?;
+                self.landing = Some((**intended).clone());
+                Ok(())
+            }
+            Event::Landed(landed) => self.landed(landed),
+            Event::TargetMoved { from, to, to_tree } => {
+                self.expect_tip(*from)?;
+                self.target_moved(Standpoint { commit: *to, tree: *to_tree });
+                Ok(())
+            }
+            Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
+            Event::Interrupted { .. } => {
+                self.interrupted = true;
+                Ok(())
+            }
+            Event::RunHalted { why, .. } => {
+                self.halted.get_or_insert(*why);
+                Ok(())
+            }
+            Event::RunFinished { .. } => {
+                self.finished = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self, started: &RunStarted) -> Result<(), ImpossibleTransition> {
+        let same_items = started.items.len() == self.graph.len()
+            && started.items.iter().zip(self.graph.indices()).all(|(item, ix)| item.name == *self.graph.name(ix));
+        if !same_items {
+            return Err(ImpossibleTransition::Start);
+        }
+        self.started = true;
+        self.base = Standpoint { commit: started.base, tree: started.base_tree };
+        self.tip = self.base;
+        self.undecided = self.graph.indices().collect();
+        let landed = started.items.iter().zip(self.graph.indices()).filter(|(item, _)| item.already_landed.is_some());
+        let landed: Vec<ItemIx> = landed.map(|(_, ix)| ix).collect();
+        for &ix in &landed {
+            self.items[ix.get()].phase = Phase::AlreadyLanded;
+            self.items[ix.get()].in_base = true;
+            self.undecided.remove(&ix);
+        }
+        for ix in self.graph.indices() {
+            if self.graph.deps(ix).is_empty() {
+                self.make_eligible(ix);
+            }
+        }
+        // Only now: one landed item may depend on another.
+        for ix in landed {
+            self.satisfy_dependents(ix);
+        }
+        self.advance_frontier();
+        Ok(())
+    }
+
+    /// Tells the direct dependents of `ix` that it has passed or had landed before the run.
+    fn satisfy_dependents(&mut self, ix: ItemIx) {
+        for dependent in self.graph.dependents(ix).to_vec() {
+            let state = &mut self.items[dependent.get()];
+            state.waiting_for = state.waiting_for.saturating_sub(1);
+            if state.waiting_for == 0 {
+                self.make_eligible(dependent);
+            }
+        }
+    }
+
+    fn make_eligible(&mut self, ix: ItemIx) {
+        let state = &mut self.items[ix.get()];
+        if state.phase == Phase::Waiting {
+            state.phase = Phase::Eligible;
+            self.fresh.insert((self.start_rank(ix), ix));
+        }
+    }
+
+    fn start_rank(&self, ix: ItemIx) -> StartRank {
+        (std::cmp::Reverse(self.graph.urgency(ix)), std::cmp::Reverse(self.graph.height(ix)))
+    }
+
+    fn composed(&mut self, composed: &Composed) -> Result<(), ImpossibleTransition> {
+        let set_aside = composed
+            .set_aside
+            .iter()
+            .map(|aside| Ok((self.ix(&aside.item)?, aside.cause.clone())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cone = |gates| Cone {
+            base: composed.base,
+            commit: composed.commit,
+            tree: composed.tree,
+            set_aside: set_aside.clone(),
+            gates,
+        };
+        match &composed.purpose {
+            // A composite on a base that the run has left is of no use.
+            CompositePurpose::Cone { .. } | CompositePurpose::Without { .. } if composed.base != self.base.commit => {}
+            CompositePurpose::Cone { item } => {
+                let ix = self.ix(item)?;
+                let gates = judge::cone_gates(&self.graph, &self.cone_dependencies(ix), ix);
+                self.items[ix.get()].cone = Some(cone(gates.into()));
+                let key = (self.start_rank(ix), ix);
+                if self.fresh.remove(&key) {
+                    self.open.insert(key);
+                }
+            }
+            CompositePurpose::Without { item } => {
+                let ix = self.ix(item)?;
+                self.items[ix.get()].without = Some(cone(Arc::from([])));
+            }
+            CompositePurpose::Apex { apex } => {
+                let members = composed
+                    .steps
+                    .iter()
+                    .map(|step| Ok((self.ix(&step.item)?, Standpoint { commit: step.commit, tree: step.tree })))
+                    .collect::<Result<Vec<_>, ImpossibleTransition>>()?;
+                let indices: Vec<ItemIx> = members.iter().map(|(ix, _)| *ix).collect();
+                let gates = judge::apex_gates(&self.graph, &indices).into();
+                let first = indices.first().copied();
+                if let Some(apex) = self.apex.as_mut().filter(|current| current.id == *apex) {
+                    let conflicts: Vec<_> = set_aside
+                        .into_iter()
+                        .filter(|(_, cause)| matches!(cause, SetAsideCause::Conflict(_)))
+                        .collect();
+                    let conflicts_at_tip =
+                        conflicts.iter().take_while(|(ix, _)| first.is_none_or(|first| *ix < first)).count();
+                    apex.made = Some(MadeApex { members, conflicts, conflicts_at_tip, gates });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gate_finished(&mut self, finished: &GateFinished) -> Result<(), ImpossibleTransition> {
+        self.expect_job(finished.job)?;
+        self.known.entry(finished.key).or_default().count(&finished.outcome, finished.verdict);
+        Ok(())
+    }
+
+    fn apex_formed(&mut self, apex: ApexId, base: CommitId, items: &[ItemName]) -> Result<(), ImpossibleTransition> {
+        self.expect_tip(base)?;
+        if self.apex.is_some() {
+            return Err(ImpossibleTransition::ApexTwice);
+        }
+        let candidates = items.iter().map(|name| self.ix(name)).collect::<Result<Vec<_>, _>>()?;
+        for &ix in &candidates {
+            self.expect_phase(ix, "a candidate", |phase| *phase == Phase::Passed)?;
+        }
+        self.last_apex = apex.0;
+        self.apex = Some(Apex { id: apex, base: self.tip, candidates, made: None, landed: 0 });
+        Ok(())
+    }
+
+    fn decided(&mut self, decided: &ItemDecided) -> Result<(), ImpossibleTransition> {
+        let ix = self.ix(&decided.item)?;
+        if decided.decision == Decision::Passed {
+            self.expect_phase(ix, "passed", |phase| *phase == Phase::Eligible)?;
+            self.leave_phase(ix);
+            self.items[ix.get()].phase = Phase::Passed;
+            self.passed.insert(ix);
+            self.advance_frontier();
+            self.satisfy_dependents(ix);
+            return Ok(());
+        }
+        let reason = decided.reason.clone().ok_or(ImpossibleTransition::Item {
+            item: decided.item.clone(),
+            from: self.items[ix.get()].phase.word(),
+            to: "decided without a reason",
+        })?;
+        let replaces = decided.decision == Decision::Blocked;
+        self.expect_phase(ix, word(decided.decision), |phase| match phase {
+            Phase::AlreadyLanded | Phase::Landed | Phase::Out(Decision::Blocked, _) => false,
+            Phase::Out(..) => replaces,
+            _ => true,
+        })?;
+        // Its dependents are told once; a block that replaces another end tells them nothing new.
+        let first_fall = !matches!(self.items[ix.get()].phase, Phase::Out(..));
+        self.leave_phase(ix);
+        self.advance_frontier();
+        self.items[ix.get()].phase = Phase::Out(decided.decision, Box::new(reason.clone()));
+        if self.apex.as_ref().is_some_and(|apex| apex.candidates.binary_search(&ix).is_ok()) {
+            self.apex = None;
+        }
+        if first_fall {
+            let root = match &reason {
+                Reason::DependencyFailed { root } => self.ix(root)?,
+                _ => ix,
+            };
+            let dependents = self.graph.dependents(ix).to_vec();
+            self.to_block.extend(dependents.into_iter().map(|dependent| (dependent, root)));
+        }
+        self.forget_settled_blocks();
+        Ok(())
+    }
+
+    fn deferred(&mut self, item: &ItemName, reason: &Reason) -> Result<(), ImpossibleTransition> {
+        let ix = self.ix(item)?;
+        self.expect_phase(ix, "deferred", |phase| *phase == Phase::Eligible)?;
+        self.leave_phase(ix);
+        self.items[ix.get()].phase = Phase::Deferred(Box::new(reason.clone()));
+        self.note_overdue(ix);
+        // It will not pass, whatever its dependencies do, so nobody waits for what is behind it.
+        let mut behind = self.graph.dependents(ix).to_vec();
+        while let Some(dependent) = behind.pop() {
+            if self.undecided.remove(&dependent) {
+                behind.extend(self.graph.dependents(dependent));
+            }
+        }
+        self.advance_frontier();
+        Ok(())
+    }
+
+    fn note_overdue(&mut self, ix: ItemIx) {
+        let landed = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Landed | Phase::AlreadyLanded);
+        if matches!(self.items[ix.get()].phase, Phase::Deferred(_)) && self.graph.deps(ix).iter().all(landed) {
+            self.overdue.insert(ix);
+        }
+    }
+
+    /// Moves the frontier to the first undecided item. What is decided stays so, so that it only
+    /// ever moves on.
+    fn advance_frontier(&mut self) {
+        let first_undecided = self.undecided.first().map_or(self.items.len(), |ix| ix.get());
+        while self.frontier < first_undecided {
+            self.settled += usize::from(self.items[self.frontier].phase == Phase::Passed);
+            self.frontier += 1;
+        }
+    }
+
+    fn leave_phase(&mut self, ix: ItemIx) {
+        let ranked = (self.start_rank(ix), ix);
+        self.fresh.remove(&ranked);
+        self.open.remove(&ranked);
+        self.undecided.remove(&ix);
+        if self.passed.remove(&ix) && ix.get() < self.frontier {
+            self.settled -= 1;
+        }
+        self.overdue.remove(&ix);
+        self.items[ix.get()].cone = None;
+        self.items[ix.get()].without = None;
+    }
+
+    /// Drops blocks at the front that have nothing left to block, so that the queue's front is
+    /// always work.
+    fn forget_settled_blocks(&mut self) {
+        while let Some((ix, _)) = self.to_block.front() {
+            match self.items[ix.get()].phase {
+                Phase::AlreadyLanded | Phase::Landed | Phase::Out(Decision::Blocked, _) => self.to_block.pop_front(),
+                _ => break,
+            };
+        }
+    }
+
+    fn landed(&mut self, landed: &Landed) -> Result<(), ImpossibleTransition> {
+        let intended = self.landing.take().ok_or(ImpossibleTransition::NoLanding)?;
+        self.expect_apex(landed.apex)?;
+        self.expect_tip(landed.from)?;
+        if intended.to != landed.to || intended.items != landed.items {
+            return Err(ImpossibleTransition::NoLanding);
+        }
+        let members = landed.items.iter().map(|name| self.ix(name)).collect::<Result<Vec<_>, _>>()?;
+        for &ix in &members {
+            self.expect_phase(ix, "landed", |phase| *phase == Phase::Passed)?;
+            self.leave_phase(ix);
+            self.items[ix.get()].phase = Phase::Landed;
+        }
+        for &ix in &members {
+            for dependent in self.graph.dependents(ix).to_vec() {
+                self.note_overdue(dependent);
+            }
+        }
+        self.rebases = 0;
+        self.tip = Standpoint { commit: landed.to, tree: landed.tree };
+        if let Some(apex) = &mut self.apex {
+            apex.landed += members.len();
+            if apex.made.as_ref().is_none_or(|made| apex.landed >= made.members.len()) {
+                self.apex = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn target_moved(&mut self, to: Standpoint) {
+        self.landing = None;
+        self.apex = None;
+        self.rebases += 1;
+        self.base = to;
+        self.tip = to;
+        let started: HashSet<ItemName> = self
+            .jobs
+            .values()
+            .filter_map(|job| match &job.purpose {
+                JobPurpose::Cone { item } => Some(item.clone()),
+                _ => None,
+            })
+            .collect();
+        for ix in self.graph.indices() {
+            let state = &mut self.items[ix.get()];
+            state.in_base |= state.phase == Phase::Landed;
+            state.without = None;
+        }
+        // What has begun on the old base ends there; the others take the new one.
+        for (rank, ix) in std::mem::take(&mut self.open) {
+            if started.contains(self.graph.name(ix)) {
+                self.open.insert((rank, ix));
+            } else {
+                self.items[ix.get()].cone = None;
+                self.fresh.insert((rank, ix));
+            }
+        }
+    }
+
+    fn ix(&self, name: &ItemName) -> Result<ItemIx, ImpossibleTransition> {
+        self.graph.find(name).ok_or_else(|| ImpossibleTransition::UnknownItem(name.clone()))
+    }
+
+    fn expect_job(&self, job: JobId) -> Result<(), ImpossibleTransition> {
+        self.jobs.contains_key(&job).then_some(()).ok_or(ImpossibleTransition::UnknownJob(job))
+    }
+
+    fn expect_tip(&self, expected: CommitId) -> Result<(), ImpossibleTransition> {
+        let at = self.tip.commit;
+        (at == expected).then_some(()).ok_or(ImpossibleTransition::Target { at, expected })
+    }
+
+    fn expect_apex(&self, apex: ApexId) -> Result<(), ImpossibleTransition> {
+        let current = self.apex.as_ref().is_some_and(|current| current.id == apex);
+        current.then_some(()).ok_or(ImpossibleTransition::Apex(apex))
+    }
+
+    /// What is to land must be a prefix of the apex under way, beginning where the last landing
+    /// ended, and every required gate of its items must have passed on its tree.
+    fn expect_proven(&self, intended: &LandingIntended) -> Result<(), ImpossibleTransition> {
+        self.expect_apex(intended.apex)?;
+        let not_of_it = ImpossibleTransition::NotOfTheApex { to: intended.to };
+        let Some(apex) = &self.apex else { return Err(not_of_it) };
+        let Some(made) = &apex.made else { return Err(not_of_it) };
+        let upto = apex.landed + intended.items.len();
+        let Some(members) = made.members.get(apex.landed..upto) else { return Err(not_of_it) };
+        let same_items = members.iter().zip(&intended.items).all(|((ix, _), name)| self.graph.name(*ix) == name);
+        let to = Standpoint { commit: intended.to, tree: intended.tree };
+        if !same_items || members.last().is_none_or(|(_, last)| *last != to) {
+            return Err(not_of_it);
+        }
+        let proof: HashSet<_> = intended.proof.iter().collect();
+        for (_, wanted) in made.gates.iter().filter(|(first, _)| *first < upto) {
+            let keyed = self.keyed(wanted, intended.tree, apex.base.commit);
+            let passed = keyed.is_some_and(|gate| {
+                matches!(self.standing(&gate.key), Some(Standing::Passed { .. })) && proof.contains(&gate.key)
+            });
+            if !passed {
+                return Err(ImpossibleTransition::Unproven { gate: wanted.gate.name.clone(), tree: intended.tree });
+            }
+        }
+        Ok(())
+    }
+
+    fn expect_phase(
+        &self,
+        ix: ItemIx,
+        to: &'static str,
+        allowed: impl Fn(&Phase) -> bool,
+    ) -> Result<(), ImpossibleTransition> {
+        let phase = &self.items[ix.get()].phase;
+        if allowed(phase) {
+            return Ok(());
+        }
+        Err(ImpossibleTransition::Item { item: self.graph.name(ix).clone(), from: phase.word(), to })
+    }
+}

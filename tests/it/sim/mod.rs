@@ -1,0 +1,600 @@
+//! A scripted world behind the engine's ports, in virtual time: what conflicts, which gate fails
+//! on which items, what is flaky and how long everything takes is written down beforehand, and
+//! the whole run is over in milliseconds.
+//!
+//! A tree is the *set* of items in it, so the cone of an item and an apex with the same content
+//! are the same tree, as in git; a commit is its base and the sequence of what was merged.
+
+mod hands;
+pub mod oracle;
+pub mod time;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use globset::Glob;
+use lexpr::core::judge::Surroundings;
+use lexpr::core::limits::Limits;
+use lexpr::core::state::RunState;
+use lexpr::engine::{self, EngineError, Observer, Ports, RunEnd, RunSetup};
+use lexpr::plan::graph::Graph;
+use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
+use lexpr::ports::ComposeItem;
+use lexpr::vocabulary::event::{
+    Decision, EVENT_FORMAT, Event, FinalStatus, GateOutcome, JobPurpose, LinedUpGate, LinedUpItem, Recorded, RunStarted,
+};
+use lexpr::vocabulary::names::{
+    CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
+};
+use tokio::sync::mpsc;
+
+pub use hands::{Content, GateRecord, Hands, LandingRecord, Store};
+use time::VirtualTime;
+
+/// Mixes two numbers into one that looks like neither.
+pub fn mix(a: u64, b: u64) -> u64 {
+    let mut x = a.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(b).wrapping_add(0x632B_E59B_D9B4_E019);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+/// What a gate does on a tree that holds all of `present` and none of `absent`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub gate: String,
+    pub present: Vec<String>,
+    pub absent: Vec<String>,
+    pub effect: Effect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    Fails,
+    /// The first attempts on each tree fail, the others pass.
+    FailsAtFirst(u32),
+    TimesOut,
+    /// lexpr cannot run it, however often it tries.
+    CannotRun,
+    /// The job breaks off without a word.
+    BreaksOff,
+    /// Takes this long, whatever the seed says.
+    Takes(u64),
+}
+
+/// A gate as the plan of a scripted world has it; its `run` is what [`Rule`]s know it by.
+#[derive(Clone, Debug)]
+pub struct GateSpec {
+    pub name: String,
+    pub run: String,
+    pub required: bool,
+    pub cone: bool,
+    pub apex: bool,
+    /// Names of the items that the gate looks at.
+    pub inputs: Option<Vec<String>>,
+    pub context: bool,
+    pub max_attempts: u32,
+}
+
+pub fn gate(name: &str) -> GateSpec {
+    GateSpec {
+        name: name.to_owned(),
+        run: name.to_owned(),
+        required: true,
+        cone: true,
+        apex: true,
+        inputs: None,
+        context: false,
+        max_attempts: 1,
+    }
+}
+
+impl GateSpec {
+    pub fn optional(mut self) -> Self {
+        self.required = false;
+        self
+    }
+
+    pub fn only_on_cones(mut self) -> Self {
+        self.apex = false;
+        self
+    }
+
+    pub fn only_on_apexes(mut self) -> Self {
+        self.cone = false;
+        self
+    }
+
+    pub fn running(mut self, run: &str) -> Self {
+        run.clone_into(&mut self.run);
+        self
+    }
+
+    pub fn attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
+        self
+    }
+
+    pub fn looking_at(mut self, items: &[&str]) -> Self {
+        self.inputs = Some(items.iter().map(|item| (*item).to_owned()).collect());
+        self
+    }
+
+    pub fn told_its_item(mut self) -> Self {
+        self.context = true;
+        self
+    }
+
+    fn build(&self) -> Gate {
+        let inputs = self.inputs.clone().unwrap_or_default().join(",");
+        let parts = [self.run.as_str(), &inputs, if self.context { "context" } else { "" }];
+        Gate {
+            name: GateName::new(&self.name),
+            definition: DefinitionDigest::of(parts.map(str::as_bytes)),
+            run: self.run.clone(),
+            cwd: String::new(),
+            env: BTreeMap::new(),
+            timeout: Duration::from_secs(1800),
+            inputs: self.inputs.clone(),
+            resources: BTreeMap::new(),
+            at: GateAt { cone: self.cone, apex: self.apex },
+            clean: false,
+            context: self.context,
+            artifacts: Vec::new(),
+            required: self.required,
+            retry: Retry { max_attempts: self.max_attempts, backoff: Duration::from_secs(1) },
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ItemSpec {
+    pub name: String,
+    pub deps: Vec<String>,
+    pub priority: i64,
+    /// `None`: those of the plan.
+    pub gates: Option<Vec<GateSpec>>,
+    pub already_landed: bool,
+}
+
+/// What somebody else, or something else, does to a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mishap {
+    /// Just before the landing of this number (from 1) is tried, somebody moves the target.
+    MovedBeforeLanding(usize),
+    RefusedLanding(usize),
+    ReceiptLost(usize),
+    BrokenLanding(usize),
+    /// At this time.
+    Interrupt(u64),
+    /// The journal cannot take the event of this number.
+    JournalFull(u64),
+    /// The composite of this number (from 1) cannot be made.
+    BrokenComposite(usize),
+}
+
+/// The world before a run.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub items: Vec<ItemSpec>,
+    pub gates: Vec<GateSpec>,
+    pub rules: Vec<Rule>,
+    /// Pairs that git cannot merge.
+    pub conflicts: Vec<(String, String)>,
+    /// Items that conflict with what somebody else moved the target to.
+    pub conflicts_with_others: Vec<String>,
+    pub block_on: Vec<String>,
+    pub mishaps: Vec<Mishap>,
+    pub limits: Limits,
+    /// Memory in use with so many jobs in work, by their number; the last holds for all above.
+    pub memory: Vec<u64>,
+    pub memory_threshold: Option<u64>,
+    /// Decides durations and who is first among those that are done at the same time.
+    pub seed: u64,
+    /// Gates take up to this long.
+    pub longest_gate_ms: u64,
+    /// Composites and landings take up to this long.
+    pub longest_hand_ms: u64,
+    pub remembered: Option<Arc<Store>>,
+}
+
+impl World {
+    /// Items as `name` or `name:dep,dep`, separated by spaces; one gate, `unit`, for all of them.
+    pub fn of(items: &str) -> Self {
+        let items = items.split_whitespace().map(|word| {
+            let (name, deps) = word.split_once(':').unwrap_or((word, ""));
+            ItemSpec {
+                name: name.to_owned(),
+                deps: deps.split(',').filter(|dep| !dep.is_empty()).map(str::to_owned).collect(),
+                ..ItemSpec::default()
+            }
+        });
+        Self {
+            items: items.collect(),
+            gates: vec![gate("unit")],
+            rules: Vec::new(),
+            conflicts: Vec::new(),
+            conflicts_with_others: Vec::new(),
+            block_on: Vec::new(),
+            mishaps: Vec::new(),
+            limits: Limits {
+                max_workers: 4,
+                batch_size: 50,
+                fail_fast: true,
+                second_opinion: true,
+                spend: Spend::Gates,
+                max_rebases: lexpr::core::limits::DEFAULT_MAX_REBASES,
+            },
+            memory: vec![0],
+            memory_threshold: None,
+            seed: 1,
+            longest_gate_ms: 1000,
+            longest_hand_ms: 10,
+            remembered: None,
+        }
+    }
+
+    pub fn gates(mut self, gates: impl IntoIterator<Item = GateSpec>) -> Self {
+        self.gates = gates.into_iter().collect();
+        self
+    }
+
+    fn item_mut(&mut self, name: &str) -> &mut ItemSpec {
+        self.items.iter_mut().find(|item| item.name == name).expect("the item is in the world")
+    }
+
+    pub fn own_gates(mut self, item: &str, gates: impl IntoIterator<Item = GateSpec>) -> Self {
+        self.item_mut(item).gates = Some(gates.into_iter().collect());
+        self
+    }
+
+    pub fn priority(mut self, item: &str, priority: i64) -> Self {
+        self.item_mut(item).priority = priority;
+        self
+    }
+
+    pub fn already_landed(mut self, item: &str) -> Self {
+        self.item_mut(item).already_landed = true;
+        self
+    }
+
+    pub fn when(mut self, gate: &str, present: &[&str], effect: Effect) -> Self {
+        let present = present.iter().map(|item| (*item).to_owned()).collect();
+        self.rules.push(Rule { gate: gate.to_owned(), present, absent: Vec::new(), effect });
+        self
+    }
+
+    /// `gate` fails on every tree that holds all of these.
+    pub fn fails(self, gate: &str, present: &[&str]) -> Self {
+        self.when(gate, present, Effect::Fails)
+    }
+
+    pub fn conflict(mut self, one: &str, other: &str) -> Self {
+        self.conflicts.push((one.to_owned(), other.to_owned()));
+        self
+    }
+
+    pub fn mishap(mut self, mishap: Mishap) -> Self {
+        self.mishaps.push(mishap);
+        self
+    }
+
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.limits.max_workers = workers;
+        self
+    }
+
+    pub fn batch(mut self, size: u32) -> Self {
+        self.limits.batch_size = size;
+        self
+    }
+
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn graph(&self) -> Graph {
+        let shared: Vec<Arc<Gate>> = self.gates.iter().map(|gate| Arc::new(gate.build())).collect();
+        let items = self.items.iter().map(|item| Item {
+            name: ItemName::new(&item.name),
+            branch: item.name.clone(),
+            pin: None,
+            deps: item.deps.iter().map(ItemName::new).collect(),
+            strategy: MergeStrategy::Merge,
+            priority: item.priority,
+            gates: match &item.gates {
+                None => shared.clone(),
+                Some(own) => own.iter().map(|gate| Arc::new(gate.build())).collect(),
+            },
+        });
+        Graph::new(items.collect(), &[]).expect("a scripted plan has no cycle")
+    }
+
+    fn policy(&self) -> Policy {
+        let block_on = self.block_on.iter();
+        Policy {
+            max_workers: None,
+            block_on: block_on.map(|glob| (glob.clone(), Glob::new(glob).unwrap().compile_matcher())).collect(),
+            spend: self.limits.spend,
+            fail_fast: self.limits.fail_fast,
+            second_opinion: self.limits.second_opinion,
+            setup: None,
+            committer: None,
+            merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
+            performance: Performance {
+                max_memory_bytes: None,
+                memory_threshold_percent: 80,
+                throttle_on_memory: true,
+                batch_size: self.limits.batch_size,
+                caching: true,
+                cache_ttl: Duration::from_secs(3600),
+            },
+        }
+    }
+
+    fn started(&self, graph: &Graph, base: CommitId, base_tree: TreeId) -> RunStarted {
+        let items = graph.indices().map(|ix| {
+            let item = graph.item(ix);
+            LinedUpItem {
+                name: item.name.clone(),
+                branch: item.branch.clone(),
+                head: head(&item.name),
+                strategy: item.strategy,
+                priority: item.priority,
+                level: graph.level(ix),
+                deps: graph.deps(ix).iter().map(|dep| graph.name(*dep).clone()).collect(),
+                implied: Vec::new(),
+                gates: item
+                    .gates
+                    .iter()
+                    .map(|gate| LinedUpGate {
+                        name: gate.name.clone(),
+                        definition: gate.definition,
+                        run: gate.run.clone(),
+                        cwd: String::new(),
+                        required: gate.required,
+                    })
+                    .collect(),
+                already_landed: self.is_already_landed(&item.name).then(|| "in base".to_owned()),
+            }
+        });
+        RunStarted {
+            format: EVENT_FORMAT,
+            run: RunId::new("20261121-000000-0000"),
+            version: "0.1.0".to_owned(),
+            plan: "-".to_owned(),
+            plan_digest: PlanDigest::of([b"plan".as_slice()]),
+            repository: "/nowhere".to_owned(),
+            target: "refs/heads/main".to_owned(),
+            base,
+            base_tree,
+            push: None,
+            max_workers: self.limits.max_workers,
+            batch_size: self.limits.batch_size,
+            memory_limit_bytes: self.memory_threshold,
+            items: items.collect(),
+        }
+    }
+
+    fn is_already_landed(&self, name: &ItemName) -> bool {
+        self.items.iter().any(|item| item.already_landed && item.name == name.as_str())
+    }
+
+    /// Runs the plan in this world to its end.
+    pub fn run(&self) -> Outcome {
+        let graph = Arc::new(self.graph());
+        let time = VirtualTime::new(self.seed);
+        let hands = Arc::new(Hands::new(self, Arc::clone(&graph), time.clone()));
+        let setup = RunSetup {
+            started: self.started(&graph, hands.base(), hands.base_tree()),
+            items: graph
+                .indices()
+                .map(|ix| {
+                    let item = graph.item(ix);
+                    Arc::new(ComposeItem {
+                        ix,
+                        name: item.name.clone(),
+                        branch: item.branch.clone(),
+                        head: head(&item.name),
+                        strategy: item.strategy,
+                        deps: graph.deps(ix).to_vec(),
+                    })
+                })
+                .collect(),
+            graph: Arc::clone(&graph),
+            policy: Arc::new(self.policy()),
+            limits: self.limits,
+            surroundings: Surroundings::default(),
+            memory_threshold: self.memory_threshold,
+        };
+        let ports = Ports {
+            composer: hands.clone(),
+            gates: hands.clone(),
+            lander: hands.clone(),
+            clock: Arc::new(time.clone()),
+            memory: hands.clone(),
+            verdicts: self.remembered.clone().map(|store| store as _),
+        };
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let observer: Observer<'_> = {
+            let (shown, hands) = (Arc::clone(&shown), Arc::clone(&hands));
+            Box::new(move |recorded: &Recorded| {
+                assert_eq!(hands.last_journalled().as_ref(), Some(recorded), "invariant 6: shown before journalled");
+                shown.lock().unwrap().push(recorded.clone());
+            })
+        };
+        let (signals, interrupts) = mpsc::unbounded_channel();
+        let interrupt_at = self.mishaps.iter().find_map(|mishap| match mishap {
+            Mishap::Interrupt(at_ms) => Some(*at_ms),
+            _ => None,
+        });
+        let nuisance = async {
+            if let Some(at_ms) = interrupt_at {
+                time.sleep(at_ms).await;
+                signals.send("SIGINT".to_owned()).expect("the run listens until its end");
+            }
+            std::future::pending::<()>().await;
+        };
+        let journal = Box::new(hands.journal_writer());
+        let run = engine::run(setup, ports, journal, vec![observer], interrupts);
+        let end = time.drive(async {
+            match select(pin!(run), pin!(nuisance)).await {
+                Either::Left((end, _)) => end,
+                Either::Right(((), _)) => unreachable!("a nuisance never ends"),
+            }
+        });
+        assert_eq!(hands.jobs_in_work(), 0, "a run that has ended leaves no job behind");
+        let shown = std::mem::take(&mut *shown.lock().unwrap());
+        Outcome { world: self.clone(), graph, end, events: hands.journal(), shown, hands, took_ms: time.now() }
+    }
+}
+
+fn head(name: &ItemName) -> CommitId {
+    commit_of(&[b"head", name.as_str().as_bytes()])
+}
+
+fn commit_of(parts: &[&[u8]]) -> CommitId {
+    CommitId::from_bytes(&twenty_bytes(parts)).expect("20 bytes are an id")
+}
+
+fn twenty_bytes(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = VerdictKey::of(parts.iter().copied()).as_bytes().to_vec();
+    bytes.resize(20, 0);
+    bytes
+}
+
+/// What became of a run.
+pub struct Outcome {
+    pub world: World,
+    pub graph: Arc<Graph>,
+    pub end: Result<RunEnd, EngineError>,
+    pub events: Vec<Recorded>,
+    pub shown: Vec<Recorded>,
+    pub hands: Arc<Hands>,
+    pub took_ms: u64,
+}
+
+impl Outcome {
+    pub fn end(&self) -> &RunEnd {
+        self.end.as_ref().expect("lexpr did its job")
+    }
+
+    pub fn exit_code(&self) -> u8 {
+        self.end().exit_code
+    }
+
+    /// `name status`, in canonical order.
+    pub fn statuses(&self) -> Vec<String> {
+        self.end().items.iter().map(|item| format!("{} {}", item.name, item.status)).collect()
+    }
+
+    pub fn with_status(&self, status: FinalStatus) -> Vec<String> {
+        self.end().items.iter().filter(|item| item.status == status).map(|item| item.name.to_string()).collect()
+    }
+
+    /// The reason an item ended as it did, in the words a user reads.
+    pub fn reason(&self, item: &str) -> String {
+        let item = self.end().items.iter().find(|one| one.name.as_str() == item).expect("every item has an end");
+        item.reason.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Names of landed items, in the order they landed.
+    pub fn landed(&self) -> Vec<String> {
+        self.landings().iter().flatten().cloned().collect()
+    }
+
+    /// The same, by landing.
+    pub fn landings(&self) -> Vec<Vec<String>> {
+        let landed = |recorded: &Recorded| match &recorded.event {
+            Event::Landed(landed) => Some(landed.items.iter().map(ToString::to_string).collect()),
+            _ => None,
+        };
+        self.events.iter().filter_map(landed).collect()
+    }
+
+    /// Every ended attempt of a gate, in the order they began.
+    pub fn gate_runs(&self) -> Vec<GateRecord> {
+        self.hands.gate_records()
+    }
+
+    /// The trees that a gate was run on, each as the names in it.
+    pub fn trees_of(&self, gate: &str) -> Vec<String> {
+        self.gate_runs().iter().filter(|run| run.gate == gate).map(|run| run.content.join("+")).collect()
+    }
+
+    pub fn count(&self, of: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|recorded| of(&recorded.event)).count()
+    }
+
+    /// The state after the first `events` events.
+    pub fn replayed(&self, events: usize) -> RunState {
+        let mut state = RunState::new(Arc::clone(&self.graph), Surroundings::default());
+        for recorded in &self.events[..events] {
+            state.apply(&recorded.event).expect("what happened live can happen again");
+        }
+        state
+    }
+
+    /// The events in a few words each, without times, numbers and digests.
+    pub fn story(&self) -> Vec<String> {
+        self.events.iter().filter_map(|recorded| told(&recorded.event)).collect()
+    }
+}
+
+fn told(event: &Event) -> Option<String> {
+    let joined = |names: &[ItemName]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    Some(match event {
+        Event::JobStarted(job) => match &job.purpose {
+            JobPurpose::Cone { item } => format!("gate {item}"),
+            JobPurpose::Apex { members, .. } => format!("gate apex {members}"),
+            JobPurpose::SecondOpinion { item } => format!("again {item}"),
+            JobPurpose::Blame { item } => format!("without {item}"),
+        },
+        Event::GateFinished(finished) => {
+            let word = match &finished.outcome {
+                GateOutcome::Passed => "passed",
+                GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } => "failed",
+                GateOutcome::TimedOut { .. } => "timed out",
+                GateOutcome::Cancelled => "cancelled",
+                GateOutcome::Infrastructure { .. } => "could not be run",
+            };
+            format!("{} {word}", finished.gate)
+        }
+        Event::VerdictReused { gate, .. } => format!("{gate} reused"),
+        Event::ApexFormed { items, .. } => format!("apex {}", joined(items)),
+        Event::ItemDecided(decided) => {
+            let word = match decided.decision {
+                Decision::Passed => "passed",
+                Decision::Failed => "failed",
+                Decision::Conflicted => "conflicted",
+                Decision::Blocked => "blocked",
+                Decision::Unjudged => "unjudged",
+            };
+            format!("{} {word}", decided.item)
+        }
+        Event::ItemDeferred { item, .. } => format!("{item} deferred"),
+        Event::GateRedOnTarget { gate, .. } => format!("{gate} is red"),
+        Event::Landed(landed) => format!("landed {}", joined(&landed.items)),
+        Event::TargetMoved { .. } => "target moved".to_owned(),
+        Event::Throttled { .. } => "throttled".to_owned(),
+        Event::Unthrottled { .. } => "unthrottled".to_owned(),
+        Event::Interrupted { .. } => "interrupted".to_owned(),
+        Event::RunHalted { .. } => "halted".to_owned(),
+        Event::RunFinished { exit_code, .. } => format!("exit {exit_code}"),
+        Event::RunStarted(_)
+        | Event::Composed(_)
+        | Event::InputsDigested { .. }
+        | Event::GateStarted { .. }
+        | Event::JobFinished { .. }
+        | Event::LandingIntended(_) => return None,
+    })
+}

@@ -1,0 +1,336 @@
+//! What must hold of every run, whatever happened in it, judged from what the world saw and from
+//! the journal alone.
+
+use std::collections::{HashMap, HashSet};
+
+use lexpr::core::state::Phase;
+use lexpr::core::strategy::{Action, pyramid};
+use lexpr::plan::Gate;
+use lexpr::plan::graph::ItemIx;
+use lexpr::vocabulary::event::{Decision, Event, FinalItem, FinalStatus, JobPurpose, Reason, Recorded};
+
+use super::{Effect, GateRecord, Outcome};
+
+/// Replaying a run's decisions one by one is quadratic; beyond this it is not done.
+const MOST_EVENTS_TO_REDECIDE: usize = 1500;
+
+pub fn check(outcome: &Outcome) {
+    invariant_1_what_landed_was_tested(outcome);
+    invariant_2_dependencies_hold(outcome);
+    invariant_6_the_journal_tells_all(outcome);
+    invariant_7_bounded(outcome);
+    every_item_has_one_end(outcome);
+    nobody_is_blamed_without_evidence(outcome);
+    nothing_runs_twice_without_need(outcome);
+    what_lands_is_in_canonical_order(outcome);
+}
+
+fn looks_alike(gate: &Gate, run: &GateRecord, outcome: &Outcome, tree: &super::Content) -> bool {
+    let same = |name: &String| {
+        let ix = outcome.graph.find(&name.as_str().into());
+        ix.is_none_or(|ix| run.what.has(ix) == tree.has(ix))
+    };
+    gate.inputs.as_ref().map_or(run.tree == tree.tree(), |inputs| inputs.iter().all(same))
+}
+
+/// Every tree the target was moved to had a pass of every gate that its items require at the apex.
+fn invariant_1_what_landed_was_tested(outcome: &Outcome) {
+    if outcome.world.remembered.is_some() {
+        return;
+    }
+    let runs = outcome.gate_runs();
+    for landing in outcome.hands.landing_records() {
+        for ix in outcome.graph.indices().filter(|ix| landing.after.has(*ix) && !landing.before.has(*ix)) {
+            for gate in outcome.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.apex) {
+                let proven = runs[..landing.gate_records].iter().any(|run| {
+                    run.passed && run.definition == gate.definition && looks_alike(gate, run, outcome, &landing.after)
+                });
+                assert!(
+                    proven,
+                    "invariant 1: {} landed, {} never passed on that tree",
+                    outcome.graph.name(ix),
+                    gate.name
+                );
+            }
+        }
+    }
+}
+
+fn is_good(phase: &Phase) -> bool {
+    matches!(phase, Phase::Passed | Phase::Landed | Phase::AlreadyLanded)
+}
+
+fn invariant_2_dependencies_hold(outcome: &Outcome) {
+    let graph = &outcome.graph;
+    let mut state = outcome.replayed(0);
+    for recorded in &outcome.events {
+        let deps_are_good = |name| {
+            let ix = graph.find(name).unwrap();
+            matches!(state.phase(ix), Phase::AlreadyLanded)
+                || graph.deps(ix).iter().all(|dep| is_good(state.phase(*dep)))
+        };
+        match &recorded.event {
+            Event::JobStarted(job) => {
+                if let JobPurpose::Cone { item } = &job.purpose {
+                    assert!(deps_are_good(item), "invariant 2: {item} is gated before its dependencies passed");
+                }
+            }
+            Event::ItemDecided(decided) if decided.decision != Decision::Blocked => {
+                let by_itself = matches!(decided.decision, Decision::Failed | Decision::Passed);
+                // In one round of decisions a dependency may have gone out just before.
+                let undecided = |dep: &ItemIx| matches!(state.phase(*dep), Phase::Waiting | Phase::Eligible);
+                let ix = graph.find(&decided.item).unwrap();
+                assert!(
+                    !by_itself || !graph.deps(ix).iter().any(undecided),
+                    "invariant 2: {} was decided while a dependency was not",
+                    decided.item
+                );
+            }
+            _ => {}
+        }
+        state.apply(&recorded.event).unwrap();
+    }
+    for landing in outcome.hands.landing_records() {
+        for ix in graph.indices().filter(|ix| landing.after.has(*ix) && !landing.before.has(*ix)) {
+            for dep in graph.deps(ix) {
+                let there = landing.after.has(*dep);
+                assert!(there, "invariant 2: {} landed without {}", graph.name(ix), graph.name(*dep));
+            }
+        }
+    }
+    let end = &outcome.end().items;
+    let landed = |ix: ItemIx| matches!(end[ix.get()].status, FinalStatus::Landed | FinalStatus::AlreadyLanded);
+    let is_out = |ix: ItemIx| {
+        use FinalStatus::{Blocked, Conflicted, Failed, Unjudged};
+        matches!(end[ix.get()].status, Failed | Conflicted | Unjudged | Blocked)
+    };
+    for ix in graph.indices().filter(|ix| end[ix.get()].status != FinalStatus::AlreadyLanded) {
+        let behind_a_failure = graph.deps(ix).iter().any(|dep| is_out(*dep));
+        let status = end[ix.get()].status;
+        let name = graph.name(ix);
+        if behind_a_failure {
+            assert_eq!(status, FinalStatus::Blocked, "invariant 2: {name} is behind a failure");
+        } else if status == FinalStatus::Blocked {
+            let why = end[ix.get()].reason.as_ref();
+            let is_own = matches!(why, Some(Reason::BlockOn { .. } | Reason::DependenciesConflict { .. }));
+            // A dependency that passed and meets a base that has moved since may never be decided.
+            let by_base = matches!(why, Some(Reason::DependencyFailed { .. })) && outcome.hands.has_moved();
+            assert!(is_own || by_base, "invariant 2: {name} is blocked by nothing: {why:?}");
+        }
+        if status == FinalStatus::Landed {
+            assert!(graph.deps(ix).iter().all(|dep| landed(*dep)), "invariant 2: {name} landed before a dependency");
+        }
+        if let Some(Reason::DependencyFailed { root }) = &end[ix.get()].reason {
+            let root = graph.find(root).unwrap();
+            assert!(graph.closure(ix).contains(&root), "the root of a block is a dependency");
+            assert!(!landed(root), "the root of a block did not land");
+        }
+    }
+}
+
+fn is_decision(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::ApexFormed { .. } | Event::ItemDecided(_) | Event::ItemDeferred { .. } | Event::GateRedOnTarget { .. }
+    )
+}
+
+fn invariant_6_the_journal_tells_all(outcome: &Outcome) {
+    assert_eq!(outcome.events, outcome.shown, "invariant 6: what was shown is what was journalled");
+    let state = outcome.replayed(outcome.events.len());
+    assert_eq!(state.final_items(), outcome.end().items, "invariant 6: replay ends where the run did");
+
+    // What was written and read back gives the same state.
+    let mut read_back = outcome.replayed(0);
+    for recorded in &outcome.events {
+        let text = serde_json::to_string(recorded).unwrap();
+        let read: Recorded = serde_json::from_str(&text).unwrap();
+        read_back.apply(&read.event).unwrap();
+    }
+    assert!(read_back == state, "invariant 6: a journal read back gives another state");
+
+    if outcome.events.len() <= MOST_EVENTS_TO_REDECIDE {
+        every_decision_follows_from_the_journal(outcome);
+    }
+}
+
+/// Asked at the same place of a replay, the strategy decides the same: nothing that a decision
+/// hangs on lives outside the journal.
+fn every_decision_follows_from_the_journal(outcome: &Outcome) {
+    let policy = outcome.world.policy();
+    let mut state = outcome.replayed(0);
+    let mut answers: Vec<Event> = Vec::new();
+    for recorded in &outcome.events {
+        if is_decision(&recorded.event) {
+            if !answers.contains(&recorded.event) {
+                answers = pyramid::next(&state, &outcome.world.limits, &policy)
+                    .into_iter()
+                    .filter_map(|action| match action {
+                        Action::Record(event) => Some(event),
+                        _ => None,
+                    })
+                    .collect();
+            }
+            assert!(answers.contains(&recorded.event), "invariant 6: {:?} follows from nothing", recorded.event);
+        } else {
+            answers.clear();
+        }
+        state.apply(&recorded.event).unwrap();
+    }
+}
+
+fn invariant_7_bounded(outcome: &Outcome) {
+    let workers = outcome.world.limits.max_workers;
+    assert!(outcome.hands.most_in_work() <= workers as usize, "invariant 7: more jobs than workers");
+    for recorded in &outcome.events {
+        if let Event::JobStarted(job) = &recorded.event {
+            assert!(job.worker.0 < workers, "invariant 7: worker {} of {workers}", job.worker.0);
+        }
+    }
+}
+
+fn every_item_has_one_end(outcome: &Outcome) {
+    let end = &outcome.end().items;
+    assert_eq!(end.len(), outcome.graph.len());
+    let summed: usize = FinalStatus::ALL.iter().map(|status| outcome.with_status(*status).len()).sum();
+    assert_eq!(summed, end.len(), "statuses sum to the total");
+    let cut_short = outcome.count(|event| matches!(event, Event::RunHalted { .. } | Event::Interrupted { .. })) > 0;
+    for FinalItem { name, status, reason } in end {
+        let unfinished = matches!(status, FinalStatus::Skipped | FinalStatus::NotLanded);
+        assert!(cut_short || !unfinished, "{name} was forgotten: {status}");
+        let needs_none = unfinished || matches!(status, FinalStatus::Landed | FinalStatus::AlreadyLanded);
+        assert_eq!(reason.is_none(), needs_none, "{name} {status} has the reason {reason:?}");
+    }
+    let landed: HashSet<String> = outcome.landed().into_iter().collect();
+    assert_eq!(landed.len(), outcome.landed().len(), "nothing lands twice");
+    assert_eq!(landed, outcome.with_status(FinalStatus::Landed).into_iter().collect());
+    let code = outcome.exit_code();
+    let all = end.iter().all(|item| matches!(item.status, FinalStatus::Landed | FinalStatus::AlreadyLanded));
+    assert!(cut_short || code == if all { 0 } else { 3 }, "exit code {code}");
+}
+
+/// An item fails only by a gate that never passed on the tree with it and, unless nobody else has
+/// that gate, passed on that tree without it. So neither a flake nor a red target ejects anybody.
+fn nobody_is_blamed_without_evidence(outcome: &Outcome) {
+    let runs = outcome.gate_runs();
+    for FinalItem { name, status, reason } in &outcome.end().items {
+        let Some(Reason::GateFailed { key, fails_without_too, .. }) = reason else { continue };
+        if *status != FinalStatus::Failed {
+            continue;
+        }
+        let ix = outcome.graph.find(name).unwrap();
+        let of_key: Vec<&GateRecord> = runs.iter().filter(|run| run.key == *key).collect();
+        let failures = of_key.iter().filter(|run| run.failed).count();
+        let wanted = if outcome.world.limits.second_opinion { 2 } else { 1 };
+        assert!(!of_key.iter().any(|run| run.passed), "a flake ejects nobody: {name}");
+        assert!(failures >= wanted, "{name} failed after {failures} failures");
+        let Some(with) = of_key.first() else { panic!("{name} failed by a gate that never ran") };
+        if *fails_without_too {
+            let own = outcome.graph.gates(ix).iter().any(|gate| gate.definition == with.definition);
+            let users = outcome
+                .graph
+                .indices()
+                .filter(|ix| outcome.graph.gates(*ix).iter().any(|gate| gate.definition == with.definition));
+            assert!(own && users.count() == 1, "{name} fails a shared gate that fails without it too");
+            continue;
+        }
+        let mut all_gates = outcome.graph.indices().flat_map(|ix| outcome.graph.gates(ix));
+        let gate = all_gates.find(|gate| gate.definition == with.definition).unwrap();
+        let compared = of_key.iter().any(|with| {
+            let without = with.what.without(ix);
+            let alike = |run: &GateRecord| looks_alike(gate, run, outcome, &without);
+            runs.iter().any(|run| run.passed && run.definition == with.definition && alike(run))
+        });
+        assert!(compared, "{name} is blamed for what nobody saw pass without it");
+    }
+}
+
+/// One run of each key, and another only after a failure, for a second opinion.
+fn nothing_runs_twice_without_need(outcome: &Outcome) {
+    let mut jobs: HashMap<_, Vec<(u64, bool)>> = HashMap::new();
+    for run in outcome.gate_runs() {
+        let of_key = jobs.entry(run.key).or_default();
+        match of_key.last_mut() {
+            Some((job, failed)) if *job == run.job.0 => *failed &= run.failed,
+            _ => of_key.push((run.job.0, run.failed)),
+        }
+    }
+    for (key, runs) in jobs {
+        assert!(runs.len() <= 2, "{key} ran {} times", runs.len());
+        if runs.len() == 2 {
+            assert!(outcome.world.limits.second_opinion && runs[0].1, "{key} ran again for no reason");
+        }
+    }
+    let second: HashSet<u64> = outcome
+        .events
+        .iter()
+        .filter_map(|recorded| match &recorded.event {
+            Event::JobStarted(job) if matches!(job.purpose, JobPurpose::SecondOpinion { .. }) => Some(job.job.0),
+            _ => None,
+        })
+        .collect();
+    for run in outcome.gate_runs() {
+        assert_eq!(run.clean_slot, second.contains(&run.job.0), "a second opinion, and it alone, wants a clean slot");
+    }
+}
+
+fn what_lands_is_in_canonical_order(outcome: &Outcome) {
+    let order: Vec<ItemIx> =
+        outcome.landed().iter().map(|name| outcome.graph.find(&name.as_str().into()).unwrap()).collect();
+    assert!(order.is_sorted(), "landed out of order: {:?}", outcome.landed());
+    for (landing, names) in outcome.hands.landing_records().iter().zip(outcome.landings()) {
+        let added: Vec<String> = outcome
+            .graph
+            .indices()
+            .filter(|ix| landing.after.has(*ix) && !landing.before.has(*ix))
+            .map(|ix| outcome.graph.name(ix).to_string())
+            .collect();
+        assert_eq!(added, names, "a landing adds its items and nothing else");
+    }
+}
+
+/// What a plan comes to by the plainest means: one item after another, no flakes, no speculation,
+/// no batches. Only for worlds in which all items share all gates, which fail by rules alone.
+pub fn expected(outcome: &Outcome) -> Vec<(String, FinalStatus)> {
+    let graph = &outcome.graph;
+    let world = &outcome.world;
+    let at = |name: &String| graph.find(&name.as_str().into()).unwrap();
+    let conflict = |one: ItemIx, others: &[ItemIx]| {
+        world.conflicts.iter().any(|(a, b)| {
+            let (a, b) = (at(a), at(b));
+            (a == one && others.contains(&b)) || (b == one && others.contains(&a))
+        })
+    };
+    let fails = |items: &[ItemIx]| {
+        world.rules.iter().any(|rule| {
+            rule.effect == Effect::Fails
+                && world.gates.iter().any(|gate| gate.run == rule.gate && gate.required)
+                && rule.present.iter().all(|name| items.contains(&at(name)))
+        })
+    };
+    let mut landed: Vec<ItemIx> = Vec::new();
+    let mut end: Vec<FinalStatus> = Vec::new();
+    for ix in graph.indices() {
+        let deps = graph.closure(ix);
+        let cone = [deps.clone(), vec![ix]].concat();
+        let tip = [landed.clone(), vec![ix]].concat();
+        let status = if graph.deps(ix).iter().any(|dep| !landed.contains(dep)) {
+            FinalStatus::Blocked
+        } else if conflict(ix, &deps) {
+            FinalStatus::Conflicted
+        } else if fails(&[]) {
+            FinalStatus::Unjudged
+        } else if fails(&cone) {
+            FinalStatus::Failed
+        } else if conflict(ix, &landed) {
+            FinalStatus::Conflicted
+        } else if fails(&tip) {
+            FinalStatus::Failed
+        } else {
+            landed.push(ix);
+            FinalStatus::Landed
+        };
+        end.push(status);
+    }
+    graph.indices().map(|ix| (graph.name(ix).to_string(), end[ix.get()])).collect()
+}
