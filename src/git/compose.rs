@@ -1,0 +1,261 @@
+//! [`ShadowComposer`]: composites for the loop, made one at a time on a thread where waiting is
+//! allowed, and remembered by what they are made of, prefix by prefix.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use moka::future::Cache;
+
+use super::inputs::Inputs;
+use super::merge_tree::MergeTreeError;
+use super::objects::{commit_id, from_commit, from_tree, tree_id};
+use super::quarantine::Quarantine;
+use super::resolve::{HeadOf, Relations, relate};
+use super::shadow::{ComposeError, MergeCounts, Prefix, Workbench, set_aside};
+use super::version::GitVersion;
+use crate::plan::{Identity, MergeSettings};
+use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
+use crate::vocabulary::event::Step;
+use crate::vocabulary::names::{CommitId, SubjectDigest, TreeId};
+
+/// Prefixes remembered at most. Each holds some 300 bytes and shares the prefixes before it.
+pub const MAX_PREFIXES: u64 = 50_000;
+
+/// Digests of inputs remembered at most, some 200 bytes each.
+const MAX_DIGESTS: u64 = 10_000;
+
+/// How composites are made and kept.
+#[derive(Clone, Debug)]
+pub struct ComposeSettings {
+    pub merge: MergeSettings,
+    /// `None`: the committer of what is merged.
+    pub committer: Option<Identity>,
+    /// How long a composite is remembered; `None` remembers nothing.
+    pub remember_for: Option<Duration>,
+}
+
+/// What the composer has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComposeStats {
+    /// Composites answered from memory, whole.
+    pub hits: u64,
+    /// Composites of which at least the last item had to be merged.
+    pub misses: u64,
+    /// Prefixes that were forgotten for lack of room or by age.
+    pub evictions: u64,
+    pub merges: MergeCounts,
+}
+
+/// Makes composites in a quarantine.
+pub struct ShadowComposer {
+    bench: Arc<Mutex<Workbench>>,
+    /// Held while composites are looked up and made: equal requests never do the work twice.
+    turn: tokio::sync::Mutex<()>,
+    prefixes: Option<Cache<PrefixKey, Arc<Prefix>>>,
+    digests: Cache<(TreeId, Vec<String>), SubjectDigest>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: Arc<AtomicU64>,
+    spliced: AtomicU64,
+    merged_by_git: AtomicU64,
+}
+
+impl std::fmt::Debug for ShadowComposer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShadowComposer").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// What a prefix is made of: the base and the ordered items, chained.
+type PrefixKey = [u8; 32];
+
+impl ShadowComposer {
+    /// # Errors
+    /// Where the quarantine's objects cannot be opened.
+    pub fn new(quarantine: &Quarantine, settings: ComposeSettings) -> Result<Self, PortError> {
+        let bench = Workbench::new(quarantine, settings.merge, settings.committer).map_err(port_error)?;
+        let evictions = Arc::new(AtomicU64::new(0));
+        let prefixes = settings.remember_for.map(|time| {
+            let evictions = Arc::clone(&evictions);
+            Cache::builder()
+                .max_capacity(MAX_PREFIXES)
+                .time_to_live(time)
+                .eviction_listener(move |_, _, cause| {
+                    if cause.was_evicted() {
+                        evictions.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+                .build()
+        });
+        Ok(Self {
+            bench: Arc::new(Mutex::new(bench)),
+            turn: tokio::sync::Mutex::new(()),
+            prefixes,
+            digests: Cache::new(MAX_DIGESTS),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            evictions,
+            spliced: AtomicU64::new(0),
+            merged_by_git: AtomicU64::new(0),
+        })
+    }
+
+    /// The counters, for the metrics.
+    pub fn stats(&self) -> ComposeStats {
+        ComposeStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            merges: MergeCounts {
+                spliced: self.spliced.load(Ordering::Relaxed),
+                by_git: self.merged_by_git.load(Ordering::Relaxed),
+            },
+        }
+    }
+
+    /// How items relate to `base` and to each other.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub async fn relate(&self, base: CommitId, items: Vec<HeadOf>) -> Result<Relations, PortError> {
+        self.at_the_bench(move |bench| Ok(relate(&bench.objects, &mut bench.history, base, &items)?)).await
+    }
+
+    async fn at_the_bench<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workbench) -> Result<T, ComposeError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let bench = Arc::clone(&self.bench);
+        let done = tokio::task::spawn_blocking(move || {
+            // A panic in here ends the run: what it left half done is never used again.
+            let mut bench = bench.lock().map_err(|_| broken("an earlier composition panicked"))?;
+            work(&mut bench).map_err(port_error)
+        });
+        done.await.map_err(|err| broken(&err.to_string()))?
+    }
+
+    async fn compose_now(&self, request: ComposeRequest) -> Result<Composite, PortError> {
+        let _turn = self.turn.lock().await;
+        let keys = keys(&request);
+        let known = self.longest_known(&keys).await;
+        let missing = request.items.len() - known.as_ref().map_or(0, |(len, _)| *len);
+        if missing == 0 && known.is_some() {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+        }
+        let base = request.base;
+        let (made, counts) = self
+            .at_the_bench(move |bench| {
+                let mut made = Vec::new();
+                let (mut len, mut at) = match known {
+                    Some(known) => known,
+                    None => (0, Arc::new(bench.start(base)?)),
+                };
+                made.push((len, Arc::clone(&at)));
+                for item in &request.items[len..] {
+                    at = Arc::new(bench.add(&at, item)?);
+                    len += 1;
+                    made.push((len, Arc::clone(&at)));
+                }
+                Ok((made, bench.counts))
+            })
+            .await?;
+        self.spliced.store(counts.spliced, Ordering::Relaxed);
+        self.merged_by_git.store(counts.by_git, Ordering::Relaxed);
+        let last = made.last().map(|(_, prefix)| Arc::clone(prefix)).ok_or_else(|| broken("a composite of nothing"))?;
+        if let Some(cache) = &self.prefixes {
+            for (len, prefix) in made {
+                cache.insert(keys[len], prefix).await;
+            }
+        }
+        Ok(composite(&last))
+    }
+
+    async fn longest_known(&self, keys: &[PrefixKey]) -> Option<(usize, Arc<Prefix>)> {
+        let cache = self.prefixes.as_ref()?;
+        for (len, key) in keys.iter().enumerate().rev() {
+            if let Some(prefix) = cache.get(key).await {
+                return Some((len, prefix));
+            }
+        }
+        None
+    }
+}
+
+impl Composer for ShadowComposer {
+    fn compose(&self, request: ComposeRequest) -> BoxFuture<'_, Result<Composite, PortError>> {
+        self.compose_now(request).boxed()
+    }
+
+    fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
+        self.at_the_bench(move |bench| Ok(tree_id(bench.objects.commit(from_commit(commit))?.tree))).boxed()
+    }
+
+    fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
+        async move {
+            let key = (tree, inputs.clone());
+            if let Some(known) = self.digests.get(&key).await {
+                return Ok(known);
+            }
+            let digest = self
+                .at_the_bench(move |bench| Inputs::new(&inputs)?.digest(&mut bench.objects, from_tree(tree)))
+                .await?;
+            self.digests.insert(key, digest).await;
+            Ok(digest)
+        }
+        .boxed()
+    }
+}
+
+/// The key of every prefix of a request, from no item to all.
+fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
+    let mut key = *blake3::hash(request.base.as_bytes()).as_bytes();
+    let mut keys = vec![key];
+    for item in &request.items {
+        let ComposeItem { ix, name, branch, head, strategy, deps } = &**item;
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        for part in [name.as_str().as_bytes(), branch.as_bytes(), head.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        // Who depends on whom decides who is set aside with whom.
+        hasher.update(&[*strategy as u8]).update(&(ix.get() as u64).to_le_bytes());
+        for dep in deps {
+            hasher.update(&(dep.get() as u64).to_le_bytes());
+        }
+        key = *hasher.finalize().as_bytes();
+        keys.push(key);
+    }
+    keys
+}
+
+fn composite(prefix: &Prefix) -> Composite {
+    let mut steps: Vec<Step> = prefix
+        .backwards()
+        .filter(|(_, added, _)| added.set_aside.is_none())
+        .map(|(_, added, after)| Step {
+            item: added.item.name.clone(),
+            commit: commit_id(after.landed),
+            tree: tree_id(after.tree),
+        })
+        .collect();
+    steps.reverse();
+    Composite { commit: commit_id(prefix.landed), tree: tree_id(prefix.tree), steps, set_aside: set_aside(prefix) }
+}
+
+fn broken(why: &str) -> PortError {
+    PortError { message: format!("composites can no longer be made: {why}"), hint: None }
+}
+
+fn port_error(err: ComposeError) -> PortError {
+    let hint = match &err {
+        ComposeError::Merge(MergeTreeError::AttributesOutOfReach { .. }) => {
+            Some(format!("install git {} or newer", GitVersion::ATTR_SOURCE))
+        }
+        ComposeError::Objects(_) => Some("`git fsck` in the repository tells whether its objects are whole".to_owned()),
+        _ => None,
+    };
+    PortError { message: err.to_string(), hint }
+}

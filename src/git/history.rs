@@ -1,0 +1,333 @@
+//! The commit graph, as far as it was asked about: merge bases, who contains whom, and which
+//! commits name a landed head.
+//!
+//! The walks are git's own (`commit-reach.c`, paint down to common): newest first by committer
+//! date, until only commits that both sides have are left to look at. Dates order the walk and
+//! never decide its result. Nothing here writes or looks at trees.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use gix::ObjectId;
+
+use super::message;
+use super::objects::{Objects, ObjectsError};
+
+/// Reachable from the first side.
+const ONE: u8 = 1;
+/// Reachable from the second side.
+const TWO: u8 = 2;
+/// Below a common commit: nothing under it can be a best common ancestor.
+const STALE: u8 = 4;
+const RESULT: u8 = 8;
+const QUEUED: u8 = 16;
+
+/// Commits read so far. Grows with what is walked; about 100 bytes a commit.
+#[derive(Debug, Default)]
+pub struct History {
+    index: HashMap<ObjectId, u32>,
+    nodes: Vec<Node>,
+    /// For each head that some trailer names, the commits that do.
+    landed: HashMap<ObjectId, Vec<u32>>,
+    marks: Vec<u8>,
+    marked: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Node {
+    id: ObjectId,
+    read: Option<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    parents: Box<[u32]>,
+    seconds: u64,
+    /// The heads its `Lexpr-Head` trailers name.
+    lands: Box<[ObjectId]>,
+}
+
+/// How two commits lie to each other.
+#[derive(Debug)]
+pub struct Divergence {
+    /// The best common ancestors, ordered by id: one as a rule, none for unrelated histories,
+    /// several where branches were merged crosswise.
+    pub bases: Vec<ObjectId>,
+    /// What only the second has, parents before children.
+    pub own: Vec<ObjectId>,
+    /// Heads among `own` that a commit which only the first has names in a `Lexpr-Head` trailer.
+    pub landed: Vec<ObjectId>,
+}
+
+impl History {
+    fn slot(&mut self, id: ObjectId) -> u32 {
+        *self.index.entry(id).or_insert_with(|| {
+            self.nodes.push(Node { id, read: None });
+            self.marks.push(0);
+            u32::try_from(self.nodes.len() - 1).expect("memory ends before 2^32 commits do")
+        })
+    }
+
+    fn read(&mut self, objects: &Objects, at: u32) -> Result<&Read, ObjectsError> {
+        let slot = at as usize;
+        if self.nodes[slot].read.is_none() {
+            let commit = objects.commit(self.nodes[slot].id)?;
+            let lands: Box<[ObjectId]> = message::landed_heads(&commit.message).into();
+            for head in &lands {
+                self.landed.entry(*head).or_default().push(at);
+            }
+            let parents = commit.parents.iter().map(|parent| self.slot(*parent)).collect();
+            let seconds = message::Signature::parse(&commit.committer, None).seconds;
+            self.nodes[slot].read = Some(Read { parents, seconds, lands });
+        }
+        Ok(self.nodes[slot].read.as_ref().expect("read just above"))
+    }
+
+    fn clear_marks(&mut self) {
+        for at in self.marked.drain(..) {
+            self.marks[at as usize] = 0;
+        }
+    }
+
+    /// Marks what `one` and what `twos` reach, until nothing is left that only one side is known
+    /// to reach, and gives the candidates for best common ancestors.
+    fn paint(&mut self, objects: &Objects, one: u32, twos: &[u32]) -> Result<Vec<u32>, ObjectsError> {
+        self.clear_marks();
+        let mut queue = Queue::default();
+        self.mark(objects, &mut queue, one, ONE)?;
+        for &two in twos {
+            self.mark(objects, &mut queue, two, TWO)?;
+        }
+        let mut candidates = Vec::new();
+        while queue.fresh > 0 {
+            let Some((_, _, at)) = queue.heap.pop() else { break };
+            let mark = &mut self.marks[at as usize];
+            *mark &= !QUEUED;
+            if *mark & STALE == 0 {
+                queue.fresh -= 1;
+            }
+            let mut flags = *mark & (ONE | TWO | STALE);
+            if flags == ONE | TWO {
+                if *mark & RESULT == 0 {
+                    *mark |= RESULT;
+                    candidates.push(at);
+                }
+                flags |= STALE;
+            }
+            for parent in self.read(objects, at)?.parents.clone() {
+                self.mark(objects, &mut queue, parent, flags)?;
+            }
+        }
+        candidates.retain(|at| self.marks[*at as usize] & STALE == 0);
+        Ok(candidates)
+    }
+
+    fn mark(&mut self, objects: &Objects, queue: &mut Queue, at: u32, flags: u8) -> Result<(), ObjectsError> {
+        let old = self.marks[at as usize];
+        let new = old | flags;
+        if new == old {
+            return Ok(());
+        }
+        if old == 0 {
+            self.marked.push(at);
+        }
+        self.marks[at as usize] = new | QUEUED;
+        if old & QUEUED != 0 {
+            if new & STALE != 0 && old & STALE == 0 {
+                queue.fresh -= 1;
+            }
+            return Ok(());
+        }
+        let seconds = self.read(objects, at)?.seconds;
+        queue.heap.push((seconds, Reverse(self.nodes[at as usize].id), at));
+        if new & STALE == 0 {
+            queue.fresh += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether `descendant` is `ancestor` or has it in its history.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn contains(
+        &mut self,
+        objects: &Objects,
+        descendant: ObjectId,
+        ancestor: ObjectId,
+    ) -> Result<bool, ObjectsError> {
+        if descendant == ancestor {
+            return Ok(true);
+        }
+        let (descendant, ancestor) = (self.slot(descendant), self.slot(ancestor));
+        self.paint(objects, ancestor, &[descendant])?;
+        Ok(self.marks[ancestor as usize] & TWO != 0)
+    }
+
+    /// The best common ancestors of two commits, ordered by id.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn merge_bases(
+        &mut self,
+        objects: &Objects,
+        one: ObjectId,
+        two: ObjectId,
+    ) -> Result<Vec<ObjectId>, ObjectsError> {
+        let (one, two) = (self.slot(one), self.slot(two));
+        let candidates = self.paint(objects, one, &[two])?;
+        self.independent(objects, candidates)
+    }
+
+    /// Drops candidates that others contain: dates that lie can leave such (`remove_redundant`).
+    fn independent(&mut self, objects: &Objects, candidates: Vec<u32>) -> Result<Vec<ObjectId>, ObjectsError> {
+        let mut kept = candidates.clone();
+        if candidates.len() > 1 {
+            for &candidate in &candidates {
+                let others: Vec<u32> = candidates.iter().copied().filter(|at| *at != candidate).collect();
+                self.paint(objects, candidate, &others)?;
+                if self.marks[candidate as usize] & TWO != 0 {
+                    kept.retain(|at| *at != candidate);
+                }
+            }
+        }
+        let mut ids: Vec<ObjectId> = kept.iter().map(|at| self.nodes[*at as usize].id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// How `head` lies to `onto`; `None` where `onto` contains `head` already.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn divergence(
+        &mut self,
+        objects: &Objects,
+        onto: ObjectId,
+        head: ObjectId,
+    ) -> Result<Option<Divergence>, ObjectsError> {
+        if onto == head {
+            return Ok(None);
+        }
+        let (onto_at, head_at) = (self.slot(onto), self.slot(head));
+        let candidates = self.paint(objects, onto_at, &[head_at])?;
+        if self.marks[head_at as usize] & ONE != 0 {
+            return Ok(None);
+        }
+        let only = |marks: &[u8], at: u32, side: u8| marks[at as usize] & (ONE | TWO) == side;
+        let own: Vec<u32> = self.marked.iter().copied().filter(|at| only(&self.marks, *at, TWO)).collect();
+        let mut landed: Vec<ObjectId> = Vec::new();
+        for &at in &self.marked {
+            let Some(read) = self.nodes[at as usize].read.as_ref().filter(|_| only(&self.marks, at, ONE)) else {
+                continue;
+            };
+            landed.extend(
+                read.lands
+                    .iter()
+                    .filter(|head| self.index.get(*head).is_some_and(|named| only(&self.marks, *named, TWO))),
+            );
+        }
+        landed.sort_unstable();
+        landed.dedup();
+        let own = self.parents_first(own);
+        let bases = self.independent(objects, candidates)?;
+        Ok(Some(Divergence { bases, own, landed }))
+    }
+
+    /// Orders commits so that parents come before children and, where both may come, older before
+    /// younger.
+    fn parents_first(&self, commits: Vec<u32>) -> Vec<ObjectId> {
+        let members: std::collections::HashSet<u32> = commits.iter().copied().collect();
+        let mut waiting: HashMap<u32, usize> = HashMap::new();
+        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut ready = BinaryHeap::new();
+        let key = |at: u32| {
+            let node = &self.nodes[at as usize];
+            Reverse((node.read.as_ref().map_or(0, |read| read.seconds), node.id, at))
+        };
+        for &at in &commits {
+            let parents = self.nodes[at as usize].read.as_ref().map_or(&[][..], |read| &read.parents);
+            let inside = parents.iter().filter(|parent| members.contains(parent));
+            let mut count = 0;
+            for &parent in inside {
+                children.entry(parent).or_default().push(at);
+                count += 1;
+            }
+            if count == 0 {
+                ready.push(key(at));
+            } else {
+                waiting.insert(at, count);
+            }
+        }
+        let mut order = Vec::with_capacity(commits.len());
+        while let Some(Reverse((_, id, at))) = ready.pop() {
+            order.push(id);
+            for &child in children.get(&at).map_or(&[][..], Vec::as_slice) {
+                if let Some(count) = waiting.get_mut(&child) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.push(key(child));
+                    }
+                }
+            }
+        }
+        order
+    }
+
+    /// A commit that `base` has and `head` has not, and that names `head` in a `Lexpr-Head` trailer.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn landed_as(
+        &mut self,
+        objects: &Objects,
+        base: ObjectId,
+        head: ObjectId,
+    ) -> Result<Option<ObjectId>, ObjectsError> {
+        let (base, head_at) = (self.slot(base), self.slot(head));
+        // The walk reads every commit that only `base` has, and with them their trailers.
+        self.paint(objects, base, &[head_at])?;
+        let naming = self.landed.get(&head).map_or(&[][..], Vec::as_slice);
+        Ok(naming
+            .iter()
+            .filter(|at| self.marks[**at as usize] & (ONE | TWO) == ONE)
+            .map(|at| self.nodes[*at as usize].id)
+            .min())
+    }
+
+    /// What of `heads` `base` does not contain, with all their ancestors that `base` has not either:
+    /// (commit, its parents among them), parents first. One walk, however many heads there are.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn outside(
+        &mut self,
+        objects: &Objects,
+        base: ObjectId,
+        heads: &[ObjectId],
+    ) -> Result<Vec<(ObjectId, Vec<ObjectId>)>, ObjectsError> {
+        let base = self.slot(base);
+        let heads: Vec<u32> = heads.iter().map(|head| self.slot(*head)).collect();
+        self.paint(objects, base, &heads)?;
+        let outside = self.marked.iter().copied().filter(|at| self.marks[*at as usize] & (ONE | TWO) == TWO).collect();
+        let order = self.parents_first(outside);
+        let members: std::collections::HashSet<ObjectId> = order.iter().copied().collect();
+        Ok(order
+            .iter()
+            .map(|id| {
+                let read = self.index.get(id).and_then(|at| self.nodes[*at as usize].read.as_ref());
+                let parents = read.map_or(&[][..], |read| &read.parents);
+                let ids = parents.iter().map(|parent| self.nodes[*parent as usize].id);
+                (*id, ids.filter(|parent| members.contains(parent)).collect())
+            })
+            .collect())
+    }
+}
+
+/// What is still to be looked at, newest first.
+#[derive(Default)]
+struct Queue {
+    heap: BinaryHeap<(u64, Reverse<ObjectId>, u32)>,
+    /// How many in the heap are not stale.
+    fresh: usize,
+}

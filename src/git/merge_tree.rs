@@ -1,0 +1,232 @@
+//! Merging by `git merge-tree --write-tree`: what comes out is what `git merge` would make of the
+//! same two commits under git's default configuration and the plan's `merge:` block.
+//!
+//! Runs in the quarantine, in memory, with no index and no working tree. Whether a merge has to be
+//! made at all is not decided here.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use gix::ObjectId;
+
+use super::command::{Git, GitError};
+use super::objects::{Objects, ObjectsError};
+use super::version::GitVersion;
+use crate::plan::{DirectoryRenames, MergeSettings};
+
+/// A merge could not be made, which is neither clean nor a conflict.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeTreeError {
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    #[error(
+        "{file} holds attributes that decide how git merges, and git {installed} reads them from a \
+         checkout only: git {} or newer is needed to merge this in memory",
+        GitVersion::ATTR_SOURCE
+    )]
+    AttributesOutOfReach { file: String, installed: GitVersion },
+}
+
+/// What git made of a merge.
+#[must_use]
+#[derive(Debug)]
+pub enum Merged {
+    Clean(ObjectId),
+    Conflicted(Clash),
+}
+
+/// A conflict as git tells it.
+#[derive(Debug)]
+pub struct Clash {
+    /// The commits merged; git names them in its messages.
+    pub ours: ObjectId,
+    pub theirs: ObjectId,
+    pub entries: Vec<ConflictedEntry>,
+    pub messages: Vec<ClashMessage>,
+}
+
+/// One version of a path that git could not merge: stage 1 is the merge base's, 2 ours, 3 theirs.
+#[derive(Debug)]
+pub struct ConflictedEntry {
+    pub id: Option<ObjectId>,
+    pub stage: u8,
+    pub path: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct ClashMessage {
+    pub paths: Vec<Vec<u8>>,
+    /// A stable name such as `CONFLICT (contents)` or `Auto-merging`.
+    pub kind: String,
+    pub text: String,
+}
+
+/// Merges in one quarantine.
+#[derive(Debug)]
+pub struct MergeTree {
+    git: Git,
+    version: GitVersion,
+    settings: MergeSettings,
+    /// For git without `--attr-source`: folder -> a file in it whose attributes matter to merges.
+    attributes: HashMap<ObjectId, Option<Vec<u8>>>,
+}
+
+impl MergeTree {
+    /// `git` is the quarantine's.
+    pub fn new(git: Git, version: GitVersion, settings: MergeSettings) -> Self {
+        Self { git, version, settings, attributes: HashMap::new() }
+    }
+
+    /// Merges commit `theirs` into commit `ours`, whose tree is `our_tree`; git finds the merge bases.
+    ///
+    /// # Errors
+    /// Where git cannot merge at all.
+    pub fn merge(
+        &mut self,
+        objects: &mut Objects,
+        ours: ObjectId,
+        our_tree: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<Merged, MergeTreeError> {
+        let directory_renames = match self.settings.directory_renames {
+            DirectoryRenames::True => "true",
+            DirectoryRenames::False => "false",
+            DirectoryRenames::Conflict => "conflict",
+        };
+        let mut args: Vec<OsString> = vec![
+            "-c".into(),
+            format!("merge.renames={}", self.settings.renames).into(),
+            "-c".into(),
+            format!("merge.directoryRenames={directory_renames}").into(),
+        ];
+        if self.version >= GitVersion::ATTR_SOURCE {
+            // A `git merge` reads .gitattributes from the checkout, which is the tree merged into.
+            args.push(format!("--attr-source={our_tree}").into());
+        } else if let Some(file) = self.merge_attributes(objects, our_tree)? {
+            let file = String::from_utf8_lossy(&file).into_owned();
+            return Err(MergeTreeError::AttributesOutOfReach { file, installed: self.version });
+        }
+        // -z: paths as they are; --messages: in a conflict they say what met what.
+        args.extend(["merge-tree", "--write-tree", "-z", "--messages"].map(OsString::from));
+        args.extend([ours.to_string().into(), theirs.to_string().into()]);
+        let output = self.git.output(&args, None)?;
+        let unreadable =
+            |why: &str| GitError::Unreadable { command: format!("merge-tree {ours} {theirs}"), why: why.to_owned() };
+        match output.status.code() {
+            Some(0) => {
+                let end = output.stdout.iter().position(|b| *b == 0).unwrap_or(output.stdout.len());
+                let tree = ObjectId::from_hex(&output.stdout[..end]).map_err(|_| unreadable("it names no tree"))?;
+                Ok(Merged::Clean(tree))
+            }
+            Some(1) => parse_clash(&output.stdout, ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
+                // A fatal error of its own has the same status; its words are on stderr.
+                unreadable(&String::from_utf8_lossy(&output.stderr)).into()
+            }),
+            _ => Err(GitError::Failed {
+                command: format!("merge-tree {ours} {theirs}"),
+                status: output.status.to_string(),
+                stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            }
+            .into()),
+        }
+    }
+
+    /// The first `.gitattributes` in a tree that says how to merge.
+    fn merge_attributes(&mut self, objects: &mut Objects, tree: ObjectId) -> Result<Option<Vec<u8>>, ObjectsError> {
+        if let Some(known) = self.attributes.get(&tree) {
+            return Ok(known.clone());
+        }
+        let mut found = None;
+        for entry in &objects.tree(tree)?.entries {
+            if entry.is_tree() {
+                found = self.merge_attributes(objects, entry.id)?.map(|rest| [&entry.name[..], b"/", &rest].concat());
+            } else if &*entry.name == b".gitattributes" && says_how_to_merge(&objects.blob(entry.id)?) {
+                found = Some(entry.name.to_vec());
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+        self.attributes.insert(tree, found.clone());
+        Ok(found)
+    }
+}
+
+/// Whether attributes hold any that merging in memory heeds (gitattributes(5)): the driver, the size
+/// of markers, and what is taken for text while similar files are looked for.
+fn says_how_to_merge(attributes: &[u8]) -> bool {
+    String::from_utf8_lossy(attributes).lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| {
+        line.split_ascii_whitespace().skip(1).any(|word| {
+            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            match name.trim_start_matches(['-', '!']) {
+                "merge" | "binary" | "conflict-marker-size" => true,
+                // `diff=rust` and the like only choose how a diff is shown.
+                "diff" => value.is_none(),
+                _ => false,
+            }
+        })
+    })
+}
+
+/// The `-z` format of git-merge-tree(1): the tree, the conflicted entries, an empty field, the messages.
+fn parse_clash(output: &[u8], ours: ObjectId, theirs: ObjectId) -> Option<Clash> {
+    let mut fields = output.split(|b| *b == 0);
+    ObjectId::from_hex(fields.next()?).ok()?;
+    let mut clash = Clash { ours, theirs, entries: Vec::new(), messages: Vec::new() };
+    loop {
+        let field = fields.next()?;
+        if field.is_empty() {
+            break;
+        }
+        let tab = field.iter().position(|b| *b == b'\t')?;
+        let mut words = field[..tab].split(|b| *b == b' ').skip(1);
+        let id = ObjectId::from_hex(words.next()?).ok();
+        let stage = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+        clash.entries.push(ConflictedEntry { id, stage, path: field[tab + 1..].to_vec() });
+    }
+    while let Some(field) = fields.next() {
+        if field.is_empty() {
+            break;
+        }
+        let count: usize = std::str::from_utf8(field).ok()?.parse().ok()?;
+        let paths = (0..count).map(|_| fields.next().map(<[u8]>::to_vec)).collect::<Option<_>>()?;
+        let kind = String::from_utf8_lossy(fields.next()?).into_owned();
+        let text = String::from_utf8_lossy(fields.next()?).trim_end().to_owned();
+        clash.messages.push(ClashMessage { paths, kind, text });
+    }
+    Some(clash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_are_read_with_paths_that_hold_anything() {
+        let id = "3f".repeat(20);
+        let text = format!(
+            "{id}\0100644 {id} 1\ta b\tc\n\0100644 {id} 3\ta b\tc\n\0\0002\0a b\tc\n\0x\0CONFLICT (modify/delete)\0\
+             CONFLICT (modify/delete): it\n\01\0y\0Auto-merging\0Auto-merging y\n\0"
+        );
+        let commit = ObjectId::empty_tree(gix::hash::Kind::Sha1);
+        let clash = parse_clash(text.as_bytes(), commit, commit).unwrap();
+        assert_eq!(clash.entries.iter().map(|entry| entry.stage).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(clash.entries[0].path, b"a b\tc\n");
+        assert_eq!(clash.messages[0].paths, [b"a b\tc\n".to_vec(), b"x".to_vec()]);
+        assert_eq!(clash.messages[0].text, "CONFLICT (modify/delete): it");
+        assert_eq!(clash.messages[1].kind, "Auto-merging");
+        assert!(parse_clash(b"fatal: no", commit, commit).is_none());
+    }
+
+    #[test]
+    fn only_attributes_that_merging_heeds_stand_in_an_old_gits_way() {
+        for heeded in ["* merge=union", "*.png binary", "*.snap -diff", "a -merge", "[attr]x -diff -merge"] {
+            assert!(says_how_to_merge(heeded.as_bytes()), "{heeded}");
+        }
+        for other in ["* text=auto", "*.rs diff=rust", "# a merge", "merge text", "*.sh eol=lf"] {
+            assert!(!says_how_to_merge(other.as_bytes()), "{other}");
+        }
+    }
+}

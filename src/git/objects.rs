@@ -1,0 +1,328 @@
+//! Reading and writing git objects in process: commits, trees and nothing else.
+//!
+//! Objects are found through the quarantine's alternates and written into the quarantine alone,
+//! as loose objects, so that a git started afterwards sees them. No refs, no merging. Raw bytes
+//! are parsed here rather than by gix, because what git would *not* have written the same way
+//! (odd modes, unsorted trees) must be told apart from what it would.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use gix::ObjectId;
+use gix::objs::{Kind, Write};
+
+use crate::vocabulary::names::{CommitId, TreeId};
+
+/// An object could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectsError {
+    #[error("opening {path} for its objects: {why}")]
+    NotOpened { path: String, why: String },
+    #[error("reading object {id}: {why}")]
+    Unreadable { id: ObjectId, why: String },
+    #[error("object {id} is not a {expected}")]
+    WrongKind { id: ObjectId, expected: &'static str },
+    #[error("object {id} is damaged: {what}")]
+    Damaged { id: ObjectId, what: &'static str },
+    #[error("writing a {kind} into the quarantine: {why}")]
+    NotWritten { kind: &'static str, why: String },
+}
+
+/// The modes that git writes into trees; everything else is read, but never taken for granted.
+pub mod mode {
+    pub const TREE: u32 = 0o40000;
+    pub const FILE: u32 = 0o100_644;
+    pub const EXECUTABLE: u32 = 0o100_755;
+    pub const SYMLINK: u32 = 0o120_000;
+    pub const SUBMODULE: u32 = 0o160_000;
+
+    pub const ALL: [u32; 5] = [TREE, FILE, EXECUTABLE, SYMLINK, SUBMODULE];
+}
+
+/// One line of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: Arc<[u8]>,
+    pub mode: u32,
+    pub id: ObjectId,
+}
+
+impl Entry {
+    pub fn is_tree(&self) -> bool {
+        self.mode == mode::TREE
+    }
+}
+
+/// A decoded tree.
+#[derive(Debug)]
+pub struct Tree {
+    /// Sorted by the bytes of the name alone (git sorts folders as if their name ended in `/`), so that
+    /// trees can be read side by side even where a name is a file in one and a folder in another.
+    pub entries: Vec<Entry>,
+    /// Whether git would write the very same bytes: only its own modes, in its order, no name twice or
+    /// empty, no folder that is empty. What merges such trees rewrites none of their entries.
+    pub canonical: bool,
+}
+
+/// A decoded commit. Author and committer are the raw lines, in the encoding of the commit.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    pub tree: ObjectId,
+    pub parents: Vec<ObjectId>,
+    pub author: Vec<u8>,
+    pub committer: Vec<u8>,
+    pub encoding: Option<Vec<u8>>,
+    pub message: Vec<u8>,
+}
+
+/// Decoded trees are kept until they hold this many entries together: some 100 MB.
+const MAX_KEPT_ENTRIES: usize = 1_000_000;
+
+/// A repository's objects. For one thread at a time.
+pub struct Objects {
+    repo: gix::Repository,
+    trees: HashMap<ObjectId, Arc<Tree>>,
+    kept_entries: usize,
+    empty_tree: ObjectId,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("git_dir", &self.repo.git_dir()).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// # Errors
+    /// Where gix cannot open the git directory.
+    pub fn open(git_dir: &Path) -> Result<Self, ObjectsError> {
+        // Isolated: neither the environment nor the user's configuration has a say.
+        let repo = gix::open::Options::isolated()
+            .open_path_as_is(true)
+            .open(git_dir)
+            .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: err.to_string() })?
+            .to_thread_local();
+        let empty_tree = ObjectId::empty_tree(repo.object_hash());
+        Ok(Self { repo, trees: HashMap::new(), kept_entries: 0, empty_tree })
+    }
+
+    pub fn empty_tree(&self) -> ObjectId {
+        self.empty_tree
+    }
+
+    fn read(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<Vec<u8>, ObjectsError> {
+        let object =
+            self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: err.to_string() })?.detach();
+        if object.kind != kind {
+            return Err(ObjectsError::WrongKind { id, expected });
+        }
+        Ok(object.data)
+    }
+
+    /// # Errors
+    /// Where the object is missing, no commit, or damaged.
+    pub fn commit(&self, id: ObjectId) -> Result<Commit, ObjectsError> {
+        parse_commit(id, &self.read(id, Kind::Commit, "commit")?)
+    }
+
+    /// # Errors
+    /// Where the object is missing, no tree, or damaged.
+    pub fn tree(&mut self, id: ObjectId) -> Result<Arc<Tree>, ObjectsError> {
+        if let Some(tree) = self.trees.get(&id) {
+            return Ok(Arc::clone(tree));
+        }
+        let data = if id == self.empty_tree { Vec::new() } else { self.read(id, Kind::Tree, "tree")? };
+        let tree = Arc::new(parse_tree(id, &data, self.empty_tree)?);
+        self.keep(id, Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    fn keep(&mut self, id: ObjectId, tree: Arc<Tree>) {
+        if self.kept_entries > MAX_KEPT_ENTRIES {
+            self.trees.clear();
+            self.kept_entries = 0;
+        }
+        self.kept_entries += tree.entries.len();
+        self.trees.insert(id, tree);
+    }
+
+    /// # Errors
+    /// Where the object is missing or no blob.
+    pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, ObjectsError> {
+        self.read(id, Kind::Blob, "blob")
+    }
+
+    /// Writes `entries`, in any order, as one tree.
+    ///
+    /// # Errors
+    /// Where the quarantine cannot be written to.
+    pub fn write_tree(&mut self, mut entries: Vec<Entry>) -> Result<ObjectId, ObjectsError> {
+        entries.sort_unstable_by(|l, r| git_order(&l.name, l.is_tree()).cmp(git_order(&r.name, r.is_tree())));
+        let mut data = Vec::with_capacity(entries.len() * 48);
+        for entry in &entries {
+            data.extend_from_slice(format!("{:o} ", entry.mode).as_bytes());
+            data.extend_from_slice(&entry.name);
+            data.push(0);
+            data.extend_from_slice(entry.id.as_slice());
+        }
+        self.write(Kind::Tree, "tree", &data)
+    }
+
+    /// Writes the raw bytes of a commit.
+    ///
+    /// # Errors
+    /// Where the quarantine cannot be written to.
+    pub fn write_commit(&self, data: &[u8]) -> Result<ObjectId, ObjectsError> {
+        self.write(Kind::Commit, "commit", data)
+    }
+
+    fn write(&self, kind: Kind, shown: &'static str, data: &[u8]) -> Result<ObjectId, ObjectsError> {
+        let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: err.to_string() };
+        let id = gix::objs::compute_hash(self.repo.object_hash(), kind, data).map_err(failed)?;
+        // Without a refresh: looking for packs that came meanwhile costs more than a second copy.
+        if self.repo.objects.exists_without_refresh(&id) {
+            return Ok(id);
+        }
+        self.repo.objects.write_buf_with_known_id(kind, data, id).map_err(failed)
+    }
+}
+
+/// The bytes of a name as git compares them in trees: a folder's end in `/`.
+fn git_order(name: &[u8], is_tree: bool) -> impl Iterator<Item = u8> + '_ {
+    name.iter().copied().chain(is_tree.then_some(b'/'))
+}
+
+fn parse_tree(id: ObjectId, mut data: &[u8], empty_tree: ObjectId) -> Result<Tree, ObjectsError> {
+    let damaged = |what| ObjectsError::Damaged { id, what };
+    let hash_len = id.as_slice().len();
+    let mut entries: Vec<Entry> = Vec::with_capacity(data.len() / 36);
+    let mut canonical = true;
+    while !data.is_empty() {
+        let space = data.iter().position(|b| *b == b' ').ok_or_else(|| damaged("an entry has no mode"))?;
+        let nul = data.iter().position(|b| *b == 0).ok_or_else(|| damaged("an entry has no end"))?;
+        if nul < space || data.len() < nul + 1 + hash_len {
+            return Err(damaged("an entry is cut off"));
+        }
+        let mode = std::str::from_utf8(&data[..space])
+            .ok()
+            .and_then(|text| u32::from_str_radix(text, 8).ok())
+            .ok_or_else(|| damaged("a mode is no octal number"))?;
+        let name = &data[space + 1..nul];
+        let entry_id = ObjectId::from_bytes_or_panic(&data[nul + 1..nul + 1 + hash_len]);
+        // A leading zero gives the same number but other bytes than git's.
+        canonical &= mode::ALL.contains(&mode) && data[0] != b'0';
+        canonical &= !name.is_empty() && !name.contains(&b'/') && entry_id != empty_tree;
+        let entry = Entry { name: Arc::from(name), mode, id: entry_id };
+        if let Some(last) = entries.last() {
+            canonical &= git_order(&last.name, last.is_tree()).lt(git_order(name, entry.is_tree()));
+        }
+        entries.push(entry);
+        data = &data[nul + 1 + hash_len..];
+    }
+    entries.sort_by(|l, r| l.name.cmp(&r.name));
+    canonical &= entries.windows(2).all(|pair| pair[0].name != pair[1].name);
+    Ok(Tree { entries, canonical })
+}
+
+fn parse_commit(id: ObjectId, data: &[u8]) -> Result<Commit, ObjectsError> {
+    let damaged = |what| ObjectsError::Damaged { id, what };
+    let mut commit = Commit {
+        tree: id,
+        parents: Vec::new(),
+        author: Vec::new(),
+        committer: Vec::new(),
+        encoding: None,
+        message: Vec::new(),
+    };
+    let mut has_tree = false;
+    let mut rest = data;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = &rest[(end + 1).min(rest.len())..];
+        if line.is_empty() {
+            commit.message = rest.to_vec();
+            break;
+        }
+        // A line that begins with a space continues the header before it, such as a signature.
+        let Some(space) = line.iter().position(|b| *b == b' ').filter(|at| *at > 0) else { continue };
+        let (key, value) = (&line[..space], &line[space + 1..]);
+        match key {
+            b"tree" => {
+                commit.tree = ObjectId::from_hex(value).map_err(|_| damaged("its tree is no object id"))?;
+                has_tree = true;
+            }
+            b"parent" => {
+                commit.parents.push(ObjectId::from_hex(value).map_err(|_| damaged("a parent is no object id"))?);
+            }
+            b"author" => commit.author = value.to_vec(),
+            b"committer" => commit.committer = value.to_vec(),
+            b"encoding" => commit.encoding = Some(value.to_vec()),
+            _ => {}
+        }
+    }
+    if has_tree { Ok(commit) } else { Err(damaged("a commit without a tree")) }
+}
+
+pub fn commit_id(id: ObjectId) -> CommitId {
+    CommitId::from_bytes(id.as_slice()).expect("gix knows hashes of 20 and 32 bytes only, and so does CommitId")
+}
+
+pub fn tree_id(id: ObjectId) -> TreeId {
+    TreeId::from_bytes(id.as_slice()).expect("gix knows hashes of 20 and 32 bytes only, and so does TreeId")
+}
+
+pub fn from_commit(id: CommitId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(id.as_bytes())
+}
+
+pub fn from_tree(id: TreeId) -> ObjectId {
+    ObjectId::from_bytes_or_panic(id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(entries: &[(&str, &str)]) -> Tree {
+        let id = ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let mut data = Vec::new();
+        for (mode, name) in entries {
+            data.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+            data.extend_from_slice(id.as_slice());
+        }
+        parse_tree(id, &data, ObjectId::empty_tree(gix::hash::Kind::Sha1)).unwrap()
+    }
+
+    #[test]
+    fn invariant_3_trees_that_git_would_write_otherwise_are_told_apart() {
+        assert!(tree(&[("100644", "a"), ("100644", "a.b"), ("40000", "a0"), ("120000", "b")]).canonical);
+        assert!(tree(&[("100644", "a.b"), ("40000", "a"), ("160000", "a0")]).canonical);
+        for odd in [
+            &[("100664", "a")][..],
+            &[("040000", "a")],
+            &[("100644", "b"), ("100644", "a")],
+            &[("100644", "a"), ("100644", "a")],
+            &[("100644", "a"), ("100644", "a.b"), ("40000", "a")],
+            &[("40000", "a"), ("100644", "a.b")],
+            &[("100644", "")],
+        ] {
+            assert!(!tree(odd).canonical, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_read_past_its_signature_and_other_headers() {
+        let id = ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let text = format!(
+            "tree {id}\nparent {id}\nauthor A <a> 1 +0000\ncommitter C <c> 2 +0100\nencoding latin1\n\
+             gpgsig -----BEGIN\n tree nonsense\n \n parent x\n\nsubject\n\nparent not one\n"
+        );
+        let commit = parse_commit(id, text.as_bytes()).unwrap();
+        assert_eq!(commit.parents, [id]);
+        assert_eq!(commit.committer, b"C <c> 2 +0100");
+        assert_eq!(commit.encoding.as_deref(), Some(&b"latin1"[..]));
+        assert_eq!(commit.message, b"subject\n\nparent not one\n");
+    }
+}

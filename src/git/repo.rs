@@ -1,0 +1,394 @@
+//! The user's repository: where it is, whether lexpr can work with it, and what the plan's target
+//! and items are in it. Nothing is written here.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::command::{Config, Git, GitError, bare_command, output, shown};
+use super::version::GitVersion;
+use crate::vocabulary::names::{CommitId, ItemName, TreeId};
+
+/// The repository is none that lexpr can work with, or holds not what the plan names.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    #[error("git {installed} is too old: lexpr needs git {} or newer", GitVersion::OLDEST)]
+    GitTooOld { installed: GitVersion },
+    #[error("{dir} is not in a git repository: {why}")]
+    NotARepository { dir: String, why: String },
+    #[error(
+        "{repository} is a shallow clone, whose missing history decides how branches merge: run `git fetch --unshallow` first"
+    )]
+    Shallow { repository: String },
+    #[error("{repository} is a partial clone, whose objects may be missing: use a full clone")]
+    PartialClone { repository: String },
+    #[error("{repository} has no commit at HEAD yet: there is nothing to land on")]
+    UnbornHead { repository: String },
+    #[error("{repository} stores its objects as {format}, which lexpr does not know")]
+    UnknownObjectFormat { repository: String, format: String },
+    #[error("{}", list(.0))]
+    Unresolved(Vec<RefProblem>),
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+fn list(problems: &[RefProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Something the plan names that the repository does not have like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefProblem {
+    /// Which item, as a position in the list that was asked about; `None` for the target.
+    pub item: Option<usize>,
+    pub message: String,
+    /// The nearest branch, or what else to do.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for RefProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
+}
+
+/// How a repository names its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectFormat {
+    Sha1,
+    Sha256,
+}
+
+/// A repository that lexpr can work with.
+#[derive(Clone, Debug)]
+pub struct UserRepo {
+    git: Git,
+    common_dir: PathBuf,
+    objects: PathBuf,
+    format: ObjectFormat,
+    bare: bool,
+    version: GitVersion,
+}
+
+/// One item as the plan names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    pub name: &'a ItemName,
+    /// Any revision; the name where the plan gives none.
+    pub branch: &'a str,
+    /// The commit the branch must be at, 4 to 64 hex digits.
+    pub pin: Option<&'a str>,
+}
+
+/// What a plan's names are in the repository.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub target: Target,
+    /// One per item, in the order asked.
+    pub heads: Vec<CommitId>,
+}
+
+/// The branch that is to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Such as `refs/heads/main`.
+    pub full_name: String,
+    pub commit: CommitId,
+    pub tree: TreeId,
+}
+
+impl Target {
+    /// Such as `main`.
+    pub fn short_name(&self) -> &str {
+        self.full_name.strip_prefix("refs/heads/").unwrap_or(&self.full_name)
+    }
+}
+
+impl UserRepo {
+    /// Opens the repository that `dir` is, or lies in: bare or not, a linked worktree, a subfolder.
+    ///
+    /// # Errors
+    /// Where there is none, git is too old, or the repository is one lexpr cannot work with.
+    pub fn open(dir: &Path) -> Result<Self, RepoError> {
+        let version = GitVersion::installed()?;
+        if version < GitVersion::OLDEST {
+            return Err(RepoError::GitTooOld { installed: version });
+        }
+        let not_one = |why: String| RepoError::NotARepository { dir: dir.display().to_string(), why };
+        if !dir.is_dir() {
+            return Err(not_one("there is no such folder".to_owned()));
+        }
+        let git_dir = path_from(dir, &["--absolute-git-dir"]).map_err(|err| match err {
+            GitError::Failed { stderr, .. } => not_one(stderr),
+            other => other.into(),
+        })?;
+        // Not from GIT_DIR and the like: `bare_command` drops those.
+        let common_dir = path_from(dir, &["--path-format=absolute", "--git-common-dir"])?;
+        let objects = path_from(dir, &["--path-format=absolute", "--git-path", "objects"])?;
+        let git = Git::new(git_dir, Config::Users);
+        let facts =
+            git.line(["rev-parse", "--is-shallow-repository", "--is-bare-repository", "--show-object-format"])?;
+        let repository = || git.git_dir().display().to_string();
+        let (shallow, bare, format) = match facts.lines().collect::<Vec<_>>()[..] {
+            [shallow, bare, format] => (shallow == "true", bare == "true", format),
+            _ => {
+                return Err(GitError::Unreadable { command: "rev-parse".to_owned(), why: facts }.into());
+            }
+        };
+        if shallow {
+            return Err(RepoError::Shallow { repository: repository() });
+        }
+        let format = match format {
+            "sha1" => ObjectFormat::Sha1,
+            "sha256" => ObjectFormat::Sha256,
+            other => {
+                return Err(RepoError::UnknownObjectFormat { repository: repository(), format: other.to_owned() });
+            }
+        };
+        if is_partial(&git)? {
+            return Err(RepoError::PartialClone { repository: repository() });
+        }
+        let head = git.output(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"].map(OsString::from), None)?;
+        if !head.status.success() {
+            return Err(RepoError::UnbornHead { repository: repository() });
+        }
+        Ok(Self { git, common_dir, objects, format, bare, version })
+    }
+
+    /// git in this repository, as the user has configured it.
+    pub fn git(&self) -> &Git {
+        &self.git
+    }
+
+    pub fn git_dir(&self) -> &Path {
+        self.git.git_dir()
+    }
+
+    /// The git directory that all worktrees share.
+    pub fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
+    pub fn objects(&self) -> &Path {
+        &self.objects
+    }
+
+    pub fn object_format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    pub fn version(&self) -> GitVersion {
+        self.version
+    }
+
+    /// Finds the target and the heads of all items, in one git process.
+    ///
+    /// # Errors
+    /// [`RepoError::Unresolved`] with all that is wrong, the target first, then items in order.
+    pub fn resolve(&self, target: &str, items: &[Named<'_>]) -> Result<Resolved, RepoError> {
+        let mut questions = Questions::default();
+        let candidates = target_candidates(target);
+        for name in &candidates {
+            questions.ask(format!("{name}^{{commit}}"));
+            questions.ask(format!("{name}^{{tree}}"));
+        }
+        for elsewhere in [format!("refs/tags/{target}"), target.to_owned()] {
+            questions.ask(elsewhere);
+        }
+        for item in items {
+            for revision in revisions(item.branch) {
+                questions.ask(revision);
+            }
+            questions.ask_all(item.pin.map(|pin| format!("{pin}^{{commit}}")));
+        }
+        let answers = questions.put_to(&self.git)?;
+
+        let mut problems = Vec::new();
+        let target_found = candidates.iter().find_map(|name| {
+            let commit = answers.commit(&format!("{name}^{{commit}}"))?;
+            let tree = answers.find(&format!("{name}^{{tree}}"))?.parse().ok()?;
+            Some(Target { full_name: name.clone(), commit, tree })
+        });
+        let mut branches = None;
+        let mut branches = |repo: &Self| -> Result<Vec<String>, GitError> {
+            if branches.is_none() {
+                branches = Some(repo.branches()?);
+            }
+            Ok(branches.clone().unwrap_or_default())
+        };
+        if target_found.is_none() {
+            let (message, hint) = if answers.find(&format!("refs/tags/{target}")).is_some() {
+                (format!("target {target:?} is a tag"), Some("lexpr moves branches only".to_owned()))
+            } else if answers.find(target).is_some() {
+                (format!("target {target:?} is not a local branch"), Some("name a branch under refs/heads".to_owned()))
+            } else {
+                let near = nearest(target, &branches(self)?);
+                (format!("target {target:?} does not exist"), near.map(|near| format!("did you mean {near:?}?")))
+            };
+            problems.push(RefProblem { item: None, message, hint });
+        }
+        let mut heads = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            match head_of(item, &answers) {
+                Ok(head) => heads.push(head),
+                Err(Missing { message, look_for }) => {
+                    let near = if look_for { nearest(item.branch, &branches(self)?) } else { None };
+                    let hint = near.map(|near| format!("did you mean {near:?}?"));
+                    problems.push(RefProblem { item: Some(at), message, hint });
+                }
+            }
+        }
+        match target_found {
+            Some(target) if problems.is_empty() => Ok(Resolved { target, heads }),
+            _ => Err(RepoError::Unresolved(problems)),
+        }
+    }
+
+    /// Local and remote-tracking branches by the names people use.
+    fn branches(&self) -> Result<Vec<String>, GitError> {
+        let text = self.git.line(["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/remotes"])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+/// `git -C dir rev-parse ARGS`, which prints one path.
+fn path_from(dir: &Path, args: &[&str]) -> Result<PathBuf, GitError> {
+    let mut command = bare_command(Config::Users);
+    // The folder is entered rather than named: a name that begins with a dash is no option.
+    command.current_dir(dir).arg("rev-parse").args(args);
+    let answer = output(command, None)?;
+    if !answer.status.success() {
+        let stderr = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
+        return Err(GitError::Failed { command: shown(args), status: answer.status.to_string(), stderr });
+    }
+    let mut path = answer.stdout;
+    path.pop_if(|last| *last == b'\n');
+    Ok(OsString::from_vec(path).into())
+}
+
+fn is_partial(git: &Git) -> Result<bool, GitError> {
+    let pattern = r"^(extensions\.partialclone|remote\..*\.promisor)$";
+    let answer = git.output(&["config", "--get-regexp", pattern].map(OsString::from), None)?;
+    // Status 1: no such key.
+    let text = String::from_utf8_lossy(&answer.stdout);
+    Ok(text.lines().any(|line| !line.ends_with(" false")))
+}
+
+/// The branches that a target may mean, the likeliest first.
+fn target_candidates(target: &str) -> Vec<String> {
+    if target.starts_with("refs/heads/") {
+        return vec![target.to_owned()];
+    }
+    let mut candidates = vec![format!("refs/heads/{target}")];
+    candidates.extend(target.strip_prefix("heads/").map(|name| format!("refs/heads/{name}")));
+    // `main~1` would resolve below refs/heads, but it names no branch (git-check-ref-format(1)).
+    candidates.retain(|name| !name.contains(['~', '^', ':', ' ', '\\', '*', '?', '[']) && !name.contains("@{"));
+    candidates
+}
+
+/// What a branch of the plan may mean: a local branch first, whatever tag has the same name.
+fn revisions(branch: &str) -> [String; 2] {
+    [format!("refs/heads/{branch}^{{commit}}"), format!("{branch}^{{commit}}")]
+}
+
+struct Missing {
+    message: String,
+    /// Whether the name of a branch that exists would help.
+    look_for: bool,
+}
+
+fn head_of(item: &Named<'_>, answers: &Answers) -> Result<CommitId, Missing> {
+    let [local, any] = revisions(item.branch);
+    let local = answers.commit(&local);
+    let at = local.or_else(|| answers.commit(&any));
+    let (name, branch) = (item.name, item.branch);
+    let Some(pin) = item.pin else {
+        return at.ok_or_else(|| Missing {
+            message: format!("item {name:?}: there is no branch or revision {branch:?}"),
+            look_for: true,
+        });
+    };
+    let pin = pin.to_ascii_lowercase();
+    let pinned = answers.commit(&format!("{pin}^{{commit}}")).filter(|commit| commit.to_string().starts_with(&pin));
+    // A name of the plan's own that happens to be a tag or the like names no branch to compare with.
+    let at = at.filter(|_| local.is_some() || branch != name.as_str() || pinned.is_none());
+    match (at, pinned) {
+        (Some(at), _) if at.to_string().starts_with(&pin) => Ok(at),
+        (Some(at), _) => Err(Missing {
+            message: format!("item {name:?}: {branch:?} has moved: it is at {}, the plan pins {pin}", at.short()),
+            look_for: false,
+        }),
+        (None, Some(pinned)) => Ok(pinned),
+        (None, None) => Err(Missing {
+            message: format!("item {name:?}: there is neither a branch {branch:?} nor a commit {pin}"),
+            look_for: true,
+        }),
+    }
+}
+
+/// The name most like `wanted`, if one is like it at all.
+fn nearest(wanted: &str, names: &[String]) -> Option<String> {
+    /// Below this, names that merely share a prefix such as `feature/` would be suggested.
+    const ALIKE: f64 = 0.75;
+    names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(score, _)| *score >= ALIKE)
+        .max_by(|(l, _), (r, _)| l.total_cmp(r))
+        .map(|(_, name)| name.clone())
+}
+
+/// Revisions to look up, all in one git process.
+#[derive(Default)]
+struct Questions {
+    asked: Vec<String>,
+}
+
+impl Questions {
+    fn ask(&mut self, revision: String) {
+        // One a line: what holds a newline cannot be asked, and no ref does.
+        if !revision.contains('\n') {
+            self.asked.push(revision);
+        }
+    }
+
+    fn ask_all(&mut self, revisions: impl IntoIterator<Item = String>) {
+        revisions.into_iter().for_each(|revision| self.ask(revision));
+    }
+
+    fn put_to(self, git: &Git) -> Result<Answers, GitError> {
+        let input = self.asked.iter().map(|revision| format!("{revision}\n")).collect::<String>();
+        // Through standard input, where no revision can be taken for an option.
+        let args: [&OsStr; 2] = ["cat-file".as_ref(), "--batch-check=%(objectname)".as_ref()];
+        let answers = git.run_with_input(args, input.as_bytes())?;
+        let text = String::from_utf8_lossy(&answers);
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() != self.asked.len() {
+            let why = format!("{} answers to {} questions", lines.len(), self.asked.len());
+            return Err(GitError::Unreadable { command: shown(&args), why });
+        }
+        // `<revision> missing` or `ambiguous` is no object id.
+        let is_id = |line: &str| line.bytes().all(|b| b.is_ascii_hexdigit());
+        let found = self.asked.into_iter().zip(lines).filter(|(_, line)| is_id(line));
+        Ok(Answers(found.map(|(revision, id)| (revision, id.to_owned())).collect()))
+    }
+}
+
+struct Answers(HashMap<String, String>);
+
+impl Answers {
+    fn find(&self, revision: &str) -> Option<&str> {
+        self.0.get(revision).map(String::as_str)
+    }
+
+    fn commit(&self, revision: &str) -> Option<CommitId> {
+        self.find(revision)?.parse().ok()
+    }
+}

@@ -1,0 +1,262 @@
+//! Merging three trees in process where nothing has to be merged: where every name that one side
+//! changed since the merge base is, on the other side, still what it was.
+//!
+//! It answers with git's result or with [`Spliced::AskGit`], never with a verdict of its own. What
+//! it relies on is git's default strategy, `ort` (`merge-ort.c`), with one merge base:
+//!
+//! - A path that is a file (or link, or submodule) on all sides it is on, and that one side left
+//!   as it was, becomes what the other side made of it: changed, added or removed. The same change
+//!   of a file on both sides is that change. (`collect_merge_info_callback`, `process_entry`)
+//! - Renames are pairs of a path that a side removed and a path that it added. A rename acts on
+//!   anything but its own two paths only if the *other* side changed the source, or has something
+//!   at the destination. Both would be a name changed on both sides, for which git is asked;
+//!   otherwise the renamed file's base and other side are equal, and the merge of it is the
+//!   renaming side's own file. So it does not matter which renames git sees, nor how it is set up
+//!   to look for them. (`process_renames`, the trivial cases of `handle_content_merge`)
+//! - Directory renames move what one side added in a folder that the other removed whole. Such a
+//!   folder is a name that one side has no longer and the other has changed: git is asked.
+//!   (`collect_rename_info` fills `dirs_removed` for exactly those.)
+//! - Content is never merged, so attributes, drivers and line endings have no say.
+//!
+//! Names that change between file and folder, and trees that git would not have written the same
+//! way (it might rewrite their entries while it merges), are left to git wherever they occur among
+//! the changes of either side.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gix::ObjectId;
+
+use super::objects::{Entry, Objects, ObjectsError, Tree};
+
+/// Pairs of trees whose difference was looked at are remembered up to this many: some 100 MB.
+const MAX_KNOWN_PAIRS: usize = 1_000_000;
+
+/// What splicing came to.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spliced {
+    /// The tree that git, too, would make.
+    Tree(ObjectId),
+    /// Something meets; only git can say what comes of it.
+    AskGit,
+}
+
+/// Splices trees. Remembers which differences hold nothing odd, so that a growing composite is not
+/// looked through again for each item.
+#[derive(Debug, Default)]
+pub struct Splicer {
+    /// (before, after; `None` for a folder that is not there) -> nothing odd in between
+    plain: HashMap<(Option<ObjectId>, Option<ObjectId>), bool>,
+}
+
+enum Stop {
+    AskGit,
+    Failed(ObjectsError),
+}
+
+impl From<ObjectsError> for Stop {
+    fn from(err: ObjectsError) -> Self {
+        Self::Failed(err)
+    }
+}
+
+impl Splicer {
+    /// Merges tree `theirs` into tree `ours`, whose one merge base has tree `base`.
+    ///
+    /// # Errors
+    /// Where a tree cannot be read, or the result not be written.
+    pub fn splice(
+        &mut self,
+        objects: &mut Objects,
+        base: ObjectId,
+        ours: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<Spliced, ObjectsError> {
+        if !self.is_plain(objects, Some(base), Some(theirs))? || !self.is_plain(objects, Some(base), Some(ours))? {
+            return Ok(Spliced::AskGit);
+        }
+        if base == theirs || ours == theirs {
+            return Ok(Spliced::Tree(ours));
+        }
+        if base == ours {
+            return Ok(Spliced::Tree(theirs));
+        }
+        match merge_folder(objects, Some(base), ours, theirs) {
+            Ok(Some(tree)) => Ok(Spliced::Tree(tree)),
+            // Each side removed what the other kept: git writes the empty tree.
+            Ok(None) => Ok(Spliced::Tree(objects.write_tree(Vec::new())?)),
+            Err(Stop::AskGit) => Ok(Spliced::AskGit),
+            Err(Stop::Failed(err)) => Err(err),
+        }
+    }
+
+    /// Whether all trees that differ between `before` and `after` are as git writes them, and no name
+    /// turns from a file into a folder or back.
+    fn is_plain(
+        &mut self,
+        objects: &mut Objects,
+        before: Option<ObjectId>,
+        after: Option<ObjectId>,
+    ) -> Result<bool, ObjectsError> {
+        if before == after {
+            return Ok(true);
+        }
+        if let Some(known) = self.plain.get(&(before, after)) {
+            return Ok(*known);
+        }
+        let (old, new) = (optional(objects, before)?, optional(objects, after)?);
+        let mut plain =
+            old.as_ref().is_none_or(|tree| tree.canonical) && new.as_ref().is_none_or(|tree| tree.canonical);
+        let (mut old, mut new) = (entries(old.as_ref()), entries(new.as_ref()));
+        while plain && let Some(name) = first_name(&[old, new]) {
+            let (l, r) = (take(&mut old, &name), take(&mut new, &name));
+            plain = match (l, r) {
+                (Some(l), Some(r)) if l == r => true,
+                (Some(l), Some(r)) if l.is_tree() != r.is_tree() => false,
+                (l, r) => {
+                    let folder = |entry: Option<&Entry>| entry.filter(|entry| entry.is_tree()).map(|entry| entry.id);
+                    self.is_plain(objects, folder(l), folder(r))?
+                }
+            };
+        }
+        if self.plain.len() >= MAX_KNOWN_PAIRS {
+            self.plain.clear();
+        }
+        self.plain.insert((before, after), plain);
+        Ok(plain)
+    }
+}
+
+/// Merges one folder that both sides have and that differs on both; `None` where nothing is left.
+fn merge_folder(
+    objects: &mut Objects,
+    base: Option<ObjectId>,
+    ours: ObjectId,
+    theirs: ObjectId,
+) -> Result<Option<ObjectId>, Stop> {
+    let base = optional(objects, base)?;
+    let (our_tree, their_tree) = (objects.tree(ours)?, objects.tree(theirs)?);
+    let (mut b, mut o, mut t) = (entries(base.as_ref()), entries(Some(&our_tree)), entries(Some(&their_tree)));
+    let mut merged: Vec<Entry> = Vec::with_capacity(o.len() + t.len());
+    let (mut is_ours, mut is_theirs) = (true, true);
+    while let Some(name) = first_name(&[b, o, t]) {
+        let (base, ours, theirs) = (take(&mut b, &name), take(&mut o, &name), take(&mut t, &name));
+        let entry = if base == theirs {
+            ours.cloned()
+        } else if base == ours {
+            theirs.cloned()
+        } else {
+            merge_entry(objects, base, ours, theirs)?
+        };
+        is_ours &= entry.as_ref() == ours;
+        is_theirs &= entry.as_ref() == theirs;
+        merged.extend(entry);
+    }
+    match () {
+        // git writes no empty folders.
+        () if merged.is_empty() => Ok(None),
+        () if is_ours => Ok(Some(ours)),
+        () if is_theirs => Ok(Some(theirs)),
+        () => Ok(Some(objects.write_tree(merged)?)),
+    }
+}
+
+/// Merges one name that differs from the base on both sides.
+fn merge_entry(
+    objects: &mut Objects,
+    base: Option<&Entry>,
+    ours: Option<&Entry>,
+    theirs: Option<&Entry>,
+) -> Result<Option<Entry>, Stop> {
+    // A name that one side removed may be a renamed file or folder that the other changed.
+    let (Some(ours), Some(theirs)) = (ours, theirs) else { return Err(Stop::AskGit) };
+    match base {
+        // The same change to a file that stays: no rename can begin or end here. (The same
+        // addition on both sides could be the end of one.)
+        Some(base) if ours == theirs && !base.is_tree() && !ours.is_tree() => Ok(Some(ours.clone())),
+        // Folders, even equal ones, hold what may be renamed: looked into.
+        base if ours.is_tree() && theirs.is_tree() && base.is_none_or(Entry::is_tree) => {
+            let id = merge_folder(objects, base.map(|base| base.id), ours.id, theirs.id)?;
+            Ok(id.map(|id| Entry { id, ..ours.clone() }))
+        }
+        _ => Err(Stop::AskGit),
+    }
+}
+
+/// What differs between two trees: paths from the root, with the entries before and after. Folders
+/// are looked into, never named.
+///
+/// # Errors
+/// Where a tree cannot be read.
+pub fn changes(
+    objects: &mut Objects,
+    before: ObjectId,
+    after: ObjectId,
+    found: &mut Vec<Change>,
+) -> Result<(), ObjectsError> {
+    collect_changes(objects, Some(before), Some(after), &mut Vec::new(), found)
+}
+
+/// One path that two trees do not agree on.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub path: Vec<u8>,
+    pub before: Option<ObjectId>,
+    pub after: Option<ObjectId>,
+}
+
+fn collect_changes(
+    objects: &mut Objects,
+    before: Option<ObjectId>,
+    after: Option<ObjectId>,
+    path: &mut Vec<u8>,
+    found: &mut Vec<Change>,
+) -> Result<(), ObjectsError> {
+    if before == after {
+        return Ok(());
+    }
+    let (old, new) = (optional(objects, before)?, optional(objects, after)?);
+    let (mut old, mut new) = (entries(old.as_ref()), entries(new.as_ref()));
+    while let Some(name) = first_name(&[old, new]) {
+        let (l, r) = (take(&mut old, &name), take(&mut new, &name));
+        if l == r {
+            continue;
+        }
+        let len = path.len();
+        path.extend_from_slice(&name);
+        let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.is_tree()).map(|entry| entry.id);
+        let folder = |entry: Option<&Entry>| entry.filter(|entry| entry.is_tree()).map(|entry| entry.id);
+        if file(l).is_some() || file(r).is_some() {
+            found.push(Change { path: path.clone(), before: file(l), after: file(r) });
+        }
+        path.push(b'/');
+        collect_changes(objects, folder(l), folder(r), path, found)?;
+        path.truncate(len);
+    }
+    Ok(())
+}
+
+fn optional(objects: &mut Objects, id: Option<ObjectId>) -> Result<Option<Arc<Tree>>, ObjectsError> {
+    id.map(|id| objects.tree(id)).transpose()
+}
+
+fn entries(tree: Option<&Arc<Tree>>) -> &[Entry] {
+    tree.map_or(&[], |tree| &tree.entries)
+}
+
+/// The least name that any of the lists begins with.
+fn first_name(lists: &[&[Entry]]) -> Option<Arc<[u8]>> {
+    lists.iter().filter_map(|list| list.first()).map(|entry| &entry.name).min().cloned()
+}
+
+/// Takes the first entry off where it has this name.
+fn take<'a>(list: &mut &'a [Entry], name: &[u8]) -> Option<&'a Entry> {
+    let first = list.first()?;
+    if first.name.as_ref().cmp(name) != Ordering::Equal {
+        return None;
+    }
+    *list = &list[1..];
+    Some(first)
+}
