@@ -73,7 +73,7 @@ impl From<GitError> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let hint = match &error {
-            EngineError::Port { source, .. } => source.hint.clone(),
+            EngineError::Port { source, .. } | EngineError::Journal(source) => source.hint.clone(),
             EngineError::Impossible(_) => Some("please report this, with the run's journal".to_owned()),
         };
         Self { hint, ..Self::internal(error.to_string()) }

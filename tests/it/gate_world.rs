@@ -35,6 +35,7 @@ pub fn gate(name: &str, run: &str) -> Gate {
         cwd: String::new(),
         env: BTreeMap::new(),
         timeout: Duration::from_secs(1000),
+        own_timeout: false,
         inputs: None,
         resources: BTreeMap::new(),
         at: GateAt { cone: true, apex: true },

@@ -31,7 +31,7 @@ use lexpr::vocabulary::names::{
 };
 use tokio::sync::mpsc;
 
-pub use hands::{Content, GateRecord, Hands, LandingRecord, Store};
+pub use hands::{Content, GateRecord, Hands, Store};
 use time::VirtualTime;
 
 /// Mixes two numbers into one that looks like neither.
@@ -138,6 +138,7 @@ impl GateSpec {
             cwd: String::new(),
             env: BTreeMap::new(),
             timeout: Duration::from_secs(1800),
+            own_timeout: false,
             inputs: self.inputs.clone(),
             resources: BTreeMap::new(),
             at: GateAt { cone: self.cone, apex: self.apex },
