@@ -161,15 +161,14 @@ fn worlds() -> impl Strategy<Value = World> {
     items()
         .prop_flat_map(|items| {
             let n = items.len();
-            let gates = vec!["unit", "lint", "e2e", "unit2", "slow", "quick", "own0", "own1", "own2"];
+            let gates = vec!["unit", "lint", "e2e", "unit2", "slow", "quick", "own0", "own1", "own2", "part", "half"];
             let knobs = (1_u32..12, any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.1));
-            (Just(items), gate_lists(n), rules(gates, n, 10), part_rules(n), pairs(n, 4), knobs)
+            (Just(items), gate_lists(n), rules(gates, n, 10), pairs(n, 4), knobs)
         })
-        .prop_map(|(mut items, gates, mut rules, part_rules, conflicts, (batch, fail_fast, second_opinion, blocks))| {
+        .prop_map(|(mut items, gates, rules, conflicts, (batch, fail_fast, second_opinion, blocks))| {
             for (item, gates) in items.iter_mut().zip(gates) {
                 item.gates = gates;
             }
-            rules.extend(part_rules);
             World { items, rules, conflicts, ..World::of("") }.gates(shared_gates()).batch(batch).with(|world| {
                 world.limits.fail_fast = fail_fast;
                 world.limits.second_opinion = second_opinion;
@@ -178,18 +177,6 @@ fn worlds() -> impl Strategy<Value = World> {
                 }
             })
         })
-}
-
-/// A gate on declared inputs depends on those alone.
-fn part_rules(items: usize) -> impl Strategy<Value = Vec<Rule>> {
-    let rule = |(gate, at, effect): (&'static str, usize, Effect)| Rule {
-        gate: gate.to_owned(),
-        present: vec![name(if gate == "half" { at % 2 } else { at })],
-        absent: Vec::new(),
-        effect,
-    };
-    let most = if items < 2 { 0 } else { 3 };
-    prop::collection::vec((prop::sample::select(vec!["half"]), 0..items, effects()).prop_map(rule), 0..=most)
 }
 
 /// What a run came to, without anything that may depend on time.

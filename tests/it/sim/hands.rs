@@ -92,7 +92,7 @@ struct Inner {
     commits: HashMap<CommitId, Arc<Content>>,
     trees: HashMap<TreeId, Arc<Content>>,
     target: Option<CommitId>,
-    attempts: HashMap<(DefinitionDigest, TreeId, Option<ItemName>), u32>,
+    attempts: HashMap<VerdictKey, u32>,
     gates: Vec<GateRecord>,
     landings: Vec<LandingRecord>,
     receipts: Vec<serde_json::Value>,
@@ -311,9 +311,15 @@ impl Hands {
 
     /// Runs all attempts of one gate; true where the job must not go on.
     async fn run_gate(&self, job: &Job, at: usize, news: &Sender, cancel: &mut Cancel) -> Result<bool, PortError> {
-        let JobGateRun { gate, key, item } = &job.gates[at];
+        let JobGateRun { gate, key, .. } = &job.gates[at];
         let content = Arc::clone(&self.lock().trees[&job.tree]);
-        let effects = self.effects(&gate.run, &content);
+        // A gate with inputs sees nothing else.
+        let seen = gate.inputs.as_ref().map(|inputs| {
+            let looked_at = inputs.iter().filter_map(|name| self.graph.find(&ItemName::new(name)));
+            let there = looked_at.filter(|ix| content.has(*ix));
+            there.fold(Content::of(self.graph.len()), |seen, ix| seen.with(ix))
+        });
+        let effects = self.effects(&gate.run, seen.as_ref().unwrap_or(&content));
         if effects.contains(&Effect::BreaksOff) {
             return Err(PortError { message: "the slot is gone".to_owned(), hint: None });
         }
@@ -321,7 +327,7 @@ impl Hands {
             send(news, JobNews::Started { job: job.job, gate: at, attempt });
             let run_no = {
                 let mut inner = self.lock();
-                let counted = inner.attempts.entry((gate.definition, job.tree, item.clone())).or_default();
+                let counted = inner.attempts.entry(*key).or_default();
                 *counted += 1;
                 *counted
             };
