@@ -136,6 +136,8 @@ struct ItemState {
     in_base: bool,
     cone: Option<Cone>,
     without: Option<Cone>,
+    /// The item it conflicted with on an apex, which has landed since.
+    met: Option<ItemName>,
 }
 
 /// A run as its events tell it.
@@ -192,6 +194,7 @@ impl RunState {
                 in_base: false,
                 cone: None,
                 without: None,
+                met: None,
             })
             .collect();
         let mut users: HashMap<DefinitionDigest, u32> = HashMap::new();
@@ -262,6 +265,12 @@ impl RunState {
     /// The item's cone without the item.
     pub fn without(&self, ix: ItemIx) -> Option<&Cone> {
         self.items[ix.get()].without.as_ref()
+    }
+
+    /// The item that it conflicted with on an apex and that has landed since: where it meets the
+    /// tip later, that is what it meets.
+    pub fn met(&self, ix: ItemIx) -> Option<&ItemName> {
+        self.items[ix.get()].met.as_ref()
     }
 
     /// What an item's cone holds besides base and the item: its dependencies that base lacks,

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 pub use receipt::{Receipt, ReceiptGate, ReceiptItem};
 use throttle::Throttle;
 
-use crate::core::judge::Surroundings;
+use crate::core::judge::{Standing, Surroundings};
 use crate::core::limits::Limits;
 use crate::core::state::{ImpossibleTransition, RunState};
 use crate::core::strategy::{Action, GateAction, LandAction, pyramid};
@@ -219,11 +219,15 @@ impl Engine<'_> {
     ) -> Result<RunEnd, EngineError> {
         self.record(Event::RunStarted(Box::new(self.setup.started.clone())))?;
         self.sync()?;
+        let mut something_changed = true;
         loop {
-            self.act()?;
+            if something_changed {
+                self.act()?;
+            }
             if self.in_flight.is_empty() {
                 break;
             }
+            something_changed = true;
             self.throttle.sample_if_older(self.ports.clock.now_ms(), MEMORY_SAMPLE_MS);
             let wake = self.ports.clock.sleep_ms(self.throttle.sample_again_in_ms(MEMORY_SAMPLE_MS));
             tokio::select! {
@@ -232,13 +236,13 @@ impl Engine<'_> {
                 Some(signal) = interrupts.recv(), if !self.state.is_interrupted() => self.interrupt(signal)?,
                 Some(news) = news.recv() => self.hear(news)?,
                 (done, at, _) = select_all(&mut self.in_flight) => {
-                    drop(self.in_flight.swap_remove(at));
+                    drop(self.in_flight.remove(at));
                     while let Ok(news) = news.try_recv() {
                         self.hear(news)?;
                     }
                     self.finish(done)?;
                 }
-                () = wake => self.sample_memory()?,
+                () = wake => something_changed = self.sample_memory()?,
             }
         }
         self.end()
@@ -391,15 +395,10 @@ impl Engine<'_> {
         Ok(throttled)
     }
 
-    fn sample_memory(&mut self) -> Result<(), EngineError> {
+    /// True where work that was held back may start.
+    fn sample_memory(&mut self) -> Result<bool, EngineError> {
         self.throttle.sample(self.ports.clock.now_ms());
-        if self.throttle.is_holding() {
-            let running = !self.state.jobs().is_empty();
-            if let (_, Some(event)) = self.throttle.check(self.ports.clock.now_ms(), running) {
-                self.record(event)?;
-            }
-        }
-        Ok(())
+        Ok(self.throttle.is_holding() && !self.is_throttled()?)
     }
 
     fn start_landing(&mut self, action: LandAction) -> Result<(), EngineError> {
@@ -460,10 +459,7 @@ impl Engine<'_> {
         let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
         let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
         running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
-        let pass = match run.verdict {
-            Some(Verdict::Passed { flaky }) => Some(receipt::gate_passed(&gate, key, flaky, &run)),
-            _ => None,
-        };
+        let pass = matches!(run.verdict, Some(Verdict::Passed { .. })).then(|| receipt::gate_passed(&gate, key, &run));
         self.record(Event::GateFinished(Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
@@ -480,7 +476,8 @@ impl Engine<'_> {
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
         })))?;
-        if let Some(pass) = pass {
+        if let Some(mut pass) = pass {
+            pass.flaky = matches!(self.state.standing(&key), Some(Standing::Passed { flaky: true }));
             if let Some(store) = &self.ports.verdicts {
                 store.remember_pass(key, &self.setup.started.run);
             }

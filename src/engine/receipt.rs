@@ -67,14 +67,14 @@ pub struct ReceiptGate {
     pub log_digest: Option<FileDigest>,
 }
 
-pub(super) fn gate_passed(gate: &Gate, key: VerdictKey, flaky: bool, run: &GateRun) -> ReceiptGate {
+pub(super) fn gate_passed(gate: &Gate, key: VerdictKey, run: &GateRun) -> ReceiptGate {
     ReceiptGate {
         name: Some(gate.name.clone()),
         key,
         definition: Some(gate.definition),
         by_inputs: gate.inputs.is_some(),
         warm_slot: !gate.clean,
-        flaky,
+        flaky: false,
         duration_ms: run.duration_ms,
         log: Some(run.log.to_string_lossy().into_owned()),
         log_digest: run.log_digest,

@@ -8,6 +8,7 @@ mod compose_cases;
 mod compose_random;
 mod compose_strategies;
 mod engine_properties;
+mod engine_scenarios;
 mod gate_guard;
 mod gate_run;
 mod gate_world;

@@ -7,8 +7,8 @@ use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpo
 use crate::core::judge::{self, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
-    Reason, RunStarted, SetAsideCause,
+    Composed, CompositePurpose, Conflict, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed,
+    LandingIntended, Reason, RunStarted, SetAsideCause,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
 
@@ -331,6 +331,15 @@ impl RunState {
         }
         self.rebases = 0;
         self.tip = Standpoint { commit: landed.to, tree: landed.tree };
+        if let Some(made) = self.apex.as_ref().and_then(|apex| apex.made.as_ref()) {
+            for (ix, cause) in &made.conflicts {
+                if let SetAsideCause::Conflict(Conflict { with: Some(with), .. }) = cause
+                    && landed.items.contains(with)
+                {
+                    self.items[ix.get()].met = Some(with.clone());
+                }
+            }
+        }
         if let Some(apex) = &mut self.apex {
             apex.landed += members.len();
             if apex.made.as_ref().is_none_or(|made| apex.landed >= made.members.len()) {

@@ -51,10 +51,12 @@ impl Round<'_> {
     fn eject_conflicting(&mut self, made: &MadeApex) {
         for (ix, cause) in &made.conflicts[..made.conflicts_at_tip] {
             if let SetAsideCause::Conflict(conflict) = cause {
+                let mut conflict = conflict.clone();
+                conflict.with = conflict.with.or_else(|| self.state.met(*ix).cloned());
                 self.decide(ItemDecided {
                     item: self.state.graph().name(*ix).clone(),
                     decision: Decision::Conflicted,
-                    reason: Some(Reason::Conflict { at_tip: true, conflict: conflict.clone() }),
+                    reason: Some(Reason::Conflict { at_tip: true, conflict }),
                     gates: self.item_verdicts(*ix, None),
                 });
             }

@@ -320,7 +320,8 @@ impl Hands {
             there.fold(Content::of(self.graph.len()), |seen, ix| seen.with(ix))
         });
         let effects = self.effects(&gate.run, seen.as_ref().unwrap_or(&content));
-        if effects.contains(&Effect::BreaksOff) {
+        let tried_before = self.lock().attempts.contains_key(key);
+        if effects.contains(&Effect::BreaksOff) || (effects.contains(&Effect::FailsThenBreaksOff) && tried_before) {
             return Err(PortError { message: "the slot is gone".to_owned(), hint: None });
         }
         for attempt in 1.. {
@@ -405,7 +406,7 @@ fn outcome(effects: &[Effect], run_no: u32) -> GateOutcome {
     let is = |wanted: Effect| effects.contains(&wanted);
     if is(Effect::CannotRun) {
         GateOutcome::Infrastructure { message: "no space left in the slot".to_owned() }
-    } else if is(Effect::Fails) {
+    } else if is(Effect::Fails) || is(Effect::FailsThenBreaksOff) {
         failed
     } else if is(Effect::TimesOut) {
         GateOutcome::TimedOut { after_ms: 1, signal: Some(15) }

@@ -61,6 +61,8 @@ pub enum Effect {
     CannotRun,
     /// The job breaks off without a word.
     BreaksOff,
+    /// The first attempt fails, and then the job breaks off whenever it is tried again.
+    FailsThenBreaksOff,
     /// Takes this long, whatever the seed says.
     Takes(u64),
 }
@@ -233,7 +235,7 @@ impl World {
             memory_threshold: None,
             seed: 1,
             longest_gate_ms: 1000,
-            longest_hand_ms: 10,
+            longest_hand_ms: 0,
             remembered: None,
         }
     }
@@ -522,7 +524,7 @@ impl Outcome {
         self.events.iter().filter_map(landed).collect()
     }
 
-    /// Every ended attempt of a gate, in the order they began.
+    /// Every ended attempt of a gate, in the order they ended.
     pub fn gate_runs(&self) -> Vec<GateRecord> {
         self.hands.gate_records()
     }
