@@ -8,7 +8,9 @@ use crate::git::repo::UserRepo;
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
 use crate::wording::Paint;
-use crate::{journal, runs, status};
+use crate::journal;
+use crate::runs;
+use crate::status;
 
 /// Runs the command.
 ///

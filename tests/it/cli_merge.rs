@@ -82,7 +82,7 @@ fn invariant_2_the_dependents_of_a_failure_never_start_whatever_the_order_in_the
     assert!(!trace.contains("gate-b") && !trace.contains("gate-c"), "{trace}");
     let report = world.report(&report);
     assert_eq!(statuses(&report), ["A failed", "B blocked", "C blocked", "D landed"]);
-    assert_eq!(report["items"][2]["reason"]["root"], "A", "{:#}", report["items"][2]);
+    assert_eq!(report["items"][2]["because"]["root"], "A", "{:#}", report["items"][2]);
     assert_eq!(world.files_on_main(), ["README.md", "d"]);
 }
 

@@ -3,6 +3,7 @@
 mod architecture;
 mod cli_demo;
 mod cli_merge;
+mod cli_metrics;
 mod cli_world;
 mod compose_cases;
 mod compose_random;
