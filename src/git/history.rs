@@ -1,9 +1,9 @@
 //! The commit graph, as far as it was asked about: merge bases, who contains whom, and which
 //! commits name a landed head.
 //!
-//! The walks are git's own (`commit-reach.c`, paint down to common): newest first by committer
-//! date, until only commits that both sides have are left to look at. Dates order the walk and
-//! never decide its result. Nothing here writes or looks at trees.
+//! The walks are git's own (`commit-reach.c`, paint down to common): newest first, until only
+//! commits that both sides have are left to look at. Dates order the walk and never decide its
+//! result. Nothing here writes or looks at trees.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -42,7 +42,11 @@ struct Node {
 #[derive(Debug)]
 struct Read {
     parents: Box<[u32]>,
+    /// The committer's date.
     seconds: u64,
+    /// What the walk goes by: the date or, for a commit that claims to be older than a parent, more
+    /// than the parent's. A walk that met parents first would go over the history below them twice.
+    rank: Option<u64>,
     /// The heads its `Lexpr-Head` trailers name.
     lands: Box<[ObjectId]>,
 }
@@ -78,9 +82,41 @@ impl History {
             }
             let parents = commit.parents.iter().map(|parent| self.slot(*parent)).collect();
             let seconds = message::Signature::parse(&commit.committer, None).seconds;
-            self.nodes[slot].read = Some(Read { parents, seconds, lands });
+            self.nodes[slot].read = Some(Read { parents, seconds, rank: None, lands });
         }
         Ok(self.nodes[slot].read.as_ref().expect("read just above"))
+    }
+
+    /// Where a commit stands in a walk: before its parents, however their dates lie.
+    fn rank(&mut self, objects: &Objects, at: u32) -> Result<u64, ObjectsError> {
+        // A stack of its own: imported histories have long rows of commits with one date.
+        let mut open = vec![at];
+        while let Some(&commit) = open.last() {
+            let read = self.read(objects, commit)?;
+            if read.rank.is_some() {
+                open.pop();
+                continue;
+            }
+            let (seconds, parents) = (read.seconds, read.parents.clone());
+            let mut rank = seconds;
+            let mut waits = false;
+            for parent in parents {
+                let read = self.read(objects, parent)?;
+                match read.rank {
+                    _ if read.seconds < seconds => {}
+                    Some(above) => rank = rank.max(above.saturating_add(1)),
+                    None => {
+                        open.push(parent);
+                        waits = true;
+                    }
+                }
+            }
+            if !waits && let Some(read) = &mut self.nodes[commit as usize].read {
+                read.rank = Some(rank);
+                open.pop();
+            }
+        }
+        Ok(self.read(objects, at)?.rank.unwrap_or_default())
     }
 
     fn clear_marks(&mut self) {
@@ -138,8 +174,8 @@ impl History {
             }
             return Ok(());
         }
-        let seconds = self.read(objects, at)?.seconds;
-        queue.heap.push((seconds, Reverse(self.nodes[at as usize].id), at));
+        let rank = self.rank(objects, at)?;
+        queue.heap.push((rank, Reverse(self.nodes[at as usize].id), at));
         if new & STALE == 0 {
             queue.fresh += 1;
         }

@@ -169,7 +169,7 @@ impl Workbench {
         let outcome = match divergence.bases[..] {
             [base] => {
                 let base = self.objects.commit(base)?.tree;
-                self.merge(base, before.tree, head_commit.tree, |_| Ok((shadow, head)))?
+                self.merge(base, before.tree, head_commit.tree)?
             }
             _ => self.merge_by_git(shadow, before.tree, head)?,
         };
@@ -209,22 +209,15 @@ impl Workbench {
         self.commit(tree, &parents, &words, "Landed earlier under another id\n")
     }
 
-    /// Merges trees that have one base: spliced where nothing meets, else by git, for which `commits`
-    /// gives the commits to merge.
-    fn merge(
-        &mut self,
-        base: ObjectId,
-        ours: ObjectId,
-        theirs: ObjectId,
-        commits: impl FnOnce(&Self) -> Result<(ObjectId, ObjectId), ComposeError>,
-    ) -> Result<Outcome, ComposeError> {
+    /// Merges trees that have one base: spliced where nothing meets, else by git.
+    fn merge(&mut self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
         match self.splicer.splice(&mut self.objects, base, ours, theirs)? {
             Spliced::Tree(tree) => {
                 self.counts.spliced += 1;
                 Ok(Outcome::Tree(tree))
             }
             Spliced::AskGit => {
-                let (our_commit, their_commit) = commits(self)?;
+                let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
                 self.merge_by_git(our_commit, ours, their_commit)
             }
         }
@@ -280,9 +273,7 @@ impl Workbench {
                 Some(parent) => self.objects.commit(*parent)?.tree,
                 None => self.objects.empty_tree(),
             };
-            let ours = at;
-            let outcome = self.merge(base, ours, commit.tree, |bench| bench.as_siblings(base, ours, commit.tree))?;
-            match outcome {
+            match self.merge(base, at, commit.tree)? {
                 Outcome::Tree(next) if next == at => {}
                 Outcome::Tree(next) => {
                     replayed.push((id, next));
@@ -339,8 +330,9 @@ impl Workbench {
         Ok(line)
     }
 
-    /// Two commits on one parent, so that git merges with exactly that base: `--merge-base` is only
-    /// known to git 2.40 and newer.
+    /// Two commits on one parent: git merges them as it would merge the real ones, whose one base is
+    /// known by now, and needs not walk the history to find it again, which takes it far longer than
+    /// merging. (`--merge-base` would say the same, but is only known to git 2.40 and newer.)
     fn as_siblings(
         &self,
         base: ObjectId,

@@ -51,7 +51,7 @@ fn compare(case: &str, stream: &Stream) -> bool {
     let mut clean = true;
     for order in [["a", "b"], ["b", "a"]] {
         let items = [item(0, order[0], heads[order[0]]), item(1, order[1], heads[order[1]])];
-        let expected = world.merge_by_git(heads["main"], &items);
+        let expected = world.merge_by_git(heads["main"], &items).unwrap();
         let composite = compose(&world.composer(&order.concat()), heads["main"], &items);
         assert_eq!(composite.tree.to_string(), expected.tree, "{case} {order:?}");
         let found: Vec<(String, Vec<String>)> =

@@ -148,7 +148,6 @@ impl GitWorld {
             .collect()
     }
 
-    /// Every file under the checkout's git directory with what it holds: what a dry run must not change.
     pub fn open(&self) -> UserRepo {
         UserRepo::open(&self.repo()).unwrap()
     }
@@ -162,6 +161,13 @@ impl GitWorld {
         let quarantine = Quarantine::create(&self.beside(folder), &self.open()).unwrap();
         let settings =
             ComposeSettings { merge, committer: None, remember_for: Some(std::time::Duration::from_secs(3600)) };
+        ShadowComposer::new(&quarantine, settings).unwrap()
+    }
+
+    /// As [`GitWorld::composer`], for another repository.
+    pub fn composer_of(&self, folder: &str, repo: &UserRepo) -> ShadowComposer {
+        let quarantine = Quarantine::create(&self.beside(folder), repo).unwrap();
+        let settings = ComposeSettings { merge: GIT_DEFAULTS, committer: None, remember_for: None };
         ShadowComposer::new(&quarantine, settings).unwrap()
     }
 
@@ -266,7 +272,8 @@ pub struct MergedByGit {
 }
 
 impl GitWorld {
-    pub fn merge_by_git(&self, base: CommitId, items: &[ComposeItem]) -> MergedByGit {
+    /// `None` where git itself breaks down ("BUG: ..."), as 2.47 does in some rename tangles.
+    pub fn merge_by_git(&self, base: CommitId, items: &[ComposeItem]) -> Option<MergedByGit> {
         let clone = TempDir::new_in(self.room.path()).unwrap();
         let dir = clone.path().join("clone");
         let source = self.repo();
@@ -278,10 +285,13 @@ impl GitWorld {
         let mut merged = MergedByGit { tree: String::new(), conflicts: Vec::new(), trees: Vec::new() };
         for item in items {
             let head = item.head.to_string();
-            let (ok, _, _) = self.try_git_in(&dir, ["merge", "--quiet", "--no-ff", "-m", "merge", &head], None);
+            let (ok, _, err) = self.try_git_in(&dir, ["merge", "--quiet", "--no-ff", "-m", "merge", &head], None);
             if ok {
                 merged.trees.push(self.git_in(&dir, ["rev-parse", "HEAD^{tree}"]));
             } else {
+                if err.starts_with("BUG: ") {
+                    return None;
+                }
                 let (_, unmerged, _) = self.try_git_in(&dir, ["diff", "--name-only", "--diff-filter=U", "-z"], None);
                 let mut paths: Vec<String> = unmerged
                     .split('\0')
@@ -296,6 +306,6 @@ impl GitWorld {
             }
         }
         merged.tree = self.git_in(&dir, ["rev-parse", "HEAD^{tree}"]);
-        merged
+        Some(merged)
     }
 }

@@ -7,6 +7,7 @@ mod cli_metrics;
 mod cli_world;
 mod compose_cases;
 mod compose_random;
+mod compose_real;
 mod compose_strategies;
 mod engine_properties;
 mod engine_scenarios;
