@@ -187,10 +187,8 @@ fn parse_clash(output: &[u8], ours: ObjectId, theirs: ObjectId) -> Option<Clash>
         clash.entries.push(ConflictedEntry { id, stage, path: field[tab + 1..].to_vec() });
     }
     while let Some(field) = fields.next() {
-        if field.is_empty() {
-            break;
-        }
-        let count: usize = std::str::from_utf8(field).ok()?.parse().ok()?;
+        // Until 2.40 advice on submodules follows the messages, in a format of its own.
+        let Some(count) = std::str::from_utf8(field).ok().and_then(|text| text.parse::<usize>().ok()) else { break };
         let paths = (0..count).map(|_| fields.next().map(<[u8]>::to_vec)).collect::<Option<_>>()?;
         let kind = String::from_utf8_lossy(fields.next()?).into_owned();
         let text = String::from_utf8_lossy(fields.next()?).trim_end().to_owned();

@@ -1,10 +1,13 @@
 //! Composites against plain `git merge` in a clone, one case for each way in which paths can meet.
 
+use std::sync::Arc;
+
+use lexpr::git::version::GitVersion;
 use lexpr::plan::{DirectoryRenames, MergeSettings};
-use lexpr::ports::Composite;
+use lexpr::ports::{ComposeRequest, Composer, Composite};
 use lexpr::vocabulary::event::{Conflict, SetAsideCause};
 
-use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Stream, compose, item};
+use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Stream, block_on, compose, item};
 
 const FILE: &str = "100644";
 const EXECUTABLE: &str = "100755";
@@ -229,8 +232,8 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
         let with = |content: &[u8]| files(&[(b".gitattributes", FILE, attributes), (b"f", FILE, content)]);
         same_as_git(&String::from_utf8_lossy(attributes), &with(content), &with(a), &with(b))
     };
-    let old_git = lexpr::git::version::GitVersion::installed().unwrap() < lexpr::git::version::GitVersion::ATTR_SOURCE;
-    if !old_git {
+    let reads_attributes = GitVersion::installed().unwrap() >= GitVersion::ATTR_SOURCE;
+    if reads_attributes {
         assert!(twice(b"f merge=union\n", b"1\n", b"1\na\n", b"1\nb\n"));
         assert!(!twice(b"f -merge\n", &lines("x"), &edited("x", 1, "a"), &edited("x", 8, "b")));
         assert!(!twice(b"f binary\n", &lines("x"), &edited("x", 1, "a"), &edited("x", 8, "b")));
@@ -242,10 +245,27 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
     assert!(twice(b"f text eol=crlf\n", &lines("x"), &edited("x", 1, "a"), &edited("x", 8, "b")));
     assert!(!twice(b"* -text\n", &lines("x"), &crlf(lines("x")), &edited("x", 8, "b")));
     // The attribute comes with one side only.
-    if !old_git {
+    if reads_attributes {
         let base = files(&[(b"f", FILE, b"1\n")]);
         let a = files(&[(b"f", FILE, b"1\na\n"), (b".gitattributes", FILE, b"f merge=union\n")]);
         same_as_git("union on one side", &base, &a, &files(&[(b"f", FILE, b"1\nb\n")]));
+    } else {
+        // This git cannot read them from a tree: refused where something has to be merged, and only there.
+        let with = |content: &[u8]| files(&[(b"d/.gitattributes", FILE, b"f merge=union\n"), (b"f", FILE, content)]);
+        let mut stream = Stream::default();
+        let start = stream.commit("main", &[], &with(b"1\n"));
+        stream.commit("a", &[start], &with(b"1\na\n"));
+        stream.commit("b", &[start], &with(b"1\nb\n"));
+        let world = GitWorld::empty();
+        let heads = world.import(&stream);
+        let composer = world.composer("q");
+        let request = |names: &[&str]| ComposeRequest {
+            base: heads["main"],
+            items: names.iter().enumerate().map(|(at, name)| Arc::new(item(at, name, heads[*name]))).collect(),
+        };
+        assert!(block_on(composer.compose(request(&["a"]))).is_ok());
+        let refused = block_on(composer.compose(request(&["a", "b"]))).unwrap_err();
+        assert!(refused.message.contains("d/.gitattributes"), "{refused}");
     }
 }
 

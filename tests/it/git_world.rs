@@ -101,10 +101,6 @@ impl GitWorld {
         std::fs::write(path, content).unwrap();
     }
 
-    pub fn remove(&self, path: &str) {
-        std::fs::remove_file(self.repo().join(path)).unwrap();
-    }
-
     /// Commits everything in the checkout, a minute after the last commit.
     pub fn commit(&self, message: &str) -> CommitId {
         self.clock.set(self.clock.get() + 60);

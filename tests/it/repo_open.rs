@@ -158,3 +158,31 @@ fn sha256_repositories_work() {
     assert_eq!(names, "a\nb\nf");
     assert_eq!(composite.commit.to_string().len(), 64);
 }
+
+#[test]
+fn objects_are_found_through_any_path_and_through_alternates_of_alternates() {
+    let world = GitWorld::new();
+    let base = world.id("main");
+    let a = world.branch_with("a", "main", &[("f", "one\n")]);
+    let b = world.branch_with("b", "main", &[("f", "two\n"), ("g", "two\n")]);
+    for (at, name) in ["a b", "say \"hi\"", "\"quoted\"", "line\nbreak \"and\" \\ more", "#no comment", "\u{e9}t\u{e9}"]
+        .into_iter()
+        .enumerate()
+    {
+        // Its objects are those of the checkout, by an alternate of its own.
+        let dir = world.beside(name);
+        world.git([Path::new("clone"), Path::new("--quiet"), Path::new("--shared"), Path::new("."), &dir]);
+        let repo = UserRepo::open(&dir).unwrap();
+        assert_eq!(repo.git_dir(), dir.join(".git").canonicalize().unwrap());
+        std::fs::write(dir.join("own"), "own\n").unwrap();
+        world.git_in(&dir, ["add", "--all"]);
+        world.git_in(&dir, ["commit", "--quiet", "-m", "own"]);
+        let own = world.git_in(&dir, ["rev-parse", "HEAD"]).parse().unwrap();
+        let folder = format!("quarantine {at} of {name}");
+        let composite = compose(&world.composer_of(&folder, &repo), base, &[item(0, "own", own), item(1, "a", a)]);
+        assert_eq!(composite.steps.len(), 2, "{name:?}");
+        // git, too, finds all of it.
+        let composite = compose(&world.composer_of(&folder, &repo), composite.commit, &[item(0, "b", b)]);
+        assert_eq!(composite.set_aside.len(), 1, "{name:?}");
+    }
+}
