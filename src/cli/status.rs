@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::failure::Failure;
 use super::{StatusArgs, speak};
 use crate::git::repo::UserRepo;
+use crate::journal;
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
-use crate::wording::Paint;
-use crate::journal;
 use crate::runs;
 use crate::status;
+use crate::wording::Paint;
 
 /// Runs the command.
 ///

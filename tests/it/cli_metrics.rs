@@ -62,10 +62,7 @@ fn the_seven_metrics_are_served_during_a_run_and_add_up() {
     });
     assert!(sum(&during, "lex_pr_memory_usage_bytes", "lex_pr_memory_usage_bytes") > 1e6);
     assert_eq!(sum(&during, "lex_pr_merge_success_total", "lex_pr_merge_success_total"), 0.0);
-    assert_eq!(
-        sum(&during, "lex_pr_dependency_resolution_seconds", "lex_pr_dependency_resolution_seconds_count"),
-        1.0
-    );
+    assert_eq!(sum(&during, "lex_pr_dependency_resolution_seconds", "lex_pr_dependency_resolution_seconds_count"), 1.0);
     assert!(sum(&during, "lex_pr_merge_execution_seconds", "lex_pr_merge_execution_seconds_count") >= 1.0);
 
     std::fs::write(&go, "").unwrap();

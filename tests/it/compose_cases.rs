@@ -1,5 +1,7 @@
 //! Composites against plain `git merge` in a clone, one case for each way in which paths can meet.
 
+#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
+
 use std::sync::Arc;
 
 use lexpr::git::version::GitVersion;

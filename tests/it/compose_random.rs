@@ -1,5 +1,7 @@
 //! Composites of random histories against plain `git merge`, and against themselves elsewhere.
 
+#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
+
 use std::path::Path;
 
 use lexpr::git::compose::ShadowComposer;
@@ -203,7 +205,6 @@ fn invariant_3_random_histories_become_what_git_merge_makes_of_them() {
         counts = (counts.0 + merges.spliced, counts.1 + merges.by_git, counts.2 + found.len());
     }
     assert!(counts.0 > 0 && counts.1 > 0 && counts.2 > 0, "spliced, by git, conflicts: {counts:?}");
-    println!("spliced, by git, conflicts: {counts:?}");
 }
 
 /// Composes with a mixture of strategies; what cannot be seen in the ids is compared by the caller.

@@ -2,6 +2,8 @@
 //! `repo.git`, `plan.yaml` and `expected.json` as `open_prs.py` makes them. Without it, a generated
 //! repository of the same shape.
 
+#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -77,6 +79,7 @@ fn generated() -> OpenRequests {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how long it took and how is what it is run on a real repository for")]
 fn invariant_3_pull_requests_open_at_once_become_the_tree_that_git_makes_of_them() {
     let requests = match std::env::var_os("LEXPR_OPEN_PRS") {
         Some(dir) => from_folder(Path::new(&dir)),

@@ -1,6 +1,8 @@
 //! How items become commits: merges, squashes and replays, stacks across runs, and what is
 //! remembered.
 
+#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
+
 use lexpr::git::compose::{ComposeSettings, ShadowComposer};
 use lexpr::git::quarantine::Quarantine;
 use lexpr::git::resolve::{AlreadyLanded, HeadOf, Relations};

@@ -1,6 +1,8 @@
 //! A hermetic world of git repositories: temporary folders, one identity, a clock that only this
 //! file moves, and no configuration of the machine or its user.
 
+#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
