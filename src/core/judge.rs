@@ -240,3 +240,52 @@ pub fn reached<'a>(gates: impl Iterator<Item = (bool, Option<Standing<'a>>)>, fa
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> GateOutcome {
+        GateOutcome::Failed { exit_code: 1 }
+    }
+
+    fn broken() -> GateOutcome {
+        GateOutcome::Infrastructure { message: "no slot".to_owned() }
+    }
+
+    fn known(runs: &[(GateOutcome, Option<Verdict>)]) -> KnownRuns {
+        let mut known = KnownRuns::default();
+        known.begin();
+        for (outcome, verdict) in runs {
+            known.count(outcome, *verdict);
+        }
+        known
+    }
+
+    #[test]
+    fn one_pass_beside_a_failure_is_a_flake_and_two_failures_stand_firm() {
+        let pass = (GateOutcome::Passed, Some(Verdict::Passed { flaky: false }));
+        let fail = (failed(), Some(Verdict::Failed));
+        assert_eq!(known(&[]).standing(), None);
+        assert_eq!(known(std::slice::from_ref(&pass)).standing(), Some(Standing::Passed { flaky: false }));
+        assert_eq!(known(&[fail.clone(), pass]).standing(), Some(Standing::Passed { flaky: true }));
+        assert_eq!(known(std::slice::from_ref(&fail)).standing(), Some(Standing::Failed { more_than_once: false }));
+        assert_eq!(known(&[fail.clone(), fail]).standing(), Some(Standing::Failed { more_than_once: true }));
+    }
+
+    #[test]
+    fn attempts_count_once_their_run_has_come_to_a_verdict() {
+        let first = (failed(), None);
+        assert_eq!(known(std::slice::from_ref(&first)).standing(), None);
+        let both = [first.clone(), (failed(), Some(Verdict::Failed))];
+        assert_eq!(known(&both).standing(), Some(Standing::Failed { more_than_once: true }));
+        let cancelled = [first, (GateOutcome::Cancelled, Some(Verdict::Unknown))];
+        assert_eq!(known(&cancelled).standing(), None);
+    }
+
+    #[test]
+    fn a_failure_that_could_not_be_confirmed_is_no_verdict() {
+        let runs = [(failed(), Some(Verdict::Failed)), (broken(), Some(Verdict::Unknown))];
+        assert_eq!(known(&runs).standing(), Some(Standing::Unrunnable("no slot")));
+    }
+}

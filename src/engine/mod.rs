@@ -3,36 +3,34 @@
 //!
 //! It knows no git, no process and no screen: those are [`crate::ports`] and observers of events.
 
+mod outcomes;
 mod receipt;
 pub mod rehearsal;
+mod starting;
 mod throttle;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
 pub use receipt::{Receipt, ReceiptGate, ReceiptItem};
 use throttle::Throttle;
 
-use crate::core::judge::{Standing, Surroundings};
+use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::core::state::{ImpossibleTransition, RunState};
-use crate::core::strategy::{Action, GateAction, LandAction, pyramid};
-use crate::plan::graph::{Graph, ItemIx};
-use crate::plan::{Gate, Policy};
+use crate::core::strategy::{Action, LandAction, pyramid};
+use crate::plan::Policy;
+use crate::plan::graph::Graph;
 use crate::ports::{
-    Clock, ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, Journal,
-    LandOutcome, LandRequest, Lander, MemoryGauge, PortError, VerdictStore,
+    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, Lander, MemoryGauge, PortError,
+    VerdictStore,
 };
-use crate::vocabulary::event::{
-    Composed, CompositePurpose, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason, JobGate,
-    JobStarted, Landed, LandingIntended, Recorded, RunStarted, Verdict,
-};
-use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, SubjectDigest, TreeId, WorkerId};
+use crate::vocabulary::event::{CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, Recorded, RunStarted};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, SubjectDigest, TreeId, VerdictKey};
 
 /// How often memory is measured while gates run.
 const MEMORY_SAMPLE_MS: u64 = 500;
@@ -208,7 +206,7 @@ struct Engine<'a> {
     abandoned: Arc<AtomicBool>,
     throttle: Throttle,
     /// For receipts: what is known of each pass.
-    passes: HashMap<crate::vocabulary::names::VerdictKey, ReceiptGate>,
+    passes: HashMap<VerdictKey, ReceiptGate>,
 }
 
 impl Engine<'_> {
@@ -267,323 +265,6 @@ impl Engine<'_> {
                 }
             }
         }
-    }
-
-    /// True where something became known that the strategy did not know when it asked.
-    fn start_all(&mut self, actions: Vec<Action>) -> Result<bool, EngineError> {
-        let mut news = false;
-        for action in actions {
-            match action {
-                Action::Record(event) => self.record(event)?,
-                Action::Compose { purpose, base, items } => self.start_composing(purpose, base, &items),
-                Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
-                Action::Gate(action) if self.reuse_verdicts(&action)? => news = true,
-                Action::Gate(action) => self.start_job(action)?,
-                Action::Land(action) => self.start_landing(action)?,
-            }
-        }
-        Ok(news)
-    }
-
-    fn start_composing(&mut self, purpose: CompositePurpose, base: CommitId, items: &[ItemIx]) {
-        if !self.composing.insert(purpose.clone()) {
-            return;
-        }
-        let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
-        let composer = Arc::clone(&self.ports.composer);
-        let begun = std::time::Instant::now();
-        self.launch(async move {
-            let result = composer.compose(ComposeRequest { base, items }).await;
-            Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
-        });
-    }
-
-    /// Lets something happen beside the loop; it begins when the loop next waits.
-    fn launch(&mut self, work: impl Future<Output = Done> + Send + 'static) {
-        let abandoned = Arc::clone(&self.abandoned);
-        let unless_abandoned =
-            async move { if abandoned.load(Ordering::Relaxed) { Done::NeverBegun } else { work.await } };
-        self.in_flight.push(unless_abandoned.boxed());
-    }
-
-    fn start_digesting(&mut self, tree: TreeId, gate: &Gate) {
-        let definition = gate.definition;
-        if !self.digesting.insert((tree, definition)) {
-            return;
-        }
-        let inputs = gate.inputs.clone().unwrap_or_default();
-        let composer = Arc::clone(&self.ports.composer);
-        self.launch(
-            async move { Done::Digested { tree, definition, result: composer.digest_inputs(tree, inputs).await } },
-        );
-    }
-
-    fn start_job(&mut self, action: GateAction) -> Result<(), EngineError> {
-        if self.is_throttled()? {
-            return Ok(());
-        }
-        let job = self.state.next_job();
-        let worker = self.free_worker();
-        let gates: Vec<JobGateRun> = action
-            .gates
-            .iter()
-            .map(|keyed| JobGateRun {
-                gate: Arc::clone(&keyed.gate),
-                key: keyed.key,
-                item: keyed.context.map(|ix| self.setup.graph.name(ix).clone()),
-            })
-            .collect();
-        self.record(Event::JobStarted(Box::new(JobStarted {
-            job,
-            worker,
-            purpose: action.purpose,
-            commit: action.at.commit,
-            tree: action.at.tree,
-            gates: action
-                .gates
-                .iter()
-                .map(|keyed| JobGate { name: keyed.gate.name.clone(), key: keyed.key, required: keyed.required })
-                .collect(),
-        })))?;
-        self.running.insert(job, RunningJob { gates: gates.clone(), has_judged: false });
-        let work = Job {
-            job,
-            worker,
-            commit: action.at.commit,
-            tree: action.at.tree,
-            base: action.base,
-            gates,
-            fail_fast: self.setup.limits.fail_fast,
-            clean_slot: action.clean_slot,
-            setup: self.setup.policy.setup.clone().map(Arc::new),
-        };
-        let runner = Arc::clone(&self.ports.gates);
-        let news = self.news_sender.clone();
-        let cancel = self.cancel.subscribe();
-        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancel).await } });
-        Ok(())
-    }
-
-    /// Records the passes that earlier runs found; true where there was one.
-    fn reuse_verdicts(&mut self, action: &GateAction) -> Result<bool, EngineError> {
-        let Some(store) = self.ports.verdicts.clone() else { return Ok(false) };
-        // A second opinion wants to see for itself.
-        if action.clean_slot {
-            return Ok(false);
-        }
-        let mut reused = false;
-        for keyed in &action.gates {
-            if let Some(from) = store.pass(&keyed.key) {
-                self.record(Event::VerdictReused { gate: keyed.gate.name.clone(), key: keyed.key, from })?;
-                reused = true;
-            }
-        }
-        Ok(reused)
-    }
-
-    fn free_worker(&self) -> WorkerId {
-        let taken: HashSet<u32> = self.state.jobs().values().map(|job| job.worker.0).collect();
-        WorkerId((0..).find(|worker| !taken.contains(worker)).unwrap_or(0))
-    }
-
-    fn is_throttled(&mut self) -> Result<bool, EngineError> {
-        let running = !self.state.jobs().is_empty();
-        let (throttled, event) = self.throttle.check(self.ports.clock.now_ms(), running);
-        if let Some(event) = event {
-            self.record(event)?;
-        }
-        Ok(throttled)
-    }
-
-    /// True where work that was held back may start.
-    fn sample_memory(&mut self) -> Result<bool, EngineError> {
-        self.throttle.sample(self.ports.clock.now_ms());
-        Ok(self.throttle.is_holding() && !self.is_throttled()?)
-    }
-
-    fn start_landing(&mut self, action: LandAction) -> Result<(), EngineError> {
-        if self.state.landing().is_some() {
-            return Ok(());
-        }
-        let names = |items: &[ItemIx]| items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect::<Vec<_>>();
-        self.record(Event::LandingIntended(Box::new(LandingIntended {
-            apex: action.apex,
-            from: action.from.commit,
-            to: action.to.commit,
-            tree: action.to.tree,
-            items: names(&action.items),
-            proof: action.proof.clone(),
-            push: self.setup.started.push.clone(),
-        })))?;
-        self.sync()?;
-        let begun = std::time::Instant::now();
-        if action.from.commit == action.to.commit {
-            // The target holds these items already; there is nothing to move.
-            let landed = LandingEnd::Landed { pushed_to: None, moved_checkouts: Vec::new(), receipt: None };
-            let done = Done::Landing { action, result: Ok(landed), duration_us: 0 };
-            self.launch(futures::future::ready(done));
-            return Ok(());
-        }
-        let request = LandRequest {
-            apex: action.apex,
-            from: action.from.commit,
-            to: action.to.commit,
-            tree: action.to.tree,
-            items: action.items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect(),
-        };
-        let receipt = receipt::receipt(&self.setup, &self.passes, &action, self.ports.clock.now_ms());
-        let lander = Arc::clone(&self.ports.lander);
-        let composer = Arc::clone(&self.ports.composer);
-        self.launch(async move {
-            let apex = action.apex;
-            let result = land(&*lander, &*composer, request, apex, receipt).await;
-            Done::Landing { action, result, duration_us: micros_since(begun) }
-        });
-        Ok(())
-    }
-
-    fn hear(&mut self, news: JobNews) -> Result<(), EngineError> {
-        match news {
-            JobNews::Started { job, gate, attempt } => {
-                if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
-                    let (gate, key) = (run.gate.name.clone(), run.key);
-                    self.record(Event::GateStarted { job, gate, key, attempt })?;
-                }
-            }
-            JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,
-        }
-        Ok(())
-    }
-
-    fn gate_finished(&mut self, job: JobId, gate: usize, attempt: u32, run: GateRun) -> Result<(), EngineError> {
-        let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
-        let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
-        running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
-        let pass = matches!(run.verdict, Some(Verdict::Passed { .. })).then(|| receipt::gate_passed(&gate, key, &run));
-        self.record(Event::GateFinished(Box::new(GateFinished {
-            job,
-            gate: gate.name.clone(),
-            key,
-            attempt,
-            outcome: run.outcome,
-            verdict: run.verdict,
-            duration_ms: run.duration_ms,
-            backoff_ms: run.backoff_ms,
-            peak_memory_bytes: run.peak_memory_bytes,
-            log: run.log.to_string_lossy().into_owned(),
-            log_digest: run.log_digest,
-            tail: run.tail,
-            artifacts: run.artifacts,
-            missing_artifacts: run.missing_artifacts,
-        })))?;
-        if let Some(mut pass) = pass {
-            pass.flaky = matches!(self.state.standing(&key), Some(Standing::Passed { flaky: true }));
-            if let Some(store) = &self.ports.verdicts {
-                store.remember_pass(key, &self.setup.started.run);
-            }
-            self.passes.insert(key, pass);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, done: Done) -> Result<(), EngineError> {
-        match done {
-            Done::Composed { purpose, base, result, duration_us } => {
-                self.composing.remove(&purpose);
-                let composite = result.map_err(port("making a composite"))?;
-                let is_apex = matches!(purpose, CompositePurpose::Apex { .. });
-                self.record(Event::Composed(Box::new(Composed {
-                    purpose,
-                    base,
-                    commit: composite.commit,
-                    tree: composite.tree,
-                    steps: if is_apex { composite.steps } else { Vec::new() },
-                    set_aside: composite.set_aside,
-                    duration_us,
-                })))
-            }
-            Done::Digested { tree, definition, result } => {
-                self.digesting.remove(&(tree, definition));
-                let subject = result.map_err(port("reading what a gate's inputs match"))?;
-                self.record(Event::InputsDigested { tree, definition, subject })
-            }
-            Done::Job { job, result } => self.job_finished(job, result.err()),
-            Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
-            Done::NeverBegun => Ok(()),
-        }
-    }
-
-    fn job_finished(&mut self, job: JobId, failure: Option<PortError>) -> Result<(), EngineError> {
-        if let Some(RunningJob { gates, has_judged: false }) = self.running.remove(&job)
-            && !*self.cancel.borrow()
-            && let Some(JobGateRun { gate, key, .. }) = gates.first()
-        {
-            // A job that judges nothing would be asked for again and again.
-            let message = failure.map_or_else(|| "the job ended without a word".to_owned(), |error| error.to_string());
-            self.record(Event::GateFinished(Box::new(GateFinished {
-                job,
-                gate: gate.name.clone(),
-                key: *key,
-                attempt: 1,
-                outcome: GateOutcome::Infrastructure { message },
-                verdict: Some(Verdict::Unknown),
-                duration_ms: 0,
-                backoff_ms: None,
-                peak_memory_bytes: 0,
-                log: String::new(),
-                log_digest: None,
-                tail: String::new(),
-                artifacts: Vec::new(),
-                missing_artifacts: Vec::new(),
-            })))?;
-        }
-        self.record(Event::JobFinished { job })
-    }
-
-    fn landing_finished(
-        &mut self,
-        action: LandAction,
-        result: Result<LandingEnd, PortError>,
-        duration_us: u64,
-    ) -> Result<(), EngineError> {
-        match result.map_err(port("landing"))? {
-            LandingEnd::Landed { pushed_to, moved_checkouts, receipt } => {
-                let (receipt, lost) = match receipt {
-                    Some(Ok(path)) => (Some(path), None),
-                    Some(Err(error)) => (None, Some(error)),
-                    None => (None, None),
-                };
-                self.record(Event::Landed(Box::new(Landed {
-                    apex: action.apex,
-                    from: action.from.commit,
-                    to: action.to.commit,
-                    tree: action.to.tree,
-                    items: action.items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect(),
-                    pushed_to,
-                    moved_checkouts,
-                    receipt,
-                    duration_us,
-                })))?;
-                if let Some(error) = lost {
-                    // The target has moved all the same, and that comes first.
-                    self.sync()?;
-                    return Err(port("writing the receipt of a landing")(error));
-                }
-            }
-            LandingEnd::Moved { to, to_tree } => {
-                self.record(Event::TargetMoved { from: action.from.commit, to, to_tree })?;
-                if self.state.rebases() > self.setup.limits.max_rebases {
-                    let message = format!(
-                        "{} was moved by others {} times in a row while this run was about to move it",
-                        self.setup.started.target,
-                        self.state.rebases()
-                    );
-                    self.halt(HaltReason::TargetKeepsMoving, message)?;
-                }
-            }
-            LandingEnd::Refused { message } => self.halt(HaltReason::TargetNotMovable, message)?,
-        }
-        self.sync()
     }
 
     fn halt(&mut self, why: HaltReason, message: String) -> Result<(), EngineError> {
@@ -645,26 +326,4 @@ impl Engine<'_> {
             }
         }
     }
-}
-
-async fn land(
-    lander: &dyn Lander,
-    composer: &dyn Composer,
-    request: LandRequest,
-    apex: crate::vocabulary::names::ApexId,
-    receipt: serde_json::Value,
-) -> Result<LandingEnd, PortError> {
-    Ok(match lander.land(request).await? {
-        LandOutcome::Landed { pushed_to, moved_checkouts } => {
-            let path = lander.write_receipt(apex, receipt).await;
-            let receipt = path.map(|path| path.to_string_lossy().into_owned());
-            LandingEnd::Landed { pushed_to, moved_checkouts, receipt: Some(receipt) }
-        }
-        LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
-        LandOutcome::Refused { message } => LandingEnd::Refused { message },
-    })
-}
-
-fn micros_since(begun: std::time::Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -215,7 +215,7 @@ fn mishaps() -> impl Strategy<Value = Vec<Mishap>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_1_2_6_and_7_hold_in_any_world(world in worlds(), pace in paces()) {

@@ -82,10 +82,12 @@ pub struct GateRecord {
 pub struct LandingRecord {
     pub before: Arc<Content>,
     pub after: Arc<Content>,
-    pub to: CommitId,
     /// How many gate records there were by then.
     pub gate_records: usize,
 }
+
+/// What must be there, what must not, and what happens then.
+type ResolvedRule = (Vec<ItemIx>, Vec<ItemIx>, Effect);
 
 #[derive(Default)]
 struct Inner {
@@ -116,7 +118,7 @@ pub struct Hands {
     conflicts_with_others: HashSet<ItemIx>,
     already_landed: Vec<bool>,
     /// Rules by gate, with names resolved.
-    rules: HashMap<String, Vec<(Vec<ItemIx>, Vec<ItemIx>, Effect)>>,
+    rules: HashMap<String, Vec<ResolvedRule>>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -130,7 +132,7 @@ impl Hands {
             conflicts.entry(other).or_default().push(one);
         }
         conflicts.values_mut().for_each(|with| with.sort_unstable());
-        let mut rules: HashMap<String, Vec<_>> = HashMap::new();
+        let mut rules: HashMap<String, Vec<ResolvedRule>> = HashMap::new();
         for rule in &world.rules {
             let present = rule.present.iter().map(find).collect();
             let absent = rule.absent.iter().map(find).collect();
@@ -537,7 +539,7 @@ impl Lander for Hands {
             let (before, after) = (Arc::clone(&inner.commits[&target]), Arc::clone(&inner.commits[&request.to]));
             assert_eq!(after.tree(), request.tree, "the tree is that of the commit");
             let gate_records = inner.gates.len();
-            inner.landings.push(LandingRecord { before, after, to: request.to, gate_records });
+            inner.landings.push(LandingRecord { before, after, gate_records });
             inner.target = Some(request.to);
             Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })
         }

@@ -1,0 +1,156 @@
+//! Hearing what things came to: news of jobs, composites, digests and landings become events.
+
+use super::{Done, Engine, EngineError, LandingEnd, RunningJob, port, receipt};
+use crate::core::judge::Standing;
+use crate::core::strategy::LandAction;
+use crate::ports::{GateRun, JobGateRun, JobNews, PortError};
+use crate::vocabulary::event::{
+    Composed, CompositePurpose, Event, GateFinished, GateOutcome, HaltReason, Landed, Verdict,
+};
+use crate::vocabulary::names::JobId;
+
+impl Engine<'_> {
+    pub(super) fn hear(&mut self, news: JobNews) -> Result<(), EngineError> {
+        match news {
+            JobNews::Started { job, gate, attempt } => {
+                if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
+                    let (gate, key) = (run.gate.name.clone(), run.key);
+                    self.record(Event::GateStarted { job, gate, key, attempt })?;
+                }
+            }
+            JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,
+        }
+        Ok(())
+    }
+
+    fn gate_finished(&mut self, job: JobId, gate: usize, attempt: u32, run: GateRun) -> Result<(), EngineError> {
+        let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
+        let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
+        running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
+        let pass = matches!(run.verdict, Some(Verdict::Passed { .. })).then(|| receipt::gate_passed(&gate, key, &run));
+        self.record(Event::GateFinished(Box::new(GateFinished {
+            job,
+            gate: gate.name.clone(),
+            key,
+            attempt,
+            outcome: run.outcome,
+            verdict: run.verdict,
+            duration_ms: run.duration_ms,
+            backoff_ms: run.backoff_ms,
+            peak_memory_bytes: run.peak_memory_bytes,
+            log: run.log.to_string_lossy().into_owned(),
+            log_digest: run.log_digest,
+            tail: run.tail,
+            artifacts: run.artifacts,
+            missing_artifacts: run.missing_artifacts,
+        })))?;
+        if let Some(mut pass) = pass {
+            pass.flaky = matches!(self.state.standing(&key), Some(Standing::Passed { flaky: true }));
+            if let Some(store) = &self.ports.verdicts {
+                store.remember_pass(key, &self.setup.started.run);
+            }
+            self.passes.insert(key, pass);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, done: Done) -> Result<(), EngineError> {
+        match done {
+            Done::Composed { purpose, base, result, duration_us } => {
+                self.composing.remove(&purpose);
+                let composite = result.map_err(port("making a composite"))?;
+                let is_apex = matches!(purpose, CompositePurpose::Apex { .. });
+                self.record(Event::Composed(Box::new(Composed {
+                    purpose,
+                    base,
+                    commit: composite.commit,
+                    tree: composite.tree,
+                    steps: if is_apex { composite.steps } else { Vec::new() },
+                    set_aside: composite.set_aside,
+                    duration_us,
+                })))
+            }
+            Done::Digested { tree, definition, result } => {
+                self.digesting.remove(&(tree, definition));
+                let subject = result.map_err(port("reading what a gate's inputs match"))?;
+                self.record(Event::InputsDigested { tree, definition, subject })
+            }
+            Done::Job { job, result } => self.job_finished(job, result.err()),
+            Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
+            Done::NeverBegun => Ok(()),
+        }
+    }
+
+    fn job_finished(&mut self, job: JobId, failure: Option<PortError>) -> Result<(), EngineError> {
+        if let Some(RunningJob { gates, has_judged: false }) = self.running.remove(&job)
+            && !*self.cancel.borrow()
+            && let Some(JobGateRun { gate, key, .. }) = gates.first()
+        {
+            // A job that judges nothing would be asked for again and again.
+            let message = failure.map_or_else(|| "the job ended without a word".to_owned(), |error| error.to_string());
+            self.record(Event::GateFinished(Box::new(GateFinished {
+                job,
+                gate: gate.name.clone(),
+                key: *key,
+                attempt: 1,
+                outcome: GateOutcome::Infrastructure { message },
+                verdict: Some(Verdict::Unknown),
+                duration_ms: 0,
+                backoff_ms: None,
+                peak_memory_bytes: 0,
+                log: String::new(),
+                log_digest: None,
+                tail: String::new(),
+                artifacts: Vec::new(),
+                missing_artifacts: Vec::new(),
+            })))?;
+        }
+        self.record(Event::JobFinished { job })
+    }
+
+    fn landing_finished(
+        &mut self,
+        action: LandAction,
+        result: Result<LandingEnd, PortError>,
+        duration_us: u64,
+    ) -> Result<(), EngineError> {
+        match result.map_err(port("landing"))? {
+            LandingEnd::Landed { pushed_to, moved_checkouts, receipt } => {
+                let (receipt, lost) = match receipt {
+                    Some(Ok(path)) => (Some(path), None),
+                    Some(Err(error)) => (None, Some(error)),
+                    None => (None, None),
+                };
+                self.record(Event::Landed(Box::new(Landed {
+                    apex: action.apex,
+                    from: action.from.commit,
+                    to: action.to.commit,
+                    tree: action.to.tree,
+                    items: action.items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect(),
+                    pushed_to,
+                    moved_checkouts,
+                    receipt,
+                    duration_us,
+                })))?;
+                if let Some(error) = lost {
+                    // The target has moved all the same, and that comes first.
+                    self.sync()?;
+                    return Err(port("writing the receipt of a landing")(error));
+                }
+            }
+            LandingEnd::Moved { to, to_tree } => {
+                self.record(Event::TargetMoved { from: action.from.commit, to, to_tree })?;
+                if self.state.rebases() > self.setup.limits.max_rebases {
+                    let message = format!(
+                        "{} was moved by others {} times in a row while this run was about to move it",
+                        self.setup.started.target,
+                        self.state.rebases()
+                    );
+                    self.halt(HaltReason::TargetKeepsMoving, message)?;
+                }
+            }
+            LandingEnd::Refused { message } => self.halt(HaltReason::TargetNotMovable, message)?,
+        }
+        self.sync()
+    }
+}

@@ -1,0 +1,213 @@
+//! Letting things begin: composites, digests, jobs and landings, each journalled first where it
+//! is an event. What they come to is heard in [`super::outcomes`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt;
+
+use super::{Done, Engine, EngineError, LandingEnd, RunningJob, receipt};
+use crate::core::strategy::{Action, GateAction, LandAction};
+use crate::plan::Gate;
+use crate::plan::graph::ItemIx;
+use crate::ports::{ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError};
+use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobStarted, LandingIntended};
+use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
+
+impl Engine<'_> {
+    /// True where something became known that the strategy did not know when it asked.
+    pub(super) fn start_all(&mut self, actions: Vec<Action>) -> Result<bool, EngineError> {
+        let mut news = false;
+        for action in actions {
+            match action {
+                Action::Record(event) => self.record(event)?,
+                Action::Compose { purpose, base, items } => self.start_composing(purpose, base, &items),
+                Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
+                Action::Gate(action) if self.reuse_verdicts(&action)? => news = true,
+                Action::Gate(action) => self.start_job(action)?,
+                Action::Land(action) => self.start_landing(action)?,
+            }
+        }
+        Ok(news)
+    }
+
+    fn start_composing(&mut self, purpose: CompositePurpose, base: CommitId, items: &[ItemIx]) {
+        if !self.composing.insert(purpose.clone()) {
+            return;
+        }
+        let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
+        let composer = Arc::clone(&self.ports.composer);
+        let begun = std::time::Instant::now();
+        self.launch(async move {
+            let result = composer.compose(ComposeRequest { base, items }).await;
+            Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
+        });
+    }
+
+    /// Lets something happen beside the loop; it begins when the loop next waits.
+    fn launch(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        let abandoned = Arc::clone(&self.abandoned);
+        let unless_abandoned =
+            async move { if abandoned.load(Ordering::Relaxed) { Done::NeverBegun } else { work.await } };
+        self.in_flight.push(unless_abandoned.boxed());
+    }
+
+    fn start_digesting(&mut self, tree: TreeId, gate: &Gate) {
+        let definition = gate.definition;
+        if !self.digesting.insert((tree, definition)) {
+            return;
+        }
+        let inputs = gate.inputs.clone().unwrap_or_default();
+        let composer = Arc::clone(&self.ports.composer);
+        self.launch(
+            async move { Done::Digested { tree, definition, result: composer.digest_inputs(tree, inputs).await } },
+        );
+    }
+
+    fn start_job(&mut self, action: GateAction) -> Result<(), EngineError> {
+        if self.is_throttled()? {
+            return Ok(());
+        }
+        let job = self.state.next_job();
+        let worker = self.free_worker();
+        let gates: Vec<JobGateRun> = action
+            .gates
+            .iter()
+            .map(|keyed| JobGateRun {
+                gate: Arc::clone(&keyed.gate),
+                key: keyed.key,
+                item: keyed.context.map(|ix| self.setup.graph.name(ix).clone()),
+            })
+            .collect();
+        self.record(Event::JobStarted(Box::new(JobStarted {
+            job,
+            worker,
+            purpose: action.purpose,
+            commit: action.at.commit,
+            tree: action.at.tree,
+            gates: action
+                .gates
+                .iter()
+                .map(|keyed| JobGate { name: keyed.gate.name.clone(), key: keyed.key, required: keyed.required })
+                .collect(),
+        })))?;
+        self.running.insert(job, RunningJob { gates: gates.clone(), has_judged: false });
+        let work = Job {
+            job,
+            worker,
+            commit: action.at.commit,
+            tree: action.at.tree,
+            base: action.base,
+            gates,
+            fail_fast: self.setup.limits.fail_fast,
+            clean_slot: action.clean_slot,
+            setup: self.setup.policy.setup.clone().map(Arc::new),
+        };
+        let runner = Arc::clone(&self.ports.gates);
+        let news = self.news_sender.clone();
+        let cancel = self.cancel.subscribe();
+        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancel).await } });
+        Ok(())
+    }
+
+    /// Records the passes that earlier runs found; true where there was one.
+    fn reuse_verdicts(&mut self, action: &GateAction) -> Result<bool, EngineError> {
+        let Some(store) = self.ports.verdicts.clone() else { return Ok(false) };
+        // A second opinion wants to see for itself.
+        if action.clean_slot {
+            return Ok(false);
+        }
+        let mut reused = false;
+        for keyed in &action.gates {
+            if let Some(from) = store.pass(&keyed.key) {
+                self.record(Event::VerdictReused { gate: keyed.gate.name.clone(), key: keyed.key, from })?;
+                reused = true;
+            }
+        }
+        Ok(reused)
+    }
+
+    fn free_worker(&self) -> WorkerId {
+        let taken: HashSet<u32> = self.state.jobs().values().map(|job| job.worker.0).collect();
+        WorkerId((0..).find(|worker| !taken.contains(worker)).unwrap_or(0))
+    }
+
+    pub(super) fn is_throttled(&mut self) -> Result<bool, EngineError> {
+        let running = !self.state.jobs().is_empty();
+        let (throttled, event) = self.throttle.check(self.ports.clock.now_ms(), running);
+        if let Some(event) = event {
+            self.record(event)?;
+        }
+        Ok(throttled)
+    }
+
+    /// True where work that was held back may start.
+    pub(super) fn sample_memory(&mut self) -> Result<bool, EngineError> {
+        self.throttle.sample(self.ports.clock.now_ms());
+        Ok(self.throttle.is_holding() && !self.is_throttled()?)
+    }
+
+    fn start_landing(&mut self, action: LandAction) -> Result<(), EngineError> {
+        if self.state.landing().is_some() {
+            return Ok(());
+        }
+        let names = |items: &[ItemIx]| items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect::<Vec<_>>();
+        self.record(Event::LandingIntended(Box::new(LandingIntended {
+            apex: action.apex,
+            from: action.from.commit,
+            to: action.to.commit,
+            tree: action.to.tree,
+            items: names(&action.items),
+            proof: action.proof.clone(),
+            push: self.setup.started.push.clone(),
+        })))?;
+        self.sync()?;
+        let begun = std::time::Instant::now();
+        if action.from.commit == action.to.commit {
+            // The target holds these items already; there is nothing to move.
+            let landed = LandingEnd::Landed { pushed_to: None, moved_checkouts: Vec::new(), receipt: None };
+            let done = Done::Landing { action, result: Ok(landed), duration_us: 0 };
+            self.launch(futures::future::ready(done));
+            return Ok(());
+        }
+        let request = LandRequest {
+            apex: action.apex,
+            from: action.from.commit,
+            to: action.to.commit,
+            tree: action.to.tree,
+            items: action.items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect(),
+        };
+        let receipt = receipt::receipt(&self.setup, &self.passes, &action, self.ports.clock.now_ms());
+        let lander = Arc::clone(&self.ports.lander);
+        let composer = Arc::clone(&self.ports.composer);
+        self.launch(async move {
+            let apex = action.apex;
+            let result = land(&*lander, &*composer, request, apex, receipt).await;
+            Done::Landing { action, result, duration_us: micros_since(begun) }
+        });
+        Ok(())
+    }
+}
+
+async fn land(
+    lander: &dyn Lander,
+    composer: &dyn Composer,
+    request: LandRequest,
+    apex: ApexId,
+    receipt: serde_json::Value,
+) -> Result<LandingEnd, PortError> {
+    Ok(match lander.land(request).await? {
+        LandOutcome::Landed { pushed_to, moved_checkouts } => {
+            let path = lander.write_receipt(apex, receipt).await;
+            let receipt = path.map(|path| path.to_string_lossy().into_owned());
+            LandingEnd::Landed { pushed_to, moved_checkouts, receipt: Some(receipt) }
+        }
+        LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
+        LandOutcome::Refused { message } => LandingEnd::Refused { message },
+    })
+}
+
+fn micros_since(begun: std::time::Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
