@@ -1,5 +1,7 @@
 //! A repository, a home of its own and the real binary: for tests that use lexpr as a person does.
 
+#![expect(clippy::disallowed_methods, reason = "a person starts lexpr, git and a shell")]
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,4 +1,5 @@
 //! All integration tests, as one binary: a file per feature.
+#![expect(clippy::unwrap_used, reason = "what is not as a test expects fails the test, helpers included")]
 
 mod architecture;
 mod cli_demo;
