@@ -70,7 +70,9 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     } else {
         let report = runtime.block_on(dry_run::rehearse(opened))?;
         let exit_code = if report.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
-        speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;
+        if !destinations.iter().any(Destination::is_stdout) {
+            speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;
+        }
         deliver(&Report::DryRun(Box::new(report)), &destinations)?;
         Ok(Outcome { exit_code, items: Vec::new() })
     }
@@ -293,7 +295,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
 
     let report = RunReport::new(&locked(&view), metrics.values())
         .ok_or_else(|| Failure::internal("the run ended before it began"))?;
-    if !json_on_stdout {
+    if !json_on_stdout && !destinations.iter().any(Destination::is_stdout) {
         speak::result(&summary::text(&report, Paint::for_stream(&std::io::stdout())))?;
     }
     deliver(&Report::Execute(Box::new(report)), destinations)?;

@@ -72,10 +72,10 @@ pub struct MergeArgs {
     #[arg(long, value_name = "REF")]
     pub target: Option<String>,
     /// Gate at most N composites at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_workers: Option<u32>,
     /// How long a gate without a timeout of its own may run
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub gate_timeout: Option<u64>,
     /// Where gates' artifacts are kept; default: in the run's folder
     #[arg(long, value_name = "DIR")]
