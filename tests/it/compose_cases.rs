@@ -124,6 +124,13 @@ fn invariant_3_renames_meet_edits_renames_and_deletes() {
     ));
     let taken = files(&[(b"old", FILE, &lines("x")), (b"new", FILE, b"taken\n"), other]);
     assert!(!same_as_git("rename/add", &base, &to(b"new", &lines("x")), &taken));
+    let copied = files(&[(b"old", FILE, &lines("x")), (b"new", FILE, &lines("x")), other]);
+    same_as_git("renamed here, copied there", &base, &to(b"new", &lines("x")), &copied);
+    // The folder is the same on both sides; what left it went two ways.
+    let keeper: (&[u8], &'static str, &[u8]) = (b"d/keep", FILE, b"keep\n");
+    let in_folder = files(&[(b"d/x", FILE, &lines("x")), keeper]);
+    let out_to = |name: &'static [u8]| files(&[(name, FILE, &lines("x")), keeper]);
+    assert!(!same_as_git("out of one folder to two names", &in_folder, &out_to(b"y"), &out_to(b"z")));
     // Apart: one side renames, the other adds and removes elsewhere.
     let elsewhere = files(&[(b"old", FILE, &lines("x")), (b"z", FILE, &lines("y"))]);
     assert!(same_as_git("renames apart", &base, &to(b"new", &lines("x")), &elsewhere));

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use lexpr::git::repo::{Named, UserRepo};
+use lexpr::git::resolve::HeadOf;
 use lexpr::plan::graph::ItemIx;
 use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::names::{CommitId, ItemName};
 
 use crate::compose_cases::conflicts;
-use crate::git_world::{GitWorld, compose, item};
+use crate::git_world::{GitWorld, block_on, compose, item};
 
 struct OpenRequests {
     world: GitWorld,
@@ -102,6 +103,13 @@ fn invariant_3_pull_requests_open_at_once_become_the_tree_that_git_makes_of_them
         })
         .collect();
     let composer = requests.world.composer_of("quarantine", &repo);
+    let began = Instant::now();
+    let heads: Vec<HeadOf> =
+        items.iter().map(|item| HeadOf { name: item.name.clone(), head: item.head, deps: Vec::new() }).collect();
+    let relations = block_on(composer.relate(resolved.target.commit, heads)).unwrap();
+    assert_eq!(relations.implied, [], "each begins on the base");
+    assert!(relations.already_landed.iter().all(Option::is_none));
+    println!("related in {:?}", began.elapsed());
     let began = Instant::now();
     let composite = compose(&composer, resolved.target.commit, &items);
     let merges = composer.stats().merges;
