@@ -1,0 +1,195 @@
+//! The smaller promises of the command line, each through the real binary.
+
+use crate::cli_world::{Said, World, statuses};
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+#[test]
+fn a_plan_is_written_with_the_nearest_dependencies_and_without_what_is_merged() {
+    let world = World::new(
+        README,
+        &[
+            ("feature/a", "main", &[("a", "1")]),
+            ("feature/b", "feature/a", &[("b", "1")]),
+            ("feature/c", "feature/b", &[("c", "1")]),
+            ("feature/free", "main", &[("d", "1")]),
+            ("feature/old", "main", &[("old", "1")]),
+            ("other", "main", &[("other", "1")]),
+        ],
+    );
+    world.git(&["merge", "-q", "--no-edit", "feature/old"]);
+    let said = world.lexpr(["plan", "feature/*", "--gate", "test=make test", "--gate", "lint=x=y"]).expect(0);
+    let expected = "\
+schemaVersion: v1
+target: \"main\"
+gates:
+  - { name: \"test\", run: \"make test\" }
+  - { name: \"lint\", run: \"x=y\" }
+items:
+  - name: \"feature/a\"
+  - name: \"feature/b\"
+    deps: [\"feature/a\"] # contained in this branch
+  - name: \"feature/c\"
+    deps: [\"feature/b\"] # contained in this branch
+  - name: \"feature/free\"
+";
+    assert_eq!(said.stdout, expected);
+    assert_eq!(said.stderr, "left out feature/old: in base\n");
+    let plan = world.plan(&said.stdout);
+    world.lexpr(["check", plan.to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn a_plan_for_no_branch_or_with_a_malformed_gate_is_refused() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    assert!(world.lexpr(["plan", "nothing/*"]).expect(2).stderr.contains("no branch matches"));
+    assert!(world.lexpr(["plan", "a", "--gate", "test"]).expect(2).stderr.contains("NAME=COMMAND"));
+    assert!(world.lexpr(["plan", "a", "--base", "nowhere"]).expect(2).stderr.contains("nowhere"));
+}
+
+#[test]
+fn every_shell_gets_completions_and_help_names_every_command() {
+    let world = World::new(README, &[]);
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(world.lexpr(["completions", shell]).expect(0).stdout.contains("lexpr"), "{shell}");
+    }
+    let help = world.lexpr(["--help"]).expect(0).stdout;
+    for command in ["merge", "plan", "check", "order", "schema", "status", "demo", "completions"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
+    }
+    assert!(!help.contains("guard"), "{help}");
+    assert!(world.lexpr(["--version"]).expect(0).stdout.starts_with("lexpr "));
+}
+
+#[test]
+fn exit_code_1_is_for_lexprs_own_failures() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.write(".git/lexpr", "in the way");
+    let said = world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute"]).expect(1);
+    assert!(said.stderr.starts_with("error: making"), "{}", said.stderr);
+}
+
+#[test]
+fn exit_code_2_is_for_a_plan_that_does_not_fit_the_repository_and_nothing_is_touched() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    for (plan, complaint) in [
+        ("schemaVersion: v1\nitems: [{name: b}]\n", "there is no branch or revision"),
+        ("schemaVersion: v1\ntarget: mainn\nitems: [{name: a}]\n", "did you mean"),
+        ("schemaVersion: v1\nitems: [{name: a, sha: '1111111111111111111111111111111111111111'}]\n", "has moved"),
+        (
+            "schemaVersion: v1\nitems: [{name: a, gates: [{name: g, run: x, runtime: container}]}]\n",
+            "not available in this build",
+        ),
+    ] {
+        let said = world.merge(plan, &["--execute"]).expect(2);
+        assert!(said.stderr.contains(complaint), "{complaint}:\n{}", said.stderr);
+    }
+    assert!(!world.repo().join(".git/lexpr/runs").exists());
+}
+
+#[test]
+fn invariant_7_a_memory_limit_that_is_always_exceeded_slows_a_run_and_never_hangs_it() {
+    let world =
+        World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])]);
+    let report = world.path("report.json");
+    let plan = "schemaVersion: v1\npolicy: {maxWorkers: 3, performance: {maxMemoryMB: 1}}\n\
+                gates: [{name: g, run: 'true'}]\nitems: [{name: a}, {name: b}, {name: c}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    assert!(said.stderr.contains("memory"), "{}", said.stderr);
+    let report = world.report(&report);
+    assert_eq!(report["summary"]["concurrency"]["peakWorkers"], 1, "{:#}", report["summary"]);
+}
+
+#[test]
+fn a_landing_leaves_a_receipt_that_names_what_proves_it() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let base = world.main();
+    world
+        .merge("schemaVersion: v1\ngates: [{name: g, run: 'echo seen'}]\nitems: [{name: a}]\n", &["--execute"])
+        .expect(0);
+    let runs: Vec<_> = std::fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().collect();
+    let run = runs[0].as_ref().unwrap().path();
+    let receipt = world.report(&run.join("receipts/1.json"));
+    assert_eq!(receipt["base"], base);
+    assert_eq!(receipt["composite"], world.main());
+    assert_eq!(receipt["tree"], world.git(&["rev-parse", "main^{tree}"]));
+    assert_eq!(receipt["items"][0]["head"], world.git(&["rev-parse", "a"]));
+    assert_eq!(receipt["gates"][0]["name"], "g");
+    let log = receipt["gates"][0]["log"].as_str().unwrap();
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "seen\n");
+    // What was made to get there is gone.
+    assert!(!run.join("composites.git").exists());
+}
+
+#[test]
+fn artifacts_go_where_they_were_asked_to() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = "schemaVersion: v1\nitems:\n  - name: a\n    gates: [{name: g, run: 'mkdir -p x/y; echo 1 > x/r.xml; echo 2 > x/y/r.xml', artifacts: ['x/**/*.xml', 'none/*']}]\n";
+    let report = world.path("report.json");
+    world.merge(plan, &["--execute", "--artifact-dir", "../kept", "--report", report.to_str().unwrap()]).expect(0);
+    let report = world.report(&report);
+    let attempt = &report["items"][0]["gates"][0]["attempts"][0];
+    let mut stored: Vec<String> = attempt["artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|artifact| std::fs::read_to_string(artifact["stored"].as_str().unwrap()).unwrap())
+        .collect();
+    stored.sort();
+    assert_eq!(stored, ["1\n", "2\n"]);
+    assert_eq!(attempt["missingArtifacts"][0], "none/*");
+    assert!(world.path("kept").is_dir());
+}
+
+#[test]
+fn the_markdown_report_is_added_to_the_summary_of_a_ci_step() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (plan, summary) = (world.plan("schemaVersion: v1\nitems: [{name: a}]\n"), world.path("summary.md"));
+    std::fs::write(&summary, "before\n").unwrap();
+    let mut command = world.command(["merge", plan.to_str().unwrap(), "--execute"]);
+    let said: Said = command.env("GITHUB_STEP_SUMMARY", &summary).output().unwrap().into();
+    said.expect(0);
+    let summary = std::fs::read_to_string(summary).unwrap();
+    assert!(summary.starts_with("before\n") && summary.contains("| `a` | landed |"), "{summary}");
+}
+
+#[test]
+fn a_bare_repository_lands() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let bare = world.path("bare.git");
+    world.git(&["clone", "-q", "--mirror", ".", bare.to_str().unwrap()]);
+    world
+        .merge(
+            "schemaVersion: v1\ngates: [{name: g, run: 'test -e a'}]\nitems: [{name: a}]\n",
+            &["--execute", "--repo", bare.to_str().unwrap()],
+        )
+        .expect(0);
+    assert_eq!(world.git(&["--git-dir", bare.to_str().unwrap(), "ls-tree", "--name-only", "main"]), "README.md\na");
+}
+
+#[test]
+fn a_branch_that_contains_another_depends_on_it_whether_the_plan_says_so_or_not() {
+    let world = World::new(README, &[("low", "main", &[("low", "1")]), ("high", "low", &[("high", "1")])]);
+    let report = world.path("report.json");
+    let plan = "schemaVersion: v1\nitems:\n  - name: high\n  - name: low\n    gates: [{name: g, run: 'false'}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    assert!(said.stderr.contains("implied"), "{}", said.stderr);
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["low failed", "high blocked"]);
+    assert_eq!(report["items"][1]["implied"][0], "low");
+}
+
+#[test]
+fn names_with_spaces_slashes_and_umlauts_land_and_leave_safe_paths() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let plan = "schemaVersion: v1\nitems:\n  - {name: 'über / alles', branch: a, gates: [{name: 'e2e / x: y', run: 'true'}]}\n  - {name: 'b c', branch: b}\n";
+    world.merge(plan, &["--execute"]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+}
+
+#[test]
+fn a_gate_that_is_not_required_never_keeps_an_item_from_landing() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = "schemaVersion: v1\npolicy: {optionalGates: [lint]}\ngates: [{name: lint, run: 'false'}, {name: unit, run: 'true'}]\nitems: [{name: a}]\n";
+    world.merge(plan, &["--execute"]).expect(0);
+}
