@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -50,11 +51,21 @@ pub struct Git {
     git_dir: PathBuf,
     work_tree: Option<PathBuf>,
     config: Config,
+    terminal: Terminal,
+}
+
+/// Whether the terminal's signals and questions reach git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    /// Ctrl-C is lexpr's to act on: a git it has started ends what it is at.
+    Apart,
+    /// What git starts, such as ssh, may ask for a passphrase, and Ctrl-C ends it.
+    Shared,
 }
 
 impl Git {
     pub fn new(git_dir: impl Into<PathBuf>, config: Config) -> Self {
-        Self { git_dir: git_dir.into(), work_tree: None, config }
+        Self { git_dir: git_dir.into(), work_tree: None, config, terminal: Terminal::Apart }
     }
 
     /// The same repository with `work_tree` as its working tree.
@@ -67,6 +78,11 @@ impl Git {
         Self::new(git_dir, self.config)
     }
 
+    /// The same repository for talking to remotes: whoever is asked for a passphrase can answer.
+    pub fn at_the_terminal(&self) -> Self {
+        Self { terminal: Terminal::Shared, ..self.clone() }
+    }
+
     pub fn git_dir(&self) -> &Path {
         &self.git_dir
     }
@@ -74,6 +90,9 @@ impl Git {
     /// A command with everything but its arguments set.
     pub fn command(&self) -> Command {
         let mut command = bare_command(self.config);
+        if self.terminal == Terminal::Shared {
+            command.process_group(rustix::process::getpgrp().as_raw_nonzero().get());
+        }
         command.arg("--git-dir").arg(&self.git_dir);
         if let Some(work_tree) = &self.work_tree {
             command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
@@ -141,6 +160,9 @@ pub fn bare_command(config: Config) -> Command {
         .env("GIT_TERMINAL_PROMPT", "0")
         // `status` must not rewrite the user's index behind their back.
         .env("GIT_OPTIONAL_LOCKS", "0")
+        // In a process group of its own no Ctrl-C reaches it: the target's checkout is not left
+        // half moved, and a merge under way is no error.
+        .process_group(0)
         .stdin(Stdio::null());
     if config == Config::RepositoryOnly {
         command

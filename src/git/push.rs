@@ -57,7 +57,7 @@ impl Remote {
         let mut args = vec!["push", "--porcelain", "--atomic", "--no-follow-tags", "--recurse-submodules=no", &lease];
         args.extend(options);
         args.extend(["--", &self.name, &refspec]);
-        let pushed = repository.output(&args, None)?;
+        let pushed = repository.at_the_terminal().output(&args, None)?;
         // A flag, `from:to` and a summary, with tabs between them.
         let answer = String::from_utf8_lossy(&pushed.stdout);
         let of_target = answer.lines().find_map(|line| {

@@ -351,3 +351,43 @@ fn status_tells_what_the_newest_run_did() {
     let said = world.lexpr(["status"]).expect(0);
     assert!(said.stdout.contains("finished, exit code 0") && said.stdout.contains("a"), "{}", said.stdout);
 }
+
+#[test]
+fn invariant_6_ctrl_c_in_a_landing_lets_git_finish_what_it_is_at() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (started, go) = (world.path("started"), world.path("go"));
+    let hook = world.repo().join(".git/hooks");
+    std::fs::create_dir_all(&hook).unwrap();
+    let hook = hook.join("reference-transaction");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = prepared ] || exit 0\ngrep -q refs/heads/main || exit 0\ntouch {}\nuntil [ -e {} ]; do sleep 0.02; done\n",
+        started.display(),
+        go.display()
+    );
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
+    // The checks at the start prepare a transaction, too: those may pass.
+    let mut command = world.command(["merge", plan.to_str().unwrap(), "--execute"]);
+    let gate = "schemaVersion: v1\ngates: [{name: g, run: 'rm -f GO STARTED'}]\nitems: [{name: a}]\n"
+        .replace("GO", go.to_str().unwrap())
+        .replace("STARTED", started.to_str().unwrap());
+    std::fs::write(&plan, gate).unwrap();
+    let run = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    wait_for("the landing to begin", || (started.exists() && !go.exists()).then_some(()));
+    rustix::process::kill_process_group(pid, rustix::process::Signal::INT).unwrap();
+    std::fs::write(&go, "").unwrap();
+    let said: crate::cli_world::Said = run.wait_with_output().unwrap().into();
+    said.expect(130);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
+}
