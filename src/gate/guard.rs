@@ -147,8 +147,8 @@ fn run_command(requests: &mut Requests, start: Start) -> io::Result<()> {
         Err(why) => return reply(&Reply::NotStarted { why }),
     };
     let ended = watch_command(requests, &mut command, start.run);
-    if !matches!(ended, Ok(Some(_))) {
-        // Where orphans do not come to us, the group is all that can still be reached.
+    if !ORPHANS_COME_TO_US && !matches!(ended, Ok(Some(_))) {
+        // The group is all that can be reached, and only from here.
         command.signal_all(Signal::KILL);
     }
     ended?.map_or(Ok(()), |ended| reply(&Reply::Ended(ended)))

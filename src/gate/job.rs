@@ -2,9 +2,11 @@
 //! Every attempt finds the same tree, whatever the one before did to the slot. What an outcome
 //! means for an item is not known here.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::artifacts::{self, Kept, Shelf, within};
 use super::client::{Guard, GuardError, GuardedCommand, cancelled};
 use super::environment::{Environment, GateTold, Surroundings, of_gate, of_slot};
 use super::log::{self, as_file_name};
+use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::run::{LocalGates, Worker};
@@ -316,7 +319,7 @@ impl JobRun<'_> {
         let pid = guard.pid();
         let ended = tokio::select! {
             ended = guard.run(command, &mut self.cancel) => ended,
-            never = watch_memory(self.gates, pid, &peak) => match never {},
+            never = watch_memory(&self.gates.processes, pid, &peak) => match never {},
         };
         if let Ok(_) | Err(GuardError::NotStarted(_)) = ended {
             self.worker.guard = Some(guard);
@@ -402,12 +405,12 @@ fn outcome_of(ended: &Ended, timeout: Duration) -> GateOutcome {
 }
 
 /// Keeps `peak` at the most that all processes below `guard` were seen to hold together.
-async fn watch_memory(gates: &LocalGates, guard: Option<i32>, peak: &AtomicU64) -> std::convert::Infallible {
+async fn watch_memory(processes: &Arc<RecentProcesses>, guard: Option<i32>, peak: &AtomicU64) -> Infallible {
     let Some(guard) = guard else { return std::future::pending().await };
     let mut wait = FIRST_LOOK;
     loop {
         tokio::time::sleep(wait).await;
-        let processes = std::sync::Arc::clone(&gates.processes);
+        let processes = Arc::clone(processes);
         if let Ok(Some(table)) = tokio::task::spawn_blocking(move || processes.table(wait)).await {
             peak.fetch_max(table.descendants_bytes(guard), Ordering::Relaxed);
         }
@@ -430,4 +433,28 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         message: format!("work on a slot ended early: {error}"),
         hint: Some("this is a bug in lexpr; please report it".to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_memory_of_all_below_a_guard_is_seen_while_a_gate_runs() {
+        // The parent of this process plays the guard: at least this process is below it.
+        let guard = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+        let peak = AtomicU64::new(0);
+        let seen = async {
+            while peak.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let processes = Arc::default();
+        tokio::select! {
+            never = watch_memory(&processes, guard, &peak) => match never {},
+            () = seen => {}
+        }
+        assert!(peak.into_inner() > 1 << 20);
+    }
 }

@@ -263,6 +263,14 @@ fn what_a_command_leaves_behind_is_gone_when_it_has_ended() {
 }
 
 #[test]
+fn a_process_that_forks_and_exits_over_and_over_does_not_outrun_the_guard() {
+    let (world, mut guard) = (World::new(), Guard::new());
+    fs::write(world.path("hop.sh"), "trap '' TERM; echo $$ > hop; sh hop.sh &").unwrap();
+    let script = "setsid sh hop.sh & until [ -s hop ]; do sleep 0.01; done; exit 9";
+    assert_eq!(guard.run(&world.start(1, script)), (code(9), json!("itself")));
+}
+
+#[test]
 fn a_command_that_closes_its_output_lives_on() {
     let (world, mut guard) = (World::new(), Guard::new());
     let pid = guard.start(&world.start(1, "exec >&- 2>&-; until [ -e go ]; do sleep 0.01; done; exit 8"));
