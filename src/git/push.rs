@@ -91,7 +91,7 @@ impl Remote {
         let url = String::from_utf8_lossy(&looked_up.stdout);
         let url = if looked_up.status.success() { url.lines().next().unwrap_or(&self.name) } else { &self.name };
         let args = ["ls-remote", "--refs", "--", url, &self.target];
-        let listed = repository.line(args)?;
+        let listed = repository.at_the_terminal().line(args)?;
         // A pattern matches at any slash, so that others may be listed, too.
         let found = listed.lines().filter_map(|line| line.split_once('\t')).find(|(_, name)| *name == self.target);
         found
