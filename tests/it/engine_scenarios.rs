@@ -149,16 +149,16 @@ fn fail_fast_skips_what_stands_behind_a_failure_and_without_it_every_gate_runs()
 
 #[test]
 fn invariant_8_the_first_gate_in_order_is_named_though_a_later_one_was_seen_to_fail_before() {
-    let slow = gate("slow").running("slow");
-    let shared = gate("part").looking_at(&["z"]);
-    // `b` is judged by `part` long before `a` is through with `slow`; both see the same inputs.
-    let world = World::of("a b z:a,b")
-        .own_gates("a", [slow, shared.clone()])
+    // `b` is judged first, by a gate that sees the same of both items.
+    let shared = gate("part").looking_at(&["c"]);
+    let world = one_at_a_time("a b c")
+        .priority("b", 1)
+        .own_gates("a", [gate("slow"), shared.clone()])
         .own_gates("b", [shared])
         .fails("slow", &["a"])
-        .when("slow", &[], Effect::Takes(9000))
         .fails("part", &[]);
     let outcome = run(&world);
+    assert_eq!(outcome.reason("b"), "the target already fails part without this item");
     assert_eq!(outcome.reason("a"), "gate slow failed");
 }
 

@@ -25,6 +25,9 @@ use super::{Effect, Mishap, World, commit_of, mix};
 /// How often the scripted runner tries a gate that it cannot run.
 const INFRASTRUCTURE_ATTEMPTS: u32 = 2;
 
+/// A run that tells more than this will never end.
+const MOST_EVENTS: u64 = 200_000;
+
 /// What is in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -579,6 +582,7 @@ impl Journal for JournalWriter {
             inner.journalled_jobs.insert(job.job);
         }
         assert_eq!(recorded.seq, inner.journal.len() as u64 + 1, "events are numbered without gaps");
+        assert!(recorded.seq < MOST_EVENTS, "the run does not end");
         inner.journal.push(recorded.clone());
         Ok(())
     }

@@ -195,6 +195,9 @@ fn every_item_has_one_end(outcome: &Outcome) {
     let summed: usize = FinalStatus::ALL.iter().map(|status| outcome.with_status(*status).len()).sum();
     assert_eq!(summed, end.len(), "statuses sum to the total");
     let cut_short = outcome.count(|event| matches!(event, Event::RunHalted { .. } | Event::Interrupted { .. })) > 0;
+    let state = outcome.replayed(outcome.events.len());
+    let deferred = outcome.graph.indices().filter(|ix| matches!(state.phase(*ix), Phase::Deferred(_))).count();
+    assert!(cut_short || deferred == 0, "what was put off is decided in the end");
     for FinalItem { name, status, reason } in end {
         let unfinished = matches!(status, FinalStatus::Skipped | FinalStatus::NotLanded);
         assert!(cut_short || !unfinished, "{name} was forgotten: {status}");
