@@ -156,9 +156,13 @@ impl Slot {
     /// for the slot's, should a gate remove `.git`.
     pub fn git_env(&self) -> Vec<(OsString, OsString)> {
         let above = self.work_tree.parent().unwrap_or(Path::new("/")).as_os_str().to_owned();
+        // Files that are not there and may be made: what a gate configures for its user or machine
+        // goes with the rest of `.git` at the next switch. Not /dev/null, as is usual: `git config`
+        // renames a new file over the old one, and root would replace the device for everybody.
+        let config = |name: &str| self.work_tree.join(".git").join(name).into_os_string();
         vec![
-            ("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()),
-            ("GIT_CONFIG_SYSTEM".into(), "/dev/null".into()),
+            ("GIT_CONFIG_GLOBAL".into(), config("gates-global-config")),
+            ("GIT_CONFIG_SYSTEM".into(), config("gates-system-config")),
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
             ("GIT_CEILING_DIRECTORIES".into(), above),
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),

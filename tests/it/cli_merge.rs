@@ -391,3 +391,15 @@ fn invariant_6_ctrl_c_in_a_landing_lets_git_finish_what_it_is_at() {
     assert_eq!(world.files_on_main(), ["README.md", "a"]);
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn what_a_gate_configures_for_its_user_or_machine_reaches_nobody_else() {
+    use std::os::unix::fs::FileTypeExt;
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let plan = "schemaVersion: v1\npolicy: {maxWorkers: 1}\ngates:\n  - name: g\n    run: |\n      git config --global --get user.nickname && exit 1\n      \
+                git config --global user.nickname x && git config --system user.nickname y\n      test \"$(git config user.nickname)\" = x\n\
+                items: [{name: a}, {name: b}]\n";
+    world.merge(plan, &["--execute"]).expect(0);
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert!(!world.path("home/.gitconfig").exists());
+}
