@@ -205,7 +205,7 @@ impl Inner {
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
         if now != from {
-            return Ok(LandOutcome::TargetMoved { to: now });
+            return self.followed(from, now);
         }
         let heads = request.items.iter().map(|item| item.head);
         let present: Vec<CommitId> = std::iter::once(from).chain(heads).collect();
@@ -237,7 +237,7 @@ impl Inner {
             return Ok(Ok(()));
         }
         match self.current_target() {
-            Ok(now) if now != from => Ok(Err(Unmoved::Elsewhere(now))),
+            Ok(now) if now != from => Ok(Err(Unmoved::Elsewhere { from, now })),
             Ok(_) => {
                 let why = String::from_utf8_lossy(&swapped.stderr).trim().to_owned();
                 Ok(Err(Unmoved::Refused(LandRefusal::TargetLocked { target: target.clone(), why })))
@@ -247,10 +247,23 @@ impl Inner {
         }
     }
 
+    /// The target is at `now`. Where that holds what it was at before, work was added to it and the
+    /// run goes on from there; where not, something was taken back, and to go on would bring it in
+    /// again.
+    fn followed(&self, from: CommitId, now: CommitId) -> Result<LandOutcome, LandRefusal> {
+        let args = ["merge-base", "--is-ancestor", &from.to_string(), &now.to_string()];
+        let asked = self.store.output(&args, None)?;
+        match asked.status.code() {
+            Some(0) => Ok(LandOutcome::TargetMoved { to: now }),
+            Some(1) => Err(LandRefusal::TargetRewound { target: self.settings.target.clone(), now, lacks: from }),
+            _ => Err(failed(&args, &asked).into()),
+        }
+    }
+
     /// What it means that the local target did not move depends on whether the remote's did.
     fn unmoved(&self, to: CommitId, unmoved: Unmoved) -> Result<LandOutcome, LandRefusal> {
         match (&self.remote, unmoved) {
-            (None, Unmoved::Elsewhere(now)) => Ok(LandOutcome::TargetMoved { to: now }),
+            (None, Unmoved::Elsewhere { from, now }) => self.followed(from, now),
             (None, Unmoved::Refused(refusal)) => Err(refusal),
             (Some(remote), unmoved) => Err(self.on_remote_only(remote, to, unmoved.to_string())),
         }
@@ -291,8 +304,8 @@ impl Inner {
 /// Why the local target is not where it should be.
 #[derive(Debug, thiserror::Error)]
 enum Unmoved {
-    #[error("somebody moved it to {0}")]
-    Elsewhere(CommitId),
+    #[error("somebody moved it to {now}")]
+    Elsewhere { from: CommitId, now: CommitId },
     #[error(transparent)]
     Refused(LandRefusal),
 }

@@ -17,6 +17,11 @@ pub enum LandRefusal {
     TargetGone { target: String },
     #[error("{target} is at {now}, not at {expected}: somebody moved it; run again")]
     TargetElsewhere { target: String, now: CommitId, expected: CommitId },
+    #[error(
+        "{target} was moved to {now}, which does not hold {lacks}, where it was before: somebody took commits back; \
+         look at it, then run again"
+    )]
+    TargetRewound { target: String, now: CommitId, lacks: CommitId },
     #[error("{target} is a symbolic ref to {points_to}: name that as the target")]
     TargetSymbolic { target: String, points_to: String },
     #[error(

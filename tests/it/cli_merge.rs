@@ -403,3 +403,37 @@ fn what_a_gate_configures_for_its_user_or_machine_reaches_nobody_else() {
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     assert!(!world.path("home/.gitconfig").exists());
 }
+
+/// Lands `a` while its gate moves main, which is not checked out, to the commit `to`.
+fn land_while_main_moves(to: &str) -> (World, crate::cli_world::Said) {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("on", "main", &[("on", "1")])]);
+    world.git(&["merge", "-q", "--ff-only", "on"]);
+    world.git(&["branch", "further"]);
+    world.git(&["checkout", "-q", "further"]);
+    world.git(&["commit", "-q", "--allow-empty", "-m", "Further"]);
+    let once = world.path("once");
+    let plan = format!(
+        "schemaVersion: v1\ngates: [{{name: g, run: '[ -e {0} ] || {{ touch {0}; git --git-dir={1} update-ref refs/heads/main {2}; }}'}}]\nitems: [{{name: a}}]\n",
+        once.display(),
+        world.repo().join(".git").display(),
+        world.git(&["rev-parse", to]),
+    );
+    let said = world.merge(&plan, &["--execute"]);
+    (world, said)
+}
+
+#[test]
+fn a_run_goes_on_from_where_somebody_else_moved_the_target() {
+    let (world, said) = land_while_main_moves("further");
+    said.expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "on"]);
+    assert_eq!(world.git(&["merge-base", "main", "further"]), world.git(&["rev-parse", "further"]));
+}
+
+#[test]
+fn a_target_that_somebody_took_commits_back_from_is_left_alone() {
+    let (world, said) = land_while_main_moves("on~1");
+    let said = said.expect(4);
+    assert!(format!("{}{}", said.stdout, said.stderr).contains("took commits back"), "{}{}", said.stdout, said.stderr);
+    assert_eq!(world.files_on_main(), ["README.md"]);
+}
