@@ -57,6 +57,7 @@ pub struct Outcome {
 /// Where the plan or command line is invalid, the target cannot be moved, or lexpr fails.
 pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     let destinations = destinations(&args.report)?;
+    check_outputs(&args, &destinations)?;
     let overrides = Overrides {
         target: args.target.clone(),
         max_workers: args.max_workers,
@@ -83,6 +84,32 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))
+}
+
+/// Refuses what would only fail once main has moved: places that cannot be written to.
+fn check_outputs(args: &MergeArgs, destinations: &[Destination]) -> Result<(), Failure> {
+    if args.progress == ProgressKind::Json && destinations.iter().any(Destination::is_stdout) {
+        return Err(Failure::usage("--progress json and a report cannot share standard output")
+            .with_hint("give the report a file of its own"));
+    }
+    let files = args.report.iter().chain(&args.metrics_file);
+    for file in files.filter(|file| !file.exists() || file.is_dir()) {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+        if file.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder", file.display())).with_hint("name a file in it"));
+        }
+        if file != Path::new("-") && !(folder.is_dir() && writable) {
+            return Err(Failure::usage(format!("{} cannot be written", file.display()))
+                .with_hint(format!("is {} a folder that you may write to?", folder.display())));
+        }
+    }
+    let folders = args.artifact_dir.clone().into_iter().chain(args.execute.then(cache_root));
+    for folder in folders {
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Failure::usage(format!("{} cannot be made: {error}", folder.display())))?;
+    }
+    Ok(())
 }
 
 fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failure> {
@@ -262,9 +289,6 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
             metrics.apply(recorded);
             metrics.set_memory_usage(memory.used_bytes().unwrap_or_default());
             metrics.set_cache(Cache::Composite, composite_counts(composer.stats()));
-            if let Some(verdicts) = &verdicts {
-                metrics.set_cache(Cache::Verdict, counts(verdicts.stats()));
-            }
         }),
         Box::new(|recorded| {
             if let Some(progress) = locked(&progress).as_mut() {
@@ -292,6 +316,9 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
     })?;
     remove_composites(&quarantine);
+    let (hits, misses) = locked(&view).verdict_hits_and_misses();
+    let evictions = verdicts.as_ref().map_or(0, |verdicts| verdicts.stats().evictions);
+    metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
 
     let report = RunReport::new(&locked(&view), metrics.values())
         .ok_or_else(|| Failure::internal("the run ended before it began"))?;

@@ -1,7 +1,7 @@
 //! From a plan on disk to everything a run needs to know before it starts: the repository, the
 //! heads, the graph with what the commits imply.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,7 +146,8 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
         .zip(&heads)
         .map(|(item, head)| HeadOf { name: item.name.clone(), head: *head, deps: item.deps.clone() })
         .collect();
-    let relations = composer.relate(target.commit, with_heads).await?;
+    let mut relations = composer.relate(target.commit, with_heads).await?;
+    leave_out_what_the_plan_says(&plan, &mut relations);
     warn_of_implied(&plan, &places, &relations);
 
     let orders: Cache<PlanDigest, Arc<Graph>> = Cache::new(ORDERS_KEPT, plan.policy.performance.cache_ttl);
@@ -213,6 +214,20 @@ fn unresolved(problems: &[RefProblem], plan: &Plan, places: &Places, overrides: 
         .collect();
     show(places.source(), &located);
     Failure::shown(EXIT_INVALID)
+}
+
+/// Keeps the implied dependencies that do not follow from those the plan names.
+fn leave_out_what_the_plan_says(plan: &Plan, relations: &mut Relations) {
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
+    relations.implied.retain(|(dependent, dependency)| {
+        let mut seen = HashSet::new();
+        let mut open = vec![*dependent];
+        while let Some(at) = open.pop() {
+            let deps = plan.items[at].deps.iter().filter_map(|dep| position.get(dep).copied());
+            open.extend(deps.filter(|dep| seen.insert(*dep)));
+        }
+        !seen.contains(dependency)
+    });
 }
 
 fn warn_of_implied(plan: &Plan, places: &Places, relations: &Relations) {

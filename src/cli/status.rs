@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::{StatusArgs, speak};
+use crate::git::lock;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::report::json::RunReport;
@@ -26,6 +27,11 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     }
     let report = RunReport::new(&RunView::of(&journal.events), BTreeMap::new())
         .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
+    if !report.finished && !lock::is_held(repo.common_dir(), &report.target) {
+        speak::note(
+            "this run was ended from outside, and nothing of it is running: run its plan again to land the rest\n",
+        );
+    }
     speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
     Ok(0)
 }

@@ -48,6 +48,8 @@ struct Inner {
     settings: LanderSettings,
     /// The user's repository, in their name: hooks, filters, credentials.
     repository: Git,
+    /// The same where remotes are found as the user finds them.
+    remotes: Git,
     /// The same as plumbing, which no setting of theirs may change.
     store: Git,
     quarantine: Git,
@@ -59,6 +61,11 @@ impl LocalLander {
         let remote = settings.push.clone().map(|name| Remote { name, target: settings.target.clone() });
         Self(Arc::new(Inner {
             repository: Git::new(&settings.common_dir, Config::Users),
+            remotes: match &settings.started_in {
+                // A relative URL is relative to the top of the working tree.
+                Some(top) => Git::new(&settings.common_dir, Config::Users).with_work_tree(top),
+                None => Git::new(&settings.common_dir, Config::Users),
+            },
             store: Git::new(&settings.common_dir, Config::RepositoryOnly),
             quarantine: Git::new(&settings.quarantine, Config::RepositoryOnly),
             remote,
@@ -153,7 +160,7 @@ impl Inner {
         }
         self.must_be_writable(base)?;
         if let Some(remote) = &self.remote {
-            remote.must_be_at(&self.repository, base)?;
+            remote.must_be_at(&self.remotes, base)?;
         }
         Ok(())
     }
@@ -215,7 +222,7 @@ impl Inner {
             checkout.must_be_free_for(from, to)?;
         }
         if let Some(remote) = &self.remote {
-            remote.land(&self.repository, from, to)?;
+            remote.land(&self.remotes, from, to)?;
         }
         if let Err(unmoved) = self.swap(from, to, &message(request.items.len()))? {
             return self.unmoved(to, unmoved);

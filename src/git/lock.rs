@@ -38,6 +38,13 @@ impl Drop for RunLock {
     }
 }
 
+/// Whether a run has this target now. Changes nothing.
+pub fn is_held(common_dir: &Path, target: &str) -> bool {
+    let path = common_dir.join("lexpr").join("locks").join(format!("{}.lock", file_name(target)));
+    // Where there is no such file, or it cannot be opened, nobody has locked it.
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl RunLock {
     /// Takes the lock `<common_dir>/lexpr/locks/<target>.lock` for `run`. `target` is a full ref
     /// name, `common_dir` the git directory that all worktrees share.

@@ -269,6 +269,9 @@ impl Workbench {
         let mut at = before.tree;
         for id in self.first_parents(from_commit(item.head), before.shadow, own)? {
             let commit = self.objects.commit(id)?;
+            if self.only_brings_in(before.shadow, &commit.parents)? {
+                continue;
+            }
             let base = match commit.parents.first() {
                 Some(parent) => self.objects.commit(*parent)?.tree,
                 None => self.objects.empty_tree(),
@@ -306,6 +309,17 @@ impl Workbench {
             landed = self.commit_on(tree, landed, id, &words, &message)?;
         }
         Ok(Ok(landed))
+    }
+
+    /// Whether a commit is a merge of what `shadow` holds already: as git-rebase(1) does, it is left
+    /// out, for its difference from its first parent is not the branch's own work.
+    fn only_brings_in(&mut self, shadow: ObjectId, parents: &[ObjectId]) -> Result<bool, ComposeError> {
+        for merged in parents.iter().skip(1) {
+            if !self.history.contains(&self.objects, shadow, *merged)? {
+                return Ok(false);
+            }
+        }
+        Ok(parents.len() > 1)
     }
 
     /// The first-parent line of `head` among its `own` commits, oldest first.

@@ -325,7 +325,9 @@ impl Slot {
     fn rebuild(&self) -> Result<(), GitError> {
         remove(&self.index)?;
         remove(&self.setup)?;
-        remove(&self.work_tree)?;
+        if remove(&self.work_tree).is_err() {
+            set_aside(&self.work_tree)?;
+        }
         fs::create_dir_all(&self.work_tree).map_err(GitError::io("creating", &self.work_tree))
     }
 
@@ -342,6 +344,16 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Moves what cannot be removed, such as files of another user or immutable ones, out of the way:
+/// one such folder must not keep every later gate from running.
+fn set_aside(path: &Path) -> Result<(), GitError> {
+    let free = (1..).map(|n| with_suffix(path, &format!(".unremovable-{n}"))).find(|path| !path.exists());
+    match free {
+        Some(aside) => fs::rename(path, aside).map_err(GitError::io("setting aside (remove it by hand)", path)),
+        None => Ok(()),
+    }
 }
 
 /// Not through symbolic links.

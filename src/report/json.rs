@@ -371,6 +371,12 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 
 /// Over the verdicts that items and landings stand on: the part that took no run of their own.
 fn cache_hit_rate(view: &RunView, items: &[ItemReport]) -> Option<f64> {
+    let (asked, reused) = verdicts_asked_and_reused(view, items);
+    ratio(reused, asked)
+}
+
+/// How many verdicts items and landings stand on, and how many of them took no run of their own.
+fn verdicts_asked_and_reused(view: &RunView, items: &[ItemReport]) -> (u64, u64) {
     let own = |is_own: bool| (1, u64::from(!is_own));
     let of_items = items
         .iter()
@@ -384,8 +390,16 @@ fn cache_hit_rate(view: &RunView, items: &[ItemReport]) -> Option<f64> {
                 .any(|attempt| matches!(attempt.purpose, JobPurpose::Apex { apex, .. } if apex == *id)))
         })
     });
-    let (asked, reused) = of_items.chain(of_landings).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    ratio(reused, asked)
+    of_items.chain(of_landings).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+impl RunView {
+    /// Verdicts that items and landings stand on: those that took no run of their own, and the others.
+    pub fn verdict_hits_and_misses(&self) -> (u64, u64) {
+        let items: Vec<ItemReport> = self.items.iter().map(|item| item_report(self, item)).collect();
+        let (asked, reused) = verdicts_asked_and_reused(self, &items);
+        (reused, asked - reused)
+    }
 }
 
 fn item_report(view: &RunView, item: &ItemView) -> ItemReport {

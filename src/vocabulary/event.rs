@@ -403,7 +403,10 @@ impl fmt::Display for Reason {
                     (None, true) => f.write_str("conflicts with the target's tip")?,
                     (None, false) => f.write_str("conflicts with the base")?,
                 }
-                in_paths(f, &conflict.paths)
+                match (conflict.paths.is_empty(), conflict.messages.first()) {
+                    (true, Some(message)) => write!(f, ": {message}"),
+                    _ => in_paths(f, &conflict.paths),
+                }
             }
             Self::DependencyFailed { root } => write!(f, "depends on {root}, which did not land"),
             Self::DependenciesConflict { first, second, paths } => {

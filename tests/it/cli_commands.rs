@@ -193,3 +193,85 @@ fn a_gate_that_is_not_required_never_keeps_an_item_from_landing() {
     let plan = "schemaVersion: v1\npolicy: {optionalGates: [lint]}\ngates: [{name: lint, run: 'false'}, {name: unit, run: 'true'}]\nitems: [{name: a}]\n";
     world.merge(plan, &["--execute"]).expect(0);
 }
+
+#[test]
+fn a_branch_that_merged_main_into_itself_is_rebased_without_that_merge() {
+    let text = |fifth: &str| format!("1\n2\n3\n4\n{fifth}\n6\n7\n8\n9\n");
+    let world = World::new(&[("a", &text("5"))], &[("f", "main", &[("f1", "1")])]);
+    let on_main = |fifth: &str| {
+        world.write("a", &text(fifth));
+        world.git(&["commit", "-qam", fifth]);
+    };
+    on_main("five");
+    world.git(&["checkout", "-q", "f"]);
+    world.git(&["merge", "-q", "--no-edit", "main"]);
+    world.write("f2", "2");
+    world.git(&["add", "f2"]);
+    world.git(&["commit", "-qm", "Second"]);
+    world.git(&["checkout", "-q", "main"]);
+    on_main("cinq");
+    world.merge("schemaVersion: v1\nitems: [{name: f, strategy: rebase}]\n", &["--execute"]).expect(0);
+    assert_eq!(world.files_on_main(), ["a", "f1", "f2"]);
+    assert_eq!(world.git(&["show", "main:a"]), text("cinq").trim_end());
+    assert_eq!(world.git(&["log", "--format=%s", "-3", "main"]), "Second\nWork on f\ncinq");
+}
+
+#[test]
+fn a_relative_remote_is_where_git_push_finds_it() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.git(&["clone", "-q", "--bare", ".", "../hub.git"]);
+    world.git(&["remote", "add", "hub", "../hub.git"]);
+    world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute", "--push", "hub"]).expect(0);
+    assert!(world.git(&["ls-remote", "hub", "refs/heads/main"]).starts_with(&world.main()));
+}
+
+#[test]
+fn what_cannot_be_written_at_the_end_is_refused_at_the_start() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let before = world.main();
+    let plan = "schemaVersion: v1\nitems: [{name: a}]\n";
+    for args in [
+        ["--report", "/nonexistent/x.json"],
+        ["--metrics-file", "/nonexistent/m"],
+        ["--artifact-dir", "/dev/null/x"],
+        ["--report", "x.txt"],
+    ] {
+        world.merge(plan, &["--execute", args[0], args[1]]).expect(2);
+    }
+    world.merge(plan, &["--execute", "--progress", "json", "--report", "-"]).expect(2);
+    assert_eq!(world.main(), before);
+}
+
+#[test]
+fn status_tells_a_run_that_was_killed_from_one_that_goes_on() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let started = world.path("started");
+    let gate = format!("touch {}; sleep 1000", started.display());
+    let plan = world.plan(&format!("schemaVersion: v1\ngates: [{{name: g, run: '{gate}'}}]\nitems: [{{name: a}}]\n"));
+    let mut run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    crate::cli_world::wait_for("the gate", || started.exists().then_some(()));
+    assert!(!world.lexpr(["status"]).expect(0).stderr.contains("ended from outside"));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(world.lexpr(["status"]).expect(0).stderr.contains("ended from outside"));
+}
+
+#[test]
+fn a_branch_without_common_history_conflicts_and_says_why() {
+    let world = World::new(README, &[]);
+    world.git(&["checkout", "-q", "--orphan", "orphan"]);
+    world.git(&["commit", "-q", "-m", "Alone"]);
+    world.git(&["checkout", "-q", "main"]);
+    let said = world.merge("schemaVersion: v1\nitems: [{name: orphan}]\n", &[]).expect(3);
+    assert!(said.stdout.contains("no history in common"), "{}", said.stdout);
+}
+
+#[test]
+fn a_dependency_that_follows_from_the_plans_own_needs_no_warning() {
+    let world = World::new(
+        README,
+        &[("low", "main", &[("l", "1")]), ("mid", "low", &[("m", "1")]), ("high", "low", &[("h", "1")])],
+    );
+    let plan = "schemaVersion: v1\nitems: [{name: low}, {name: mid, deps: [low]}, {name: high, deps: [mid]}]\n";
+    assert_eq!(world.merge(plan, &[]).expect(0).stderr, "");
+}
