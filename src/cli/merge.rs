@@ -1,6 +1,7 @@
 //! `lexpr merge`: wires git, gates, journal, metrics and faces to the engine and lets it run.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -271,7 +272,9 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         None => None,
     };
 
-    let progress = Mutex::new(Some(Progress::on_standard_streams(choice(args.progress))));
+    let continued = Arc::new(AtomicBool::new(false));
+    let progress = Progress::on_standard_streams(choice(args.progress), Arc::clone(&continued));
+    let progress = Arc::new(Mutex::new(Some(progress)));
     let view = Mutex::new(RunView::default());
     let journal = JournalFile::create(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
     let setup = RunSetup {
@@ -298,7 +301,8 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         }),
     ];
     let (signal_sender, signals) = mpsc::unbounded_channel();
-    let listening = tokio::spawn(listen(signal_sender));
+    let listening = tokio::spawn(listen(signal_sender, Arc::clone(&progress)));
+    let continuing = tokio::spawn(listen_for_continuation(continued));
     let ports = Ports {
         composer: composer.clone(),
         gates: Arc::new(gates),
@@ -333,6 +337,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         server.linger(Duration::from_secs(args.metrics_linger), tokio::signal::ctrl_c()).await;
     }
     listening.abort();
+    continuing.abort();
     Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
 }
 
@@ -380,8 +385,11 @@ fn remove_composites(quarantine: &Quarantine) {
     let _ = std::fs::remove_dir_all(quarantine.folder());
 }
 
+/// How long the live view may take to leave the terminal before the process ends at once.
+const CLEARING: Duration = Duration::from_millis(200);
+
 /// Tells the engine of the first signal that asks to stop; the second ends the process at once.
-async fn listen(engine: mpsc::UnboundedSender<String>) {
+async fn listen(engine: mpsc::UnboundedSender<String>, progress: Arc<Mutex<Option<Progress>>>) {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds =
         [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
@@ -402,12 +410,33 @@ async fn listen(engine: mpsc::UnboundedSender<String>) {
         }));
         let (name, ..) = next.await;
         if told {
+            let progress = Arc::clone(&progress);
+            let clearing = tokio::task::spawn_blocking(move || finish_progress(&progress));
+            // A terminal that takes nothing must not keep the process.
+            let _ = tokio::time::timeout(CLEARING, clearing).await;
             // Guards end every gate once this process is gone.
             std::process::exit(i32::from(engine::exit::INTERRUPTED));
         }
         told = true;
-        speak::note(&format!("\n{name}: stopping; again to stop at once\n"));
         // The engine may have ended already.
         let _ = engine.send(name.to_owned());
+        let progress = Arc::clone(&progress);
+        // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
+        tokio::task::spawn_blocking(move || {
+            let note = format!("{name}: stopping; again to stop at once");
+            if !locked(&progress).as_mut().is_some_and(|progress| progress.note(&note)) {
+                speak::note(&format!("\n{note}\n"));
+            }
+        });
+    }
+}
+
+/// Sets `continued` whenever the process was stopped and goes on.
+async fn listen_for_continuation(continued: Arc<AtomicBool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Without it a stop costs some stale lines on a terminal, and nothing else.
+    let Ok(mut stream) = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())) else { return };
+    while stream.recv().await.is_some() {
+        continued.store(true, Ordering::Relaxed);
     }
 }

@@ -1,141 +1,183 @@
 //! The live view of a run on a terminal: a header with counts, memory and an estimate, one line
-//! for every worker, and above them, scrolling away, the same lines that the plain view prints.
-//!
-//! Every line that is redrawn is cut to the terminal's width, so it works at 20 columns too.
+//! for every busy worker, and above them, scrolling away, the same lines that the plain view
+//! prints. How they get onto the terminal is the screen's business.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::facts::{lines, subject};
+use super::screen::{Screen, Stderr, Terminal};
+use crate::output::Watched;
 use crate::report::view::{RunView, Stage};
-use crate::vocabulary::event::{Event, FinalStatus, JobPurpose, Recorded};
-use crate::vocabulary::names::WorkerId;
+use crate::vocabulary::event::{FinalStatus, JobPurpose, Recorded};
 use crate::wording::{Paint, Tone, bytes, duration, shown};
 
 /// How often times on the screen move on: often enough that tenths of a second look alive,
 /// seldom enough to cost nothing.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
+/// How long the first frame after a stop waits for the news that there was one: a signal handler
+/// and a task are to run before it, and nobody sees so short a delay.
+const NEWS_OF_A_STOP: Duration = Duration::from_millis(30);
+
 /// The time, in milliseconds since the Unix epoch.
 type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Draws a run on a terminal.
 pub struct Live {
-    view: RunView,
-    paint: Paint,
-    screen: MultiProgress,
-    header: Option<ProgressBar>,
-    workers: BTreeMap<WorkerId, ProgressBar>,
-    memory_bytes: Option<u64>,
-    now: Now,
-    /// Redrawing goes on between events.
-    ticking: bool,
+    picture: Arc<Mutex<Picture>>,
+    ticker: Option<Ticker>,
 }
 
 impl Live {
-    /// On standard error, which is a terminal.
-    pub fn on_stderr(paint: Paint) -> Self {
+    /// On standard error, which is a terminal; redrawn at intervals, too. `continued` is set by
+    /// whoever hears that the process was stopped and goes on (SIGCONT).
+    pub fn on_stderr(paint: Paint, continued: Arc<AtomicBool>) -> Self {
         let now = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         };
-        Self { ticking: true, ..Self::on(ProgressDrawTarget::stderr(), paint, Arc::new(now)) }
+        let mut live = Self::on(Stderr(Watched::new(std::io::stderr())), paint, Arc::new(now), continued);
+        live.ticker = Ticker::start(Arc::clone(&live.picture));
+        live
     }
 
-    /// On any target and with any clock; it is redrawn when an event is shown, at no other time.
-    pub fn on(target: ProgressDrawTarget, paint: Paint, now: Now) -> Self {
-        Self {
+    /// On any terminal and with any clock; it is redrawn when asked to and when an event is
+    /// shown, at no other time.
+    pub fn on(terminal: impl Terminal + 'static, paint: Paint, now: Now, continued: Arc<AtomicBool>) -> Self {
+        let picture = Picture {
             view: RunView::default(),
             paint,
-            screen: MultiProgress::with_draw_target(target),
-            header: None,
-            workers: BTreeMap::new(),
+            screen: Screen::new(terminal),
             memory_bytes: None,
             now,
-            ticking: false,
-        }
+            continued,
+            ticked: None,
+        };
+        Self { picture: Arc::new(Mutex::new(picture)), ticker: None }
     }
 
     pub fn show(&mut self, recorded: &Recorded) {
-        self.view.apply(recorded);
-        for line in lines(&self.view, recorded, self.paint) {
-            // A terminal that went away ends nothing.
-            let _ = self.screen.println(line);
-        }
-        match &recorded.event {
-            Event::RunStarted(_) => {
-                let header = self.line(self.view.started_at_ms);
-                self.header = Some(self.screen.add(header));
-            }
-            Event::JobStarted(job) => {
-                let line = self.line(recorded.at_ms);
-                // By number, so that a worker does not jump about between jobs.
-                let place = 1 + self.workers.range(..job.worker).count();
-                self.workers.insert(job.worker, self.screen.insert(place, line));
-            }
-            Event::JobFinished { job } => {
-                if let Some(worker) = self.view.jobs.get(job).map(|job| job.worker)
-                    && let Some(line) = self.workers.remove(&worker)
-                {
-                    line.finish_and_clear();
-                    self.screen.remove(&line);
-                }
-            }
-            _ => {}
-        }
-        self.draw();
+        let mut picture = locked(&self.picture);
+        picture.view.apply(recorded);
+        let above = lines(&picture.view, recorded, picture.paint);
+        picture.draw(&above);
     }
 
+    /// Shows a line that is no event's.
+    pub fn note(&mut self, line: String) {
+        locked(&self.picture).draw(&[line]);
+    }
+
+    /// Is on the screen when it is drawn next.
     pub fn memory(&mut self, used_bytes: u64) {
-        self.memory_bytes = Some(used_bytes);
-        self.draw();
+        locked(&self.picture).memory_bytes = Some(used_bytes);
+    }
+
+    pub fn redraw(&mut self) {
+        locked(&self.picture).draw(&[]);
     }
 
     /// Takes the header and the workers' lines off the screen; what scrolled stays.
     pub fn finish(mut self) {
-        for line in self.workers.values().chain(&self.header) {
-            line.finish_and_clear();
+        if let Some(ticker) = self.ticker.take() {
+            ticker.stop();
         }
-        self.workers.clear();
-        let _ = self.screen.clear();
+        locked(&self.picture).screen.draw(&[], &[]);
     }
+}
 
-    /// A line that begins with the time since `since_ms` and is cut to the screen's width.
-    fn line(&self, since_ms: u64) -> ProgressBar {
-        let (now, paint) = (Arc::clone(&self.now), self.paint);
-        let elapsed = move |_: &ProgressState, out: &mut dyn fmt::Write| {
-            let elapsed = duration(now().saturating_sub(since_ms));
-            // Nothing can be done about a screen that takes no text.
-            let _ = out.write_str(&paint.paint(Tone::Quiet, &format!("{elapsed:>6}")));
-        };
-        let style = ProgressStyle::with_template("{since} {wide_msg}")
-            .expect("the template is well-formed")
-            .with_key("since", elapsed);
-        let line = ProgressBar::new_spinner().with_style(style);
-        if self.ticking {
-            line.enable_steady_tick(REDRAW_EVERY);
-        }
-        line
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
     }
+}
 
-    fn draw(&self) {
-        for job in self.view.jobs.values().filter(|job| job.ended_at_ms.is_none()) {
-            if let Some(line) = self.workers.get(&job.worker) {
-                let gate = job.running.as_ref().map(|(gate, attempt, _)| {
-                    let nth = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                    format!("{}{nth}", shown(gate.as_str()))
-                });
-                let what = self.paint.paint(Tone::Strong, &subject(&self.view, &job.purpose));
-                line.set_message(format!("{what}: {}", gate.unwrap_or_else(|| "preparing".to_owned())));
+/// A frame that panicked must not keep the next ones from being drawn.
+fn locked(picture: &Mutex<Picture>) -> MutexGuard<'_, Picture> {
+    picture.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Draws between events, until it is stopped or dropped.
+struct Ticker {
+    end: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Ticker {
+    /// `None` where no thread can be had; events are shown all the same.
+    fn start(picture: Arc<Mutex<Picture>>) -> Option<Self> {
+        let (end, ended) = channel();
+        let tick = move || {
+            while ended.recv_timeout(REDRAW_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let mut picture = locked(&picture);
+                picture.draw(&[]);
+                picture.ticked = Some(Instant::now());
             }
+        };
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(tick).ok()?;
+        Some(Self { end, thread })
+    }
+
+    fn stop(self) {
+        drop(self.end);
+        // What a frame panicked with has been said.
+        let _ = self.thread.join();
+    }
+}
+
+/// What is known of the run, and the screen it is drawn on.
+struct Picture {
+    view: RunView,
+    paint: Paint,
+    screen: Screen,
+    memory_bytes: Option<u64>,
+    now: Now,
+    continued: Arc<AtomicBool>,
+    /// When the ticker drew last.
+    ticked: Option<Instant>,
+}
+
+impl Picture {
+    fn draw(&mut self, above: &[String]) {
+        // The ticker overslept, so the process may have been stopped, and the shell may have
+        // written below the block.
+        if self.ticked.is_some_and(|ticked| ticked.elapsed() > 2 * REDRAW_EVERY) {
+            std::thread::sleep(NEWS_OF_A_STOP);
         }
-        if let Some(header) = &self.header {
-            header.set_message(self.headline());
+        if self.continued.swap(false, Ordering::Relaxed) {
+            self.screen.abandon();
         }
+        self.screen.draw(above, &self.block());
+    }
+
+    /// The header and the workers by number, so that none jumps about between jobs.
+    fn block(&self) -> Vec<String> {
+        if self.view.run.is_none() {
+            return Vec::new();
+        }
+        let mut busy: Vec<_> = self.view.jobs.values().filter(|job| job.ended_at_ms.is_none()).collect();
+        busy.sort_by_key(|job| job.worker);
+        let workers = busy.into_iter().map(|job| {
+            let gate = job.running.as_ref().map(|(gate, attempt, _)| {
+                let nth = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+                format!("{}{nth}", shown(gate.as_str()))
+            });
+            let what = self.paint.paint(Tone::Strong, &subject(&self.view, &job.purpose));
+            self.line(job.started_at_ms, &format!("{what}: {}", gate.as_deref().unwrap_or("preparing")))
+        });
+        std::iter::once(self.line(self.view.started_at_ms, &self.headline())).chain(workers).collect()
+    }
+
+    /// A line that begins with the time since `since_ms`.
+    fn line(&self, since_ms: u64, text: &str) -> String {
+        let elapsed = duration((self.now)().saturating_sub(since_ms));
+        format!("{} {text}", self.paint.paint(Tone::Quiet, &format!("{elapsed:>6}")))
     }
 
     /// `3/12 landed, 2 passed, 1 failed, 512 MiB, 1m 20s left`, the most telling first.
@@ -167,12 +209,6 @@ impl Live {
         parts.extend(self.memory_bytes.map(bytes));
         parts.extend(remaining_ms(view, (self.now)()).map(|ms| format!("about {} left", duration(ms))));
         parts.join(", ")
-    }
-}
-
-impl fmt::Debug for Live {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").field("workers", &self.workers.len()).finish_non_exhaustive()
     }
 }
 

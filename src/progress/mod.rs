@@ -8,10 +8,13 @@ pub mod facts;
 mod json;
 pub mod live;
 mod plain;
+pub mod screen;
 
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::output::Watched;
 use crate::vocabulary::event::Recorded;
@@ -73,21 +76,24 @@ impl FromStr for Choice {
 #[derive(Debug)]
 pub enum Progress {
     Live(Live),
-    Plain(Plain),
+    Plain(Box<Plain>),
     Json(JsonLines),
     None,
 }
 
 impl Progress {
-    /// The chosen face on this process's own standard streams.
-    pub fn on_standard_streams(choice: Choice) -> Self {
+    /// The chosen face on this process's own standard streams. `continued` is to be set when the
+    /// process goes on after a stop (SIGCONT).
+    pub fn on_standard_streams(choice: Choice, continued: Arc<AtomicBool>) -> Self {
         let stderr = std::io::stderr();
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let can_redraw = stderr.is_terminal() && !is_dumb;
         let paint = Paint::for_stream(&stderr);
         match choice {
-            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(paint)),
-            Choice::Auto | Choice::Live | Choice::Plain => Self::Plain(Plain::new(Watched::new(stderr), paint)),
+            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(paint, continued)),
+            Choice::Auto | Choice::Live | Choice::Plain => {
+                Self::Plain(Box::new(Plain::new(Watched::new(stderr), paint)))
+            }
             Choice::Json => Self::Json(JsonLines::new(Watched::new(std::io::stdout()))),
             Choice::None => Self::None,
         }
@@ -101,6 +107,15 @@ impl Progress {
             Self::Json(json) => json.show(recorded),
             Self::None => {}
         }
+    }
+
+    /// Shows a line that is no event's, where the face redraws the terminal; otherwise false.
+    pub fn note(&mut self, line: &str) -> bool {
+        if let Self::Live(live) = self {
+            live.note(line.to_owned());
+            return true;
+        }
+        false
     }
 
     /// Says how much memory lexpr and its gates hold now, in bytes.

@@ -13,6 +13,7 @@ mod compose_real;
 mod compose_strategies;
 mod engine_properties;
 mod engine_scenarios;
+mod fake_terminal;
 mod gate_guard;
 mod gate_run;
 mod gate_world;

@@ -2,14 +2,16 @@
 //! small terminal of our own.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use indicatif::{ProgressDrawTarget, TermLike};
 use lexpr::output::Watched;
+use lexpr::progress::screen::Size;
 use lexpr::progress::{JsonLines, Live, Plain};
 use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
+use crate::fake_terminal::FakeTerminal;
 use crate::report_stories::{eventful, halted, hostile, smooth};
 
 /// Text that somebody else can look at.
@@ -84,132 +86,40 @@ fn a_closed_pipe_ends_no_run() {
     }
 }
 
-/// A terminal that wraps lines, keeps all that was ever written and knows its width.
-#[derive(Clone, Debug)]
-struct Screen {
-    width: usize,
-    cells: Arc<Mutex<Cells>>,
-}
-
-#[derive(Debug, Default)]
-struct Cells {
-    lines: Vec<Vec<char>>,
-    row: usize,
-    column: usize,
-}
-
-impl Screen {
-    fn new(width: usize) -> Self {
-        Self { width, cells: Arc::default() }
-    }
-
-    fn text(&self) -> String {
-        let cells = self.cells.lock().unwrap();
-        let lines: Vec<String> =
-            cells.lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned()).collect();
-        lines.join("\n").trim_end().to_owned() + "\n"
-    }
-
-    fn put(&self, text: &str) {
-        let mut cells = self.cells.lock().unwrap();
-        for c in anstream::adapter::strip_str(text).to_string().chars() {
-            match c {
-                '\r' => cells.column = 0,
-                '\n' => {
-                    cells.row += 1;
-                    cells.column = 0;
-                }
-                c => {
-                    assert!(!c.is_control(), "{c:?} reached the terminal");
-                    if cells.column == self.width {
-                        cells.row += 1;
-                        cells.column = 0;
-                    }
-                    let (row, column) = (cells.row, cells.column);
-                    if cells.lines.len() <= row {
-                        cells.lines.resize(row + 1, Vec::new());
-                    }
-                    let line = &mut cells.lines[row];
-                    if line.len() <= column {
-                        line.resize(column + 1, ' ');
-                    }
-                    line[column] = c;
-                    cells.column += 1;
-                }
-            }
-        }
-    }
-}
-
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        self.width as u16
-    }
-
-    fn height(&self) -> u16 {
-        50
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        let mut cells = self.cells.lock().unwrap();
-        cells.row = cells.row.saturating_sub(n);
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.cells.lock().unwrap().row += n;
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.cells.lock().unwrap().column += n;
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        let mut cells = self.cells.lock().unwrap();
-        cells.column = cells.column.saturating_sub(n);
-        Ok(())
-    }
-
-    fn write_line(&self, s: &str) -> io::Result<()> {
-        self.put(s);
-        self.put("\n");
-        Ok(())
-    }
-
-    fn write_str(&self, s: &str) -> io::Result<()> {
-        self.put(s);
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        let mut cells = self.cells.lock().unwrap();
-        cells.column = 0;
-        let row = cells.row;
-        if let Some(line) = cells.lines.get_mut(row) {
-            line.clear();
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The live view after all of `events`, at the time of the last one.
-fn live(events: &[Recorded], width: usize, paint: Paint) -> (Live, Screen) {
-    let screen = Screen::new(width);
-    let now = Arc::new(Mutex::new(0));
-    let clock = Arc::clone(&now);
-    let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-    let mut live = Live::on(target, paint, Arc::new(move || *clock.lock().unwrap()));
-    for event in events {
-        *now.lock().unwrap() = event.at_ms;
-        live.show(event);
+fn live(events: &[Recorded], columns: usize, paint: Paint) -> (Live, FakeTerminal) {
+    let mut watched = Watching::new(Size { columns, rows: 50 }, paint);
+    events.iter().for_each(|event| watched.show(event));
+    (watched.live, watched.terminal)
+}
+
+/// A live view, its terminal, its clock and the signal that it goes on.
+struct Watching {
+    live: Live,
+    terminal: FakeTerminal,
+    now: Arc<AtomicU64>,
+    continued: Arc<AtomicBool>,
+}
+
+impl Watching {
+    fn new(size: Size, paint: Paint) -> Self {
+        let terminal = FakeTerminal::new(size);
+        let (now, continued) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let clock = Arc::clone(&now);
+        let clock = Arc::new(move || clock.load(Ordering::Relaxed));
+        Self { live: Live::on(terminal.clone(), paint, clock, Arc::clone(&continued)), terminal, now, continued }
     }
-    (live, screen)
+
+    fn show(&mut self, event: &Recorded) {
+        self.now.store(event.at_ms, Ordering::Relaxed);
+        self.live.show(event);
+    }
+
+    /// As the ticker does between events.
+    fn tick(&mut self) {
+        self.now.fetch_add(200, Ordering::Relaxed);
+        self.live.redraw();
+    }
 }
 
 /// The events up to the one that is running a gate while another worker is at it.
@@ -225,6 +135,7 @@ fn busy_prefix() -> Vec<Recorded> {
 fn the_live_view_has_a_header_and_a_line_for_each_worker() {
     let (mut live, screen) = live(&busy_prefix(), 100, Paint::PLAIN);
     live.memory(512 << 20);
+    live.redraw();
     insta::assert_snapshot!("live_busy", screen.text());
     live.finish();
     insta::assert_snapshot!("live_busy_finished", screen.text());
@@ -252,10 +163,148 @@ fn what_the_live_view_leaves_on_the_screen_are_the_plain_lines() {
 fn the_live_view_works_at_twenty_columns() {
     let (mut live, screen) = live(&busy_prefix(), 20, Paint::COLOURED);
     live.memory(512 << 20);
+    live.redraw();
     insta::assert_snapshot!("live_narrow", screen.text());
     let (live, screen) = self::live(&eventful(), 20, Paint::PLAIN);
     live.finish();
     let unwrapped: String = screen.text().split_whitespace().collect();
     let expected: String = plain(&eventful(), Paint::PLAIN).split_whitespace().collect();
     assert_eq!(unwrapped, expected, "nothing that scrolled was overwritten");
+}
+
+/// How many workers are busy after each of `events`.
+fn busy_after(events: &[Recorded]) -> Vec<usize> {
+    let steps = events.iter().scan(0, |busy, event| {
+        match &event.event {
+            Event::JobStarted(_) => *busy += 1,
+            Event::JobFinished { .. } => *busy -= 1,
+            _ => {}
+        }
+        Some(*busy)
+    });
+    steps.collect()
+}
+
+/// The last lines of a screen, which are no plain lines.
+fn below<'a>(screen: &'a str, above: &str) -> Vec<&'a str> {
+    let rest = screen.strip_prefix(above).unwrap_or_else(|| panic!("{screen}\nbegins otherwise than\n{above}"));
+    rest.lines().collect()
+}
+
+#[test]
+fn below_the_finished_lines_stand_one_header_and_the_busy_workers_and_nothing_else() {
+    for events in [eventful(), smooth(), halted(), hostile()] {
+        let mut watched = Watching::new(Size { columns: 500, rows: 50 }, Paint::COLOURED);
+        for (at, busy) in busy_after(&events).into_iter().enumerate() {
+            watched.show(&events[at]);
+            for tick in 0..2 {
+                let text = watched.terminal.text();
+                let block = below(&text, &plain(&events[..=at], Paint::PLAIN));
+                assert_eq!(block.len(), 1 + busy, "after event {at} and {tick} ticks:\n{text}");
+                assert!(block[0].contains(" landed"), "{text}");
+                assert!(block[1..].iter().all(|line| line.contains(": ")), "{text}");
+                watched.tick();
+            }
+        }
+        watched.live.finish();
+        assert_eq!(watched.terminal.text(), plain(&events, Paint::PLAIN));
+    }
+}
+
+#[test]
+fn lines_that_wrap_above_leave_the_block_as_it_is() {
+    for columns in [20, 40, 77] {
+        let events = hostile();
+        let mut watched = Watching::new(Size { columns, rows: 10 }, Paint::COLOURED);
+        for (at, busy) in busy_after(&events).into_iter().enumerate() {
+            watched.show(&events[at]);
+            watched.tick();
+            let text = watched.terminal.unwrapped();
+            let block = below(&text, &plain(&events[..=at], Paint::PLAIN));
+            assert_eq!(block.len(), 1 + busy, "after event {at} at {columns} columns:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_block_survives_a_window_that_is_made_narrower_and_wider() {
+    let events = eventful();
+    let mut watched = Watching::new(Size { columns: 100, rows: 30 }, Paint::COLOURED);
+    let sizes = [(100, 30), (60, 30), (25, 25), (140, 12), (33, 40)];
+    for (at, busy) in busy_after(&events).into_iter().enumerate() {
+        watched.show(&events[at]);
+        let (columns, rows) = sizes[at % sizes.len()];
+        watched.terminal.resize(Size { columns, rows });
+        watched.tick();
+        let text = watched.terminal.unwrapped();
+        let block = below(&text, &plain(&events[..=at], Paint::PLAIN));
+        assert_eq!(block.len(), 1 + busy, "after event {at}, at {columns}x{rows}:\n{text}");
+    }
+    watched.live.finish();
+    assert_eq!(watched.terminal.unwrapped(), plain(&events, Paint::PLAIN));
+}
+
+#[test]
+fn a_terminal_that_tells_its_new_size_late_loses_no_finished_line() {
+    let events = eventful();
+    let expected = plain(&events, Paint::PLAIN);
+    let mut watched = Watching::new(Size { columns: 100, rows: 30 }, Paint::COLOURED);
+    for (at, event) in events.iter().enumerate() {
+        watched.terminal.resize_silently(Size { columns: [30, 60, 40, 100][at % 4], rows: 30 });
+        watched.show(event);
+        watched.terminal.tell_size();
+        watched.tick();
+    }
+    watched.live.finish();
+    let text = watched.terminal.unwrapped();
+    let mut rest = text.as_str();
+    for line in expected.lines() {
+        // What is left of a block that had wrapped unseen may stand before it.
+        let (_, after) = rest.split_once(line).unwrap_or_else(|| panic!("{line:?} is not in its place in\n{text}"));
+        rest = after;
+    }
+}
+
+#[test]
+fn after_a_stop_the_block_is_drawn_below_what_the_shell_wrote() {
+    let mut watched = Watching::new(Size { columns: 100, rows: 30 }, Paint::PLAIN);
+    busy_prefix().iter().for_each(|event| watched.show(event));
+    let stopped = watched.terminal.text();
+    watched.terminal.clone().write_all(b"^Z\r\nStopped\r\n$ fg\r\n").unwrap();
+    watched.continued.store(true, Ordering::Relaxed);
+    watched.tick();
+    watched.tick();
+    let text = watched.terminal.text();
+    let block = below(&text, &format!("{stopped}^Z\nStopped\n$ fg\n"));
+    assert_eq!(block.len(), 3, "{text}");
+    watched.live.finish();
+    assert_eq!(watched.terminal.text(), format!("{stopped}^Z\nStopped\n$ fg\n"));
+}
+
+#[test]
+fn in_the_background_finished_lines_are_all_there_is() {
+    let events = eventful();
+    let mut watched = Watching::new(Size { columns: 500, rows: 30 }, Paint::PLAIN);
+    watched.terminal.put_in_background(true);
+    for event in &events[..events.len() / 2] {
+        watched.show(event);
+        watched.tick();
+    }
+    assert_eq!(watched.terminal.text(), plain(&events[..events.len() / 2], Paint::PLAIN));
+    watched.terminal.put_in_background(false);
+    watched.tick();
+    let text = watched.terminal.text();
+    assert!(!below(&text, &plain(&events[..events.len() / 2], Paint::PLAIN)).is_empty(), "{text}");
+    watched.live.finish();
+}
+
+#[test]
+fn a_note_stands_above_the_block() {
+    let events = busy_prefix();
+    let mut watched = Watching::new(Size { columns: 100, rows: 30 }, Paint::PLAIN);
+    events.iter().for_each(|event| watched.show(event));
+    watched.live.note("SIGINT: stopping".to_owned());
+    let text = watched.terminal.text();
+    let block = below(&text, &format!("{}SIGINT: stopping\n", plain(&events, Paint::PLAIN)));
+    assert_eq!(block.len(), 3, "{text}");
 }
