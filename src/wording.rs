@@ -78,6 +78,16 @@ fn unsafe_to_show(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// `: 1 failed, 2 blocked`, without what there is none of; nothing where there is none of anything.
+pub fn counted<'a>(numbers: impl IntoIterator<Item = (usize, &'a str)>) -> String {
+    let some: Vec<String> = numbers
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    if some.is_empty() { String::new() } else { format!(": {}", some.join(", ")) }
+}
+
 /// `3 items`, `1 item`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }

@@ -289,13 +289,13 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let observers: Vec<Observer<'_>> = vec![
         Box::new(|recorded| locked(&view).apply(recorded)),
         Box::new(|recorded| {
+            // Once for both faces: a reading adds up all processes.
+            let used_bytes = memory.used_bytes().unwrap_or_default();
             metrics.apply(recorded);
-            metrics.set_memory_usage(memory.used_bytes().unwrap_or_default());
+            metrics.set_memory_usage(used_bytes);
             metrics.set_cache(Cache::Composite, composite_counts(composer.stats()));
-        }),
-        Box::new(|recorded| {
             if let Some(progress) = locked(&progress).as_mut() {
-                progress.memory(memory.used_bytes().unwrap_or_default());
+                progress.memory(used_bytes);
                 progress.show(recorded);
             }
         }),

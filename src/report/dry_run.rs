@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::event::{Conflict, LinedUpItem, Reason, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, TreeId};
-use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
+use crate::wording::{Paint, Tone, count, counted, duration, list, ref_name, shown};
 
 /// As many paths as the sentence of a [`Reason`] names.
 const PATHS_IN_SENTENCE: usize = 3;
@@ -135,15 +135,7 @@ impl DryRun {
             (Forecast::Blocked, "blocked"),
             (Forecast::AlreadyLanded, "landed before"),
         ];
-        let others: Vec<String> = others
-            .into_iter()
-            .map(|(forecast, word)| (self.with(forecast), word))
-            .filter(|(number, _)| *number > 0)
-            .map(|(number, word)| format!("{number} {word}"))
-            .collect();
-        if !others.is_empty() {
-            let _ = write!(line, ": {}", others.join(", "));
-        }
+        line.push_str(&counted(others.into_iter().map(|(forecast, word)| (self.with(forecast), word))));
         line
     }
 

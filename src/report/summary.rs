@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::json::{AttemptReport, ItemReport, RunReport};
 use super::view::{Stage, outcome_after};
 use crate::vocabulary::event::{FinalStatus, GateOutcome, Reason};
-use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown, tail};
+use crate::wording::{Paint, Tone, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
 pub const TAIL_LINES: usize = 20;
@@ -47,16 +47,7 @@ pub fn headline(report: &RunReport) -> String {
         (in_stage(Stage::Deferred), "deferred"),
         (in_stage(Stage::Waiting), "waiting"),
     ];
-    let others: Vec<String> = COUNTED
-        .into_iter()
-        .map(|(status, word)| (in_status(status), word))
-        .chain(stages)
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, word)| format!("{number} {word}"))
-        .collect();
-    if !others.is_empty() {
-        let _ = write!(line, ": {}", others.join(", "));
-    }
+    line.push_str(&counted(COUNTED.into_iter().map(|(status, word)| (in_status(status), word)).chain(stages)));
     line
 }
 
