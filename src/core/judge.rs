@@ -62,7 +62,8 @@ pub fn apex_gates(graph: &Graph, members: &[ItemIx]) -> Vec<(usize, Wanted)> {
         .collect()
 }
 
-fn wanted_by(graph: &Graph, ix: ItemIx) -> impl Iterator<Item = Wanted> {
+/// What an item asks for itself, in plan order.
+pub fn wanted_by(graph: &Graph, ix: ItemIx) -> impl Iterator<Item = Wanted> {
     graph.gates(ix).iter().map(move |gate| Wanted {
         gate: Arc::clone(gate),
         context: gate.context.then_some(ix),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lexpr::engine::{EngineError, exit};
 use lexpr::plan::Spend;
-use lexpr::vocabulary::event::{Event, FinalStatus};
+use lexpr::vocabulary::event::{Event, FinalStatus, ItemGateStatus};
 
 use crate::sim::{Effect, Mishap, Outcome, Store, World, gate, oracle};
 
@@ -148,6 +148,48 @@ fn fail_fast_skips_what_stands_behind_a_failure_and_without_it_every_gate_runs()
 }
 
 #[test]
+fn invariant_8_without_fail_fast_every_failure_told_of_an_item_that_goes_is_firm() {
+    // `part` is a flake that both items share; whoever is judged first, `a` is told the same.
+    let shared = gate("part").looking_at(&["c"]);
+    let told = |first: &str| {
+        let world = one_at_a_time("a b c")
+            .priority(first, 1)
+            .own_gates("a", [gate("slow"), shared.clone()])
+            .own_gates("b", [shared.clone()])
+            .fails("slow", &["a"])
+            .when("part", &[], Effect::FailsAtFirst(1))
+            .with(|world| world.limits.fail_fast = false);
+        let outcome = run(&world);
+        let gates_of_a = outcome.events.iter().find_map(|recorded| match &recorded.event {
+            Event::ItemDecided(decided) if decided.item.as_str() == "a" => Some(decided.gates.clone()),
+            _ => None,
+        });
+        gates_of_a.unwrap().iter().map(|verdict| (verdict.gate.to_string(), verdict.status)).collect::<Vec<_>>()
+    };
+    let expected = [("slow".to_owned(), ItemGateStatus::Failed), ("part".to_owned(), ItemGateStatus::Flaky)];
+    assert_eq!(told("a"), expected);
+    assert_eq!(told("b"), expected);
+}
+
+#[test]
+fn what_is_known_of_items_is_recorded_before_the_end_of_a_run_that_cannot_go_on() {
+    // In one round it is learned that neither the apex of `a` nor the cone of `b` can be judged.
+    let part = gate("part").looking_at(&["c"]);
+    let world = World::of("a b c")
+        .workers(2)
+        .batch(1)
+        .own_gates("a", [gate("quick").only_on_cones(), part.clone().only_on_apexes()])
+        .own_gates("b", [part])
+        .own_gates("c", [])
+        .when("quick", &["a"], Effect::Takes(1))
+        .when("part", &[], Effect::Takes(1000))
+        .when("part", &[], Effect::CannotRun);
+    let outcome = run(&world);
+    assert_eq!(outcome.statuses(), ["a notLanded", "b unjudged", "c notLanded"]);
+    assert_eq!(outcome.story().iter().rev().take(3).collect::<Vec<_>>(), ["exit 1", "halted", "b unjudged"]);
+}
+
+#[test]
 fn invariant_8_the_first_gate_in_order_is_named_though_a_later_one_was_seen_to_fail_before() {
     // `b` is judged first, by a gate that sees the same of both items.
     let shared = gate("part").looking_at(&["c"]);
@@ -207,6 +249,13 @@ fn a_gate_of_this_item_alone_that_fails_without_it_too_fails_it_with_a_note() {
         outcome.reason("a"),
         "gate new failed (it fails without this item too: it may test what the item brings)"
     );
+}
+
+#[test]
+fn a_gate_of_this_item_alone_is_not_run_twice_without_it() {
+    let world = one_at_a_time("a").gates([]).own_gates("a", [gate("new")]).fails("new", &[]);
+    let story = ["gate a", "new failed", "without a", "new failed", "again a", "new failed", "a failed", "exit 3"];
+    assert_eq!(run(&world).story(), story);
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Round<'_> {
             Finding::Unrunnable(message) => self.halt_unrunnable(&gate, &message),
             // What passes lands first: once that is recorded, the suspect goes.
             Finding::Guilty { .. } | Finding::Red if apex.landed < passing => self.land(apex, made, passing),
+            Finding::Guilty { .. } if !self.own_failures_are_firm(item, &gates, with, base) => {}
             Finding::Guilty { fails_without_too } => self.decide(ItemDecided {
                 item: self.state.graph().name(item).clone(),
                 decision: Decision::Failed,

@@ -41,6 +41,9 @@ impl Round<'_> {
         let name = self.state.graph().name(item).clone();
         let state = self.state;
 
+        let only_here = state.users(gate.gate.definition) == 1
+            && state.graph().gates(item).iter().any(|own| own.definition == gate.gate.definition);
+
         let fails_without = match state.standing(&compared.key) {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
@@ -49,14 +52,13 @@ impl Round<'_> {
             }
             Some(Standing::Unrunnable(message)) => return Finding::Unrunnable(message.to_owned()),
             Some(Standing::Passed { .. }) => false,
-            Some(failed) if self.is_firm(failed) => true,
+            // Where nobody else has the gate, a failure without the item is a note and no verdict.
+            Some(failed) if only_here || self.is_firm(failed) => true,
             Some(_) => {
                 self.second_opinion(item, without, base, compared);
                 return Finding::Open;
             }
         };
-        let only_here = state.users(gate.gate.definition) == 1
-            && state.graph().gates(item).iter().any(|own| own.definition == gate.gate.definition);
         if fails_without && !only_here {
             return Finding::Red;
         }
@@ -69,7 +71,7 @@ impl Round<'_> {
         }
     }
 
-    fn second_opinion(&mut self, item: ItemIx, at: Standpoint, base: CommitId, gate: KeyedGate) {
+    pub(super) fn second_opinion(&mut self, item: ItemIx, at: Standpoint, base: CommitId, gate: KeyedGate) {
         let purpose = JobPurpose::SecondOpinion { item: self.state.graph().name(item).clone() };
         self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true });
     }

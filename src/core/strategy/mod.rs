@@ -9,7 +9,7 @@ pub mod pyramid;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::judge::{Judgement, KeyedGate, Standing, Wanted, judge, reached};
+use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
 use super::state::{RunState, Standpoint};
 use crate::plan::Gate;
@@ -63,6 +63,9 @@ struct Round<'a> {
     free_slots: usize,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
     claimed: HashSet<VerdictKey>,
+    /// The event that ends the run, recorded after everything else that this round decides: what
+    /// is known of an item is not lost to it.
+    halt: Option<Event>,
 }
 
 /// A composite's judgement, or what keeps it from having one in this round.
@@ -76,11 +79,17 @@ impl<'a> Round<'a> {
     fn new(state: &'a RunState, limits: &'a Limits) -> Self {
         let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
         let free_slots = (limits.max_workers as usize).saturating_sub(state.jobs().len());
-        Self { state, limits, actions: Vec::new(), free_slots, claimed }
+        Self { state, limits, actions: Vec::new(), free_slots, claimed, halt: None }
     }
 
     fn record(&mut self, event: Event) {
         self.actions.push(Action::Record(event));
+    }
+
+    /// All answers, the end of the run last.
+    fn into_actions(mut self) -> Vec<Action> {
+        self.actions.extend(self.halt.map(Action::Record));
+        self.actions
     }
 
     fn has_decisions(&self) -> bool {
@@ -92,10 +101,7 @@ impl<'a> Round<'a> {
     }
 
     fn halt(&mut self, why: HaltReason, message: String) {
-        if self.actions.iter().any(|action| matches!(action, Action::Record(Event::RunHalted { .. }))) {
-            return;
-        }
-        self.record(Event::RunHalted { why, message });
+        self.halt.get_or_insert(Event::RunHalted { why, message });
     }
 
     /// Keys of `wanted` on the tree of `at`, asking for the digests that are missing.
@@ -146,6 +152,31 @@ impl<'a> Round<'a> {
     /// Whether a failure stands firm: it was seen more than once, or once is enough.
     fn is_firm(&self, standing: Standing<'_>) -> bool {
         matches!(standing, Standing::Failed { more_than_once } if more_than_once || !self.limits.second_opinion)
+    }
+
+    /// Without `failFast` an item that goes is told all that it failed, so each of its failures
+    /// is made firm first: whether a flake was told from a failure must not hang on who else
+    /// happened to run an equal gate again by then. True once nothing more has to be run.
+    fn own_failures_are_firm(&mut self, item: ItemIx, wanted: &[Wanted], at: Standpoint, base: CommitId) -> bool {
+        if self.limits.fail_fast {
+            return true;
+        }
+        let state = self.state;
+        let own: HashSet<_> = judge::wanted_by(state.graph(), item).map(|wanted| wanted.identity()).collect();
+        let doubtful: Vec<KeyedGate> = wanted
+            .iter()
+            .filter(|wanted| wanted.required && own.contains(&wanted.identity()))
+            .filter_map(|wanted| state.keyed(wanted, at.tree, base))
+            .filter(|gate| {
+                let standing = state.standing(&gate.key);
+                standing.is_some_and(|standing| matches!(standing, Standing::Failed { .. }) && !self.is_firm(standing))
+            })
+            .collect();
+        let firm = doubtful.is_empty();
+        for gate in doubtful {
+            self.second_opinion(item, at, base, gate);
+        }
+        firm
     }
 
     /// What is known of an item's own gates, for its decision's record: on the composite that was

@@ -22,7 +22,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
     let mut round = Round::new(state, limits);
     round.block_dependents();
     if round.has_decisions() {
-        return round.actions;
+        return round.into_actions();
     }
     round.settle_deferred();
     // First what is closest to landing: slots that prove an apex free everything behind it.
@@ -31,7 +31,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
         round.judge_item(ix);
     }
     round.open_cones(policy);
-    round.actions
+    round.into_actions()
 }
 
 impl Round<'_> {
@@ -180,6 +180,12 @@ impl Round<'_> {
     }
 
     fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
+        if let Some(cone) = cone {
+            let at = Standpoint { commit: cone.commit, tree: cone.tree };
+            if !self.own_failures_are_firm(ix, &cone.gates, at, cone.base) {
+                return;
+            }
+        }
         self.decide(ItemDecided {
             item: self.state.graph().name(ix).clone(),
             decision,
