@@ -35,18 +35,35 @@ pub struct Cache<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 
 
 impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub fn new(capacity: u64, time_to_live: Duration) -> Self {
+        Self::build(capacity, Some(time_to_live))
+    }
+
+    /// For what stays true: entries go for lack of room alone.
+    pub fn without_expiry(capacity: u64) -> Self {
+        Self::build(capacity, None)
+    }
+
+    fn build(capacity: u64, time_to_live: Option<Duration>) -> Self {
         let counters = Arc::new(Counters::default());
         let evicted = Arc::clone(&counters);
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(capacity)
-            .time_to_live(time_to_live)
-            .eviction_listener(move |_, _, cause| {
-                if cause.was_evicted() {
-                    evicted.evictions.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build();
-        Self { entries, counters }
+        let mut builder = moka::sync::Cache::builder().max_capacity(capacity).eviction_listener(move |_, _, cause| {
+            if cause.was_evicted() {
+                evicted.evictions.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        if let Some(time_to_live) = time_to_live {
+            builder = builder.time_to_live(time_to_live);
+        }
+        Self { entries: builder.build(), counters }
+    }
+
+    /// Counted as one hit or one miss, however many of `keys` are asked for: the first that is
+    /// known, with its position. A hit is the first of them.
+    pub fn first_of<'a>(&self, keys: impl Iterator<Item = &'a K>) -> Option<(usize, V)> {
+        let found = keys.enumerate().find_map(|(at, key)| self.entries.get(key).map(|value| (at, value)));
+        let counter = if matches!(found, Some((0, _))) { &self.counters.hits } else { &self.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
     }
 
     pub fn get(&self, key: &K) -> Option<V> {

@@ -18,7 +18,6 @@ use crate::core::limits::{DEFAULT_MAX_REBASES, Limits};
 use crate::engine::{self, Observer, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
-use crate::git::compose::ComposeStats;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
 use crate::git::quarantine::Quarantine;
@@ -293,7 +292,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
             let used_bytes = memory.used_bytes().unwrap_or_default();
             metrics.apply(recorded);
             metrics.set_memory_usage(used_bytes);
-            metrics.set_cache(Cache::Composite, composite_counts(composer.stats()));
+            metrics.set_cache(Cache::Composite, counts(composer.stats().prefixes));
             if let Some(progress) = locked(&progress).as_mut() {
                 progress.memory(used_bytes);
                 progress.show(recorded);
@@ -356,10 +355,6 @@ fn artifact_dir(args: &MergeArgs, folder: &RunFolder) -> Result<PathBuf, Failure
         None => Ok(folder.artifacts()),
         Some(asked_for) => std::path::absolute(asked_for).map_err(|error| Failure::io("finding", asked_for, &error)),
     }
-}
-
-fn composite_counts(stats: ComposeStats) -> CacheCounts {
-    CacheCounts { hits: stats.hits, misses: stats.misses, evictions: stats.evictions }
 }
 
 fn counts(stats: crate::cache::CacheStats) -> CacheCounts {

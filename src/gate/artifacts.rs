@@ -7,8 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 
+use crate::plan::globs::path_glob;
 use crate::vocabulary::event::Artifact;
 
 /// Files kept of one attempt: each is named in the journal and in the report.
@@ -159,8 +160,7 @@ impl Search {
         let matcher = if glob.split('/').all(|part| is_plain(&part)) {
             None
         } else {
-            let matcher = GlobBuilder::new(glob).literal_separator(true).build();
-            Some(matcher.map_err(|error| error.kind().to_string())?.compile_matcher())
+            Some(path_glob(glob).map_err(|error| error.kind().to_string())?.compile_matcher())
         };
         Ok(Self { matcher, top, start, is_folder })
     }

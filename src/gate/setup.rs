@@ -1,11 +1,10 @@
 //! When a slot has to be set up: the stamp that says what it was set up for. Running the
 //! plan's setup command is the job's part.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use crate::git::command::{Config, Git, GitError};
 use crate::git::slot::Slot;
 use crate::plan::Setup;
+use crate::plan::globs::path_globs;
 use crate::vocabulary::names::{SubjectDigest, TreeId};
 
 /// It could not be told what a slot is to be set up for.
@@ -25,7 +24,7 @@ pub(super) enum SetupError {
 pub(super) fn stamp(setup: &Setup, slot: &Slot, tree: TreeId) -> Result<String, SetupError> {
     let mut entries = Vec::new();
     if !setup.inputs.is_empty() {
-        let inputs = glob_set(&setup.inputs)?;
+        let inputs = path_globs(&setup.inputs)?;
         let git = Git::new(slot.path().join(".git"), Config::RepositoryOnly);
         // -z: names as they are, each entry `mode type id TAB path`.
         let listed = git.run(["ls-tree", "-r", "-z", "--full-tree", &tree.to_string()])?;
@@ -37,14 +36,6 @@ pub(super) fn stamp(setup: &Setup, slot: &Slot, tree: TreeId) -> Result<String, 
     }
     let parts = std::iter::once(setup.definition.as_bytes()).chain(entries.iter().map(Vec::as_slice));
     Ok(SubjectDigest::of(parts).to_string())
-}
-
-fn glob_set(globs: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
-    }
-    set.build()
 }
 
 fn as_path(bytes: &[u8]) -> &std::path::Path {

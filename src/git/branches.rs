@@ -1,8 +1,9 @@
 //! The branches of the user's repository, as a person names them.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 
 use super::command::{Git, GitError};
+use crate::plan::globs::path_glob;
 use crate::vocabulary::names::CommitId;
 
 /// A branch, local or remote-tracking.
@@ -38,7 +39,7 @@ impl BranchGlobs {
         };
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
-            set.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(bad(pattern))?);
+            set.add(path_glob(pattern).map_err(bad(pattern))?);
         }
         let all = patterns.join(" ");
         Ok(Self { patterns: patterns.to_vec(), set: set.build().map_err(bad(&all))? })

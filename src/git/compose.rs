@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
-use moka::future::Cache;
-
 use super::inputs::Inputs;
 use super::merge_tree::MergeTreeError;
 use super::objects::{commit_id, from_commit, from_tree, tree_id};
@@ -15,10 +12,12 @@ use super::quarantine::Quarantine;
 use super::resolve::{HeadOf, Relations, relate};
 use super::shadow::{ComposeError, MergeCounts, Prefix, Workbench, set_aside};
 use super::version::GitVersion;
+use crate::cache::{Cache, CacheStats};
 use crate::plan::{Identity, MergeSettings};
 use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
 use crate::vocabulary::event::Step;
 use crate::vocabulary::names::{CommitId, SubjectDigest, TreeId};
+use futures::future::{BoxFuture, FutureExt};
 
 /// Prefixes remembered at most. Each holds some 300 bytes and shares the prefixes before it.
 pub const MAX_PREFIXES: u64 = 50_000;
@@ -39,12 +38,9 @@ pub struct ComposeSettings {
 /// What the composer has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ComposeStats {
-    /// Composites answered from memory, whole.
-    pub hits: u64,
-    /// Composites of which at least the last item had to be merged.
-    pub misses: u64,
-    /// Prefixes that were forgotten for lack of room or by age.
-    pub evictions: u64,
+    /// A hit is a composite answered from memory, whole; of a miss at least the last item had to
+    /// be merged. What is evicted are prefixes.
+    pub prefixes: CacheStats,
     pub merges: MergeCounts,
 }
 
@@ -55,9 +51,6 @@ pub struct ShadowComposer {
     turn: tokio::sync::Mutex<()>,
     prefixes: Option<Cache<PrefixKey, Arc<Prefix>>>,
     digests: Cache<(TreeId, Vec<String>), SubjectDigest>,
-    hits: AtomicU64,
-    misses: AtomicU64,
-    evictions: Arc<AtomicU64>,
     spliced: AtomicU64,
     merged_by_git: AtomicU64,
 }
@@ -76,27 +69,12 @@ impl ShadowComposer {
     /// Where the quarantine's objects cannot be opened.
     pub fn new(quarantine: &Quarantine, settings: ComposeSettings) -> Result<Self, PortError> {
         let bench = Workbench::new(quarantine, settings.merge, settings.committer).map_err(port_error)?;
-        let evictions = Arc::new(AtomicU64::new(0));
-        let prefixes = settings.remember_for.map(|time| {
-            let evictions = Arc::clone(&evictions);
-            Cache::builder()
-                .max_capacity(MAX_PREFIXES)
-                .time_to_live(time)
-                .eviction_listener(move |_, _, cause| {
-                    if cause.was_evicted() {
-                        evictions.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-                .build()
-        });
+        let prefixes = settings.remember_for.map(|time| Cache::new(MAX_PREFIXES, time));
         Ok(Self {
             bench: Arc::new(Mutex::new(bench)),
             turn: tokio::sync::Mutex::new(()),
             prefixes,
-            digests: Cache::new(MAX_DIGESTS),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            evictions,
+            digests: Cache::without_expiry(MAX_DIGESTS),
             spliced: AtomicU64::new(0),
             merged_by_git: AtomicU64::new(0),
         })
@@ -105,9 +83,7 @@ impl ShadowComposer {
     /// The counters, for the metrics.
     pub fn stats(&self) -> ComposeStats {
         ComposeStats {
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            evictions: self.evictions.load(Ordering::Relaxed),
+            prefixes: self.prefixes.as_ref().map(Cache::stats).unwrap_or_default(),
             merges: MergeCounts {
                 spliced: self.spliced.load(Ordering::Relaxed),
                 by_git: self.merged_by_git.load(Ordering::Relaxed),
@@ -139,13 +115,7 @@ impl ShadowComposer {
     async fn compose_now(&self, request: ComposeRequest) -> Result<Composite, PortError> {
         let _turn = self.turn.lock().await;
         let keys = keys(&request);
-        let known = self.longest_known(&keys).await;
-        let missing = request.items.len() - known.as_ref().map_or(0, |(len, _)| *len);
-        if missing == 0 && known.is_some() {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.misses.fetch_add(1, Ordering::Relaxed);
-        }
+        let known = self.longest_known(&keys);
         let base = request.base;
         let (made, counts) = self
             .at_the_bench(move |bench| {
@@ -168,20 +138,15 @@ impl ShadowComposer {
         let last = made.last().map(|(_, prefix)| Arc::clone(prefix)).ok_or_else(|| broken("a composite of nothing"))?;
         if let Some(cache) = &self.prefixes {
             for (len, prefix) in made {
-                cache.insert(keys[len], prefix).await;
+                cache.insert(keys[len], prefix);
             }
         }
         Ok(composite(&last))
     }
 
-    async fn longest_known(&self, keys: &[PrefixKey]) -> Option<(usize, Arc<Prefix>)> {
-        let cache = self.prefixes.as_ref()?;
-        for (len, key) in keys.iter().enumerate().rev() {
-            if let Some(prefix) = cache.get(key).await {
-                return Some((len, prefix));
-            }
-        }
-        None
+    fn longest_known(&self, keys: &[PrefixKey]) -> Option<(usize, Arc<Prefix>)> {
+        let (shorter_by, prefix) = self.prefixes.as_ref()?.first_of(keys.iter().rev())?;
+        Some((keys.len() - 1 - shorter_by, prefix))
     }
 }
 
@@ -197,13 +162,13 @@ impl Composer for ShadowComposer {
     fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
         async move {
             let key = (tree, inputs.clone());
-            if let Some(known) = self.digests.get(&key).await {
+            if let Some(known) = self.digests.get(&key) {
                 return Ok(known);
             }
             let digest = self
                 .at_the_bench(move |bench| Inputs::new(&inputs)?.digest(&mut bench.objects, from_tree(tree)))
                 .await?;
-            self.digests.insert(key, digest).await;
+            self.digests.insert(key, digest);
             Ok(digest)
         }
         .boxed()

@@ -1,10 +1,11 @@
 //! What a gate with `inputs` sees of a tree: a digest of the entries that its globs match.
 
 use gix::ObjectId;
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 
 use super::objects::{Objects, ObjectsError};
 use super::shadow::ComposeError;
+use crate::plan::globs::path_globs;
 use crate::vocabulary::names::SubjectDigest;
 
 /// Compiled `inputs` globs: matched against whole paths from the tree's root; `*` and `?` stay
@@ -20,12 +21,9 @@ impl Inputs {
     /// # Errors
     /// Where a glob cannot be read.
     pub fn new(patterns: &[String]) -> Result<Self, globset::Error> {
-        let mut globs = GlobSetBuilder::new();
-        for pattern in patterns {
-            globs.add(glob(pattern)?);
-        }
+        let globs = path_globs(patterns)?;
         let prefixes = patterns.iter().map(|pattern| literal_prefix(pattern).as_bytes().to_vec()).collect();
-        Ok(Self { globs: globs.build()?, prefixes })
+        Ok(Self { globs, prefixes })
     }
 
     fn may_match_below(&self, folder: &[u8]) -> bool {
@@ -71,10 +69,6 @@ impl Inputs {
         }
         Ok(())
     }
-}
-
-fn glob(pattern: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build()
 }
 
 /// What stands before the first character with a meaning of its own.

@@ -1,6 +1,6 @@
 //! The one meaning of globs in a plan, so that what is checked is what is later matched.
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 /// A glob on `/`-separated paths: `*` and `?` stop at a `/`, `**` does not.
 ///
@@ -8,6 +8,18 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 /// If the pattern is not a glob; the error names the pattern.
 pub fn path_glob(pattern: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build()
+}
+
+/// All of `patterns`, each as [`path_glob`] has it.
+///
+/// # Errors
+/// For the first that is not a glob.
+pub fn path_globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(path_glob(pattern)?);
+    }
+    set.build()
 }
 
 /// A glob on names, in which a `/` is a character like any other.

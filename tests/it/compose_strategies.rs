@@ -329,7 +329,7 @@ fn prefixes_are_remembered_and_continued_from() {
     assert_eq!(compose(&composer, base, &items[..2]), two);
     assert_eq!(compose(&composer, base, &items), all);
     let stats = composer.stats();
-    assert_eq!((stats.hits, stats.misses, stats.merges.spliced), (2, 2, 4));
+    assert_eq!((stats.prefixes.hits, stats.prefixes.misses, stats.merges.spliced), (2, 2, 4));
     // Another strategy is another composite.
     let squashed = compose(&composer, base, &[by(MergeStrategy::Squash, items[0].clone())]);
     assert_ne!(squashed.commit, all.steps[0].commit);
@@ -346,7 +346,7 @@ fn a_composer_told_to_remember_nothing_gives_the_same_answers() {
     for _ in 0..2 {
         assert_eq!(compose(&forgetful, base, &items), compose(&remembering, base, &items));
     }
-    assert_eq!((forgetful.stats().hits, remembering.stats().hits), (0, 1));
+    assert_eq!((forgetful.stats().prefixes.hits, remembering.stats().prefixes.hits), (0, 1));
 }
 
 #[test]
