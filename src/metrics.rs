@@ -119,6 +119,7 @@ pub struct Metrics {
     apexes: IntCounter,
     landings: IntCounter,
     target_moves: IntCounter,
+    resumptions: IntCounter,
     events: IntCounter,
     tracker: Mutex<Tracker>,
 }
@@ -237,6 +238,7 @@ impl Metrics {
             apexes: all.counter("apexes_total", "Composites chosen to land."),
             landings: all.counter("landings_total", "Moves of the target."),
             target_moves: all.counter("target_moves_total", "Moves of the target by somebody else."),
+            resumptions: all.counter("resumptions_total", "Times the run was taken up by a new process."),
             events: all.counter("events_total", "Events of the run."),
             tracker: Mutex::default(),
             registry: all.registry,
@@ -308,6 +310,12 @@ impl Metrics {
                 }
             }
             Event::TargetMoved { .. } => self.target_moves.inc(),
+            Event::RunResumed { .. } => {
+                self.resumptions.inc();
+                self.active_workers.set(0);
+                tracker.jobs.clear();
+                tracker.items.values_mut().for_each(|item| item.running = 0);
+            }
             Event::Throttled { used_bytes, .. } => {
                 self.throttles.inc();
                 self.memory_usage.set(as_gauge(*used_bytes));

@@ -172,9 +172,42 @@ pub enum LandOutcome {
     },
 }
 
+/// What became of a landing whose process ended before it could tell.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recovery {
+    /// The target was moved. What had to follow has followed by now.
+    Landed { pushed_to: Option<String>, moved_checkouts: Vec<String> },
+    /// Nothing was done.
+    NotLanded,
+    /// It was begun, and something that the user must deal with keeps it from its end.
+    Refused { message: String },
+}
+
+/// Where the target is, seen from where a run left it.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Whereabouts {
+    There,
+    /// Somebody added to it; it now stands at `to`.
+    Moved {
+        to: CommitId,
+    },
+    /// It lacks what it had, or is gone.
+    Lost {
+        message: String,
+    },
+}
+
 /// Moves the target.
 pub trait Lander: Send + Sync {
     fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>>;
+
+    /// Brings a landing to its end that was begun by a process that is gone.
+    fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>>;
+
+    /// Where the target is that a run left at `tip`.
+    fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>>;
 
     /// Writes what a landing leaves behind and says where it lies.
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>>;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
-use super::merge::{cache_root, limits, run_started, surroundings};
+use super::merge::{Options, cache_root, limits, run_started, surroundings};
 use super::prepare::{Opened, Workshop, line_up};
 use crate::clock::SystemClock;
 use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};
@@ -32,7 +32,7 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
     let policy = Arc::clone(&prepared.policy);
     let limits = limits(&policy);
     let setup = RunSetup {
-        started: run_started(prepared, RunId::new("dry-run"), &limits, None),
+        started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         surroundings: surroundings(&policy),

@@ -43,6 +43,16 @@ const VERDICTS_KEPT: u64 = 100_000;
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
 
+/// What the command line asks of a run beyond its plan; a resumption asks the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub push: Option<String>,
+    pub no_sign: bool,
+    pub gate_timeout: Option<Duration>,
+    /// Absolute.
+    pub artifact_dir: Option<PathBuf>,
+}
+
 /// How a merge ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -161,7 +171,7 @@ pub(super) fn cache_root() -> PathBuf {
         .join("lexpr")
 }
 
-pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, push: Option<String>) -> RunStarted {
+pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, options: &Options) -> RunStarted {
     RunStarted {
         format: EVENT_FORMAT,
         run,
@@ -172,7 +182,10 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, push
         target: prepared.target.full_name.clone(),
         base: prepared.target.commit,
         base_tree: prepared.target.tree,
-        push,
+        push: options.push.clone(),
+        no_sign: options.no_sign,
+        gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: memory_limit(&prepared.policy),
@@ -277,7 +290,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let view = Mutex::new(RunView::default());
     let journal = JournalFile::create(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
     let setup = RunSetup {
-        started: run_started(&prepared, run.clone(), &limits, args.push.clone()),
+        started: run_started(&prepared, run.clone(), &limits, &options(args)?),
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         policy: Arc::clone(&policy),
@@ -348,6 +361,19 @@ fn choice(kind: ProgressKind) -> Choice {
         ProgressKind::Json => Choice::Json,
         ProgressKind::None => Choice::None,
     }
+}
+
+fn options(args: &MergeArgs) -> Result<Options, Failure> {
+    let artifact_dir = args
+        .artifact_dir
+        .as_ref()
+        .map(|folder| std::path::absolute(folder).map_err(|error| Failure::io("finding", folder, &error)));
+    Ok(Options {
+        push: args.push.clone(),
+        no_sign: args.no_sign,
+        gate_timeout: args.gate_timeout.map(Duration::from_secs),
+        artifact_dir: artifact_dir.transpose()?,
+    })
 }
 
 fn artifact_dir(args: &MergeArgs, folder: &RunFolder) -> Result<PathBuf, Failure> {

@@ -120,7 +120,8 @@ pub fn verdict_key(
 pub struct KnownRuns {
     passes: u32,
     failures: u32,
-    /// Failed attempts of a run that has not come to its verdict: another attempt may pass.
+    /// Failed attempts of runs that have not come to a verdict: another attempt, or another run
+    /// where this one was broken off, may pass.
     failures_so_far: u32,
     /// lexpr could not run the gate, within the limit of its own retries.
     unrunnable: Option<String>,
@@ -146,9 +147,9 @@ impl KnownRuns {
         self.passes += 1;
     }
 
-    /// A run begins, with its first attempt.
-    pub fn begin(&mut self) {
-        self.failures_so_far = 0;
+    /// What could not be run in one process may be in the next.
+    pub fn forget_unrunnable(&mut self) {
+        self.unrunnable = None;
     }
 
     /// Counts one ended attempt. `verdict` is what its run came to, if it was the last attempt.
@@ -164,7 +165,7 @@ impl KnownRuns {
                 if let GateOutcome::Infrastructure { message } = outcome {
                     self.unrunnable = Some(message.clone());
                 }
-                self.failures_so_far = 0;
+                return;
             }
         }
         self.failures += std::mem::take(&mut self.failures_so_far);
@@ -256,7 +257,6 @@ mod tests {
 
     fn known(runs: &[(GateOutcome, Option<Verdict>)]) -> KnownRuns {
         let mut known = KnownRuns::default();
-        known.begin();
         for (outcome, verdict) in runs {
             known.count(outcome, *verdict);
         }

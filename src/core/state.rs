@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
+use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause};
 use crate::vocabulary::names::{
@@ -361,6 +362,11 @@ impl RunState {
 
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// The first gate of this definition, in canonical order.
+    pub fn gate(&self, definition: DefinitionDigest) -> Option<&Arc<Gate>> {
+        self.graph.indices().flat_map(|ix| self.graph.gates(ix)).find(|gate| gate.definition == definition)
     }
 
     /// How many items have a gate of this definition.

@@ -6,6 +6,7 @@
 mod outcomes;
 mod receipt;
 pub mod rehearsal;
+mod resuming;
 mod starting;
 mod throttle;
 
@@ -16,7 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
+use receipt::Passes;
 pub use receipt::{Receipt, ReceiptGate, ReceiptItem};
+pub use resuming::Past;
 use throttle::Throttle;
 
 use crate::core::judge::Surroundings;
@@ -30,7 +33,7 @@ use crate::ports::{
     VerdictStore,
 };
 use crate::vocabulary::event::{CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, Recorded, RunStarted};
-use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, SubjectDigest, TreeId, VerdictKey};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, SubjectDigest, TreeId};
 
 /// How often memory is measured while gates run.
 const MEMORY_SAMPLE_MS: u64 = 500;
@@ -154,10 +157,36 @@ pub async fn run(
     observers: Vec<Observer<'_>>,
     interrupts: mpsc::UnboundedReceiver<String>,
 ) -> Result<RunEnd, EngineError> {
-    let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone());
+    see_through(None, setup, ports, journal, observers, interrupts).await
+}
+
+/// Goes on with a run that has not come to its end; what it has recorded stands.
+///
+/// # Errors
+/// As [`run`].
+pub async fn resume(
+    past: Past,
+    setup: RunSetup,
+    ports: Ports,
+    journal: Box<dyn Journal + '_>,
+    observers: Vec<Observer<'_>>,
+    interrupts: mpsc::UnboundedReceiver<String>,
+) -> Result<RunEnd, EngineError> {
+    see_through(Some(past), setup, ports, journal, observers, interrupts).await
+}
+
+async fn see_through(
+    past: Option<Past>,
+    setup: RunSetup,
+    ports: Ports,
+    journal: Box<dyn Journal + '_>,
+    observers: Vec<Observer<'_>>,
+    interrupts: mpsc::UnboundedReceiver<String>,
+) -> Result<RunEnd, EngineError> {
     let (news_sender, news) = mpsc::unbounded_channel();
     let (cancel, _) = watch::channel(false);
     let throttle = Throttle::new(setup.memory_threshold, Arc::clone(&ports.memory));
+    let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone());
     let mut engine = Engine {
         state,
         setup,
@@ -173,9 +202,10 @@ pub async fn run(
         cancel,
         abandoned: Arc::new(AtomicBool::new(false)),
         throttle,
-        passes: HashMap::new(),
+        passes: Passes::default(),
+        last_ms: 0,
     };
-    let result = engine.drive(news, interrupts).await;
+    let result = engine.drive(past, news, interrupts).await;
     if let Err(error) = &result {
         engine.abandon(error).await;
     }
@@ -206,16 +236,22 @@ struct Engine<'a> {
     abandoned: Arc<AtomicBool>,
     throttle: Throttle,
     /// For receipts: what is known of each pass.
-    passes: HashMap<VerdictKey, ReceiptGate>,
+    passes: Passes,
+    /// When the last event was recorded: a clock that was set back does not turn the run's time.
+    last_ms: u64,
 }
 
 impl Engine<'_> {
     async fn drive(
         &mut self,
+        past: Option<Past>,
         mut news: mpsc::UnboundedReceiver<JobNews>,
         mut interrupts: mpsc::UnboundedReceiver<String>,
     ) -> Result<RunEnd, EngineError> {
-        self.record(Event::RunStarted(Box::new(self.setup.started.clone())))?;
+        match past {
+            None => self.record(Event::RunStarted(Box::new(self.setup.started.clone())))?,
+            Some(past) => self.take_up(past).await?,
+        }
         self.sync()?;
         let mut something_changed = true;
         loop {
@@ -301,8 +337,10 @@ impl Engine<'_> {
     /// Journals a fact, then lets it change the state, then shows it.
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
         self.seq += 1;
-        let recorded = Recorded { seq: self.seq, at_ms: self.ports.clock.now_ms(), event };
+        self.last_ms = self.last_ms.max(self.ports.clock.now_ms());
+        let recorded = Recorded { seq: self.seq, at_ms: self.last_ms, event };
         self.journal.append(&recorded).map_err(EngineError::Journal)?;
+        self.passes.note(&recorded.event, &self.state);
         self.state.apply(&recorded.event)?;
         for observer in &mut self.observers {
             observer(&recorded);

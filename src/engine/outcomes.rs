@@ -1,7 +1,6 @@
 //! Hearing what things came to: news of jobs, composites, digests and landings become events.
 
-use super::{Done, Engine, EngineError, LandingEnd, RunningJob, port, receipt};
-use crate::core::judge::Standing;
+use super::{Done, Engine, EngineError, LandingEnd, RunningJob, port};
 use crate::core::strategy::LandAction;
 use crate::ports::{GateRun, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::{
@@ -27,7 +26,7 @@ impl Engine<'_> {
         let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
         let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
         running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
-        let pass = matches!(run.verdict, Some(Verdict::Passed { .. })).then(|| receipt::gate_passed(&gate, key, &run));
+        let passed = matches!(run.verdict, Some(Verdict::Passed { .. }));
         self.record(Event::GateFinished(Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
@@ -44,12 +43,8 @@ impl Engine<'_> {
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
         })))?;
-        if let Some(mut pass) = pass {
-            pass.flaky = matches!(self.state.standing(&key), Some(Standing::Passed { flaky: true }));
-            if let Some(store) = &self.ports.verdicts {
-                store.remember_pass(key, &self.setup.started.run);
-            }
-            self.passes.insert(key, pass);
+        if let Some(store) = self.ports.verdicts.as_ref().filter(|_| passed) {
+            store.remember_pass(key, &self.setup.started.run);
         }
         Ok(())
     }
@@ -108,7 +103,7 @@ impl Engine<'_> {
         self.record(Event::JobFinished { job })
     }
 
-    fn landing_finished(
+    pub(super) fn landing_finished(
         &mut self,
         action: LandAction,
         result: Result<LandingEnd, PortError>,

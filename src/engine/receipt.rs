@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::RunSetup;
-use crate::core::strategy::LandAction;
-use crate::plan::Gate;
-use crate::ports::GateRun;
+use crate::core::judge::Standing;
+use crate::core::state::RunState;
+use crate::plan::graph::ItemIx;
+use crate::plan::{Identity, MergeSettings};
+use crate::vocabulary::event::{Event, LandingIntended, Verdict};
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey,
@@ -28,13 +30,20 @@ pub struct Receipt {
     pub at_ms: u64,
     pub plan_digest: PlanDigest,
     pub target: String,
-    /// What the target was moved from.
+    /// What the items were merged onto: `landed_before`, then `items`.
     pub base: CommitId,
+    /// What the target was moved from.
+    pub from: CommitId,
     /// What it was moved to.
     pub composite: CommitId,
     pub tree: TreeId,
-    /// In the order they were merged onto `base`.
+    /// Items of the same composite that had landed by then.
+    pub landed_before: Vec<ReceiptItem>,
+    /// Those of this landing, in the order they were merged.
     pub items: Vec<ReceiptItem>,
+    pub merge: MergeSettings,
+    /// `None`: the committer of each head.
+    pub committer: Option<Identity>,
     /// The passes that prove `tree`.
     pub gates: Vec<ReceiptGate>,
 }
@@ -67,65 +76,83 @@ pub struct ReceiptGate {
     pub log_digest: Option<FileDigest>,
 }
 
-pub(super) fn gate_passed(gate: &Gate, key: VerdictKey, run: &GateRun) -> ReceiptGate {
-    ReceiptGate {
-        name: Some(gate.name.clone()),
-        key,
-        definition: Some(gate.definition),
-        by_inputs: gate.inputs.is_some(),
-        warm_slot: !gate.clean,
-        flaky: false,
-        duration_ms: run.duration_ms,
-        log: Some(run.log.to_string_lossy().into_owned()),
-        log_digest: run.log_digest,
+/// What is known of each pass, for receipts: a function of events, live and in replay.
+#[derive(Debug, Default)]
+pub(super) struct Passes(HashMap<VerdictKey, ReceiptGate>);
+
+impl Passes {
+    /// To be told of every event, before the state is.
+    pub(super) fn note(&mut self, event: &Event, state: &RunState) {
+        let Event::GateFinished(finished) = event else { return };
+        if !matches!(finished.verdict, Some(Verdict::Passed { .. })) {
+            return;
+        }
+        let of_job =
+            state.jobs().get(&finished.job).and_then(|job| job.gates.iter().find(|gate| gate.key == finished.key));
+        let gate = of_job.and_then(|gate| state.gate(gate.definition));
+        let pass = ReceiptGate {
+            name: Some(finished.gate.clone()),
+            key: finished.key,
+            definition: of_job.map(|gate| gate.definition),
+            by_inputs: gate.is_some_and(|gate| gate.inputs.is_some()),
+            warm_slot: gate.is_none_or(|gate| !gate.clean),
+            flaky: false,
+            duration_ms: finished.duration_ms,
+            log: Some(finished.log.clone()),
+            log_digest: finished.log_digest,
+        };
+        self.0.insert(finished.key, pass);
+    }
+
+    fn of(&self, key: VerdictKey, state: &RunState) -> ReceiptGate {
+        let flaky = matches!(state.standing(&key), Some(Standing::Passed { flaky: true }));
+        match self.0.get(&key) {
+            Some(pass) => ReceiptGate { flaky, ..pass.clone() },
+            None => ReceiptGate {
+                name: None,
+                key,
+                definition: None,
+                by_inputs: false,
+                warm_slot: true,
+                flaky,
+                duration_ms: 0,
+                log: None,
+                log_digest: None,
+            },
+        }
     }
 }
 
+/// The receipt of a landing that is about to be, or has been.
 pub(super) fn receipt(
     setup: &RunSetup,
-    passes: &HashMap<VerdictKey, ReceiptGate>,
-    action: &LandAction,
+    state: &RunState,
+    passes: &Passes,
+    intended: &LandingIntended,
     at_ms: u64,
 ) -> serde_json::Value {
-    let from_earlier_run = |key: VerdictKey| ReceiptGate {
-        name: None,
-        key,
-        definition: None,
-        by_inputs: false,
-        warm_slot: true,
-        flaky: false,
-        duration_ms: 0,
-        log: None,
-        log_digest: None,
+    let item = |ix: ItemIx| {
+        let item = &setup.items[ix.get()];
+        ReceiptItem { name: item.name.clone(), branch: item.branch.clone(), head: item.head, strategy: item.strategy }
     };
+    let apex = state.apex().filter(|apex| apex.id == intended.apex);
+    let before = apex.and_then(|apex| apex.made.as_ref()?.members.get(..apex.landed)).unwrap_or_default();
     let receipt = Receipt {
         format: RECEIPT_FORMAT,
         run: setup.started.run.clone(),
-        apex: action.apex,
+        apex: intended.apex,
         at_ms,
         plan_digest: setup.started.plan_digest,
         target: setup.started.target.clone(),
-        base: action.from.commit,
-        composite: action.to.commit,
-        tree: action.to.tree,
-        items: action
-            .items
-            .iter()
-            .map(|ix| {
-                let item = &setup.items[ix.get()];
-                ReceiptItem {
-                    name: item.name.clone(),
-                    branch: item.branch.clone(),
-                    head: item.head,
-                    strategy: item.strategy,
-                }
-            })
-            .collect(),
-        gates: action
-            .proof
-            .iter()
-            .map(|key| passes.get(key).cloned().unwrap_or_else(|| from_earlier_run(*key)))
-            .collect(),
+        base: apex.map_or(intended.from, |apex| apex.base.commit),
+        from: intended.from,
+        composite: intended.to,
+        tree: intended.tree,
+        landed_before: before.iter().map(|(ix, _)| item(*ix)).collect(),
+        items: intended.items.iter().filter_map(|name| setup.graph.find(name)).map(item).collect(),
+        merge: setup.policy.merge,
+        committer: setup.policy.committer.clone(),
+        gates: intended.proof.iter().map(|key| passes.of(*key, state)).collect(),
     };
     serde_json::to_value(receipt).expect("a receipt is made of strings, numbers and lists")
 }

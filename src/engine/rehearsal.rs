@@ -9,10 +9,11 @@ use futures::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, watch};
 
 use crate::ports::{
-    GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge, PortError,
+    GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge, PortError, Recovery,
+    Whereabouts,
 };
 use crate::vocabulary::event::{GateOutcome, Recorded, Verdict};
-use crate::vocabulary::names::ApexId;
+use crate::vocabulary::names::{ApexId, CommitId};
 
 /// Says of every gate that it passed.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,14 @@ pub struct NothingMoves;
 impl Lander for NothingMoves {
     fn land(&self, _: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         ready(Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })).boxed()
+    }
+
+    fn recover(&self, _: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
+        ready(Ok(Recovery::NotLanded)).boxed()
+    }
+
+    fn whereabouts(&self, _: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
+        ready(Ok(Whereabouts::There)).boxed()
     }
 
     fn write_receipt(&self, _: ApexId, _: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {

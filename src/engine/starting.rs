@@ -89,7 +89,12 @@ impl Engine<'_> {
             gates: action
                 .gates
                 .iter()
-                .map(|keyed| JobGate { name: keyed.gate.name.clone(), key: keyed.key, required: keyed.required })
+                .map(|keyed| JobGate {
+                    name: keyed.gate.name.clone(),
+                    key: keyed.key,
+                    definition: keyed.gate.definition,
+                    required: keyed.required,
+                })
                 .collect(),
         })))?;
         self.running.insert(job, RunningJob { gates: gates.clone(), has_judged: false });
@@ -153,7 +158,7 @@ impl Engine<'_> {
             return Ok(());
         }
         let names = |items: &[ItemIx]| items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect::<Vec<_>>();
-        self.record(Event::LandingIntended(Box::new(LandingIntended {
+        let intended = LandingIntended {
             apex: action.apex,
             from: action.from.commit,
             to: action.to.commit,
@@ -161,7 +166,9 @@ impl Engine<'_> {
             items: names(&action.items),
             proof: action.proof.clone(),
             push: self.setup.started.push.clone(),
-        })))?;
+        };
+        let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.ports.clock.now_ms());
+        self.record(Event::LandingIntended(Box::new(intended)))?;
         self.sync()?;
         let begun = std::time::Instant::now();
         if action.from.commit == action.to.commit {
@@ -171,14 +178,7 @@ impl Engine<'_> {
             self.launch(futures::future::ready(done));
             return Ok(());
         }
-        let request = LandRequest {
-            apex: action.apex,
-            from: action.from.commit,
-            to: action.to.commit,
-            tree: action.to.tree,
-            items: action.items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect(),
-        };
-        let receipt = receipt::receipt(&self.setup, &self.passes, &action, self.ports.clock.now_ms());
+        let request = self.land_request(&action);
         let lander = Arc::clone(&self.ports.lander);
         let composer = Arc::clone(&self.ports.composer);
         self.launch(async move {

@@ -233,6 +233,72 @@ impl Checkout {
         if output.status.success() { Ok(()) } else { Err(failed(&args, &output)) }
     }
 
+    /// After a process that was moving the target, and this worktree with it, was ended: does what
+    /// was left to do. What somebody has done since is theirs.
+    ///
+    /// # Errors
+    /// A refusal where files hold what neither commit does.
+    pub fn catch_up(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
+        self.must_be_at_rest()?;
+        let index_is_at = |commit: CommitId| -> Result<bool, GitError> {
+            let args = ["diff-index", "--cached", "--quiet", "--ignore-submodules=none", &commit.to_string()];
+            let asked = self.git.output(&args, None)?;
+            match asked.status.code() {
+                Some(0) => Ok(true),
+                Some(1) => Ok(false),
+                _ => Err(failed(&args, &asked)),
+            }
+        };
+        // git writes files first and the index last.
+        if !index_is_at(from)? {
+            return Ok(());
+        }
+        let paths = self.neither_nor(from, to)?;
+        if !paths.is_empty() {
+            return Err(LandRefusal::InTheWay { target: self.target.clone(), worktree: self.path.clone(), paths });
+        }
+        self.put_back(from, to)?;
+        self.move_along(from, to)?;
+        Ok(())
+    }
+
+    /// Files that differ between the two commits and, here, hold what neither has, nor the
+    /// beginning of it, which is what a write that was cut short leaves.
+    fn neither_nor(&self, from: CommitId, to: CommitId) -> Result<Vec<String>, LandRefusal> {
+        let mut others = Vec::new();
+        for change in self.changes(&from.to_string(), &to.to_string())? {
+            if change.from == Kind::Submodule || change.to == Kind::Submodule {
+                continue;
+            }
+            let here = match fs::symlink_metadata(self.path.join(&change.path)) {
+                Ok(meta) if meta.is_dir() => continue,
+                Ok(meta) if meta.is_symlink() => {
+                    let target = fs::read_link(self.path.join(&change.path));
+                    target.map(|target| target.into_os_string().into_encoded_bytes())
+                }
+                Ok(_) => fs::read(self.path.join(&change.path)),
+                // Removed to be written anew, or for good.
+                Err(_) => continue,
+            };
+            let here = here.map_err(GitError::io("reading", &change.path))?;
+            let mut known = change.from == Kind::Nothing && change.to == Kind::Nothing;
+            for (kind, commit) in [(change.from, from), (change.to, to)] {
+                known |= kind == Kind::File && self.content(commit, &change.path)?.starts_with(&here);
+            }
+            if !known {
+                others.push(shown_path(change.path.as_os_str().as_bytes()));
+            }
+        }
+        Ok(others)
+    }
+
+    /// As a checkout writes it, filters and line endings included.
+    fn content(&self, commit: CommitId, path: &Path) -> Result<Vec<u8>, GitError> {
+        let mut object = format!("{commit}:").into_bytes();
+        object.extend_from_slice(path.as_os_str().as_bytes());
+        self.git.run([OsStr::new("cat-file"), OsStr::new("--filters"), OsStr::from_bytes(&object)])
+    }
+
     /// After a [`Checkout::move_along`] that failed: git writes files first and the index last, so
     /// the index still says what was there.
     ///

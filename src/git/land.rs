@@ -17,7 +17,7 @@ use super::command::{Config, DURABLE, Git, GitError, failed};
 use super::migrate;
 use super::push::Remote;
 use super::refusal::LandRefusal;
-use crate::ports::{LandOutcome, LandRequest, Lander, PortError};
+use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId};
 
 /// Where and how a run lands.
@@ -98,6 +98,24 @@ impl Lander for LocalLander {
             Ok(outcome) => Ok(outcome),
             Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
             Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string() }),
+        })
+    }
+
+    fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
+        let inner = Arc::clone(&self.0);
+        off_the_loop("finishing a landing", move || match inner.recover(&request) {
+            Ok(recovery) => Ok(recovery),
+            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
+            Err(refusal) => Ok(Recovery::Refused { message: refusal.to_string() }),
+        })
+    }
+
+    fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
+        let inner = Arc::clone(&self.0);
+        off_the_loop("looking for the target", move || match inner.whereabouts(tip) {
+            Ok(whereabouts) => Ok(whereabouts),
+            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
+            Err(refusal) => Ok(Whereabouts::Lost { message: refusal.to_string() }),
         })
     }
 
@@ -232,6 +250,75 @@ impl Inner {
             pushed_to: self.settings.push.clone(),
             moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
         })
+    }
+
+    /// In the order of [`Inner::land`], asked backwards: how far did it come?
+    fn recover(&self, request: &LandRequest) -> Result<Recovery, LandRefusal> {
+        let (from, to) = (request.from, request.to);
+        let now = self.current_target()?;
+        let landed = |checkouts: &[Checkout]| Recovery::Landed {
+            pushed_to: self.settings.push.clone(),
+            moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
+        };
+        if now == to {
+            let checkouts = self.checkouts()?;
+            for checkout in &checkouts {
+                checkout.catch_up(from, to)?;
+            }
+            return Ok(landed(&checkouts));
+        }
+        if self.contains(now, to)? {
+            return Ok(landed(&[]));
+        }
+        let on_remote = match &self.remote {
+            Some(remote) => remote.now(&self.remotes)? == Some(to),
+            None => false,
+        };
+        if !on_remote {
+            return Ok(Recovery::NotLanded);
+        }
+        // The remote has it, and nothing but this repository lags behind. Landing once more pushes
+        // nothing and does the rest.
+        match self.land(request)? {
+            LandOutcome::Landed { pushed_to, moved_checkouts } => Ok(Recovery::Landed { pushed_to, moved_checkouts }),
+            LandOutcome::TargetMoved { to: now } => {
+                let why = Unmoved::Elsewhere { from, now }.to_string();
+                Err(LandRefusal::LandedOnRemoteOnly {
+                    remote: self.settings.push.clone().unwrap_or_default(),
+                    target: self.settings.target.clone(),
+                    landed: to,
+                    why,
+                })
+            }
+            LandOutcome::Refused { message } => Ok(Recovery::Refused { message }),
+        }
+    }
+
+    fn whereabouts(&self, tip: CommitId) -> Result<Whereabouts, LandRefusal> {
+        let now = self.current_target()?;
+        if now == tip {
+            return Ok(Whereabouts::There);
+        }
+        match self.followed(tip, now)? {
+            LandOutcome::TargetMoved { to } => Ok(Whereabouts::Moved { to }),
+            LandOutcome::Landed { .. } => Ok(Whereabouts::There),
+            LandOutcome::Refused { message } => Ok(Whereabouts::Lost { message }),
+        }
+    }
+
+    /// Whether `descendant` holds `ancestor`; one that is not in the store is held by nothing there.
+    fn contains(&self, descendant: CommitId, ancestor: CommitId) -> Result<bool, GitError> {
+        let is_there = self.store.output(&["cat-file", "-e", &ancestor.to_string()], None)?;
+        if !is_there.status.success() {
+            return Ok(false);
+        }
+        let args = ["merge-base", "--is-ancestor", &ancestor.to_string(), &descendant.to_string()];
+        let asked = self.store.output(&args, None)?;
+        match asked.status.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(failed(&args, &asked)),
+        }
     }
 
     /// One transaction with the expected old value.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
+use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest};
 
@@ -131,14 +132,16 @@ pub struct Setup {
     pub definition: DefinitionDigest,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Identity {
     pub name: String,
     pub email: String,
 }
 
 /// How git merges: its own defaults unless the plan says otherwise, never the user's settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MergeSettings {
     /// `merge.renames`
     pub renames: bool,
@@ -146,7 +149,8 @@ pub struct MergeSettings {
     pub directory_renames: DirectoryRenames,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DirectoryRenames {
     True,
     False,

@@ -5,7 +5,7 @@
 
 use crate::report::json::passed;
 use crate::report::summary::evidence_lines;
-use crate::report::view::{AttemptView, RunView, is_failure, outcome_after, outcome_text};
+use crate::report::view::{AttemptView, RunView, Stage, is_failure, outcome_after, outcome_text};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
 };
@@ -60,6 +60,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             "resumed",
             &format!("after {}, {} of memory in use", duration(*waited_ms), bytes(*used_bytes)),
         )],
+        Event::RunResumed { cut_bytes, .. } => page.resumed(*cut_bytes),
         Event::Interrupted { signal } => {
             vec![page.line(Tone::Notice, "stopping", &format!("on {}", shown(signal)))]
         }
@@ -90,7 +91,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn line(&self, tone: Tone, word: &str, rest: &str) -> String {
-        let since = duration(self.at_ms.saturating_sub(self.view.started_at_ms));
+        let since = duration(self.at_ms.saturating_sub(self.view.started_at_ms).saturating_sub(self.view.idle_ms));
         let word = self.paint.paint(tone, &format!("{word:<10}"));
         format!("{} {word} {rest}", self.paint.paint(Tone::Quiet, &format!("{since:>8}")))
     }
@@ -122,6 +123,23 @@ impl Page<'_> {
                     &format!("{} before: {}", shown(item.name.as_str()), shown(how)),
                 ));
             }
+        }
+        lines
+    }
+
+    fn resumed(&self, cut_bytes: u64) -> Vec<String> {
+        let run = self.view.run.as_ref().map(|run| shown(run.run.as_str())).unwrap_or_default();
+        let done = self.view.items.iter().filter(|item| self.view.stage(item) == Stage::Done).count();
+        let text =
+            format!("{run}: {} onto {}, {done} of them decided", items(self.view.items.len()), self.view.target());
+        let mut lines = vec![self.line(Tone::Strong, "resumed", &text)];
+        if cut_bytes > 0 {
+            lines.push(
+                self.more(&format!(
+                    "{} at the end of its journal were no whole event and were cut off",
+                    bytes(cut_bytes)
+                )),
+            );
         }
         lines
     }

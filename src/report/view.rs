@@ -20,6 +20,10 @@ pub struct RunView {
     pub started_at_ms: u64,
     /// When the newest event was recorded.
     pub latest_at_ms: u64,
+    /// How often it was taken up again by a new process.
+    pub resumptions: u32,
+    /// The time between an end and the resumption that followed it.
+    pub idle_ms: u64,
     /// In canonical order.
     pub items: Vec<ItemView>,
     index: HashMap<ItemName, usize>,
@@ -181,6 +185,9 @@ impl RunView {
     /// Takes the next event in.
     pub fn apply(&mut self, recorded: &Recorded) {
         let at = recorded.at_ms;
+        if let Event::RunResumed { .. } = &recorded.event {
+            self.idle_ms += at.saturating_sub(self.latest_at_ms);
+        }
         self.latest_at_ms = self.latest_at_ms.max(at);
         match &recorded.event {
             Event::RunStarted(run) => self.start(at, run),
@@ -268,6 +275,7 @@ impl RunView {
                 self.throttling.waited_ms += waited_ms;
                 self.throttling.now = false;
             }
+            Event::RunResumed { .. } => self.resumed(at),
             Event::Interrupted { signal } => self.interrupted = Some(signal.clone()),
             Event::RunHalted { why, message } => self.halted = Some((*why, message.clone())),
             Event::RunFinished { exit_code, peak_memory_bytes, items } => {
@@ -290,6 +298,29 @@ impl RunView {
         let mut header = run.clone();
         header.items = Vec::new();
         self.run = Some(header);
+    }
+
+    /// What was running ended with its process, nobody knows when.
+    fn resumed(&mut self, at: u64) {
+        self.resumptions += 1;
+        self.interrupted = None;
+        self.halted = None;
+        self.ending = None;
+        self.throttling.now = false;
+        for item in &mut self.items {
+            item.last_word = None;
+        }
+        self.pool.active = 0;
+        self.pool.changed_at_ms = at;
+        let cut_off: Vec<JobId> =
+            self.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).map(|(id, _)| *id).collect();
+        for id in cut_off {
+            let last_seen = self.jobs.get(&id).map_or(at, |job| {
+                let last = job.attempts.last().and_then(|&position| self.attempts.get(position));
+                job.started_at_ms + last.map_or(0, |attempt| attempt.run.duration_ms)
+            });
+            self.job_finished(last_seen, id);
+        }
     }
 
     fn composed(&mut self, composed: &Composed) {
@@ -460,7 +491,7 @@ impl RunView {
 
     /// From the first event to the newest one.
     pub fn elapsed_ms(&self) -> u64 {
-        self.latest_at_ms.saturating_sub(self.started_at_ms)
+        self.latest_at_ms.saturating_sub(self.started_at_ms).saturating_sub(self.idle_ms)
     }
 
     /// The target's short name, safe to show.

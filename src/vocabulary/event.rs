@@ -68,11 +68,19 @@ pub enum Event {
     Throttled { used_bytes: u64, threshold_bytes: u64 },
     /// Work starts again after `waited_ms` of being held back.
     Unthrottled { used_bytes: u64, waited_ms: u64 },
+    /// A run that had not come to its end, or had been stopped before it, goes on in a new
+    /// process: no job is in work, and composites are made again.
+    RunResumed {
+        /// lexpr's own version.
+        version: String,
+        /// Bytes at the journal's end that were no whole event and were cut off.
+        cut_bytes: u64,
+    },
     /// The user asked the run to stop.
     Interrupted { signal: String },
     /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
     RunHalted { why: HaltReason, message: String },
-    /// Always the last. `items` holds every item in canonical order.
+    /// Always the last, unless the run is resumed. `items` holds every item in canonical order.
     RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
 }
 
@@ -95,6 +103,12 @@ pub struct RunStarted {
     pub base: CommitId,
     pub base_tree: TreeId,
     pub push: Option<String>,
+    /// Unsigned commits may land although the user's configuration asks for signed ones.
+    pub no_sign: bool,
+    /// What the command line gave to gates without a timeout of their own.
+    pub gate_timeout_ms: Option<u64>,
+    /// Where artifacts go, if not to the run's own folder.
+    pub artifact_dir: Option<String>,
     pub max_workers: u32,
     pub batch_size: u32,
     /// `None`: no limit was asked for.
@@ -234,6 +248,7 @@ pub struct JobStarted {
 pub struct JobGate {
     pub name: GateName,
     pub key: VerdictKey,
+    pub definition: DefinitionDigest,
     pub required: bool,
 }
 

@@ -6,7 +6,7 @@ use lexpr::vocabulary::event::{Event, FinalItem, ItemVerdict};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::sim::{Effect, GateSpec, ItemSpec, Mishap, Outcome, Rule, World, gate, oracle};
+use crate::sim::{Effect, GateSpec, ItemSpec, Mishap, Outcome, Rule, Stop, World, gate, oracle};
 
 const MOST_ITEMS: usize = 30;
 
@@ -215,6 +215,16 @@ fn mishaps() -> impl Strategy<Value = Vec<Mishap>> {
     prop::collection::vec(mishap, 0..4)
 }
 
+/// Ends before the end, at any event or time.
+fn stops() -> impl Strategy<Value = Vec<Stop>> {
+    let stop = prop_oneof![
+        3 => (1_usize..150).prop_map(Stop::Kill),
+        2 => (1_usize..150, 0_usize..4).prop_map(|(events, part)| Stop::PowerLoss(events, part)),
+        1 => (0_u64..20_000).prop_map(Stop::Interrupt),
+    ];
+    prop::collection::vec(stop, 1..6)
+}
+
 fn seed() -> RngSeed {
     match ProptestConfig::default().rng_seed {
         RngSeed::Random => RngSeed::Fixed(20_261_121),
@@ -258,6 +268,16 @@ proptest! {
         let one = at_pace(world.clone(), &one).run();
         let other = at_pace(world, &other).run();
         prop_assert_eq!(result(&one), result(&other));
+    }
+
+    #[test]
+    fn invariant_6_a_run_that_is_stopped_anywhere_and_resumed_ends_as_if_it_had_not_been(
+        world in worlds(), pace in paces(), other in paces(), stops in stops(),
+    ) {
+        let undisturbed = at_pace(world.clone(), &pace).run();
+        let stopped = at_pace(world, &other).with(|world| world.stops = stops).run();
+        oracle::check(&stopped);
+        prop_assert_eq!(result(&undisturbed), result(&stopped));
     }
 
     #[test]

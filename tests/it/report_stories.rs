@@ -84,6 +84,9 @@ impl Story {
             base: commit("base"),
             base_tree: tree("base"),
             push: None,
+            no_sign: false,
+            gate_timeout_ms: None,
+            artifact_dir: None,
             max_workers: 4,
             batch_size: 50,
             memory_limit_bytes: Some(4 << 30),
@@ -144,7 +147,12 @@ impl Story {
         let job = JobId(self.jobs);
         let gates = gates
             .iter()
-            .map(|(name, key, required)| JobGate { name: GateName::new(name), key: *key, required: *required })
+            .map(|(name, key, required)| JobGate {
+                name: GateName::new(name),
+                key: *key,
+                definition: DefinitionDigest::of([name.as_bytes()]),
+                required: *required,
+            })
             .collect();
         self.tell(Event::JobStarted(Box::new(JobStarted {
             job,

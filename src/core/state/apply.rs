@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, word};
-use crate::core::judge::{self, Standing};
+use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Conflict, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed,
@@ -18,7 +18,13 @@ impl RunState {
     /// # Errors
     /// Where the event cannot follow what came before; the state is then no longer to be used.
     pub fn apply(&mut self, event: &Event) -> Result<(), ImpossibleTransition> {
-        if self.finished {
+        // What became of a landing may be learned after the run that intended it has ended.
+        let of_the_end = match event {
+            Event::RunResumed { .. } => true,
+            Event::Landed(_) => self.landing.is_some(),
+            _ => false,
+        };
+        if self.finished && !of_the_end {
             return Err(ImpossibleTransition::AfterEnd);
         }
         if self.started == matches!(event, Event::RunStarted(_)) {
@@ -38,13 +44,7 @@ impl RunState {
                 self.last_job = self.last_job.max(job.job.0);
                 Ok(())
             }
-            Event::GateStarted { job, key, attempt, .. } => {
-                self.expect_job(*job)?;
-                if *attempt == 1 {
-                    self.known.entry(*key).or_default().begin();
-                }
-                Ok(())
-            }
+            Event::GateStarted { job, .. } => self.expect_job(*job),
             Event::GateFinished(finished) => self.gate_finished(finished),
             Event::VerdictReused { key, .. } => {
                 self.known.entry(*key).or_default().reuse();
@@ -71,6 +71,10 @@ impl RunState {
                 Ok(())
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
+            Event::RunResumed { .. } => {
+                self.resumed();
+                Ok(())
+            }
             Event::Interrupted { .. } => {
                 self.interrupted = true;
                 Ok(())
@@ -377,6 +381,26 @@ impl RunState {
                 self.fresh.insert((rank, ix));
             }
         }
+    }
+
+    /// Jobs and a landing's intent went with the process that had them; what became of the landing
+    /// is recorded before. Composites may have gone too, and are the same when made again.
+    fn resumed(&mut self) {
+        self.finished = false;
+        self.interrupted = false;
+        self.halted = None;
+        self.rebases = 0;
+        self.landing = None;
+        self.jobs.clear();
+        if let Some(apex) = &mut self.apex {
+            apex.made = None;
+        }
+        for item in &mut self.items {
+            item.cone = None;
+            item.without = None;
+        }
+        self.fresh.append(&mut self.open);
+        self.known.values_mut().for_each(KnownRuns::forget_unrunnable);
     }
 
     fn ix(&self, name: &ItemName) -> Result<ItemIx, ImpossibleTransition> {

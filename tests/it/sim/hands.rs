@@ -11,16 +11,16 @@ use futures::future::{BoxFuture, Either, select};
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::ports::{
     ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, Journal,
-    LandOutcome, LandRequest, Lander, MemoryGauge, PortError, VerdictStore,
+    LandOutcome, LandRequest, Lander, MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
 };
 use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step, Verdict};
 use lexpr::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, ItemName, JobId, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::time::VirtualTime;
-use super::{Effect, Mishap, World, commit_of, mix};
+use super::{Effect, Mishap, Stop, World, commit_of, mix};
 
 /// How often the scripted runner tries a gate that it cannot run.
 const INFRASTRUCTURE_ATTEMPTS: u32 = 2;
@@ -78,6 +78,10 @@ pub struct GateRecord {
     pub failed: bool,
     pub clean_slot: bool,
     pub job: JobId,
+    /// Its run came to a verdict with it.
+    pub judged: bool,
+    /// The run was killed before it had recorded it.
+    pub lost: bool,
 }
 
 /// One move of the target by the run.
@@ -110,6 +114,8 @@ struct Inner {
     composites: usize,
     landing_attempts: usize,
     moves: u64,
+    /// All that the target was moved to.
+    landed: Vec<CommitId>,
 }
 
 pub struct Hands {
@@ -123,6 +129,7 @@ pub struct Hands {
     /// Rules by gate, with names resolved.
     rules: HashMap<String, Vec<ResolvedRule>>,
     inner: Arc<Mutex<Inner>>,
+    appended: Arc<Notify>,
 }
 
 impl Hands {
@@ -159,6 +166,7 @@ impl Hands {
             already_landed,
             rules,
             inner: Arc::default(),
+            appended: Arc::default(),
         };
         hands.lock().target = Some(base);
         hands.know(base, content);
@@ -208,7 +216,45 @@ impl Hands {
             Mishap::JournalFull(seq) => Some(*seq),
             _ => None,
         });
-        JournalWriter { inner: Arc::clone(&self.inner), full_at }
+        JournalWriter { inner: Arc::clone(&self.inner), appended: Arc::clone(&self.appended), full_at }
+    }
+
+    /// Waits until the journal has so many events.
+    pub async fn journalled(&self, events: usize) {
+        while self.lock().journal.len() < events {
+            self.appended.notified().await;
+        }
+    }
+
+    /// Takes from the world what goes with a process that is killed; how many events are left.
+    /// Between two waits of the loop nothing happens outside of it, so that it may as well have
+    /// been killed at any event in between.
+    pub fn die(&self, stop: Stop, before: usize) -> usize {
+        let mut inner = self.lock();
+        let kept = match stop {
+            Stop::Kill(events) => inner.journal.len().min(before + events),
+            Stop::PowerLoss(_, part) => inner.synced + (inner.journal.len() - inner.synced) / (part + 1),
+            Stop::Interrupt(_) => inner.journal.len(),
+        };
+        inner.journal.truncate(kept);
+        inner.synced = kept;
+        inner.in_work.clear();
+        let mut recorded: HashMap<(JobId, VerdictKey), u32> = HashMap::new();
+        let mut attempts: HashMap<VerdictKey, u32> = HashMap::new();
+        for event in &inner.journal {
+            if let Event::GateFinished(finished) = &event.event {
+                *recorded.entry((finished.job, finished.key)).or_default() += 1;
+                *attempts.entry(finished.key).or_default() += u32::from(finished.outcome != GateOutcome::Cancelled);
+            }
+        }
+        // A gate that is tried again by the new process does what it would have done.
+        inner.attempts = attempts;
+        for record in inner.gates.iter_mut().filter(|record| !record.lost) {
+            let left = recorded.entry((record.job, record.key)).or_default();
+            record.lost = *left == 0;
+            *left = left.saturating_sub(1);
+        }
+        kept
     }
 
     pub fn jobs_in_work(&self) -> usize {
@@ -314,6 +360,22 @@ impl Hands {
         composite
     }
 
+    /// Moves the target, or says where it is.
+    fn swap(&self, request: &LandRequest) -> Result<(), CommitId> {
+        let mut inner = self.lock();
+        let target = inner.target.unwrap();
+        if target != request.from {
+            return Err(target);
+        }
+        let (before, after) = (Arc::clone(&inner.commits[&target]), Arc::clone(&inner.commits[&request.to]));
+        assert_eq!(after.tree(), request.tree, "the tree is that of the commit");
+        let gate_records = inner.gates.len();
+        inner.landings.push(LandingRecord { before, after, gate_records });
+        inner.target = Some(request.to);
+        inner.landed.push(request.to);
+        Ok(())
+    }
+
     /// Runs all attempts of one gate; true where the job must not go on.
     async fn run_gate(&self, job: &Job, at: usize, news: &Sender, cancel: &mut Cancel) -> Result<bool, PortError> {
         let JobGateRun { gate, key, .. } = &job.gates[at];
@@ -370,11 +432,15 @@ impl Hands {
                 failed,
                 clean_slot: job.clean_slot,
                 job: job.job,
+                judged: matches!(verdict, Some(Verdict::Passed { .. } | Verdict::Failed)),
+                lost: false,
             });
             let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());
             let run = Box::new(gate_run(outcome, verdict, varied, backoff));
             send(news, JobNews::Finished { job: job.job, gate: at, attempt, run });
             if !ended {
+                // It did not come to doing what it does at this try.
+                self.lock().attempts.entry(*key).and_modify(|tries| *tries -= 1);
                 return Ok(true);
             }
             if !again {
@@ -515,7 +581,8 @@ impl Lander for Hands {
                 inner.landing_attempts += 1;
                 inner.landing_attempts
             };
-            self.time.sleep(self.hand_ms(number as u64 + 1_000_000)).await;
+            // Never at once: a run may be killed between the intent and the move.
+            self.time.sleep(self.hand_ms(number as u64 + 1_000_000).max(1)).await;
             if self.has_mishap(Mishap::BrokenLanding(number)) {
                 return Err(PortError { message: "git broke".to_owned(), hint: None });
             }
@@ -534,19 +601,29 @@ impl Lander for Hands {
                 self.know(moved, content);
                 self.lock().target = Some(moved);
             }
-            let mut inner = self.lock();
-            let target = inner.target.unwrap();
-            if target != request.from {
-                return Ok(LandOutcome::TargetMoved { to: target });
+            if let Err(elsewhere) = self.swap(&request) {
+                return Ok(LandOutcome::TargetMoved { to: elsewhere });
             }
-            let (before, after) = (Arc::clone(&inner.commits[&target]), Arc::clone(&inner.commits[&request.to]));
-            assert_eq!(after.tree(), request.tree, "the tree is that of the commit");
-            let gate_records = inner.gates.len();
-            inner.landings.push(LandingRecord { before, after, gate_records });
-            inner.target = Some(request.to);
+            // Long enough to be killed before it is told.
+            self.time.sleep(self.hand_ms(number as u64 + 2_000_000)).await;
             Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })
         }
         .boxed()
+    }
+
+    fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
+        let landed = self.lock().landed.contains(&request.to);
+        let recovery = match landed {
+            true => Recovery::Landed { pushed_to: None, moved_checkouts: Vec::new() },
+            false => Recovery::NotLanded,
+        };
+        futures::future::ready(Ok(recovery)).boxed()
+    }
+
+    fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
+        let to = self.target();
+        let whereabouts = if to == tip { Whereabouts::There } else { Whereabouts::Moved { to } };
+        futures::future::ready(Ok(whereabouts)).boxed()
     }
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
@@ -568,6 +645,7 @@ impl MemoryGauge for Hands {
 
 pub struct JournalWriter {
     inner: Arc<Mutex<Inner>>,
+    appended: Arc<Notify>,
     full_at: Option<u64>,
 }
 
@@ -584,6 +662,7 @@ impl Journal for JournalWriter {
         assert_eq!(recorded.seq, inner.journal.len() as u64 + 1, "events are numbered without gaps");
         assert!(recorded.seq < MOST_EVENTS, "the run does not end");
         inner.journal.push(recorded.clone());
+        self.appended.notify_one();
         Ok(())
     }
 

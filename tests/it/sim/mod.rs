@@ -20,7 +20,7 @@ use futures::future::{Either, select};
 use globset::Glob;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::Limits;
-use lexpr::engine::{self, Observer, Ports, RunSetup};
+use lexpr::engine::{self, Observer, Past, Ports, RunSetup};
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
 use lexpr::ports::ComposeItem;
@@ -40,6 +40,17 @@ pub fn mix(a: u64, b: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
+}
+
+/// An end before the end.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// `kill -9` once the journal has so many more events than it began with.
+    Kill(usize),
+    /// The machine goes down: of what was not yet durable only every so many-th part is kept.
+    PowerLoss(usize, usize),
+    /// Somebody asks the run to stop, at this time.
+    Interrupt(u64),
 }
 
 /// What a gate does on a tree that holds all of `present` and none of `absent`.
@@ -191,6 +202,8 @@ pub struct World {
     pub conflicts_with_others: Vec<String>,
     pub block_on: Vec<String>,
     pub mishaps: Vec<Mishap>,
+    /// How the run is stopped, one after another; after each it is resumed.
+    pub stops: Vec<Stop>,
     pub limits: Limits,
     /// Memory in use with so many jobs in work, by their number; the last holds for all above.
     pub memory: Vec<u64>,
@@ -223,6 +236,7 @@ impl World {
             conflicts_with_others: Vec::new(),
             block_on: Vec::new(),
             mishaps: Vec::new(),
+            stops: Vec::new(),
             limits: Limits {
                 max_workers: 4,
                 batch_size: 50,
@@ -282,6 +296,11 @@ impl World {
 
     pub fn mishap(mut self, mishap: Mishap) -> Self {
         self.mishaps.push(mishap);
+        self
+    }
+
+    pub fn stop(mut self, stop: Stop) -> Self {
+        self.stops.push(stop);
         self
     }
 
@@ -381,6 +400,9 @@ impl World {
             base,
             base_tree,
             push: None,
+            no_sign: false,
+            gate_timeout_ms: None,
+            artifact_dir: None,
             max_workers: self.limits.max_workers,
             batch_size: self.limits.batch_size,
             memory_limit_bytes: self.memory_threshold,
@@ -428,33 +450,66 @@ impl World {
             verdicts: self.remembered.clone().map(|store| store as _),
         };
         let shown = Arc::new(Mutex::new(Vec::new()));
-        let observer: Observer<'_> = {
+        let observer = || -> Observer<'_> {
             let (shown, hands) = (Arc::clone(&shown), Arc::clone(&hands));
             Box::new(move |recorded: &Recorded| {
                 assert_eq!(hands.last_journalled().as_ref(), Some(recorded), "invariant 6: shown before journalled");
                 shown.lock().unwrap().push(recorded.clone());
             })
         };
-        let (signals, interrupts) = mpsc::unbounded_channel();
-        let interrupt_at = self.mishaps.iter().find_map(|mishap| match mishap {
-            Mishap::Interrupt(at_ms) => Some(*at_ms),
-            _ => None,
-        });
-        let nuisance = async {
-            if let Some(at_ms) = interrupt_at {
-                time.sleep(at_ms).await;
-                signals.send("SIGINT".to_owned()).expect("the run listens until its end");
+        let mut stops = self.stops.iter().copied();
+        let mut past: Option<Past> = None;
+        let end = loop {
+            let stop = stops.next();
+            let before = past.as_ref().map_or(0, |past| past.events.len());
+            let (signals, interrupts) = mpsc::unbounded_channel();
+            let interrupt_at = self.mishaps.iter().find_map(|mishap| match mishap {
+                Mishap::Interrupt(at_ms) => Some(*at_ms),
+                _ => None,
+            });
+            let nuisance = async {
+                let at_ms = match stop {
+                    Some(Stop::Interrupt(at_ms)) => Some(at_ms),
+                    Some(_) => None,
+                    None => interrupt_at,
+                };
+                if let Some(at_ms) = at_ms {
+                    time.sleep(at_ms.saturating_sub(time.now())).await;
+                    signals.send("SIGINT".to_owned()).expect("the run listens until its end");
+                }
+                match stop {
+                    Some(Stop::Kill(events) | Stop::PowerLoss(events, _)) => hands.journalled(before + events).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            let journal = Box::new(hands.journal_writer());
+            let (setup, ports, observers) = (setup.clone(), ports.clone(), vec![observer()]);
+            let run = async {
+                match past.clone() {
+                    None => engine::run(setup, ports, journal, observers, interrupts).await,
+                    Some(past) => engine::resume(past, setup, ports, journal, observers, interrupts).await,
+                }
+            };
+            let end = time.drive(async {
+                match select(pin!(run), pin!(nuisance)).await {
+                    Either::Left((end, _)) => Some(end),
+                    Either::Right(((), _)) => None,
+                }
+            });
+            match (end, stop) {
+                (None, Some(stop)) => {
+                    let kept = hands.die(stop, before);
+                    shown.lock().unwrap().truncate(kept);
+                }
+                (Some(Ok(end)), Some(Stop::Interrupt(_))) if end.exit_code == engine::exit::INTERRUPTED => {}
+                (Some(end), _) => break end,
+                (None, None) => unreachable!("a nuisance never ends"),
             }
-            std::future::pending::<()>().await;
+            past = match hands.journal() {
+                nothing if nothing.is_empty() => None,
+                events => Some(Past { events, cut_bytes: 0 }),
+            };
         };
-        let journal = Box::new(hands.journal_writer());
-        let run = engine::run(setup, ports, journal, vec![observer], interrupts);
-        let end = time.drive(async {
-            match select(pin!(run), pin!(nuisance)).await {
-                Either::Left((end, _)) => end,
-                Either::Right(((), _)) => unreachable!("a nuisance never ends"),
-            }
-        });
         assert_eq!(hands.jobs_in_work(), 0, "a run that has ended leaves no job behind");
         let shown = std::mem::take(&mut *shown.lock().unwrap());
         Outcome { world: self.clone(), graph, end, events: hands.journal(), shown, hands, took_ms: time.now() }

@@ -126,6 +126,7 @@ fn told(event: &Event) -> Option<String> {
         Event::TargetMoved { .. } => "target moved".to_owned(),
         Event::Throttled { .. } => "throttled".to_owned(),
         Event::Unthrottled { .. } => "unthrottled".to_owned(),
+        Event::RunResumed { .. } => "resumed".to_owned(),
         Event::Interrupted { .. } => "interrupted".to_owned(),
         Event::RunHalted { .. } => "halted".to_owned(),
         Event::RunFinished { exit_code, .. } => format!("exit {exit_code}"),

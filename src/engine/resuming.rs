@@ -1,0 +1,114 @@
+//! Taking a run up where its journal ends: first what became of a landing that was begun, then
+//! where the target is now. Everything else follows from the state, as it does live.
+
+use std::sync::Arc;
+
+use super::{Engine, EngineError, LandingEnd, port, receipt};
+use crate::core::judge::Surroundings;
+use crate::core::state::{ImpossibleTransition, RunState, Standpoint};
+use crate::core::strategy::LandAction;
+use crate::plan::graph::Graph;
+use crate::ports::{LandRequest, Recovery, Whereabouts};
+use crate::vocabulary::event::{Event, HaltReason, LandingIntended, Recorded};
+
+/// What a run has recorded so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// From `runStarted` on, without gaps.
+    pub events: Vec<Recorded>,
+    /// Bytes at the journal's end that were no whole event.
+    pub cut_bytes: u64,
+}
+
+impl Past {
+    /// Where the run stands.
+    ///
+    /// # Errors
+    /// Where the events are not those of a run of this plan.
+    pub fn state(&self, graph: &Arc<Graph>, surroundings: &Surroundings) -> Result<RunState, ImpossibleTransition> {
+        let mut state = RunState::new(Arc::clone(graph), surroundings.clone());
+        for recorded in &self.events {
+            state.apply(&recorded.event)?;
+        }
+        Ok(state)
+    }
+}
+
+impl Engine<'_> {
+    pub(super) async fn take_up(&mut self, past: Past) -> Result<(), EngineError> {
+        for recorded in &past.events {
+            self.passes.note(&recorded.event, &self.state);
+            self.state.apply(&recorded.event)?;
+            self.seq = recorded.seq;
+            self.last_ms = self.last_ms.max(recorded.at_ms);
+        }
+        let stuck = match self.state.landing().cloned() {
+            Some(intended) => self.recover(intended).await?,
+            None => None,
+        };
+        self.record(Event::RunResumed { version: env!("CARGO_PKG_VERSION").to_owned(), cut_bytes: past.cut_bytes })?;
+        match stuck {
+            Some(message) => self.halt(HaltReason::TargetNotMovable, message),
+            None => self.look_for_the_target().await,
+        }
+    }
+
+    /// The landing's end, where it had one; `Some` says what keeps it from its end.
+    async fn recover(&mut self, intended: LandingIntended) -> Result<Option<String>, EngineError> {
+        let items = intended.items.iter().filter_map(|name| self.setup.graph.find(name));
+        let action = LandAction {
+            apex: intended.apex,
+            from: self.state.tip(),
+            to: Standpoint { commit: intended.to, tree: intended.tree },
+            items: items.collect(),
+            proof: intended.proof.clone(),
+        };
+        let begun = std::time::Instant::now();
+        let recovered = if intended.from == intended.to {
+            Recovery::Landed { pushed_to: None, moved_checkouts: Vec::new() }
+        } else {
+            self.ports.lander.recover(self.land_request(&action)).await.map_err(port("finishing a landing"))?
+        };
+        match recovered {
+            Recovery::NotLanded => Ok(None),
+            Recovery::Refused { message } => Ok(Some(message)),
+            Recovery::Landed { pushed_to, moved_checkouts } => {
+                let now_ms = self.ports.clock.now_ms();
+                let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, now_ms);
+                let receipt = match intended.from == intended.to {
+                    true => None,
+                    false => {
+                        let written = self.ports.lander.write_receipt(action.apex, receipt).await;
+                        Some(written.map(|path| path.to_string_lossy().into_owned()))
+                    }
+                };
+                let landed = LandingEnd::Landed { pushed_to, moved_checkouts, receipt };
+                let duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.landing_finished(action, Ok(landed), duration_us)?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn land_request(&self, action: &LandAction) -> LandRequest {
+        LandRequest {
+            apex: action.apex,
+            from: action.from.commit,
+            to: action.to.commit,
+            tree: action.to.tree,
+            items: action.items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect(),
+        }
+    }
+
+    async fn look_for_the_target(&mut self) -> Result<(), EngineError> {
+        let tip = self.state.tip().commit;
+        match self.ports.lander.whereabouts(tip).await.map_err(port("looking for the target"))? {
+            Whereabouts::There => Ok(()),
+            Whereabouts::Moved { to } => {
+                let to_tree = self.ports.composer.tree_of(to).await.map_err(port("reading the target"))?;
+                self.record(Event::TargetMoved { from: tip, to, to_tree })
+            }
+            Whereabouts::Lost { message } => self.halt(HaltReason::TargetNotMovable, message),
+        }
+    }
+}
