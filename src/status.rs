@@ -38,16 +38,13 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     if let Some(halt) = &report.halted {
         let _ = writeln!(out, "  the run could not go on: {}", shown(&halt.message));
     }
-    if let Some(signal) = &report.interrupted {
-        let _ = writeln!(out, "  interrupted by {}", shown(signal));
-    }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out
 }
 
 fn item_line(item: &ItemReport, paint: Paint) -> String {
     let (word, tone) = match item.stage {
-        None | Some(Stage::Done) => (status_words(item.status), tone_of(item.status)),
+        None | Some(Stage::Done) => (status_words(item), tone_of(item.status)),
         Some(Stage::Waiting) => ("waiting", Tone::Quiet),
         Some(Stage::Running) => ("running", Tone::Notice),
         Some(Stage::Passed) => ("passed", Tone::Good),

@@ -418,12 +418,19 @@ async fn listen(engine: mpsc::UnboundedSender<String>, progress: Arc<Mutex<Optio
         let progress = Arc::clone(&progress);
         // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
         tokio::task::spawn_blocking(move || {
-            let note = format!("{name}: stopping; again to stop at once");
+            let note = stopping(name);
             if !locked(&progress).as_mut().is_some_and(|progress| progress.note(&note)) {
                 speak::note(&format!("\n{note}\n"));
             }
         });
     }
+}
+
+/// What the first signal is answered with, on one line of a narrow terminal.
+fn stopping(signal: &str) -> String {
+    let again = if signal == "SIGINT" { "Ctrl-C again exits" } else { "a second signal ends lexpr" };
+    let grace = GateSettings::DEFAULT_GRACE.as_secs();
+    format!("{signal}: ending the gates that run, within {grace} s; {again} at once")
 }
 
 /// Sets `continued` whenever the process was stopped and goes on.

@@ -61,7 +61,17 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             &format!("after {}, {} of memory in use", duration(*waited_ms), bytes(*used_bytes)),
         )],
         Event::Interrupted { signal } => {
-            vec![page.line(Tone::Notice, "stopping", &format!("on {}", shown(signal)))]
+            let running: Vec<String> = view
+                .jobs
+                .values()
+                .filter(|job| job.ended_at_ms.is_none())
+                .map(|job| subject(view, &job.purpose))
+                .collect();
+            let ending = match running.as_slice() {
+                [] => String::new(),
+                running => format!(": the gates of {} are being ended", list(running)),
+            };
+            vec![page.line(Tone::Notice, "stopping", &format!("on {}{ending}", shown(signal)))]
         }
         Event::RunHalted { message, .. } => vec![page.line(Tone::Bad, "halted", &shown(message))],
         Event::RunFinished { exit_code, .. } => {

@@ -125,6 +125,9 @@ pub struct Concurrency {
 pub struct ItemReport {
     pub name: ItemName,
     pub status: FinalStatus,
+    /// Its gates were running when the run was asked to stop, which cut them short.
+    #[serde(default)]
+    pub interrupted: bool,
     /// How far it has come; only while the run has not ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stage: Option<Stage>,
@@ -413,6 +416,7 @@ fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
     ItemReport {
         name: lined_up.name.clone(),
         status,
+        interrupted: item.interrupted && status == FinalStatus::Skipped,
         stage: view.ending.is_none().then(|| view.stage(item)),
         reason: reason_text(item, status, because.as_ref()),
         branch: lined_up.branch.clone(),
@@ -442,6 +446,12 @@ fn reason_text(item: &ItemView, status: FinalStatus, because: Option<&Reason>) -
         FinalStatus::Landed => None,
         FinalStatus::AlreadyLanded => item.lined_up.already_landed.clone(),
         FinalStatus::NotLanded => Some("it passed, but the run ended before it could land".to_owned()),
+        FinalStatus::Skipped if item.interrupted => {
+            Some("its gates were running when the run was interrupted".to_owned())
+        }
+        FinalStatus::Skipped if item.started_at_ms.is_some() => {
+            Some("its gates had run, but the run ended before it was judged".to_owned())
+        }
         FinalStatus::Skipped => Some("the run ended before its turn came".to_owned()),
         FinalStatus::Unjudged => given().or_else(|| item.deferred.as_ref().map(ToString::to_string)),
         FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Blocked => given(),

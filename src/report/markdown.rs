@@ -11,7 +11,7 @@ use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::json::{ApexOutcome, AttemptReport, GateReport, ItemReport, RunReport};
 use super::summary::{facts, headline, is_problem, status_words};
 use super::view::outcome_after;
-use crate::vocabulary::event::{FinalStatus, ItemGateStatus};
+use crate::vocabulary::event::ItemGateStatus;
 use crate::wording::{block, count, duration, ref_name, shown};
 
 /// How much of each failure is told.
@@ -124,7 +124,7 @@ fn items_table(items: &[ItemReport]) -> String {
             "| {} | {} | {} | {} | {} | {time} | {} |",
             at + 1,
             code(item.name.as_str()),
-            status_cell(item.status),
+            status_cell(item),
             escape(item.reason.as_deref().unwrap_or_default()),
             gates.join("<br>"),
             item.landed_as.map(|commit| code(&commit.short())).unwrap_or_default(),
@@ -133,8 +133,9 @@ fn items_table(items: &[ItemReport]) -> String {
     out
 }
 
-fn status_cell(status: FinalStatus) -> String {
-    if is_problem(status) { format!("**{}**", status_words(status)) } else { status_words(status).to_owned() }
+fn status_cell(item: &ItemReport) -> String {
+    let words = status_words(item);
+    if is_problem(item.status) { format!("**{words}**") } else { words.to_owned() }
 }
 
 fn gate_cell(gate: &GateReport) -> String {
@@ -158,7 +159,7 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
     let mut out = format!(
         "\n### {} {}\n\n{}\n",
         code(item.name.as_str()),
-        status_words(item.status),
+        status_words(item),
         escape(item.reason.as_deref().unwrap_or("no reason was recorded"))
     );
     if let Some(failure) = &item.failure {

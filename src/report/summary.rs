@@ -36,10 +36,9 @@ pub fn headline(report: &RunReport) -> String {
         ref_name(&report.target),
         duration(report.summary.duration_ms)
     );
-    let in_status = |status| {
-        let ended = report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
-        ended.filter(|item| item.status == status).count()
-    };
+    let ended = || report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
+    let in_status = |status| ended().filter(|item| item.status == status && !item.interrupted).count();
+    let interrupted = (ended().filter(|item| item.interrupted).count(), "interrupted");
     let in_stage = |stage| report.items.iter().filter(|item| item.stage == Some(stage)).count();
     let stages = [
         (in_stage(Stage::Passed), "passed"),
@@ -47,7 +46,8 @@ pub fn headline(report: &RunReport) -> String {
         (in_stage(Stage::Deferred), "deferred"),
         (in_stage(Stage::Waiting), "waiting"),
     ];
-    line.push_str(&counted(COUNTED.into_iter().map(|(status, word)| (in_status(status), word)).chain(stages)));
+    let ends = COUNTED.into_iter().map(|(status, word)| (in_status(status), word));
+    line.push_str(&counted(ends.chain([interrupted]).chain(stages)));
     line
 }
 
@@ -91,7 +91,7 @@ fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
 fn problem(item: &ItemReport, paint: Paint) -> String {
     let mut out = format!(
         "{} {}: {}\n",
-        paint.paint(tone_of(item.status), status_words(item.status)),
+        paint.paint(tone_of(item.status), status_words(item)),
         paint.paint(Tone::Strong, &shown(item.name.as_str())),
         shown(item.reason.as_deref().unwrap_or_default())
     );
@@ -146,6 +146,15 @@ pub fn facts(report: &RunReport) -> Vec<String> {
         let pushed = report.landings.iter().rev().find_map(|landing| landing.pushed_to.as_deref());
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
         facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
+    }
+    if let Some(signal) = &report.interrupted {
+        let cut_short: Vec<&str> =
+            report.items.iter().filter(|item| item.interrupted).map(|item| item.name.as_str()).collect();
+        let running = match cut_short.as_slice() {
+            [] => String::new(),
+            names => format!(" while gates were running for {}", list(names)),
+        };
+        facts.push(format!("interrupted by {}{running}", shown(signal)));
     }
     let receipts: Vec<&str> = report.landings.iter().filter_map(|landing| landing.receipt.as_deref()).collect();
     match receipts.as_slice() {
@@ -249,9 +258,10 @@ pub fn is_problem(status: FinalStatus) -> bool {
     }
 }
 
-/// The status as two words at most: `not landed`.
-pub fn status_words(status: FinalStatus) -> &'static str {
-    match status {
+/// The item's status as two words at most: `not landed`.
+pub fn status_words(item: &ItemReport) -> &'static str {
+    match item.status {
+        FinalStatus::Skipped if item.interrupted => "interrupted",
         FinalStatus::AlreadyLanded => "landed before",
         FinalStatus::NotLanded => "not landed",
         other => other.word(),

@@ -61,6 +61,8 @@ pub struct ItemView {
     pub decided_at_ms: Option<u64>,
     /// How long jobs for this item alone held a worker.
     pub busy_ms: u64,
+    /// Its gates were running when the run was asked to stop.
+    pub interrupted: bool,
     /// Jobs for it that have not ended.
     running: u32,
 }
@@ -268,7 +270,10 @@ impl RunView {
                 self.throttling.waited_ms += waited_ms;
                 self.throttling.now = false;
             }
-            Event::Interrupted { signal } => self.interrupted = Some(signal.clone()),
+            Event::Interrupted { signal } => {
+                self.interrupted = Some(signal.clone());
+                self.items.iter_mut().for_each(|item| item.interrupted = item.running > 0);
+            }
             Event::RunHalted { why, message } => self.halted = Some((*why, message.clone())),
             Event::RunFinished { exit_code, peak_memory_bytes, items } => {
                 self.ending = Some(Ending { exit_code: *exit_code, peak_memory_bytes: *peak_memory_bytes });
@@ -482,6 +487,7 @@ impl ItemView {
             started_at_ms: None,
             decided_at_ms: None,
             busy_ms: 0,
+            interrupted: false,
             running: 0,
         }
     }

@@ -303,6 +303,53 @@ fn an_interrupted_run_ends_its_gates_and_leaves_the_target() {
 }
 
 #[test]
+fn an_interrupted_run_tells_what_had_passed_from_what_ran_and_what_had_not_begun() {
+    use std::io::{BufRead as _, Read as _};
+    let world =
+        World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])]);
+    let (ready, go) = (world.path("ready"), world.path("go"));
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 1}}\nitems:\n  - {{name: a, gates: [{{name: quick, run: 'true'}}]}}\n  \
+         - name: b\n    gates: [{{name: slow, run: \"trap '' TERM; touch {}; until [ -e {} ]; do sleep 0.02; done\"}}]\n  \
+         - {{name: c, gates: [{{name: quick, run: 'true'}}]}}\n",
+        ready.display(),
+        go.display()
+    ));
+    let report = world.path("report.json");
+    let args =
+        ["merge", plan.to_str().unwrap(), "--execute", "--progress", "none", "--report", report.to_str().unwrap()];
+    let mut run = world.start(args);
+    wait_for("the gate to start", || ready.exists().then_some(()));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    // Said while the gate does not end yet.
+    let mut stderr = std::io::BufReader::new(run.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("SIGINT") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    assert!(said.contains("ending the gates that run, within 10 s; Ctrl-C again exits at once"), "{said}");
+    std::fs::write(&go, "").unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{said}");
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["a notLanded", "b skipped", "c skipped"]);
+    let reasons: Vec<_> =
+        report["items"].as_array().unwrap().iter().map(|item| item["reason"].as_str().unwrap()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "it passed, but the run ended before it could land",
+            "its gates were running when the run was interrupted",
+            "the run ended before its turn came",
+        ]
+    );
+    let told = world.lexpr(["status"]).expect(0).stdout;
+    assert!(told.contains("interrupted   b") && told.contains("1 interrupted"), "{told}");
+    assert!(told.contains("interrupted by SIGINT while gates were running for b"), "{told}");
+}
+
+#[test]
 fn a_push_lands_on_the_remote_and_here() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let remote = world.path("remote.git");
