@@ -169,6 +169,8 @@ pub enum LandOutcome {
     /// the message says what.
     Refused {
         message: String,
+        /// What to do before another run, as half a sentence.
+        advice: Option<String>,
     },
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{ItemReport, RunReport};
-use crate::report::summary::{evidence, facts, headline, status_words, tone_of};
+use crate::report::summary::{evidence, facts, halted, headline, status_words, tone_of};
 use crate::report::view::Stage;
 use crate::wording::{Paint, Tone, duration, ref_name, shown};
 
@@ -32,11 +32,9 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
         }
     }
     let _ = writeln!(out, "\n{}", headline(report));
+    out.push_str(&halted(report));
     for fact in facts(report) {
         let _ = writeln!(out, "  {fact}");
-    }
-    if let Some(halt) = &report.halted {
-        let _ = writeln!(out, "  the run could not go on: {}", shown(&halt.message));
     }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out

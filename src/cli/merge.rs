@@ -232,7 +232,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         no_sign: args.no_sign,
         run_dir: folder.path.clone(),
     });
-    lander.preflight(prepared.target.commit).map_err(|refusal| Failure::target(refusal.to_string()))?;
+    lander.preflight(prepared.target.commit).map_err(Failure::from)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
 

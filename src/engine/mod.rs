@@ -138,6 +138,7 @@ enum LandingEnd {
     },
     Refused {
         message: String,
+        advice: Option<String>,
     },
 }
 
@@ -265,10 +266,6 @@ impl Engine<'_> {
                 }
             }
         }
-    }
-
-    fn halt(&mut self, why: HaltReason, message: String) -> Result<(), EngineError> {
-        self.record(Event::RunHalted { why, message })
     }
 
     fn interrupt(&mut self, signal: String) -> Result<(), EngineError> {

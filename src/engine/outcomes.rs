@@ -146,10 +146,12 @@ impl Engine<'_> {
                         self.setup.started.target,
                         self.state.rebases()
                     );
-                    self.halt(HaltReason::TargetKeepsMoving, message)?;
+                    self.record(Event::RunHalted { why: HaltReason::TargetKeepsMoving, message, advice: None })?;
                 }
             }
-            LandingEnd::Refused { message } => self.halt(HaltReason::TargetNotMovable, message)?,
+            LandingEnd::Refused { message, advice } => {
+                self.record(Event::RunHalted { why: HaltReason::TargetNotMovable, message, advice })?;
+            }
         }
         self.sync()
     }

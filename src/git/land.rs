@@ -97,7 +97,7 @@ impl Lander for LocalLander {
         off_the_loop("landing", move || match inner.land(&request) {
             Ok(outcome) => Ok(outcome),
             Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string() }),
+            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string(), advice: refusal.advice() }),
         })
     }
 

@@ -10,7 +10,7 @@ use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
 };
 use crate::vocabulary::names::JobId;
-use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown};
+use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
 
 /// The lines for `recorded`, which `view` has taken in already. Safe to show, without newlines.
 pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
@@ -73,7 +73,12 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             };
             vec![page.line(Tone::Notice, "stopping", &format!("on {}{ending}", shown(signal)))]
         }
-        Event::RunHalted { message, .. } => vec![page.line(Tone::Bad, "halted", &shown(message))],
+        Event::RunHalted { message, .. } => {
+            let text = block(message);
+            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            let more = rest.lines().map(|line| page.more(line));
+            std::iter::once(page.line(Tone::Bad, "halted", first)).chain(more).collect()
+        }
         Event::RunFinished { exit_code, .. } => {
             let tone = if *exit_code == 0 { Tone::Good } else { Tone::Bad };
             vec![page.line(tone, "finished", &format!("exit code {exit_code}"))]

@@ -11,10 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::summary;
-use super::view::{ApexView, AttemptView, ItemView, RunView, Stage, TargetMove, Throttling};
+use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling};
 use crate::vocabulary::event::{
-    Artifact, FinalStatus, GateOutcome, HaltReason, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
-    SetAside, Verdict,
+    Artifact, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
@@ -70,14 +69,6 @@ pub struct RunReport {
     /// Gates that fail on the target itself.
     pub red_on_target: Vec<GateName>,
     pub throttling: Throttling,
-}
-
-/// Why a run could not go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Halt {
-    pub why: HaltReason,
-    pub message: String,
 }
 
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
@@ -324,7 +315,7 @@ impl RunReport {
             started_at_ms: view.started_at_ms,
             ended_at_ms: view.latest_at_ms,
             interrupted: view.interrupted.clone(),
-            halted: view.halted.clone().map(|(why, message)| Halt { why, message }),
+            halted: view.halted.clone(),
             summary: summarise(view, run.max_workers, &items, metrics),
             next: String::new(),
             items,

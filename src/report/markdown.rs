@@ -64,11 +64,12 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         code(&report.plan),
         code(&report.target)
     );
+    if let Some(halt) = &report.halted {
+        let lines: Vec<String> = block(&halt.message).lines().map(escape).collect();
+        let _ = writeln!(out, "- the run could not go on: {}", lines.join("<br>"));
+    }
     for fact in facts(report) {
         let _ = writeln!(out, "- {}", escape(&fact));
-    }
-    if let Some(halt) = &report.halted {
-        let _ = writeln!(out, "- the run could not go on: {}", escape(&halt.message));
     }
     let _ = writeln!(out, "\n**Next:** {}\n", escape(&report.next));
     out.push_str(&items_table(&report.items));

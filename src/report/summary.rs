@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::json::{AttemptReport, ItemReport, RunReport};
 use super::view::{Stage, outcome_after};
-use crate::vocabulary::event::{FinalStatus, GateOutcome, Reason};
-use crate::wording::{Paint, Tone, bytes, count, counted, duration, list, ref_name, shown, tail};
+use crate::vocabulary::event::{FinalStatus, GateOutcome, HaltReason, Reason};
+use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
 pub const TAIL_LINES: usize = 20;
@@ -67,11 +67,19 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     }
     let tone = if report.exit_code == Some(0) { Tone::Good } else { Tone::Bad };
     let _ = writeln!(out, "{}", paint.paint(tone, &headline(report)));
+    out.push_str(&halted(report));
     for fact in facts(report) {
         let _ = writeln!(out, "  {fact}");
     }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out
+}
+
+/// Why the run could not go on, where it could not; ends with a newline then.
+pub fn halted(report: &RunReport) -> String {
+    report.halted.as_ref().map_or_else(String::new, |halt| {
+        format!("  the run could not go on: {}\n", block(&halt.message).replace('\n', "\n    "))
+    })
 }
 
 /// The blocked items, those with one reason together, in the order of their first.
@@ -208,7 +216,13 @@ pub fn next_step(report: &RunReport) -> String {
     let target = ref_name(&report.target);
     let again = "then run the same command again: what has landed is recognised";
     if let Some(halt) = &report.halted {
-        return format!("{}; {again}.", shown(halt.message.trim_end_matches(['.', '\n'])));
+        let first = match (&halt.advice, halt.why) {
+            (Some(advice), _) => shown(advice).into_owned(),
+            (None, HaltReason::TargetNotMovable) => format!("see to what keeps {target} from being moved"),
+            (None, HaltReason::TargetKeepsMoving) => format!("wait until {target} is moved less often"),
+            (None, HaltReason::Infrastructure) => "see to what kept the gate from being run".to_owned(),
+        };
+        return format!("{first}, {again}.");
     }
     if !report.finished {
         return "wait for the run to end; if it was killed, run the same command again: what has landed is recognised."

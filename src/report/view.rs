@@ -38,7 +38,7 @@ pub struct RunView {
     /// Composites made, and the time that took in microseconds.
     pub composed: (u64, u64),
     pub interrupted: Option<String>,
-    pub halted: Option<(HaltReason, String)>,
+    pub halted: Option<Halt>,
     pub ending: Option<Ending>,
 }
 
@@ -164,6 +164,17 @@ pub struct Throttling {
     pub now: bool,
 }
 
+/// Why a run could not go on.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    pub why: HaltReason,
+    /// Of one or more lines.
+    pub message: String,
+    /// What to do before another run, as half a sentence.
+    pub advice: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
     pub exit_code: u8,
@@ -274,7 +285,9 @@ impl RunView {
                 self.interrupted = Some(signal.clone());
                 self.items.iter_mut().for_each(|item| item.interrupted = item.running > 0);
             }
-            Event::RunHalted { why, message } => self.halted = Some((*why, message.clone())),
+            Event::RunHalted { why, message, advice } => {
+                self.halted = Some(Halt { why: *why, message: message.clone(), advice: advice.clone() });
+            }
             Event::RunFinished { exit_code, peak_memory_bytes, items } => {
                 self.ending = Some(Ending { exit_code: *exit_code, peak_memory_bytes: *peak_memory_bytes });
                 for end in items {

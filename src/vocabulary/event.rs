@@ -71,7 +71,8 @@ pub enum Event {
     /// The user asked the run to stop.
     Interrupted { signal: String },
     /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
-    RunHalted { why: HaltReason, message: String },
+    /// `advice` says what to do before another run, as half a sentence.
+    RunHalted { why: HaltReason, message: String, advice: Option<String> },
     /// Always the last. `items` holds every item in canonical order.
     RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
 }

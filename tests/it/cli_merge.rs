@@ -361,6 +361,29 @@ fn a_push_lands_on_the_remote_and_here() {
 }
 
 #[test]
+fn a_refused_push_is_told_on_lines_of_its_own_with_the_one_thing_to_do_next() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let remote = world.path("hub.git");
+    world.git(&["clone", "-q", "--bare", ".", remote.to_str().unwrap()]);
+    world.git(&["remote", "add", "hub", remote.to_str().unwrap()]);
+    let hook = remote.join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\necho 'main is frozen' >&2\necho 'until Monday' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute", "--push", "hub"]).expect(4);
+    let next = said.stdout.lines().last().unwrap();
+    let expected =
+        "Next: see to it that hub takes the push, then run the same command again: what has landed is recognised.";
+    assert_eq!(next, expected);
+    for told in [&said.stdout, &said.stderr] {
+        let at = told.find("remote: main is frozen\n").unwrap_or_else(|| panic!("{told}"));
+        assert!(told[at..].lines().nth(1).unwrap().trim_start() == "remote: until Monday", "{told}");
+        assert!(!told.contains("\\n") && !told.contains("failed to push"), "{told}");
+    }
+}
+
+#[test]
 fn a_plan_can_come_on_standard_input() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");

@@ -454,7 +454,8 @@ pub fn halted() -> Vec<Recorded> {
     story.tell(Event::Interrupted { signal: "SIGINT".into() });
     story.tell(Event::RunHalted {
         why: HaltReason::TargetNotMovable,
-        message: "main is checked out in /home/ann/shop with changes: commit or stash them".into(),
+        message: "main is checked out in /home/ann/shop, which has uncommitted changes: a, b".into(),
+        advice: Some("commit or stash the changes in /home/ann/shop".into()),
     });
     story.finish(
         4,

@@ -520,7 +520,8 @@ impl Lander for Hands {
                 return Err(PortError { message: "git broke".to_owned(), hint: None });
             }
             if self.has_mishap(Mishap::RefusedLanding(number)) {
-                return Ok(LandOutcome::Refused { message: "main is checked out and dirty".to_owned() });
+                let message = "main is checked out and dirty".to_owned();
+                return Ok(LandOutcome::Refused { message, advice: None });
             }
             if self.has_mishap(Mishap::MovedBeforeLanding(number)) {
                 let (target, moves) = {
