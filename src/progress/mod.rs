@@ -125,11 +125,6 @@ impl Progress {
         }
     }
 
-    /// Standard output holds JSON lines and must hold nothing else.
-    pub fn owns_stdout(&self) -> bool {
-        matches!(self, Self::Json(_))
-    }
-
     /// Takes away what is redrawn, so that other text can follow.
     pub fn finish(self) {
         if let Self::Live(live) = self {
