@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::prepare::Prepared;
 use super::{MergeArgs, ProgressKind, speak};
 use crate::cache::{CacheStats, VerdictCache};
-use crate::engine::Observer;
+use crate::engine::{Observer, exit};
 use crate::git::compose::ShadowComposer;
 use crate::memory::TreeMemory;
 use crate::metrics::{Cache, CacheCounts, Metrics};
@@ -104,7 +104,8 @@ impl Faces {
         };
         let delivered = deliver(&Report::Execute(Box::new(report)), destinations);
         let measured = args.metrics_file.as_ref().map_or(Ok(()), |file| self.metrics.write(file).map_err(unwritten));
-        first_failure([summed_up, delivered, measured])
+        let shown = self.progress.was_shown_whole();
+        first_failure([summed_up, delivered, measured, shown])
     }
 
     /// Goes on serving the metrics for so long, or until `cut` is ready.
@@ -162,6 +163,8 @@ fn choice(kind: ProgressKind) -> Choice {
 pub(super) struct SharedProgress {
     face: Arc<Mutex<Option<Progress>>>,
     is_over: Arc<AtomicBool>,
+    /// Not every event could be written.
+    is_cut_short: Arc<AtomicBool>,
     /// To be set when the process was stopped and goes on.
     pub(super) continued: Arc<AtomicBool>,
 }
@@ -170,19 +173,35 @@ impl SharedProgress {
     fn new(kind: ProgressKind) -> Self {
         let continued = Arc::new(AtomicBool::new(false));
         let face = Progress::on_standard_streams(choice(kind), Arc::clone(&continued));
-        Self { face: Arc::new(Mutex::new(Some(face))), is_over: Arc::default(), continued }
+        Self {
+            face: Arc::new(Mutex::new(Some(face))),
+            is_over: Arc::default(),
+            is_cut_short: Arc::default(),
+            continued,
+        }
     }
 
     fn show(&self, recorded: &Recorded, used_bytes: u64) {
         if let Some(face) = locked(&self.face).as_mut() {
             face.memory(used_bytes);
-            face.show(recorded);
+            if let Err(error) = face.show(recorded) {
+                self.is_cut_short.store(true, Ordering::Relaxed);
+                // The target must not be left half way for want of a reader.
+                let failure = Failure::internal(OutputError::Stdout(error).to_string());
+                let hint = "the run goes on; its journal has every event, and the exit code will be 1";
+                speak::note(&failure.with_hint(hint).text());
+            }
         }
     }
 
     /// The run has ended. Waits for no terminal.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn was_shown_whole(&self) -> Result<(), Failure> {
+        // What is wrong was said when it happened.
+        if self.is_cut_short.load(Ordering::Relaxed) { Err(Failure::shown(exit::LEXPR_FAILED)) } else { Ok(()) }
     }
 
     /// Shows a line that is no event's.

@@ -394,6 +394,44 @@ fn a_plan_can_come_on_standard_input() {
 }
 
 #[test]
+fn events_that_cannot_be_written_are_told_of_once_and_the_run_goes_on() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (plan, report) = (world.plan("schemaVersion: v1\nitems: [{name: a}]\n"), world.path("report.json"));
+    let args =
+        ["merge", plan.to_str().unwrap(), "--execute", "--progress", "json", "--report", report.to_str().unwrap()];
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: crate::cli_world::Said = world.command(args).stdout(full).output().unwrap().into();
+    let said = said.expect(1);
+    assert_eq!(said.stderr.matches("standard output cannot be written: No space left").count(), 1, "{}", said.stderr);
+    assert_eq!(said.stderr.matches("error").count(), 2, "the code's word and the system's: {}", said.stderr);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+    assert_eq!(statuses(&world.report(&report)), ["a landed"]);
+}
+
+#[test]
+fn a_reader_of_events_that_went_away_ends_nothing_and_is_no_failure() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = world.command(["merge", plan.to_str().unwrap(), "--execute", "--progress", "json"]);
+    let said: crate::cli_world::Said = run.stdout(writer).output().unwrap().into();
+    assert_eq!(said.expect(0).stderr, "");
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_summary_that_cannot_be_printed_keeps_no_report_from_being_written() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (plan, report) = (world.plan("schemaVersion: v1\nitems: [{name: a}]\n"), world.path("report.json"));
+    let args = ["merge", plan.to_str().unwrap(), "--execute", "--report", report.to_str().unwrap()];
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: crate::cli_world::Said = world.command(args).stdout(full).output().unwrap().into();
+    assert!(said.expect(1).stderr.contains("standard output cannot be written"));
+    assert_eq!(statuses(&world.report(&report)), ["a landed"]);
+}
+
+#[test]
 fn only_one_run_at_a_time_has_a_target() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (started, go) = (world.path("started"), world.path("go"));

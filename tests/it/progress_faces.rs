@@ -69,7 +69,7 @@ fn json_lines_are_the_events() {
     let out = Shared::default();
     let mut face = JsonLines::new(out.clone());
     let events = [eventful(), halted(), hostile()].concat();
-    events.iter().for_each(|event| face.show(event));
+    events.iter().for_each(|event| face.show(event).unwrap());
     let read: Vec<Recorded> = out.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, events);
 }
@@ -79,10 +79,10 @@ fn a_closed_pipe_ends_no_run() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let mut plain = Plain::new(Watched::new(writer.try_clone().unwrap()), Paint::PLAIN);
-    let mut json = JsonLines::new(Watched::new(writer));
+    let mut json = JsonLines::new(Watched::asked_for(writer));
     for event in eventful() {
         plain.show(&event);
-        json.show(&event);
+        json.show(&event).unwrap();
     }
 }
 
