@@ -26,7 +26,9 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             }
             _ => Vec::new(),
         },
-        Event::GateFinished(run) => page.gate_finished(run),
+        Event::GateFinished(run) => {
+            page.gate_finished(run).into_iter().chain(page.newly_missing_artifacts(run)).collect()
+        }
         Event::JobFinished { job } => page.probe_finished(*job),
         Event::ItemDecided(decided) => page.decided(decided),
         Event::ItemDeferred { item, reason } => {
@@ -172,6 +174,14 @@ impl Page<'_> {
             lines.push(self.more(&format!("log: {}", shown(&run.log))));
         }
         lines
+    }
+
+    /// Once for each gate, however many trees it runs on.
+    fn newly_missing_artifacts(&self, run: &GateFinished) -> Option<String> {
+        let job = self.view.jobs.get(&run.job)?;
+        let missing = &self.view.job_attempts(job).next_back()?.newly_missing;
+        let gate = format!("artifacts of {} on {}", shown(run.gate.as_str()), subject(self.view, &job.purpose));
+        (!missing.is_empty()).then(|| self.line(Tone::Notice, "missing", &format!("{gate}: {}", list(missing))))
     }
 
     /// Whole apexes and prefixes of them.

@@ -5,7 +5,7 @@
 //! timing, attempts and probes excepted, which are in the order they ended. What differs between
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ pub struct RunReport {
     pub target_moves: Vec<TargetMove>,
     /// Gates that fail on the target itself.
     pub red_on_target: Vec<GateName>,
+    /// Artifacts that gates did not leave though they ran to their end, by gate.
+    #[serde(default)]
+    pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     pub throttling: Throttling,
 }
 
@@ -323,6 +326,7 @@ impl RunReport {
             landings,
             target_moves: view.target_moves.clone(),
             red_on_target: view.red_on_target.clone(),
+            missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
         };
         report.next = summary::next_step(&report);

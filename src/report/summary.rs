@@ -177,6 +177,9 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     if !flaky.is_empty() {
         facts.push(format!("flaky (failed and passed on one tree): {}", list(flaky)));
     }
+    for (gate, missing) in &report.missing_artifacts {
+        facts.push(format!("missing artifacts of {}: {}", shown(gate.as_str()), list(missing)));
+    }
     let throttling = &report.throttling;
     if throttling.times > 0 {
         let threshold = throttling.threshold_bytes.map(|limit| format!(" of {}", bytes(limit))).unwrap_or_default();

@@ -4,7 +4,7 @@
 //! It only gathers; what may happen in a run, and in which order, is the core's business. An
 //! event that names something unknown changes nothing here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason,
@@ -31,6 +31,8 @@ pub struct RunView {
     pub reused: HashMap<VerdictKey, RunId>,
     pub apexes: BTreeMap<ApexId, ApexView>,
     pub target_moves: Vec<TargetMove>,
+    /// Artifacts that gates did not leave though they ran to their end, by gate.
+    pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     /// Gates that fail on the target without anybody's item.
     pub red_on_target: Vec<GateName>,
     pub pool: Pool,
@@ -115,6 +117,8 @@ pub struct AttemptView {
     pub run: GateFinished,
     /// It passed, and failed before on what the verdict belongs to.
     pub flake: bool,
+    /// Those of its missing artifacts that its gate was not seen to lack before.
+    pub newly_missing: Vec<String>,
 }
 
 /// A composite that was to land.
@@ -366,8 +370,19 @@ impl RunView {
         if run.outcome == GateOutcome::Passed {
             run.tail = String::new();
         }
+        let newly_missing = self.missed(&run);
         self.by_key.entry(run.key).or_default().push(position);
-        self.attempts.push(AttemptView { purpose, required, run, flake });
+        self.attempts.push(AttemptView { purpose, required, run, flake, newly_missing });
+    }
+
+    /// Of a gate that was ended nobody expects artifacts.
+    fn missed(&mut self, run: &GateFinished) -> Vec<String> {
+        let ran_to_its_end = matches!(run.outcome, GateOutcome::Passed | GateOutcome::Failed { .. });
+        if !ran_to_its_end || run.missing_artifacts.is_empty() {
+            return Vec::new();
+        }
+        let known = self.missing_artifacts.entry(run.gate.clone()).or_default();
+        run.missing_artifacts.iter().filter(|missing| known.insert((*missing).clone())).cloned().collect()
     }
 
     fn job_finished(&mut self, at: u64, id: JobId) {

@@ -432,6 +432,23 @@ fn a_summary_that_cannot_be_printed_keeps_no_report_from_being_written() {
 }
 
 #[test]
+fn a_missing_artifact_is_a_line_for_its_gate_wherever_people_look() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let report = world.path("report.md");
+    let plan = "schemaVersion: v1\ngates: [{name: unit, run: 'true', artifacts: ['out/*.xml', 'README.md', log]}]\n\
+                items: [{name: a}, {name: b}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    let lines =
+        |text: &str| text.lines().filter(|line| line.contains("out/*.xml")).map(str::to_owned).collect::<Vec<_>>();
+    let [progress] = lines(&said.stderr).try_into().unwrap();
+    assert!(progress.contains("missing    artifacts of unit on "), "{progress}");
+    assert!(progress.ends_with(": out/*.xml, log"), "{progress}");
+    assert_eq!(lines(&said.stdout), ["  missing artifacts of unit: log, out/*.xml"]);
+    let markdown = std::fs::read_to_string(&report).unwrap();
+    assert!(markdown.contains("- missing artifacts of unit: log, out/\\*.xml\n"), "{markdown}");
+}
+
+#[test]
 fn only_one_run_at_a_time_has_a_target() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (started, go) = (world.path("started"), world.path("go"));
