@@ -11,6 +11,9 @@ use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
 pub const TAIL_LINES: usize = 20;
 
+/// How much of each of them is shown: a message or a path of a build tool, not a minified file.
+const TAIL_CELLS: usize = 160;
+
 /// How many items that did not land are shown with their evidence; the report holds the rest.
 const PROBLEMS_SHOWN: usize = 20;
 
@@ -136,7 +139,7 @@ pub(crate) fn evidence_lines(
 ) -> Vec<String> {
     let nth = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
     let mut lines = vec![format!("{}: {}{nth}", shown(gate), outcome_after(outcome, duration_ms))];
-    lines.extend(tail(output, TAIL_LINES, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
+    lines.extend(tail(output, TAIL_LINES, TAIL_CELLS, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
     if !log.is_empty() {
         lines.push(format!("log: {}", shown(log)));
     }

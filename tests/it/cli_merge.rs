@@ -449,6 +449,20 @@ fn a_missing_artifact_is_a_line_for_its_gate_wherever_people_look() {
 }
 
 #[test]
+fn a_very_long_line_of_a_failed_gate_is_cut_on_the_terminal_and_whole_in_its_log() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = "schemaVersion: v1\ngates: [{name: unit, run: 'printf %05000d 7; exit 1'}]\nitems: [{name: a}]\n";
+    let said = world.merge(plan, &["--execute"]).expect(3);
+    let status = world.lexpr(["status"]).expect(0).stdout;
+    for told in [&said.stdout, &said.stderr, &status] {
+        let line = told.lines().find(|line| line.contains("| 000")).unwrap_or_else(|| panic!("{told}"));
+        assert!(line.ends_with("0…") && line.chars().count() < 190, "{line}");
+    }
+    let log = status.lines().find_map(|line| line.trim().strip_prefix("log: ")).unwrap();
+    assert_eq!(std::fs::read_to_string(log).unwrap().trim().len(), 5000);
+}
+
+#[test]
 fn only_one_run_at_a_time_has_a_target() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (started, go) = (world.path("started"), world.path("go"));
