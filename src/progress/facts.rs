@@ -258,11 +258,13 @@ pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
         JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
         JobPurpose::Apex { apex, members } => {
-            let height = view.apexes.get(apex).map_or(0, |apex| apex.height());
+            let made = view.apexes.get(apex);
+            let number = made.and_then(|made| made.number).unwrap_or(apex.0);
+            let height = made.map_or(0, |made| made.height());
             if height == *members as usize {
-                format!("apex {} ({})", apex.0, items(height))
+                format!("apex {number} ({})", items(height))
             } else {
-                format!("apex {} (first {members} of {height})", apex.0)
+                format!("apex {number} (first {members} of {height})")
             }
         }
     }

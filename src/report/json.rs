@@ -228,6 +228,9 @@ pub struct AttemptReport {
 #[serde(rename_all = "camelCase")]
 pub struct ApexReport {
     pub apex: ApexId,
+    /// What people are told instead of its id: counted from 1 among those that were gated or
+    /// landed; `null` for one that was given up before.
+    pub number: Option<u32>,
     pub base: CommitId,
     /// In canonical order.
     pub items: Vec<ItemName>,
@@ -545,6 +548,7 @@ fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
     };
     ApexReport {
         apex: id,
+        number: apex.number,
         base: apex.base,
         items: apex.items.clone(),
         commit: apex.commit,

@@ -80,9 +80,9 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             out.push_str(&problem(item, detail));
         }
     }
-    if !report.apexes.is_empty() {
+    if report.apexes.iter().any(|apex| apex.number.is_some()) {
         out.push_str("\n## Apexes\n\n| Apex | Items | Outcome | Commit | Probes |\n|---:|---:|---|---|---|\n");
-        for apex in &report.apexes {
+        for (number, apex) in report.apexes.iter().filter_map(|apex| Some((apex.number?, apex))) {
             let outcome = match apex.outcome {
                 ApexOutcome::Landed => "landed".to_owned(),
                 ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
@@ -104,8 +104,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             let commit = apex.commit.map(|commit| code(&commit.short())).unwrap_or_default();
             let _ = writeln!(
                 out,
-                "| {} | {} | {outcome} | {commit} | {} |",
-                apex.apex.0,
+                "| {number} | {} | {outcome} | {commit} | {} |",
                 apex.items.len(),
                 if probes.is_empty() { "none: proven already".to_owned() } else { probes.join(", ") }
             );

@@ -30,6 +30,8 @@ pub struct RunView {
     /// Passes that were known from an earlier run, and which.
     pub reused: HashMap<VerdictKey, RunId>,
     pub apexes: BTreeMap<ApexId, ApexView>,
+    /// How many of them have a number.
+    numbered: u32,
     pub target_moves: Vec<TargetMove>,
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
@@ -124,6 +126,9 @@ pub struct AttemptView {
 /// A composite that was to land.
 #[derive(Clone, Debug)]
 pub struct ApexView {
+    /// Counted from 1 among those that were gated or landed, in the order they were first; `None`
+    /// for one that was given up before, of which people are told nothing.
+    pub number: Option<u32>,
     pub base: CommitId,
     pub items: Vec<ItemName>,
     pub commit: Option<CommitId>,
@@ -235,6 +240,7 @@ impl RunView {
                 self.apexes.insert(
                     *apex,
                     ApexView {
+                        number: None,
                         base: *base,
                         items: items.clone(),
                         commit: None,
@@ -340,6 +346,7 @@ impl RunView {
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
         match &job.purpose {
             JobPurpose::Apex { apex, .. } => {
+                self.number(*apex);
                 if let Some(apex) = self.apexes.get_mut(apex) {
                     apex.jobs.push(id);
                 }
@@ -408,8 +415,18 @@ impl RunView {
                 item.landed = Some(LandedItem { apex: landed.apex, commit, at_ms: at });
             }
         }
+        self.number(landed.apex);
         if let Some(apex) = self.apexes.get_mut(&landed.apex) {
             apex.landed = Some((at, landed.clone()));
+        }
+    }
+
+    fn number(&mut self, apex: ApexId) {
+        if let Some(apex) = self.apexes.get_mut(&apex)
+            && apex.number.is_none()
+        {
+            self.numbered += 1;
+            apex.number = Some(self.numbered);
         }
     }
 

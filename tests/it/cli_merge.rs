@@ -463,6 +463,25 @@ fn a_very_long_line_of_a_failed_gate_is_cut_on_the_terminal_and_whole_in_its_log
 }
 
 #[test]
+fn apexes_are_counted_without_gaps_in_what_people_see() {
+    let same: &[(&str, &str)] = &[("same", "a")];
+    let world =
+        World::new(README, &[("a", "main", same), ("b", "main", &[("same", "b")]), ("c", "main", &[("c", "1")])]);
+    let report = world.path("report.md");
+    // Each is an apex of its own, and the second is given up before it is gated: b conflicts with a.
+    let plan = "schemaVersion: v1\npolicy: {performance: {batchSize: 1}}\ngates: [{name: g, run: 'true'}]\n\
+                items: [{name: a}, {name: b}, {name: c}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    let proven: Vec<&str> = said.stderr.lines().filter_map(|line| Some(line.split_once("proven     ")?.1)).collect();
+    // The first is the cone of a, which has been gated.
+    assert_eq!(proven, ["apex 2 (1 item)"], "{}", said.stderr);
+    let markdown = std::fs::read_to_string(&report).unwrap();
+    let table = markdown.split_once("## Apexes").unwrap().1;
+    let numbers: Vec<&str> = table.lines().skip(4).filter_map(|row| row.split(' ').nth(1)).collect();
+    assert_eq!(numbers, ["1", "2"], "{markdown}");
+}
+
+#[test]
 fn only_one_run_at_a_time_has_a_target() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (started, go) = (world.path("started"), world.path("go"));
