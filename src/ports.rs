@@ -122,7 +122,8 @@ pub struct GateRun {
     pub verdict: Option<Verdict>,
     pub duration_ms: u64,
     pub backoff_ms: Option<u64>,
-    pub peak_memory_bytes: u64,
+    /// `None` where it ended before its memory was measured.
+    pub peak_memory_bytes: Option<u64>,
     pub log: PathBuf,
     pub log_digest: Option<FileDigest>,
     pub tail: String,

@@ -97,7 +97,7 @@ impl Engine<'_> {
                 verdict: Some(Verdict::Unknown),
                 duration_ms: 0,
                 backoff_ms: None,
-                peak_memory_bytes: 0,
+                peak_memory_bytes: None,
                 log: String::new(),
                 log_digest: None,
                 tail: String::new(),

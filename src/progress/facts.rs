@@ -4,8 +4,9 @@
 //! are not worth one, with the exception of an apex: it may take as long as everything before it.
 
 use crate::report::json::passed;
+use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::summary::evidence_lines;
-use crate::report::view::{AttemptView, RunView, is_failure, outcome_after, outcome_text};
+use crate::report::view::{AttemptView, RunView};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
 };

@@ -213,7 +213,8 @@ pub struct AttemptReport {
     pub duration_ms: u64,
     /// How long lexpr waited before the next one.
     pub backoff_ms: Option<u64>,
-    pub peak_memory_bytes: u64,
+    /// `null` where the gate ended before anybody looked.
+    pub peak_memory_bytes: Option<u64>,
     /// The file with all of its output.
     pub log: String,
     pub log_digest: Option<FileDigest>,

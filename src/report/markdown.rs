@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::json::{ApexOutcome, AttemptReport, GateReport, ItemReport, RunReport};
+use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
-use super::view::outcome_after;
 use crate::vocabulary::event::ItemGateStatus;
 use crate::wording::{block, count, duration, ref_name, shown};
 

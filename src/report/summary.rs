@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use super::json::{AttemptReport, ItemReport, RunReport};
-use super::view::{Stage, outcome_after};
+use super::outcome::outcome_after;
+use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateOutcome, HaltReason, Reason};
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 

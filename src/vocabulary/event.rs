@@ -253,8 +253,9 @@ pub struct GateFinished {
     pub duration_ms: u64,
     /// How long lexpr waits before the next attempt.
     pub backoff_ms: Option<u64>,
-    /// The most memory its processes held together, as far as it was seen; 0 where unknown.
-    pub peak_memory_bytes: u64,
+    /// The most memory its processes held together, as far as it was seen; `None` where it ended
+    /// before anybody looked.
+    pub peak_memory_bytes: Option<u64>,
     /// The log file with all of its output.
     pub log: String,
     pub log_digest: Option<FileDigest>,

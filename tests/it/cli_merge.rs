@@ -482,6 +482,18 @@ fn apexes_are_counted_without_gaps_in_what_people_see() {
 }
 
 #[test]
+fn memory_that_was_not_measured_is_not_claimed_to_be_nothing() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let report = world.path("report.json");
+    let gates: String = (1..=20).map(|n| format!("  - {{name: g{n}, run: 'true {n}'}}\n")).collect();
+    let plan = format!("schemaVersion: v1\ngates:\n{gates}items: [{{name: a}}]\n");
+    world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    for gate in world.report(&report)["items"][0]["gates"].as_array().unwrap() {
+        assert_ne!(gate["attempts"][0]["peakMemoryBytes"], 0, "{gate:#}");
+    }
+}
+
+#[test]
 fn only_one_run_at_a_time_has_a_target() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (started, go) = (world.path("started"), world.path("go"));

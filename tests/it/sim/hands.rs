@@ -428,7 +428,7 @@ fn gate_run(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64, ba
         verdict,
         duration_ms,
         backoff_ms,
-        peak_memory_bytes: 0,
+        peak_memory_bytes: None,
         log: PathBuf::from("log"),
         log_digest: None,
         tail: String::new(),
