@@ -5,7 +5,7 @@
 
 use crate::report::json::passed;
 use crate::report::outcome::{is_failure, outcome_after, outcome_text};
-use crate::report::summary::evidence_lines;
+use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
@@ -223,17 +223,9 @@ impl Page<'_> {
         };
         let mut lines = vec![self.line(tone, word, &format!("{name}: {}", shown(&reason.to_string())))];
         if let Some(attempt) = self.view.evidence(reason) {
-            lines.extend(self.evidence(attempt));
+            lines.extend(evidence(&attempt.run, self.paint).iter().map(|line| self.more(line)));
         }
         lines
-    }
-
-    fn evidence(&self, attempt: &AttemptView) -> Vec<String> {
-        let run = &attempt.run;
-        evidence_lines(run.gate.as_str(), &run.outcome, run.attempt, run.duration_ms, &run.tail, &run.log, self.paint)
-            .iter()
-            .map(|line| self.more(line))
-            .collect()
     }
 
     fn landed(&self, landed: &Landed) -> String {

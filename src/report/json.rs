@@ -13,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::summary;
 use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling};
 use crate::vocabulary::event::{
-    Artifact, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
 };
 use crate::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
-    TreeId, VerdictKey,
+    ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
 };
 
 /// The version of the report's format; a new one when a reader of the old one would go wrong.
@@ -202,26 +201,10 @@ pub enum VerdictSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptReport {
-    pub gate: GateName,
-    pub job: JobId,
     pub purpose: JobPurpose,
-    /// Counted from 1.
-    pub attempt: u32,
-    pub outcome: GateOutcome,
-    /// `null` while another attempt followed.
-    pub verdict: Option<Verdict>,
-    pub duration_ms: u64,
-    /// How long lexpr waited before the next one.
-    pub backoff_ms: Option<u64>,
-    /// `null` where the gate ended before anybody looked.
-    pub peak_memory_bytes: Option<u64>,
-    /// The file with all of its output.
-    pub log: String,
-    pub log_digest: Option<FileDigest>,
-    /// The end of its output; `null` for a pass.
-    pub tail: Option<String>,
-    pub artifacts: Vec<Artifact>,
-    pub missing_artifacts: Vec<String>,
+    /// Without the tail of a pass.
+    #[serde(flatten)]
+    pub run: GateFinished,
 }
 
 /// A composite that was to land.
@@ -506,23 +489,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
 }
 
 fn attempt_report(attempt: &AttemptView) -> AttemptReport {
-    let run = &attempt.run;
-    AttemptReport {
-        gate: run.gate.clone(),
-        job: run.job,
-        purpose: attempt.purpose.clone(),
-        attempt: run.attempt,
-        outcome: run.outcome.clone(),
-        verdict: run.verdict,
-        duration_ms: run.duration_ms,
-        backoff_ms: run.backoff_ms,
-        peak_memory_bytes: run.peak_memory_bytes,
-        log: run.log.clone(),
-        log_digest: run.log_digest,
-        tail: (run.outcome != GateOutcome::Passed).then(|| run.tail.clone()),
-        artifacts: run.artifacts.clone(),
-        missing_artifacts: run.missing_artifacts.clone(),
-    }
+    AttemptReport { purpose: attempt.purpose.clone(), run: attempt.run.clone() }
 }
 
 fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {

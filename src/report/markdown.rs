@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
-use super::json::{ApexOutcome, AttemptReport, GateReport, ItemReport, RunReport};
+use super::json::{ApexOutcome, GateReport, ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
-use crate::vocabulary::event::ItemGateStatus;
+use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::wording::{block, count, duration, ref_name, shown};
 
 /// How much of each failure is told.
@@ -163,20 +163,20 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
         escape(item.reason.as_deref().unwrap_or("no reason was recorded"))
     );
     if let Some(failure) = &item.failure {
-        out.push_str(&evidence(failure, detail));
+        out.push_str(&evidence(&failure.run, detail));
     }
     out
 }
 
-fn evidence(failure: &AttemptReport, detail: Detail) -> String {
+fn evidence(run: &GateFinished, detail: Detail) -> String {
     let mut out = format!(
         "\nGate {}, attempt {}: {}. Log: {}\n",
-        code(failure.gate.as_str()),
-        failure.attempt,
-        escape(&outcome_after(&failure.outcome, failure.duration_ms)),
-        code(&failure.log)
+        code(run.gate.as_str()),
+        run.attempt,
+        escape(&outcome_after(&run.outcome, run.duration_ms)),
+        code(&run.log)
     );
-    let tail = block(failure.tail.as_deref().unwrap_or_default());
+    let tail = block(&run.tail);
     if detail == Detail::Full && !tail.is_empty() {
         let fence = "`".repeat(longest_run_of_backticks(&tail).max(2) + 1);
         let _ = write!(out, "\n{fence}text\n{tail}\n{fence}\n");

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::json::{AttemptReport, ItemReport, RunReport};
+use super::json::{ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::view::Stage;
-use crate::vocabulary::event::{FinalStatus, GateOutcome, HaltReason, Reason};
+use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, Reason};
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
@@ -108,7 +108,7 @@ fn problem(item: &ItemReport, paint: Paint) -> String {
         shown(item.reason.as_deref().unwrap_or_default())
     );
     if let Some(failure) = &item.failure {
-        for line in evidence(failure, paint) {
+        for line in evidence(&failure.run, paint) {
             let _ = writeln!(out, "  {line}");
         }
     }
@@ -116,33 +116,13 @@ fn problem(item: &ItemReport, paint: Paint) -> String {
 }
 
 /// What a failed attempt left: how it ended, the end of its output and where the rest lies.
-pub fn evidence(failure: &AttemptReport, paint: Paint) -> Vec<String> {
-    evidence_lines(
-        failure.gate.as_str(),
-        &failure.outcome,
-        failure.attempt,
-        failure.duration_ms,
-        failure.tail.as_deref().unwrap_or_default(),
-        &failure.log,
-        paint,
-    )
-}
-
-/// As [`evidence`], from the parts of an attempt.
-pub(crate) fn evidence_lines(
-    gate: &str,
-    outcome: &GateOutcome,
-    attempt: u32,
-    duration_ms: u64,
-    output: &str,
-    log: &str,
-    paint: Paint,
-) -> Vec<String> {
-    let nth = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-    let mut lines = vec![format!("{}: {}{nth}", shown(gate), outcome_after(outcome, duration_ms))];
-    lines.extend(tail(output, TAIL_LINES, TAIL_CELLS, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
-    if !log.is_empty() {
-        lines.push(format!("log: {}", shown(log)));
+pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
+    let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
+    let how = outcome_after(&run.outcome, run.duration_ms);
+    let mut lines = vec![format!("{}: {how}{nth}", shown(run.gate.as_str()))];
+    lines.extend(tail(&run.tail, TAIL_LINES, TAIL_CELLS, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
+    if !run.log.is_empty() {
+        lines.push(format!("log: {}", shown(&run.log)));
     }
     lines
 }
@@ -243,7 +223,7 @@ pub fn next_step(report: &RunReport) -> String {
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
     if let Some(item) = first(FinalStatus::Failed) {
-        let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.log))).unwrap_or_default();
+        let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();
         return format!("fix {}{log}, {again}.", shown(item.name.as_str()));
     }
     if let Some(item) = first(FinalStatus::Conflicted) {
