@@ -17,7 +17,7 @@ use crate::output::OutputError;
 use crate::ports::MemoryGauge as _;
 use crate::progress::{Choice, Progress};
 use crate::report::json::RunReport;
-use crate::report::view::RunView;
+use crate::report::view::{RunView, VerdictCounts};
 use crate::report::{Destination, Report, summary};
 use crate::serve::Server;
 use crate::vocabulary::event::Recorded;
@@ -36,6 +36,7 @@ pub(super) struct Faces {
 pub(super) struct Watched<'a> {
     pub memory: &'a TreeMemory,
     pub composer: &'a ShadowComposer,
+    pub verdicts: Option<&'a VerdictCache>,
 }
 
 impl Faces {
@@ -68,8 +69,14 @@ impl Faces {
     fn show(&self, recorded: &Recorded, watched: Watched<'_>) {
         // Once for both faces: a reading adds up all processes.
         let used_bytes = watched.memory.used_bytes().unwrap_or_default();
-        locked(&self.view).apply(recorded);
+        let VerdictCounts { hits, misses } = {
+            let mut view = locked(&self.view);
+            view.apply(recorded);
+            view.verdicts
+        };
+        let evictions = watched.verdicts.map_or(0, |verdicts| verdicts.stats().evictions);
         self.metrics.apply(recorded);
+        self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
         self.metrics.set_memory_usage(used_bytes);
         self.metrics.set_cache(Cache::Composite, counts(watched.composer.stats().prefixes));
         self.progress.show(recorded, used_bytes);
@@ -84,16 +91,8 @@ impl Faces {
     ///
     /// # Errors
     /// A place could not be written to; the others were.
-    pub(super) fn tell_the_end(
-        &self,
-        args: &MergeArgs,
-        destinations: &[Destination],
-        verdicts: Option<&VerdictCache>,
-    ) -> Result<(), Failure> {
+    pub(super) fn tell_the_end(&self, args: &MergeArgs, destinations: &[Destination]) -> Result<(), Failure> {
         let view = locked(&self.view);
-        let (hits, misses) = view.verdict_hits_and_misses();
-        let evictions = verdicts.map_or(0, |verdicts| verdicts.stats().evictions);
-        self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
         let report = RunReport::new(&view, self.metrics.values())
             .ok_or_else(|| Failure::internal("the run ended before it began"))?;
         let stdout_is_taken = args.progress == ProgressKind::Json || destinations.iter().any(Destination::is_stdout);

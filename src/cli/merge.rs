@@ -227,7 +227,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         memory: memory.clone(),
         verdicts: verdicts.clone().map(|verdicts| verdicts as _),
     };
-    let watched = Watched { memory: &memory, composer: &workshop.composer };
+    let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
     let (signals, interrupts) = Signals::listen(faces.progress());
 
     tentative.has_begun = true;
@@ -236,7 +236,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     faces.leave_terminal();
     let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
     remove_composites(&workshop.quarantine);
-    faces.tell_the_end(args, destinations, verdicts.as_deref())?;
+    faces.tell_the_end(args, destinations)?;
     faces.linger(Duration::from_secs(args.metrics_linger), signals.next_after_the_run()).await;
     Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
 }

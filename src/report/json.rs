@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::summary;
-use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling};
+use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling, VerdictSource};
 use crate::vocabulary::event::{
     FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
 };
@@ -185,18 +185,6 @@ pub struct GateReport {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// Where a verdict came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum VerdictSource {
-    /// A run for this item.
-    OwnRun,
-    /// A run for another item or an apex, on an equal tree or equal inputs.
-    SharedRun,
-    /// It was known from an earlier run.
-    EarlierRun,
-}
-
 /// One ended attempt of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -343,7 +331,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
             peak_workers: view.pool.peak,
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
         },
-        cache_hit_rate: cache_hit_rate(view, items),
+        cache_hit_rate: ratio(view.verdicts.hits, view.verdicts.hits + view.verdicts.misses),
         peak_memory_bytes: view.ending.map(|ending| ending.peak_memory_bytes).filter(|bytes| *bytes > 0),
         metrics,
     }
@@ -352,39 +340,6 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
 /// `part / whole`, `None` for a whole of 0.
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-/// Over the verdicts that items and landings stand on: the part that took no run of their own.
-fn cache_hit_rate(view: &RunView, items: &[ItemReport]) -> Option<f64> {
-    let (asked, reused) = verdicts_asked_and_reused(view, items);
-    ratio(reused, asked)
-}
-
-/// How many verdicts items and landings stand on, and how many of them took no run of their own.
-fn verdicts_asked_and_reused(view: &RunView, items: &[ItemReport]) -> (u64, u64) {
-    let own = |is_own: bool| (1, u64::from(!is_own));
-    let of_items = items
-        .iter()
-        .flat_map(|item| &item.gates)
-        .filter_map(|gate| gate.verdict_from)
-        .map(|source| own(source == VerdictSource::OwnRun));
-    let of_landings = view.apexes.iter().flat_map(|(id, apex)| {
-        apex.proof.iter().map(|key| {
-            own(view
-                .attempts_of(*key)
-                .any(|attempt| matches!(attempt.purpose, JobPurpose::Apex { apex, .. } if apex == *id)))
-        })
-    });
-    of_items.chain(of_landings).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
-
-impl RunView {
-    /// Verdicts that items and landings stand on: those that took no run of their own, and the others.
-    pub fn verdict_hits_and_misses(&self) -> (u64, u64) {
-        let items: Vec<ItemReport> = self.items.iter().map(|item| item_report(self, item)).collect();
-        let (asked, reused) = verdicts_asked_and_reused(self, &items);
-        (reused, asked - reused)
-    }
 }
 
 fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
@@ -460,18 +415,6 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
     let key = verdict.and_then(|verdict| verdict.key);
     let status = verdict.map_or(ItemGateStatus::NotRun, |verdict| verdict.status);
     let attempts: Vec<&AttemptView> = key.into_iter().flat_map(|key| view.attempts_of(key)).collect();
-    let is_own = |purpose: &JobPurpose| match purpose {
-        JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => *whose == item.lined_up.name,
-        JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
-    };
-    let judged = matches!(status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed);
-    let source = if attempts.is_empty() {
-        VerdictSource::EarlierRun
-    } else if attempts.iter().any(|attempt| is_own(&attempt.purpose)) {
-        VerdictSource::OwnRun
-    } else {
-        VerdictSource::SharedRun
-    };
     GateReport {
         name: gate.name.clone(),
         run: gate.run.clone(),
@@ -481,7 +424,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
         status,
         flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),
         key,
-        verdict_from: judged.then_some(source),
+        verdict_from: verdict.and_then(|verdict| view.source(&item.lined_up.name, verdict)),
         earlier_run: key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key).cloned()),
         duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).sum(),
         attempts: attempts.into_iter().map(attempt_report).collect(),

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::outcome::is_failure;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason,
-    ItemDecided, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
+    ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted,
+    SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId};
 
@@ -42,6 +43,8 @@ pub struct RunView {
     pub throttling: Throttling,
     /// Composites made, and the time that took in microseconds.
     pub composed: (u64, u64),
+    /// Verdicts that items and landings stand on, by whether each took a run of its own.
+    pub verdicts: VerdictCounts,
     pub interrupted: Option<String>,
     pub halted: Option<Halt>,
     pub ending: Option<Ending>,
@@ -150,6 +153,31 @@ pub struct TargetMove {
     pub to: CommitId,
 }
 
+/// Where a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum VerdictSource {
+    /// A run for this item.
+    OwnRun,
+    /// A run for another item or an apex, on an equal tree or equal inputs.
+    SharedRun,
+    /// It was known from an earlier run.
+    EarlierRun,
+}
+
+/// How many verdicts took no run of their own, and how many did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerdictCounts {
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl VerdictCounts {
+    fn add(&mut self, took_own_run: bool) {
+        *(if took_own_run { &mut self.misses } else { &mut self.hits }) += 1;
+    }
+}
+
 /// How many jobs ran at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pool {
@@ -254,16 +282,7 @@ impl RunView {
                     },
                 );
             }
-            Event::ItemDecided(decided) => {
-                if let Some(item) = self.item_mut(&decided.item) {
-                    item.decided_at_ms = Some(at);
-                    item.deferred = None;
-                    match decided.decision {
-                        Decision::Passed => item.passed = Some(ItemDecided::clone(decided)),
-                        _ => item.decided = Some(ItemDecided::clone(decided)),
-                    }
-                }
-            }
+            Event::ItemDecided(decided) => self.decided(at, decided),
             Event::ItemDeferred { item, reason } => {
                 if let Some(item) = self.item_mut(item) {
                     item.deferred = Some(reason.clone());
@@ -407,7 +426,50 @@ impl RunView {
         }
     }
 
+    fn decided(&mut self, at: u64, decided: &ItemDecided) {
+        let is_first = self.item(&decided.item).is_some_and(|item| item.passed.is_none() && item.decided.is_none());
+        // A later decision says nothing new of the cone.
+        for verdict in decided.gates.iter().filter(|_| is_first) {
+            if let Some(source) = self.source(&decided.item, verdict) {
+                self.verdicts.add(source == VerdictSource::OwnRun);
+            }
+        }
+        if let Some(item) = self.item_mut(&decided.item) {
+            item.decided_at_ms = Some(at);
+            item.deferred = None;
+            match decided.decision {
+                Decision::Passed => item.passed = Some(decided.clone()),
+                _ => item.decided = Some(decided.clone()),
+            }
+        }
+    }
+
+    /// Where an item's verdict came from; `None` where there is none.
+    pub fn source(&self, item: &ItemName, verdict: &ItemVerdict) -> Option<VerdictSource> {
+        if !matches!(verdict.status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed) {
+            return None;
+        }
+        let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
+        let is_own = |purpose: &JobPurpose| match purpose {
+            JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
+            JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
+        };
+        Some(if attempts.peek().is_none() {
+            VerdictSource::EarlierRun
+        } else if attempts.any(|attempt| is_own(&attempt.purpose)) {
+            VerdictSource::OwnRun
+        } else {
+            VerdictSource::SharedRun
+        })
+    }
+
     fn landed(&mut self, at: u64, landed: &Landed) {
+        for key in self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default() {
+            let is_own =
+                |purpose: &JobPurpose| matches!(purpose, JobPurpose::Apex { apex, .. } if *apex == landed.apex);
+            let took_own_run = self.attempts_of(key).any(|attempt| is_own(&attempt.purpose));
+            self.verdicts.add(took_own_run);
+        }
         let steps = self.apexes.get(&landed.apex).map(|apex| apex.steps.clone()).unwrap_or_default();
         let commits: HashMap<ItemName, CommitId> = steps.into_iter().map(|step| (step.item, step.commit)).collect();
         for name in &landed.items {
