@@ -1,5 +1,6 @@
 //! The faces of one run: who is shown its events, and what is told where when it has ended.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,7 +100,10 @@ impl Faces {
         let summed_up = if stdout_is_taken {
             Ok(())
         } else {
-            speak::result(&summary::text(&report, Paint::for_stream(&std::io::stdout())))
+            let stdout = std::io::stdout();
+            // On a terminal what was shown of the run stands right above.
+            let space = if stdout.is_terminal() { "\n" } else { "" };
+            speak::result(&format!("{space}{}", summary::text(&report, Paint::for_stream(&stdout))))
         };
         let delivered = deliver(&Report::Execute(Box::new(report)), destinations);
         let measured = args.metrics_file.as_ref().map_or(Ok(()), |file| self.metrics.write(file).map_err(unwritten));

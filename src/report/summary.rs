@@ -42,7 +42,7 @@ pub fn headline(report: &RunReport) -> String {
     );
     let ended = || report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
     let in_status = |status| ended().filter(|item| item.status == status && !item.interrupted).count();
-    let interrupted = (ended().filter(|item| item.interrupted).count(), "interrupted");
+    let interrupted = ended().filter(|item| item.interrupted).count();
     let in_stage = |stage| report.items.iter().filter(|item| item.stage == Some(stage)).count();
     let stages = [
         (in_stage(Stage::Passed), "passed"),
@@ -50,8 +50,11 @@ pub fn headline(report: &RunReport) -> String {
         (in_stage(Stage::Deferred), "deferred"),
         (in_stage(Stage::Waiting), "waiting"),
     ];
-    let ends = COUNTED.into_iter().map(|(status, word)| (in_status(status), word));
-    line.push_str(&counted(ends.chain([interrupted]).chain(stages)));
+    let ends = COUNTED.into_iter().flat_map(|(status, word)| {
+        let before = (status == FinalStatus::Skipped).then_some((interrupted, "interrupted"));
+        before.into_iter().chain([(in_status(status), word)])
+    });
+    line.push_str(&counted(ends.chain(stages)));
     line
 }
 

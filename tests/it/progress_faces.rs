@@ -151,6 +151,20 @@ fn the_live_view_estimates_what_is_left() {
 }
 
 #[test]
+fn the_live_view_of_a_run_that_was_asked_to_stop_says_so_and_estimates_nothing() {
+    let events = eventful();
+    let passed = events.iter().filter(|event| matches!(&event.event, Event::ItemDecided(_))).nth(1).unwrap().seq;
+    let mut events = events[..passed as usize].to_vec();
+    let last = events.last().unwrap().clone();
+    let interrupted = Event::Interrupted { signal: "SIGINT".into() };
+    events.push(Recorded { seq: last.seq + 1, at_ms: last.at_ms, event: interrupted });
+    let (live, screen) = live(&events, 100, Paint::PLAIN);
+    let header = screen.text().lines().find(|line| line.contains(" landed,")).unwrap().to_owned();
+    assert!(header.contains("stopping") && !header.contains("left"), "{header}");
+    drop(live);
+}
+
+#[test]
 fn what_the_live_view_leaves_on_the_screen_are_the_plain_lines() {
     for events in [eventful(), halted(), hostile()] {
         let (live, screen) = live(&events, 500, Paint::COLOURED);
