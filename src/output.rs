@@ -65,18 +65,30 @@ pub fn to_stdout(text: &str) -> io::Result<()> {
 pub struct Watched<F> {
     stream: F,
     gone: bool,
+    tells_failure: bool,
 }
 
 impl<F: AsFd> Watched<F> {
     pub fn new(stream: F) -> Self {
-        Self { stream, gone: false }
+        Self { stream, gone: false, tells_failure: false }
+    }
+
+    /// A stream that holds what somebody asked for. A reader that went away has all it wanted
+    /// (`lexpr … | head`); any other failure to write, such as a full disk, is an error, once.
+    pub fn asked_for(stream: F) -> Self {
+        Self { stream, gone: false, tells_failure: true }
     }
 }
 
 impl<F: AsFd> Write for Watched<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.gone && write_whole(&self.stream, bytes).is_err() {
+        if !self.gone
+            && let Err(error) = write_whole(&self.stream, bytes)
+        {
             self.gone = true;
+            if self.tells_failure && error.kind() != io::ErrorKind::BrokenPipe {
+                return Err(error);
+            }
         }
         Ok(bytes.len())
     }
@@ -165,6 +177,18 @@ mod tests {
         assert!(watched.write_all(b"news").is_ok());
         assert!(watched.gone);
         assert!(watched.write_all(b"more news").is_ok());
+    }
+
+    #[test]
+    fn what_was_asked_for_and_cannot_be_written_is_told_once_unless_the_reader_went_away() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert!(Watched::asked_for(writer).write_all(b"news").is_ok());
+        let mut full = Watched::asked_for(File::options().write(true).open("/dev/full").unwrap());
+        assert_eq!(full.write_all(b"news").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(full.write_all(b"more news").is_ok());
+        let mut shown = Watched::new(File::options().write(true).open("/dev/full").unwrap());
+        assert!(shown.write_all(b"news").is_ok());
     }
 
     #[test]

@@ -122,7 +122,8 @@ pub struct GateRun {
     pub verdict: Option<Verdict>,
     pub duration_ms: u64,
     pub backoff_ms: Option<u64>,
-    pub peak_memory_bytes: u64,
+    /// `None` where it ended before its memory was measured.
+    pub peak_memory_bytes: Option<u64>,
     pub log: PathBuf,
     pub log_digest: Option<FileDigest>,
     pub tail: String,
@@ -169,6 +170,8 @@ pub enum LandOutcome {
     /// the message says what.
     Refused {
         message: String,
+        /// What to do before another run, as half a sentence.
+        advice: Option<String>,
     },
 }
 
@@ -181,7 +184,10 @@ pub enum Recovery {
     /// Nothing was done.
     NotLanded,
     /// It was begun, and something that the user must deal with keeps it from its end.
-    Refused { message: String },
+    Refused {
+        message: String,
+        advice: Option<String>,
+    },
 }
 
 /// Where the target is, seen from where a run left it.
@@ -196,6 +202,7 @@ pub enum Whereabouts {
     /// It lacks what it had, or is gone.
     Lost {
         message: String,
+        advice: Option<String>,
     },
 }
 

@@ -19,10 +19,26 @@ pub enum RunsError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("no run has been made in this repository")]
     None,
-    #[error("no run begins with {0:?}")]
-    Unknown(String),
-    #[error("several runs begin with {prefix:?}: {}", .runs.join(", "))]
-    Ambiguous { prefix: String, runs: Vec<String> },
+    #[error("no run begins with {prefix:?}; the newest is {newest}")]
+    Unknown { prefix: String, newest: RunId },
+    #[error("several runs begin with {prefix:?}, the newest first:\n{}", newest(.runs))]
+    Ambiguous {
+        prefix: String,
+        /// Oldest first.
+        runs: Vec<String>,
+    },
+}
+
+/// How many of the runs that were meant, perhaps, a message lists.
+const RUNS_LISTED: usize = 10;
+
+/// One a line.
+fn newest(runs: &[String]) -> String {
+    let mut lines: Vec<String> = runs.iter().rev().take(RUNS_LISTED).cloned().collect();
+    if let more @ 1.. = runs.len().saturating_sub(RUNS_LISTED) {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
 }
 
 /// One run's folder.
@@ -81,12 +97,13 @@ impl RunFolder {
 /// Where there is none, or more than one.
 pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsError> {
     let mut runs = list(common_dir)?;
+    let newest = runs.last().cloned().ok_or(RunsError::None)?;
     let Some(prefix) = prefix else {
-        return runs.pop().ok_or(RunsError::None);
+        return Ok(newest);
     };
     runs.retain(|run| run.id.as_str().starts_with(prefix));
     match runs.len() {
-        0 => Err(RunsError::Unknown(prefix.to_owned())),
+        0 => Err(RunsError::Unknown { prefix: prefix.to_owned(), newest: newest.id }),
         1 => Ok(runs.remove(0)),
         _ => Err(RunsError::Ambiguous {
             prefix: prefix.to_owned(),
@@ -153,7 +170,16 @@ mod tests {
         assert_eq!(find(common_dir.path(), None).unwrap(), runs[1]);
         assert_eq!(find(common_dir.path(), Some(runs[0].id.as_str())).unwrap(), runs[0]);
         assert!(matches!(find(common_dir.path(), Some("2")), Err(RunsError::Ambiguous { .. })));
-        assert!(matches!(find(common_dir.path(), Some("x")), Err(RunsError::Unknown(_))));
+        assert!(matches!(find(common_dir.path(), Some("x")), Err(RunsError::Unknown { .. })));
+    }
+
+    #[test]
+    fn of_many_runs_that_may_be_meant_the_newest_are_listed() {
+        let runs: Vec<String> = (0..12).map(|run| format!("run-{run:02}")).collect();
+        let text = RunsError::Ambiguous { prefix: "run".to_owned(), runs: runs.clone() }.to_string();
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!((lines.len(), lines[0], lines[9], lines[10]), (11, "run-11", "run-02", "and 2 more"), "{text}");
+        assert_eq!(newest(&runs[..2]), "run-01\nrun-00");
     }
 
     #[test]

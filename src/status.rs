@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{ItemReport, RunReport};
-use crate::report::summary::{evidence, facts, headline, status_words, tone_of};
+use crate::report::summary::{evidence, facts, halted, headline, status_words, tone_of};
 use crate::report::view::Stage;
 use crate::wording::{Paint, Tone, duration, ref_name, shown};
 
@@ -26,20 +26,15 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     for item in &report.items {
         let _ = writeln!(out, "{}", item_line(item, paint));
         if let Some(failure) = &item.failure {
-            for line in evidence(failure, paint) {
+            for line in evidence(&failure.run, paint) {
                 let _ = writeln!(out, "    {line}");
             }
         }
     }
     let _ = writeln!(out, "\n{}", headline(report));
+    out.push_str(&halted(report));
     for fact in facts(report) {
         let _ = writeln!(out, "  {fact}");
-    }
-    if let Some(halt) = &report.halted {
-        let _ = writeln!(out, "  the run could not go on: {}", shown(&halt.message));
-    }
-    if let Some(signal) = &report.interrupted {
-        let _ = writeln!(out, "  interrupted by {}", shown(signal));
     }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out
@@ -47,7 +42,7 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
 
 fn item_line(item: &ItemReport, paint: Paint) -> String {
     let (word, tone) = match item.stage {
-        None | Some(Stage::Done) => (status_words(item.status), tone_of(item.status)),
+        None | Some(Stage::Done) => (status_words(item), tone_of(item.status)),
         Some(Stage::Waiting) => ("waiting", Tone::Quiet),
         Some(Stage::Running) => ("running", Tone::Notice),
         Some(Stage::Passed) => ("passed", Tone::Good),

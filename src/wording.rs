@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthChar as _;
 
 /// How many names or paths a sentence holds before it says `and N more`.
 const NAMES_SHOWN: usize = 8;
@@ -45,14 +46,48 @@ pub fn block(output: &str) -> String {
     safe
 }
 
-/// The last `lines` lines of [`block`], each after `margin`, and a first line that says so where
-/// others were left out.
-pub fn tail(output: &str, lines: usize, margin: &str) -> Vec<String> {
+/// The last `lines` lines of [`block`], each after `margin` and cut to `cells` with an ellipsis,
+/// and a first line that says so where others were left out.
+pub fn tail(output: &str, lines: usize, cells: usize, margin: &str) -> Vec<String> {
     let safe = block(output);
     let all: Vec<&str> = if safe.is_empty() { Vec::new() } else { safe.lines().collect() };
     let hidden = all.len().saturating_sub(lines);
     let cut = (hidden > 0).then(|| format!("{margin}({} before)", count(hidden, "line")));
-    cut.into_iter().chain(all[hidden..].iter().map(|line| format!("{margin}{line}").trim_end().to_owned())).collect()
+    let rest = all[hidden..].iter().map(|line| format!("{margin}{}", shortened(line, cells)).trim_end().to_owned());
+    cut.into_iter().chain(rest).collect()
+}
+
+/// The beginning of `line` that is at most `columns` cells wide, and how wide that is. Colours
+/// take no cells and are kept whole, those after the cut too, so that none stays switched on.
+pub fn cut(line: &str, columns: usize) -> (String, usize) {
+    let (mut text, mut width, mut full) = (String::with_capacity(line.len()), 0, false);
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            text.push(c);
+            for c in chars.by_ref() {
+                text.push(c);
+                // A letter ends it (ECMA-48, 5.4).
+                if c.is_ascii_alphabetic() {
+                    break;
+                }
+            }
+            continue;
+        }
+        let cells = c.width().unwrap_or(0);
+        full |= width + cells > columns;
+        if !full {
+            text.push(c);
+            width += cells;
+        }
+    }
+    (text, width)
+}
+
+/// `line` if it is at most `cells` wide, else its beginning and an ellipsis.
+fn shortened(line: &str, cells: usize) -> String {
+    let (whole, _) = cut(line, cells);
+    if whole.len() == line.len() { whole } else { format!("{}…", cut(line, cells.saturating_sub(1)).0) }
 }
 
 fn push_shown(safe: &mut String, c: char) {
@@ -202,8 +237,26 @@ mod tests {
     fn a_log_loses_colours_and_redrawn_lines_but_no_text() {
         let log = "\x1b[31mred\x1b[0m\n 1%\r 50%\r100%\r\n\x1b]0;open\n\tin\u{202e}\n\n";
         assert_eq!(block(log), "red\n100%\n\n    in\\u{202e}");
-        assert_eq!(tail("1\n2\n3\n", 2, "| "), ["| (1 line before)", "| 2", "| 3"]);
-        assert!(tail("", 2, "| ").is_empty());
+        assert_eq!(tail("1\n2\n3\n", 2, 9, "| "), ["| (1 line before)", "| 2", "| 3"]);
+        assert!(tail("", 2, 9, "| ").is_empty());
+    }
+
+    #[test]
+    fn a_long_line_of_a_log_is_cut_by_cells_and_says_so() {
+        assert_eq!(tail("abcdef\nabcdefg\n\n", 2, 6, "| "), ["| abcdef", "| abcde…"]);
+        assert_eq!(tail("日本語", 1, 6, "| "), ["| 日本語"]);
+        assert_eq!(tail("日本語", 1, 5, "| "), ["| 日本…"]);
+        assert_eq!(tail("日本語", 1, 4, "| "), ["| 日…"], "a character that would stand half outside is left out");
+    }
+
+    #[test]
+    fn a_line_is_cut_by_cells_and_its_colours_stay_whole() {
+        assert_eq!(cut("abc", 3), ("abc".to_owned(), 3));
+        assert_eq!(cut("abcd", 3), ("abc".to_owned(), 3));
+        assert_eq!(cut("日本語", 5), ("日本".to_owned(), 4));
+        assert_eq!(cut("\u{1b}[1mab\u{1b}[0m c", 1), ("\u{1b}[1ma\u{1b}[0m".to_owned(), 1));
+        assert_eq!(cut("e\u{301}f", 1), ("e\u{301}".to_owned(), 1), "an accent takes no cell of its own");
+        assert_eq!(cut("abc", 0), (String::new(), 0));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use crate::engine::{EngineError, exit};
 use crate::git::command::GitError;
+use crate::git::refusal::LandRefusal;
 use crate::git::repo::RepoError;
 use crate::ports::PortError;
+use crate::wording::block;
 
 /// The plan or the command line is invalid.
 pub const EXIT_INVALID: u8 = 2;
@@ -52,11 +54,12 @@ impl Failure {
 
     /// As it is printed, with a newline at its end; nothing where it has been shown already.
     pub fn text(&self) -> String {
-        match (&self.hint, self.message.is_empty()) {
-            (_, true) => String::new(),
-            (Some(hint), false) => format!("error: {}\n  hint: {hint}\n", self.message),
-            (None, false) => format!("error: {}\n", self.message),
+        if self.message.is_empty() {
+            return String::new();
         }
+        let indented = |text: &str| block(text).replace('\n', "\n  ");
+        let hint = self.hint.as_deref().map(|hint| format!("  hint: {}\n", indented(hint))).unwrap_or_default();
+        format!("error: {}\n{hint}", indented(&self.message))
     }
 }
 
@@ -86,6 +89,14 @@ impl From<RepoError> for Failure {
             RepoError::Git(error) => error.into(),
             other => Self::usage(other.to_string()),
         }
+    }
+}
+
+impl From<LandRefusal> for Failure {
+    fn from(refusal: LandRefusal) -> Self {
+        let again =
+            refusal.advice().map_or_else(|| "run again".to_owned(), |advice| format!("{advice}, then run again"));
+        Self::target(refusal.to_string()).with_hint(again)
     }
 }
 

@@ -1,21 +1,20 @@
 //! `lexpr merge`: wires git, gates, journal, metrics and faces to the engine and lets it run.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use super::dry_run;
+use super::faces::{self, Faces, Watched};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
+use super::signals::Signals;
 use super::{MergeArgs, ProgressKind, speak};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{DEFAULT_MAX_REBASES, Limits};
-use crate::engine::{self, Observer, Ports, RunSetup};
+use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::land::{LanderSettings, LocalLander};
@@ -24,15 +23,9 @@ use crate::git::quarantine::Quarantine;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::JournalFile;
 use crate::memory::{self, TreeMemory};
-use crate::metrics::{Cache, CacheCounts, Metrics};
 use crate::plan::Policy;
-use crate::ports::MemoryGauge as _;
-use crate::progress::{Choice, Progress};
-use crate::report::json::RunReport;
-use crate::report::view::RunView;
-use crate::report::{Destination, Report, summary};
+use crate::report::{Destination, Report};
 use crate::runs::RunFolder;
-use crate::serve::Server;
 use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 use crate::wording::Paint;
@@ -84,7 +77,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
         if !destinations.iter().any(Destination::is_stdout) {
             speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;
         }
-        deliver(&Report::DryRun(Box::new(report)), &destinations)?;
+        faces::deliver(&Report::DryRun(Box::new(report)), &destinations)?;
         Ok(Outcome { exit_code, items: Vec::new() })
     }
 }
@@ -127,18 +120,6 @@ fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failure> {
         .iter()
         .map(|file| Destination::from_path(file.clone()).map_err(|error| Failure::usage(error.to_string())))
         .collect()
-}
-
-/// Writes the report to every place that was asked for, and to the step's summary of a CI server.
-fn deliver(report: &Report, destinations: &[Destination]) -> Result<(), Failure> {
-    let failed = |error: crate::output::OutputError| Failure::internal(error.to_string());
-    for destination in destinations {
-        report.write(destination).map_err(failed)?;
-    }
-    match std::env::var_os("GITHUB_STEP_SUMMARY") {
-        Some(file) if !file.is_empty() => report.append_step_summary(Path::new(&file)).map_err(failed),
-        _ => Ok(()),
-    }
 }
 
 /// The limits a plan's policy gives on this machine.
@@ -210,157 +191,103 @@ fn memory_threshold(policy: &Policy) -> Option<u64> {
 }
 
 /// A run's folder that is removed again unless the run begins.
-struct Tentative(Option<RunFolder>);
+struct Tentative {
+    folder: RunFolder,
+    has_begun: bool,
+}
 
 impl Tentative {
-    fn begun(mut self) -> Option<RunFolder> {
-        self.0.take()
+    fn create(common_dir: &Path) -> Result<Self, Failure> {
+        let folder = RunFolder::create(common_dir).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Self { folder, has_begun: false })
     }
 }
 
 impl Drop for Tentative {
     fn drop(&mut self) {
-        if let Some(folder) = &self.0 {
+        if !self.has_begun {
             // What cannot be removed has no journal and so counts as no run.
-            let _ = std::fs::remove_dir_all(&folder.path);
+            let _ = std::fs::remove_dir_all(&self.folder.path);
         }
     }
 }
 
+/// A run, from the claim on its target to the last word on it.
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
-    let folder = RunFolder::create(&common_dir).map_err(|error| Failure::internal(error.to_string()))?;
-    let tentative = Tentative(Some(folder.clone()));
-    let run = folder.id.clone();
-    let _lock = RunLock::acquire(&common_dir, &opened.target.full_name, &run)
+    let mut tentative = Tentative::create(&common_dir)?;
+    let folder = tentative.folder.clone();
+    let _lock = RunLock::acquire(&common_dir, &opened.target.full_name, &folder.id)
         .map_err(|error| Failure::target(error.to_string()))?;
-    let Workshop { quarantine, composer } = Workshop::in_folder(&folder.quarantine(), &opened)?;
-    let prepared = line_up(opened, &composer).await?;
-    let lander = LocalLander::new(LanderSettings {
-        common_dir: common_dir.clone(),
-        started_in: prepared.repo.work_tree().map(Path::to_owned),
-        quarantine: folder.quarantine(),
-        target: prepared.target.full_name.clone(),
-        push: args.push.clone(),
-        no_sign: args.no_sign,
-        run_dir: folder.path.clone(),
-    });
-    lander.preflight(prepared.target.commit).map_err(|refusal| Failure::target(refusal.to_string()))?;
+    let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
+    let prepared = line_up(opened, &workshop.composer).await?;
+    let lander = lander(args, &prepared, &folder);
+    lander.preflight(prepared.target.commit)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
 
-    let policy = Arc::clone(&prepared.policy);
-    let limits = limits(&policy);
-    let slots = SlotPool::new(SlotSettings {
-        cache_root: cache_root(),
-        repository_id: repository_id(&common_dir),
-        object_dirs: vec![prepared.repo.objects().to_owned(), quarantine.objects()],
-        target_branch: prepared.target.short_name().to_owned(),
-    });
     let processes = Arc::new(RecentProcesses::default());
-    let gate_settings = GateSettings {
-        run: run.clone(),
-        logs: folder.logs(),
-        artifacts: artifact_dir(args, &folder)?,
-        guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
-        environment: std::env::vars_os().collect(),
-        grace: GateSettings::DEFAULT_GRACE,
-    };
-    let gates = LocalGates::new(gate_settings, slots, Arc::clone(&processes));
+    let gates = gates(args, &prepared, &workshop.quarantine, &folder, Arc::clone(&processes))?;
     let memory = Arc::new(TreeMemory::new(processes));
-    let verdicts =
-        policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)));
-
-    let metrics = Arc::new(Metrics::new());
-    metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
-    metrics.set_cache(Cache::Order, counts(prepared.order_cache));
-    let server = match &args.metrics_addr {
-        Some(address) => {
-            let started = Server::start(address, Arc::clone(&metrics)).await;
-            let server = started.map_err(|error| Failure::usage(error.to_string()))?;
-            speak::note(&format!("metrics: http://{}/metrics\n", server.address()));
-            Some(server)
-        }
-        None => None,
-    };
-
-    let continued = Arc::new(AtomicBool::new(false));
-    let progress = Progress::on_standard_streams(choice(args.progress), Arc::clone(&continued));
-    let progress = Arc::new(Mutex::new(Some(progress)));
-    let view = Mutex::new(RunView::default());
+    let verdicts = verdict_cache(&prepared.policy);
+    let faces = Faces::open(args, &prepared).await?;
     let journal = JournalFile::create(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
-    let setup = RunSetup {
-        started: run_started(&prepared, run.clone(), &limits, &options(args)?),
-        graph: Arc::clone(&prepared.graph),
-        items: prepared.items.clone(),
-        policy: Arc::clone(&policy),
-        limits,
-        surroundings: surroundings(&policy),
-        memory_threshold: memory_threshold(&policy),
-    };
-    let observers: Vec<Observer<'_>> = vec![
-        Box::new(|recorded| locked(&view).apply(recorded)),
-        Box::new(|recorded| {
-            // Once for both faces: a reading adds up all processes.
-            let used_bytes = memory.used_bytes().unwrap_or_default();
-            metrics.apply(recorded);
-            metrics.set_memory_usage(used_bytes);
-            metrics.set_cache(Cache::Composite, counts(composer.stats().prefixes));
-            if let Some(progress) = locked(&progress).as_mut() {
-                progress.memory(used_bytes);
-                progress.show(recorded);
-            }
-        }),
-    ];
-    let (signal_sender, signals) = mpsc::unbounded_channel();
-    let listening = tokio::spawn(listen(signal_sender, Arc::clone(&progress)));
-    let continuing = tokio::spawn(listen_for_continuation(continued));
     let ports = Ports {
-        composer: composer.clone(),
+        composer: workshop.composer.clone(),
         gates: Arc::new(gates),
         lander: Arc::new(lander),
         clock: Arc::new(SystemClock::new()),
         memory: memory.clone(),
         verdicts: verdicts.clone().map(|verdicts| verdicts as _),
     };
-    tentative.begun();
-    let ended = engine::run(setup, ports, Box::new(journal), observers, signals).await;
-    let json_on_stdout = finish_progress(&progress);
-    let ended = ended.map_err(|error| {
-        let failure = Failure::from(error);
-        let seen = format!("the journal of run {run} has what happened before: lexpr status {run}");
-        Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
-    })?;
-    remove_composites(&quarantine);
-    let (hits, misses) = locked(&view).verdict_hits_and_misses();
-    let evictions = verdicts.as_ref().map_or(0, |verdicts| verdicts.stats().evictions);
-    metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
+    let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
+    let (signals, interrupts) = Signals::listen(faces.progress());
 
-    let report = RunReport::new(&locked(&view), metrics.values())
-        .ok_or_else(|| Failure::internal("the run ended before it began"))?;
-    if !json_on_stdout && !destinations.iter().any(Destination::is_stdout) {
-        speak::result(&summary::text(&report, Paint::for_stream(&std::io::stdout())))?;
-    }
-    deliver(&Report::Execute(Box::new(report)), destinations)?;
-    if let Some(file) = &args.metrics_file {
-        metrics.write(file).map_err(|error| Failure::internal(error.to_string()))?;
-    }
-    if let Some(server) = server {
-        server.linger(Duration::from_secs(args.metrics_linger), tokio::signal::ctrl_c()).await;
-    }
-    listening.abort();
-    continuing.abort();
+    tentative.has_begun = true;
+    let setup = run_setup(&prepared, folder.id.clone(), args.push.clone());
+    let ended = engine::run(setup, ports, Box::new(journal), faces.observers(watched), interrupts).await;
+    faces.leave_terminal();
+    let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
+    remove_composites(&workshop.quarantine);
+    faces.tell_the_end(args, destinations)?;
+    faces.linger(Duration::from_secs(args.metrics_linger), signals.next_after_the_run()).await;
     Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
 }
 
-fn choice(kind: ProgressKind) -> Choice {
-    match kind {
-        ProgressKind::Auto => Choice::Auto,
-        ProgressKind::Live => Choice::Live,
-        ProgressKind::Plain => Choice::Plain,
-        ProgressKind::Json => Choice::Json,
-        ProgressKind::None => Choice::None,
-    }
+fn lander(args: &MergeArgs, prepared: &Prepared, folder: &RunFolder) -> LocalLander {
+    LocalLander::new(LanderSettings {
+        common_dir: prepared.repo.common_dir().to_owned(),
+        started_in: prepared.repo.work_tree().map(Path::to_owned),
+        quarantine: folder.quarantine(),
+        target: prepared.target.full_name.clone(),
+        push: args.push.clone(),
+        no_sign: args.no_sign,
+        run_dir: folder.path.clone(),
+    })
+}
+
+fn gates(
+    args: &MergeArgs,
+    prepared: &Prepared,
+    quarantine: &Quarantine,
+    folder: &RunFolder,
+    processes: Arc<RecentProcesses>,
+) -> Result<LocalGates, Failure> {
+    let slots = SlotPool::new(SlotSettings {
+        cache_root: cache_root(),
+        repository_id: repository_id(prepared.repo.common_dir()),
+        object_dirs: vec![prepared.repo.objects().to_owned(), quarantine.objects()],
+        target_branch: prepared.target.short_name().to_owned(),
+    });
+    let settings = GateSettings {
+        run: folder.id.clone(),
+        logs: folder.logs(),
+        artifacts: artifact_dir(args, folder)?,
+        guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
+        environment: std::env::vars_os().collect(),
+        grace: GateSettings::DEFAULT_GRACE,
+    };
+    Ok(LocalGates::new(settings, slots, processes))
 }
 
 fn options(args: &MergeArgs) -> Result<Options, Failure> {
@@ -383,81 +310,32 @@ fn artifact_dir(args: &MergeArgs, folder: &RunFolder) -> Result<PathBuf, Failure
     }
 }
 
-fn counts(stats: crate::cache::CacheStats) -> CacheCounts {
-    CacheCounts { hits: stats.hits, misses: stats.misses, evictions: stats.evictions }
+fn verdict_cache(policy: &Policy) -> Option<Arc<VerdictCache>> {
+    policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)))
 }
 
-/// A face that panicked must not keep the others from being shown.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn run_setup(prepared: &Prepared, run: RunId, push: Option<String>) -> RunSetup {
+    let limits = limits(&prepared.policy);
+    RunSetup {
+        started: run_started(prepared, run, &limits, push),
+        graph: Arc::clone(&prepared.graph),
+        items: prepared.items.clone(),
+        policy: Arc::clone(&prepared.policy),
+        limits,
+        surroundings: surroundings(&prepared.policy),
+        memory_threshold: memory_threshold(&prepared.policy),
+    }
 }
 
-/// True where standard output holds JSON lines and must hold nothing else.
-fn finish_progress(progress: &Mutex<Option<Progress>>) -> bool {
-    let Some(progress) = locked(progress).take() else { return false };
-    let owns_stdout = progress.owns_stdout();
-    progress.finish();
-    owns_stdout
+/// lexpr failed in the middle of a run: what it did until then can be seen.
+fn broken_off(error: EngineError, run: &RunId) -> Failure {
+    let failure = Failure::from(error);
+    let seen = format!("the journal of run {run} has what happened before: lexpr status {run}");
+    Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
 }
 
 /// What landed is in the user's store by now, and everything else can be made again.
 fn remove_composites(quarantine: &Quarantine) {
     // What cannot be removed costs space and nothing else.
     let _ = std::fs::remove_dir_all(quarantine.folder());
-}
-
-/// How long the live view may take to leave the terminal before the process ends at once.
-const CLEARING: Duration = Duration::from_millis(200);
-
-/// Tells the engine of the first signal that asks to stop; the second ends the process at once.
-async fn listen(engine: mpsc::UnboundedSender<String>, progress: Arc<Mutex<Option<Progress>>>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds =
-        [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
-    let mut streams = Vec::new();
-    for (kind, name) in kinds {
-        match signal(kind) {
-            Ok(stream) => streams.push((stream, name)),
-            Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
-        }
-    }
-    let mut told = false;
-    while !streams.is_empty() {
-        let next = futures::future::select_all(streams.iter_mut().map(|(stream, name)| {
-            Box::pin(async move {
-                stream.recv().await;
-                *name
-            })
-        }));
-        let (name, ..) = next.await;
-        if told {
-            let progress = Arc::clone(&progress);
-            let clearing = tokio::task::spawn_blocking(move || finish_progress(&progress));
-            // A terminal that takes nothing must not keep the process.
-            let _ = tokio::time::timeout(CLEARING, clearing).await;
-            // Guards end every gate once this process is gone.
-            std::process::exit(i32::from(engine::exit::INTERRUPTED));
-        }
-        told = true;
-        // The engine may have ended already.
-        let _ = engine.send(name.to_owned());
-        let progress = Arc::clone(&progress);
-        // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
-        tokio::task::spawn_blocking(move || {
-            let note = format!("{name}: stopping; again to stop at once");
-            if !locked(&progress).as_mut().is_some_and(|progress| progress.note(&note)) {
-                speak::note(&format!("\n{note}\n"));
-            }
-        });
-    }
-}
-
-/// Sets `continued` whenever the process was stopped and goes on.
-async fn listen_for_continuation(continued: Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    // Without it a stop costs some stale lines on a terminal, and nothing else.
-    let Ok(mut stream) = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())) else { return };
-    while stream.recv().await.is_some() {
-        continued.store(true, Ordering::Relaxed);
-    }
 }

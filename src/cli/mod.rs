@@ -4,12 +4,14 @@
 pub mod check;
 pub mod demo;
 mod dry_run;
+mod faces;
 pub mod failure;
 pub mod merge;
 pub mod order;
 pub mod plan;
 mod prepare;
 pub mod schema;
+mod signals;
 pub mod source;
 mod speak;
 pub mod status;

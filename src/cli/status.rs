@@ -9,7 +9,7 @@ use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
-use crate::runs;
+use crate::runs::{self, RunsError};
 use crate::status;
 use crate::wording::Paint;
 
@@ -19,8 +19,7 @@ use crate::wording::Paint;
 /// Where there is no such run, or its journal cannot be read.
 pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let repo = UserRepo::open(&args.repository.repo)?;
-    let folder = runs::find(repo.common_dir(), args.run.as_deref())
-        .map_err(|error| Failure::usage(error.to_string()).with_hint("`lexpr merge PLAN --execute` makes a run"))?;
+    let folder = runs::find(repo.common_dir(), args.run.as_deref()).map_err(not_found)?;
     let journal = journal::read(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
     if journal.torn_bytes > 0 {
         speak::note(&format!("the journal's last {} bytes are no whole event and were left out\n", journal.torn_bytes));
@@ -34,4 +33,13 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     }
     speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
     Ok(0)
+}
+
+fn not_found(error: RunsError) -> Failure {
+    let failure = Failure::usage(error.to_string());
+    match error {
+        RunsError::None => failure.with_hint("`lexpr merge PLAN --execute` makes a run"),
+        RunsError::Ambiguous { .. } => failure.with_hint("give as much of the id as only one run has"),
+        RunsError::Unknown { .. } | RunsError::Io { .. } => failure,
+    }
 }

@@ -141,6 +141,7 @@ enum LandingEnd {
     },
     Refused {
         message: String,
+        advice: Option<String>,
     },
 }
 
@@ -301,10 +302,6 @@ impl Engine<'_> {
                 }
             }
         }
-    }
-
-    fn halt(&mut self, why: HaltReason, message: String) -> Result<(), EngineError> {
-        self.record(Event::RunHalted { why, message })
     }
 
     fn interrupt(&mut self, signal: String) -> Result<(), EngineError> {

@@ -92,7 +92,7 @@ impl Engine<'_> {
                 verdict: Some(Verdict::Unknown),
                 duration_ms: 0,
                 backoff_ms: None,
-                peak_memory_bytes: 0,
+                peak_memory_bytes: None,
                 log: String::new(),
                 log_digest: None,
                 tail: String::new(),
@@ -141,10 +141,12 @@ impl Engine<'_> {
                         self.setup.started.target,
                         self.state.rebases()
                     );
-                    self.halt(HaltReason::TargetKeepsMoving, message)?;
+                    self.record(Event::RunHalted { why: HaltReason::TargetKeepsMoving, message, advice: None })?;
                 }
             }
-            LandingEnd::Refused { message } => self.halt(HaltReason::TargetNotMovable, message)?,
+            LandingEnd::Refused { message, advice } => {
+                self.record(Event::RunHalted { why: HaltReason::TargetNotMovable, message, advice })?;
+            }
         }
         self.sync()
     }

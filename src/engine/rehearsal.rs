@@ -32,7 +32,7 @@ impl GateRunner for EveryGatePasses {
                 verdict: Some(Verdict::Passed { flaky: false }),
                 duration_ms: 0,
                 backoff_ms: None,
-                peak_memory_bytes: 0,
+                peak_memory_bytes: None,
                 log: PathBuf::new(),
                 log_digest: None,
                 tail: String::new(),

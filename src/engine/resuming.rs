@@ -48,13 +48,14 @@ impl Engine<'_> {
         };
         self.record(Event::RunResumed { version: env!("CARGO_PKG_VERSION").to_owned(), cut_bytes: past.cut_bytes })?;
         match stuck {
-            Some(message) => self.halt(HaltReason::TargetNotMovable, message),
+            Some(halted) => self.record(halted),
             None => self.look_for_the_target().await,
         }
     }
 
-    /// The landing's end, where it had one; `Some` says what keeps it from its end.
-    async fn recover(&mut self, intended: LandingIntended) -> Result<Option<String>, EngineError> {
+    /// The landing's end, where it had one; the event that ends the run where something keeps the
+    /// landing from its end.
+    async fn recover(&mut self, intended: LandingIntended) -> Result<Option<Event>, EngineError> {
         let items = intended.items.iter().filter_map(|name| self.setup.graph.find(name));
         let action = LandAction {
             apex: intended.apex,
@@ -71,7 +72,7 @@ impl Engine<'_> {
         };
         match recovered {
             Recovery::NotLanded => Ok(None),
-            Recovery::Refused { message } => Ok(Some(message)),
+            Recovery::Refused { message, advice } => Ok(Some(stuck(message, advice))),
             Recovery::Landed { pushed_to, moved_checkouts } => {
                 let now_ms = self.ports.clock.now_ms();
                 let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, now_ms);
@@ -108,7 +109,11 @@ impl Engine<'_> {
                 let to_tree = self.ports.composer.tree_of(to).await.map_err(port("reading the target"))?;
                 self.record(Event::TargetMoved { from: tip, to, to_tree })
             }
-            Whereabouts::Lost { message } => self.halt(HaltReason::TargetNotMovable, message),
+            Whereabouts::Lost { message, advice } => self.record(stuck(message, advice)),
         }
     }
+}
+
+fn stuck(message: String, advice: Option<String>) -> Event {
+    Event::RunHalted { why: HaltReason::TargetNotMovable, message, advice }
 }

@@ -204,7 +204,7 @@ async fn land(
             LandingEnd::Landed { pushed_to, moved_checkouts, receipt: Some(receipt) }
         }
         LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
-        LandOutcome::Refused { message } => LandingEnd::Refused { message },
+        LandOutcome::Refused { message, advice } => LandingEnd::Refused { message, advice },
     })
 }
 

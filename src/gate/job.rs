@@ -350,7 +350,7 @@ impl JobRun<'_> {
             verdict: None,
             duration_ms,
             backoff_ms: None,
-            peak_memory_bytes,
+            peak_memory_bytes: (peak_memory_bytes > 0).then_some(peak_memory_bytes),
             log,
             log_digest,
             tail,

@@ -97,7 +97,7 @@ impl Lander for LocalLander {
         off_the_loop("landing", move || match inner.land(&request) {
             Ok(outcome) => Ok(outcome),
             Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string() }),
+            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string(), advice: refusal.advice() }),
         })
     }
 
@@ -106,7 +106,7 @@ impl Lander for LocalLander {
         off_the_loop("finishing a landing", move || match inner.recover(&request) {
             Ok(recovery) => Ok(recovery),
             Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(Recovery::Refused { message: refusal.to_string() }),
+            Err(refusal) => Ok(Recovery::Refused { message: refusal.to_string(), advice: refusal.advice() }),
         })
     }
 
@@ -115,7 +115,7 @@ impl Lander for LocalLander {
         off_the_loop("looking for the target", move || match inner.whereabouts(tip) {
             Ok(whereabouts) => Ok(whereabouts),
             Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(Whereabouts::Lost { message: refusal.to_string() }),
+            Err(refusal) => Ok(Whereabouts::Lost { message: refusal.to_string(), advice: refusal.advice() }),
         })
     }
 
@@ -290,7 +290,7 @@ impl Inner {
                     why,
                 })
             }
-            LandOutcome::Refused { message } => Ok(Recovery::Refused { message }),
+            LandOutcome::Refused { message, advice } => Ok(Recovery::Refused { message, advice }),
         }
     }
 
@@ -302,7 +302,7 @@ impl Inner {
         match self.followed(tip, now)? {
             LandOutcome::TargetMoved { to } => Ok(Whereabouts::Moved { to }),
             LandOutcome::Landed { .. } => Ok(Whereabouts::There),
-            LandOutcome::Refused { message } => Ok(Whereabouts::Lost { message }),
+            LandOutcome::Refused { message, advice } => Ok(Whereabouts::Lost { message, advice }),
         }
     }
 

@@ -70,7 +70,10 @@ impl Remote {
         }
         // Where the remote lacks the target, git takes one that ends in its name for it.
         let stderr = String::from_utf8_lossy(&pushed.stderr);
-        Ok(Err([of_target.unwrap_or_default(), stderr.trim()].join("\n").trim().to_owned()))
+        // git pads what it passes on, and says once more that it failed where it said why.
+        let said = stderr.lines().map(str::trim_end);
+        let told = said.filter(|line| of_target.is_none() || !line.starts_with("error: failed to push some refs"));
+        Ok(Err(of_target.into_iter().chain(told).collect::<Vec<_>>().join("\n").trim().to_owned()))
     }
 
     fn refusal(&self, repository: &Git, expected: CommitId, why: String) -> Result<LandRefusal, GitError> {

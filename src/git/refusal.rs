@@ -1,5 +1,5 @@
-//! Why a target cannot be moved, in words that say what to do: an answer, not a failure of
-//! lexpr's. Only the words; the looking is done where the thing looked at is known.
+//! Why a target cannot be moved, and what to do about it: an answer, not a failure of lexpr's.
+//! Only the words; the looking is done where the thing looked at is known.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,61 +15,81 @@ const PATHS_SHOWN: usize = 10;
 pub enum LandRefusal {
     #[error("{target} does not exist any more")]
     TargetGone { target: String },
-    #[error("{target} is at {now}, not at {expected}: somebody moved it; run again")]
+    #[error("{target} is at {now}, not at {expected}: somebody moved it")]
     TargetElsewhere { target: String, now: CommitId, expected: CommitId },
     #[error(
-        "{target} was moved to {now}, which does not hold {lacks}, where it was before: somebody took commits back; \
-         look at it, then run again"
+        "{target} was moved to {now}, which does not hold {lacks}, where it was before: somebody took commits back"
     )]
     TargetRewound { target: String, now: CommitId, lacks: CommitId },
-    #[error("{target} is a symbolic ref to {points_to}: name that as the target")]
+    #[error("{target} is a symbolic ref to {points_to}")]
     TargetSymbolic { target: String, points_to: String },
-    #[error(
-        "{target} is checked out in {worktree}, which has uncommitted changes: commit or stash them, or check out \
-         another branch there, then run again: {}",
-        Listed(paths)
-    )]
+    #[error("{target} is checked out in {worktree}, which has uncommitted changes: {}", Listed(paths))]
     Dirty { target: String, worktree: PathBuf, paths: Vec<String> },
-    #[error(
-        "{target} is checked out in {worktree}, where a {operation} is under way: finish or abort it, then run again"
-    )]
+    #[error("{target} is checked out in {worktree}, where a {operation} is under way")]
     OperationUnderWay { target: String, worktree: PathBuf, operation: &'static str },
-    #[error("{target} is being worked on by a {operation} in {worktree}: finish or abort it, then run again")]
+    #[error("{target} is being worked on by a {operation} in {worktree}")]
     HeldByOperation { target: String, worktree: PathBuf, operation: &'static str },
     #[error(
         "{target} is checked out in {worktree}, where these stand in the way of what lands (modified, untracked or \
-         ignored): move them away, then run again: {}",
+         ignored): {}",
         Listed(paths)
     )]
     InTheWay { target: String, worktree: PathBuf, paths: Vec<String> },
     #[error("{target} is checked out in {worktree}, which cannot be moved along: {why}")]
     CannotMoveAlong { target: String, worktree: PathBuf, why: String },
-    #[error(
-        "{target} is checked out in {worktree}, which is locked and not there now: make it available, or remove it \
-         with `git worktree remove --force`, then run again"
-    )]
+    #[error("{target} is checked out in {worktree}, which is locked and not there now")]
     WorktreeMissing { target: String, worktree: PathBuf },
-    #[error(
-        "{target} is checked out in a working tree that {git_dir} does not name: start lexpr in it, then run again"
-    )]
+    #[error("{target} is checked out in a working tree that {git_dir} does not name")]
     WorktreeUnknown { target: String, git_dir: PathBuf },
-    #[error("commit.gpgSign is set, and lexpr does not sign what it makes: give --no-sign to land unsigned commits")]
+    #[error("commit.gpgSign is set, and lexpr does not sign what it makes")]
     Signing,
     #[error("{target} cannot be changed: {why}")]
     TargetLocked { target: String, why: String },
-    #[error("{remote} has {target} at {}, not at {expected}: fetch it, bring your {target} to it, then run again",
+    #[error("{remote} has {target} at {}, not at {expected}",
         now.map_or("no commit".to_owned(), |now| now.to_string()))]
     RemoteElsewhere { remote: String, target: String, now: Option<CommitId>, expected: CommitId },
     #[error("{target} cannot be pushed to {remote}: {why}")]
     RemoteRefuses { remote: String, target: String, why: String },
-    #[error(
-        "landed on {remote} as {landed}, but {target} here was left alone: {why}; bring it to {remote}'s, then run \
-         again"
-    )]
+    #[error("landed on {remote} as {landed}, but {target} here was left alone: {why}")]
     LandedOnRemoteOnly { remote: String, target: String, landed: CommitId, why: String },
     /// lexpr could not find out.
     #[error(transparent)]
     Git(#[from] GitError),
+}
+
+impl LandRefusal {
+    /// What to do before another run, as half a sentence; `None` where that is not known.
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::TargetGone { target } => format!("make {target} again or name another target"),
+            Self::TargetElsewhere { .. } | Self::Git(_) => return None,
+            Self::TargetRewound { target, .. } => format!("find out why commits were taken back from {target}"),
+            Self::TargetSymbolic { points_to, .. } => format!("name {points_to} as the target"),
+            Self::Dirty { worktree, .. } => {
+                format!("commit or stash the changes in {}, or check out another branch there", worktree.display())
+            }
+            Self::OperationUnderWay { worktree, operation, .. } | Self::HeldByOperation { worktree, operation, .. } => {
+                format!("finish or abort the {operation} in {}", worktree.display())
+            }
+            Self::InTheWay { worktree, .. } => format!("move what stands in the way in {} away", worktree.display()),
+            Self::CannotMoveAlong { worktree, .. } => {
+                format!("see why {} cannot be moved along, or check out another branch there", worktree.display())
+            }
+            Self::WorktreeMissing { worktree, .. } => {
+                format!("make {} available, or remove it with `git worktree remove --force`", worktree.display())
+            }
+            Self::WorktreeUnknown { .. } => "start lexpr in that working tree".to_owned(),
+            Self::Signing => "give --no-sign to land unsigned commits".to_owned(),
+            Self::TargetLocked { target, .. } => format!("see to what keeps git from changing {target}"),
+            Self::RemoteElsewhere { remote, target, .. } => {
+                format!("fetch from {remote} and bring {target} here to where it is there")
+            }
+            Self::RemoteRefuses { remote, .. } => format!("see to it that {remote} takes the push"),
+            Self::LandedOnRemoteOnly { remote, target, .. } => {
+                format!("bring {target} here to where {remote} has it")
+            }
+        })
+    }
 }
 
 struct Listed<'a>(&'a [String]);

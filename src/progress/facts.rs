@@ -4,13 +4,14 @@
 //! are not worth one, with the exception of an apex: it may take as long as everything before it.
 
 use crate::report::json::passed;
-use crate::report::summary::evidence_lines;
-use crate::report::view::{AttemptView, RunView, Stage, is_failure, outcome_after, outcome_text};
+use crate::report::outcome::{is_failure, outcome_after, outcome_text};
+use crate::report::summary::evidence;
+use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
 };
 use crate::vocabulary::names::JobId;
-use crate::wording::{Paint, Tone, bytes, count, duration, list, ref_name, shown};
+use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
 
 /// The lines for `recorded`, which `view` has taken in already. Safe to show, without newlines.
 pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
@@ -26,7 +27,9 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             }
             _ => Vec::new(),
         },
-        Event::GateFinished(run) => page.gate_finished(run),
+        Event::GateFinished(run) => {
+            page.gate_finished(run).into_iter().chain(page.newly_missing_artifacts(run)).collect()
+        }
         Event::JobFinished { job } => page.probe_finished(*job),
         Event::ItemDecided(decided) => page.decided(decided),
         Event::ItemDeferred { item, reason } => {
@@ -62,9 +65,24 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         )],
         Event::RunResumed { cut_bytes, .. } => page.resumed(*cut_bytes),
         Event::Interrupted { signal } => {
-            vec![page.line(Tone::Notice, "stopping", &format!("on {}", shown(signal)))]
+            let running: Vec<String> = view
+                .jobs
+                .values()
+                .filter(|job| job.ended_at_ms.is_none())
+                .map(|job| subject(view, &job.purpose))
+                .collect();
+            let ending = match running.as_slice() {
+                [] => String::new(),
+                running => format!(": the gates of {} are being ended", list(running)),
+            };
+            vec![page.line(Tone::Notice, "stopping", &format!("on {}{ending}", shown(signal)))]
         }
-        Event::RunHalted { message, .. } => vec![page.line(Tone::Bad, "halted", &shown(message))],
+        Event::RunHalted { message, .. } => {
+            let text = block(message);
+            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            let more = rest.lines().map(|line| page.more(line));
+            std::iter::once(page.line(Tone::Bad, "halted", first)).chain(more).collect()
+        }
         Event::RunFinished { exit_code, .. } => {
             let tone = if *exit_code == 0 { Tone::Good } else { Tone::Bad };
             vec![page.line(tone, "finished", &format!("exit code {exit_code}"))]
@@ -177,6 +195,14 @@ impl Page<'_> {
         lines
     }
 
+    /// Once for each gate, however many trees it runs on.
+    fn newly_missing_artifacts(&self, run: &GateFinished) -> Option<String> {
+        let job = self.view.jobs.get(&run.job)?;
+        let missing = &self.view.job_attempts(job).next_back()?.newly_missing;
+        let gate = format!("artifacts of {} on {}", shown(run.gate.as_str()), subject(self.view, &job.purpose));
+        (!missing.is_empty()).then(|| self.line(Tone::Notice, "missing", &format!("{gate}: {}", list(missing))))
+    }
+
     /// Whole apexes and prefixes of them.
     fn probe_finished(&self, id: JobId) -> Vec<String> {
         let Some(job) = self.view.jobs.get(&id) else { return Vec::new() };
@@ -215,17 +241,9 @@ impl Page<'_> {
         };
         let mut lines = vec![self.line(tone, word, &format!("{name}: {}", shown(&reason.to_string())))];
         if let Some(attempt) = self.view.evidence(reason) {
-            lines.extend(self.evidence(attempt));
+            lines.extend(evidence(&attempt.run, self.paint).iter().map(|line| self.more(line)));
         }
         lines
-    }
-
-    fn evidence(&self, attempt: &AttemptView) -> Vec<String> {
-        let run = &attempt.run;
-        evidence_lines(run.gate.as_str(), &run.outcome, run.attempt, run.duration_ms, &run.tail, &run.log, self.paint)
-            .iter()
-            .map(|line| self.more(line))
-            .collect()
     }
 
     fn landed(&self, landed: &Landed) -> String {
@@ -251,11 +269,13 @@ pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
         JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
         JobPurpose::Apex { apex, members } => {
-            let height = view.apexes.get(apex).map_or(0, |apex| apex.height());
+            let made = view.apexes.get(apex);
+            let number = made.and_then(|made| made.number).unwrap_or(apex.0);
+            let height = made.map_or(0, |made| made.height());
             if height == *members as usize {
-                format!("apex {} ({})", apex.0, items(height))
+                format!("apex {number} ({})", items(height))
             } else {
-                format!("apex {} (first {members} of {height})", apex.0)
+                format!("apex {number} (first {members} of {height})")
             }
         }
     }

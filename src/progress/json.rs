@@ -1,7 +1,7 @@
 //! Events as JSON lines, each as the journal holds it (`schemas/event.schema.json`).
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::vocabulary::event::Recorded;
 
@@ -15,11 +15,12 @@ impl JsonLines {
         Self { out: Box::new(out) }
     }
 
-    pub fn show(&mut self, recorded: &Recorded) {
+    /// # Errors
+    /// Those of the writer.
+    pub fn show(&mut self, recorded: &Recorded) -> io::Result<()> {
         let mut line = serde_json::to_vec(recorded).expect("an event has string keys and no floats");
         line.push(b'\n');
-        // Whoever watched has gone; the run goes on.
-        let _ = self.out.write_all(&line).and_then(|()| self.out.flush());
+        self.out.write_all(&line).and_then(|()| self.out.flush())
     }
 }
 

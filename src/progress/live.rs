@@ -203,11 +203,16 @@ impl Picture {
         add(at(Stage::Passed), "passed", Tone::Good);
         add(at(Stage::Running), "running", Tone::Quiet);
         add(at(Stage::Waiting) + at(Stage::Deferred), "waiting", Tone::Quiet);
+        if view.interrupted.is_some() {
+            parts.push(self.paint.paint(Tone::Notice, "stopping"));
+        }
         if view.throttling.now {
             parts.push(self.paint.paint(Tone::Notice, "held back for memory"));
         }
         parts.extend(self.memory_bytes.map(bytes));
-        parts.extend(remaining_ms(view, (self.now)()).map(|ms| format!("about {} left", duration(ms))));
+        // Of a run that was asked to stop only what runs now is left.
+        let left = remaining_ms(view, (self.now)()).filter(|_| view.interrupted.is_none());
+        parts.extend(left.map(|ms| format!("about {} left", duration(ms))));
         parts.join(", ")
     }
 }

@@ -94,19 +94,24 @@ impl Progress {
             Choice::Auto | Choice::Live | Choice::Plain => {
                 Self::Plain(Box::new(Plain::new(Watched::new(stderr), paint)))
             }
-            Choice::Json => Self::Json(JsonLines::new(Watched::new(std::io::stdout()))),
+            Choice::Json => Self::Json(JsonLines::new(Watched::asked_for(std::io::stdout()))),
             Choice::None => Self::None,
         }
     }
 
     /// Shows the next event.
-    pub fn show(&mut self, recorded: &Recorded) {
+    ///
+    /// # Errors
+    /// Standard output, which was asked for, cannot be written, though its reader is there. Told
+    /// once; a terminal that cannot be written to has nobody to be told.
+    pub fn show(&mut self, recorded: &Recorded) -> std::io::Result<()> {
         match self {
             Self::Live(live) => live.show(recorded),
             Self::Plain(plain) => plain.show(recorded),
-            Self::Json(json) => json.show(recorded),
+            Self::Json(json) => return json.show(recorded),
             Self::None => {}
         }
+        Ok(())
     }
 
     /// Shows a line that is no event's, where the face redraws the terminal; otherwise false.
@@ -123,11 +128,6 @@ impl Progress {
         if let Self::Live(live) = self {
             live.memory(used_bytes);
         }
-    }
-
-    /// Standard output holds JSON lines and must hold nothing else.
-    pub fn owns_stdout(&self) -> bool {
-        matches!(self, Self::Json(_))
     }
 
     /// Takes away what is redrawn, so that other text can follow.

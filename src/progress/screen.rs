@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthChar as _;
+use crate::wording::cut;
 
 /// The size of a terminal, in cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,49 +137,12 @@ fn fitting(block: &[String], rows: usize) -> Vec<String> {
     block[..shown].iter().cloned().chain(more).collect()
 }
 
-/// The beginning of `line` that is at most `columns` cells wide, and how wide that is. Colours
-/// take no cells and are kept whole, those after the cut too, so that none stays switched on.
-fn cut(line: &str, columns: usize) -> (String, usize) {
-    let (mut text, mut width, mut full) = (String::with_capacity(line.len()), 0, false);
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        if c == '\u{1b}' {
-            text.push(c);
-            for c in chars.by_ref() {
-                text.push(c);
-                // A letter ends it (ECMA-48, 5.4).
-                if c.is_ascii_alphabetic() {
-                    break;
-                }
-            }
-            continue;
-        }
-        let cells = c.width().unwrap_or(0);
-        full |= width + cells > columns;
-        if !full {
-            text.push(c);
-            width += cells;
-        }
-    }
-    (text, width)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn block(lines: usize) -> Vec<String> {
         (0..lines).map(|line| format!("line {line}")).collect()
-    }
-
-    #[test]
-    fn a_line_is_cut_by_cells_and_its_colours_stay_whole() {
-        assert_eq!(cut("abc", 3), ("abc".to_owned(), 3));
-        assert_eq!(cut("abcd", 3), ("abc".to_owned(), 3));
-        assert_eq!(cut("日本語", 5), ("日本".to_owned(), 4));
-        assert_eq!(cut("\u{1b}[1mab\u{1b}[0m c", 1), ("\u{1b}[1ma\u{1b}[0m".to_owned(), 1));
-        assert_eq!(cut("e\u{301}f", 1), ("e\u{301}".to_owned(), 1), "an accent takes no cell of its own");
-        assert_eq!(cut("abc", 0), (String::new(), 0));
     }
 
     #[test]

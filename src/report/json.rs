@@ -5,20 +5,18 @@
 //! timing, attempts and probes excepted, which are in the order they ended. What differs between
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::summary;
-use super::view::{ApexView, AttemptView, ItemView, RunView, Stage, TargetMove, Throttling};
+use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling, VerdictSource};
 use crate::vocabulary::event::{
-    Artifact, FinalStatus, GateOutcome, HaltReason, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
-    SetAside, Verdict,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
 };
 use crate::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
-    TreeId, VerdictKey,
+    ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
 };
 
 /// The version of the report's format; a new one when a reader of the old one would go wrong.
@@ -69,15 +67,10 @@ pub struct RunReport {
     pub target_moves: Vec<TargetMove>,
     /// Gates that fail on the target itself.
     pub red_on_target: Vec<GateName>,
+    /// Artifacts that gates did not leave though they ran to their end, by gate.
+    #[serde(default)]
+    pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     pub throttling: Throttling,
-}
-
-/// Why a run could not go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Halt {
-    pub why: HaltReason,
-    pub message: String,
 }
 
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
@@ -125,6 +118,9 @@ pub struct Concurrency {
 pub struct ItemReport {
     pub name: ItemName,
     pub status: FinalStatus,
+    /// Its gates were running when the run was asked to stop, which cut them short.
+    #[serde(default)]
+    pub interrupted: bool,
     /// How far it has come; only while the run has not ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stage: Option<Stage>,
@@ -189,41 +185,14 @@ pub struct GateReport {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// Where a verdict came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum VerdictSource {
-    /// A run for this item.
-    OwnRun,
-    /// A run for another item or an apex, on an equal tree or equal inputs.
-    SharedRun,
-    /// It was known from an earlier run.
-    EarlierRun,
-}
-
 /// One ended attempt of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptReport {
-    pub gate: GateName,
-    pub job: JobId,
     pub purpose: JobPurpose,
-    /// Counted from 1.
-    pub attempt: u32,
-    pub outcome: GateOutcome,
-    /// `null` while another attempt followed.
-    pub verdict: Option<Verdict>,
-    pub duration_ms: u64,
-    /// How long lexpr waited before the next one.
-    pub backoff_ms: Option<u64>,
-    pub peak_memory_bytes: u64,
-    /// The file with all of its output.
-    pub log: String,
-    pub log_digest: Option<FileDigest>,
-    /// The end of its output; `null` for a pass.
-    pub tail: Option<String>,
-    pub artifacts: Vec<Artifact>,
-    pub missing_artifacts: Vec<String>,
+    /// Without the tail of a pass.
+    #[serde(flatten)]
+    pub run: GateFinished,
 }
 
 /// A composite that was to land.
@@ -231,6 +200,9 @@ pub struct AttemptReport {
 #[serde(rename_all = "camelCase")]
 pub struct ApexReport {
     pub apex: ApexId,
+    /// What people are told instead of its id: counted from 1 among those that were gated or
+    /// landed; `null` for one that was given up before.
+    pub number: Option<u32>,
     pub base: CommitId,
     /// In canonical order.
     pub items: Vec<ItemName>,
@@ -321,7 +293,7 @@ impl RunReport {
             started_at_ms: view.started_at_ms,
             ended_at_ms: view.latest_at_ms,
             interrupted: view.interrupted.clone(),
-            halted: view.halted.clone().map(|(why, message)| Halt { why, message }),
+            halted: view.halted.clone(),
             summary: summarise(view, run.max_workers, &items, metrics),
             next: String::new(),
             items,
@@ -329,6 +301,7 @@ impl RunReport {
             landings,
             target_moves: view.target_moves.clone(),
             red_on_target: view.red_on_target.clone(),
+            missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
         };
         report.next = summary::next_step(&report);
@@ -358,7 +331,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
             peak_workers: view.pool.peak,
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
         },
-        cache_hit_rate: cache_hit_rate(view, items),
+        cache_hit_rate: ratio(view.verdicts.hits, view.verdicts.hits + view.verdicts.misses),
         peak_memory_bytes: view.ending.map(|ending| ending.peak_memory_bytes).filter(|bytes| *bytes > 0),
         metrics,
     }
@@ -367,39 +340,6 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
 /// `part / whole`, `None` for a whole of 0.
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-/// Over the verdicts that items and landings stand on: the part that took no run of their own.
-fn cache_hit_rate(view: &RunView, items: &[ItemReport]) -> Option<f64> {
-    let (asked, reused) = verdicts_asked_and_reused(view, items);
-    ratio(reused, asked)
-}
-
-/// How many verdicts items and landings stand on, and how many of them took no run of their own.
-fn verdicts_asked_and_reused(view: &RunView, items: &[ItemReport]) -> (u64, u64) {
-    let own = |is_own: bool| (1, u64::from(!is_own));
-    let of_items = items
-        .iter()
-        .flat_map(|item| &item.gates)
-        .filter_map(|gate| gate.verdict_from)
-        .map(|source| own(source == VerdictSource::OwnRun));
-    let of_landings = view.apexes.iter().flat_map(|(id, apex)| {
-        apex.proof.iter().map(|key| {
-            own(view
-                .attempts_of(*key)
-                .any(|attempt| matches!(attempt.purpose, JobPurpose::Apex { apex, .. } if apex == *id)))
-        })
-    });
-    of_items.chain(of_landings).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
-
-impl RunView {
-    /// Verdicts that items and landings stand on: those that took no run of their own, and the others.
-    pub fn verdict_hits_and_misses(&self) -> (u64, u64) {
-        let items: Vec<ItemReport> = self.items.iter().map(|item| item_report(self, item)).collect();
-        let (asked, reused) = verdicts_asked_and_reused(self, &items);
-        (reused, asked - reused)
-    }
 }
 
 fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
@@ -413,6 +353,7 @@ fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
     ItemReport {
         name: lined_up.name.clone(),
         status,
+        interrupted: item.interrupted && status == FinalStatus::Skipped,
         stage: view.ending.is_none().then(|| view.stage(item)),
         reason: reason_text(item, status, because.as_ref()),
         branch: lined_up.branch.clone(),
@@ -442,6 +383,12 @@ fn reason_text(item: &ItemView, status: FinalStatus, because: Option<&Reason>) -
         FinalStatus::Landed => None,
         FinalStatus::AlreadyLanded => item.lined_up.already_landed.clone(),
         FinalStatus::NotLanded => Some("it passed, but the run ended before it could land".to_owned()),
+        FinalStatus::Skipped if item.interrupted => {
+            Some("its gates were running when the run was interrupted".to_owned())
+        }
+        FinalStatus::Skipped if item.started_at_ms.is_some() => {
+            Some("its gates had run, but the run ended before it was judged".to_owned())
+        }
         FinalStatus::Skipped => Some("the run ended before its turn came".to_owned()),
         FinalStatus::Unjudged => given().or_else(|| item.deferred.as_ref().map(ToString::to_string)),
         FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Blocked => given(),
@@ -468,18 +415,6 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
     let key = verdict.and_then(|verdict| verdict.key);
     let status = verdict.map_or(ItemGateStatus::NotRun, |verdict| verdict.status);
     let attempts: Vec<&AttemptView> = key.into_iter().flat_map(|key| view.attempts_of(key)).collect();
-    let is_own = |purpose: &JobPurpose| match purpose {
-        JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => *whose == item.lined_up.name,
-        JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
-    };
-    let judged = matches!(status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed);
-    let source = if attempts.is_empty() {
-        VerdictSource::EarlierRun
-    } else if attempts.iter().any(|attempt| is_own(&attempt.purpose)) {
-        VerdictSource::OwnRun
-    } else {
-        VerdictSource::SharedRun
-    };
     GateReport {
         name: gate.name.clone(),
         run: gate.run.clone(),
@@ -489,7 +424,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
         status,
         flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),
         key,
-        verdict_from: judged.then_some(source),
+        verdict_from: verdict.and_then(|verdict| view.source(&item.lined_up.name, verdict)),
         earlier_run: key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key).cloned()),
         duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).sum(),
         attempts: attempts.into_iter().map(attempt_report).collect(),
@@ -497,23 +432,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
 }
 
 fn attempt_report(attempt: &AttemptView) -> AttemptReport {
-    let run = &attempt.run;
-    AttemptReport {
-        gate: run.gate.clone(),
-        job: run.job,
-        purpose: attempt.purpose.clone(),
-        attempt: run.attempt,
-        outcome: run.outcome.clone(),
-        verdict: run.verdict,
-        duration_ms: run.duration_ms,
-        backoff_ms: run.backoff_ms,
-        peak_memory_bytes: run.peak_memory_bytes,
-        log: run.log.clone(),
-        log_digest: run.log_digest,
-        tail: (run.outcome != GateOutcome::Passed).then(|| run.tail.clone()),
-        artifacts: run.artifacts.clone(),
-        missing_artifacts: run.missing_artifacts.clone(),
-    }
+    AttemptReport { purpose: attempt.purpose.clone(), run: attempt.run.clone() }
 }
 
 fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
@@ -540,6 +459,7 @@ fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
     };
     ApexReport {
         apex: id,
+        number: apex.number,
         base: apex.base,
         items: apex.items.clone(),
         commit: apex.commit,

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
-use super::json::{ApexOutcome, AttemptReport, GateReport, ItemReport, RunReport};
+use super::json::{ApexOutcome, GateReport, ItemReport, RunReport};
+use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
-use super::view::outcome_after;
-use crate::vocabulary::event::{FinalStatus, ItemGateStatus};
+use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::wording::{block, count, duration, ref_name, shown};
 
 /// How much of each failure is told.
@@ -64,11 +64,12 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         code(&report.plan),
         code(&report.target)
     );
+    if let Some(halt) = &report.halted {
+        let lines: Vec<String> = block(&halt.message).lines().map(escape).collect();
+        let _ = writeln!(out, "- the run could not go on: {}", lines.join("<br>"));
+    }
     for fact in facts(report) {
         let _ = writeln!(out, "- {}", escape(&fact));
-    }
-    if let Some(halt) = &report.halted {
-        let _ = writeln!(out, "- the run could not go on: {}", escape(&halt.message));
     }
     let _ = writeln!(out, "\n**Next:** {}\n", escape(&report.next));
     out.push_str(&items_table(&report.items));
@@ -79,9 +80,9 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             out.push_str(&problem(item, detail));
         }
     }
-    if !report.apexes.is_empty() {
+    if report.apexes.iter().any(|apex| apex.number.is_some()) {
         out.push_str("\n## Apexes\n\n| Apex | Items | Outcome | Commit | Probes |\n|---:|---:|---|---|---|\n");
-        for apex in &report.apexes {
+        for (number, apex) in report.apexes.iter().filter_map(|apex| Some((apex.number?, apex))) {
             let outcome = match apex.outcome {
                 ApexOutcome::Landed => "landed".to_owned(),
                 ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
@@ -103,8 +104,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             let commit = apex.commit.map(|commit| code(&commit.short())).unwrap_or_default();
             let _ = writeln!(
                 out,
-                "| {} | {} | {outcome} | {commit} | {} |",
-                apex.apex.0,
+                "| {number} | {} | {outcome} | {commit} | {} |",
                 apex.items.len(),
                 if probes.is_empty() { "none: proven already".to_owned() } else { probes.join(", ") }
             );
@@ -124,7 +124,7 @@ fn items_table(items: &[ItemReport]) -> String {
             "| {} | {} | {} | {} | {} | {time} | {} |",
             at + 1,
             code(item.name.as_str()),
-            status_cell(item.status),
+            status_cell(item),
             escape(item.reason.as_deref().unwrap_or_default()),
             gates.join("<br>"),
             item.landed_as.map(|commit| code(&commit.short())).unwrap_or_default(),
@@ -133,8 +133,9 @@ fn items_table(items: &[ItemReport]) -> String {
     out
 }
 
-fn status_cell(status: FinalStatus) -> String {
-    if is_problem(status) { format!("**{}**", status_words(status)) } else { status_words(status).to_owned() }
+fn status_cell(item: &ItemReport) -> String {
+    let words = status_words(item);
+    if is_problem(item.status) { format!("**{words}**") } else { words.to_owned() }
 }
 
 fn gate_cell(gate: &GateReport) -> String {
@@ -158,24 +159,24 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
     let mut out = format!(
         "\n### {} {}\n\n{}\n",
         code(item.name.as_str()),
-        status_words(item.status),
+        status_words(item),
         escape(item.reason.as_deref().unwrap_or("no reason was recorded"))
     );
     if let Some(failure) = &item.failure {
-        out.push_str(&evidence(failure, detail));
+        out.push_str(&evidence(&failure.run, detail));
     }
     out
 }
 
-fn evidence(failure: &AttemptReport, detail: Detail) -> String {
+fn evidence(run: &GateFinished, detail: Detail) -> String {
     let mut out = format!(
         "\nGate {}, attempt {}: {}. Log: {}\n",
-        code(failure.gate.as_str()),
-        failure.attempt,
-        escape(&outcome_after(&failure.outcome, failure.duration_ms)),
-        code(&failure.log)
+        code(run.gate.as_str()),
+        run.attempt,
+        escape(&outcome_after(&run.outcome, run.duration_ms)),
+        code(&run.log)
     );
-    let tail = block(failure.tail.as_deref().unwrap_or_default());
+    let tail = block(&run.tail);
     if detail == Detail::Full && !tail.is_empty() {
         let fence = "`".repeat(longest_run_of_backticks(&tail).max(2) + 1);
         let _ = write!(out, "\n{fence}text\n{tail}\n{fence}\n");

@@ -7,6 +7,7 @@
 pub mod dry_run;
 pub mod json;
 pub mod markdown;
+pub mod outcome;
 pub mod summary;
 pub mod view;
 

@@ -3,13 +3,17 @@
 
 use std::fmt::Write as _;
 
-use super::json::{AttemptReport, ItemReport, RunReport};
-use super::view::{Stage, outcome_after};
-use crate::vocabulary::event::{FinalStatus, GateOutcome, Reason};
-use crate::wording::{Paint, Tone, bytes, count, counted, duration, list, ref_name, shown, tail};
+use super::json::{ItemReport, RunReport};
+use super::outcome::outcome_after;
+use super::view::Stage;
+use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, Reason};
+use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
 pub const TAIL_LINES: usize = 20;
+
+/// How much of each of them is shown: a message or a path of a build tool, not a minified file.
+const TAIL_CELLS: usize = 160;
 
 /// How many items that did not land are shown with their evidence; the report holds the rest.
 const PROBLEMS_SHOWN: usize = 20;
@@ -36,10 +40,9 @@ pub fn headline(report: &RunReport) -> String {
         ref_name(&report.target),
         duration(report.summary.duration_ms)
     );
-    let in_status = |status| {
-        let ended = report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
-        ended.filter(|item| item.status == status).count()
-    };
+    let ended = || report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
+    let in_status = |status| ended().filter(|item| item.status == status && !item.interrupted).count();
+    let interrupted = ended().filter(|item| item.interrupted).count();
     let in_stage = |stage| report.items.iter().filter(|item| item.stage == Some(stage)).count();
     let stages = [
         (in_stage(Stage::Passed), "passed"),
@@ -47,7 +50,11 @@ pub fn headline(report: &RunReport) -> String {
         (in_stage(Stage::Deferred), "deferred"),
         (in_stage(Stage::Waiting), "waiting"),
     ];
-    line.push_str(&counted(COUNTED.into_iter().map(|(status, word)| (in_status(status), word)).chain(stages)));
+    let ends = COUNTED.into_iter().flat_map(|(status, word)| {
+        let before = (status == FinalStatus::Skipped).then_some((interrupted, "interrupted"));
+        before.into_iter().chain([(in_status(status), word)])
+    });
+    line.push_str(&counted(ends.chain(stages)));
     line
 }
 
@@ -67,11 +74,19 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     }
     let tone = if report.exit_code == Some(0) { Tone::Good } else { Tone::Bad };
     let _ = writeln!(out, "{}", paint.paint(tone, &headline(report)));
+    out.push_str(&halted(report));
     for fact in facts(report) {
         let _ = writeln!(out, "  {fact}");
     }
     let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), report.next);
     out
+}
+
+/// Why the run could not go on, where it could not; ends with a newline then.
+pub fn halted(report: &RunReport) -> String {
+    report.halted.as_ref().map_or_else(String::new, |halt| {
+        format!("  the run could not go on: {}\n", block(&halt.message).replace('\n', "\n    "))
+    })
 }
 
 /// The blocked items, those with one reason together, in the order of their first.
@@ -91,12 +106,12 @@ fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
 fn problem(item: &ItemReport, paint: Paint) -> String {
     let mut out = format!(
         "{} {}: {}\n",
-        paint.paint(tone_of(item.status), status_words(item.status)),
+        paint.paint(tone_of(item.status), status_words(item)),
         paint.paint(Tone::Strong, &shown(item.name.as_str())),
         shown(item.reason.as_deref().unwrap_or_default())
     );
     if let Some(failure) = &item.failure {
-        for line in evidence(failure, paint) {
+        for line in evidence(&failure.run, paint) {
             let _ = writeln!(out, "  {line}");
         }
     }
@@ -104,33 +119,13 @@ fn problem(item: &ItemReport, paint: Paint) -> String {
 }
 
 /// What a failed attempt left: how it ended, the end of its output and where the rest lies.
-pub fn evidence(failure: &AttemptReport, paint: Paint) -> Vec<String> {
-    evidence_lines(
-        failure.gate.as_str(),
-        &failure.outcome,
-        failure.attempt,
-        failure.duration_ms,
-        failure.tail.as_deref().unwrap_or_default(),
-        &failure.log,
-        paint,
-    )
-}
-
-/// As [`evidence`], from the parts of an attempt.
-pub(crate) fn evidence_lines(
-    gate: &str,
-    outcome: &GateOutcome,
-    attempt: u32,
-    duration_ms: u64,
-    output: &str,
-    log: &str,
-    paint: Paint,
-) -> Vec<String> {
-    let nth = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-    let mut lines = vec![format!("{}: {}{nth}", shown(gate), outcome_after(outcome, duration_ms))];
-    lines.extend(tail(output, TAIL_LINES, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
-    if !log.is_empty() {
-        lines.push(format!("log: {}", shown(log)));
+pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
+    let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
+    let how = outcome_after(&run.outcome, run.duration_ms);
+    let mut lines = vec![format!("{}: {how}{nth}", shown(run.gate.as_str()))];
+    lines.extend(tail(&run.tail, TAIL_LINES, TAIL_CELLS, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
+    if !run.log.is_empty() {
+        lines.push(format!("log: {}", shown(&run.log)));
     }
     lines
 }
@@ -147,6 +142,15 @@ pub fn facts(report: &RunReport) -> Vec<String> {
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
         facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
     }
+    if let Some(signal) = &report.interrupted {
+        let cut_short: Vec<&str> =
+            report.items.iter().filter(|item| item.interrupted).map(|item| item.name.as_str()).collect();
+        let running = match cut_short.as_slice() {
+            [] => String::new(),
+            names => format!(" while gates were running for {}", list(names)),
+        };
+        facts.push(format!("interrupted by {}{running}", shown(signal)));
+    }
     let receipts: Vec<&str> = report.landings.iter().filter_map(|landing| landing.receipt.as_deref()).collect();
     match receipts.as_slice() {
         [] => {}
@@ -159,6 +163,9 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     let flaky = flaky_gates(report);
     if !flaky.is_empty() {
         facts.push(format!("flaky (failed and passed on one tree): {}", list(flaky)));
+    }
+    for (gate, missing) in &report.missing_artifacts {
+        facts.push(format!("missing artifacts of {}: {}", shown(gate.as_str()), list(missing)));
     }
     let throttling = &report.throttling;
     if throttling.times > 0 {
@@ -199,7 +206,13 @@ pub fn next_step(report: &RunReport) -> String {
     let target = ref_name(&report.target);
     let again = "then run the same command again: what has landed is recognised";
     if let Some(halt) = &report.halted {
-        return format!("{}; {again}.", shown(halt.message.trim_end_matches(['.', '\n'])));
+        let first = match (&halt.advice, halt.why) {
+            (Some(advice), _) => shown(advice).into_owned(),
+            (None, HaltReason::TargetNotMovable) => format!("see to what keeps {target} from being moved"),
+            (None, HaltReason::TargetKeepsMoving) => format!("wait until {target} is moved less often"),
+            (None, HaltReason::Infrastructure) => "see to what kept the gate from being run".to_owned(),
+        };
+        return format!("{first}, {again}.");
     }
     if !report.finished {
         return "wait for the run to end; if it was killed, run the same command again: what has landed is recognised."
@@ -213,7 +226,7 @@ pub fn next_step(report: &RunReport) -> String {
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
     if let Some(item) = first(FinalStatus::Failed) {
-        let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.log))).unwrap_or_default();
+        let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();
         return format!("fix {}{log}, {again}.", shown(item.name.as_str()));
     }
     if let Some(item) = first(FinalStatus::Conflicted) {
@@ -249,9 +262,10 @@ pub fn is_problem(status: FinalStatus) -> bool {
     }
 }
 
-/// The status as two words at most: `not landed`.
-pub fn status_words(status: FinalStatus) -> &'static str {
-    match status {
+/// The item's status as two words at most: `not landed`.
+pub fn status_words(item: &ItemReport) -> &'static str {
+    match item.status {
+        FinalStatus::Skipped if item.interrupted => "interrupted",
         FinalStatus::AlreadyLanded => "landed before",
         FinalStatus::NotLanded => "not landed",
         other => other.word(),

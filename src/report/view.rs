@@ -4,11 +4,13 @@
 //! It only gathers; what may happen in a run, and in which order, is the core's business. An
 //! event that names something unknown changes nothing here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::outcome::is_failure;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason,
-    ItemDecided, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
+    ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted,
+    SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId};
 
@@ -34,15 +36,21 @@ pub struct RunView {
     /// Passes that were known from an earlier run, and which.
     pub reused: HashMap<VerdictKey, RunId>,
     pub apexes: BTreeMap<ApexId, ApexView>,
+    /// How many of them have a number.
+    numbered: u32,
     pub target_moves: Vec<TargetMove>,
+    /// Artifacts that gates did not leave though they ran to their end, by gate.
+    pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     /// Gates that fail on the target without anybody's item.
     pub red_on_target: Vec<GateName>,
     pub pool: Pool,
     pub throttling: Throttling,
     /// Composites made, and the time that took in microseconds.
     pub composed: (u64, u64),
+    /// Verdicts that items and landings stand on, by whether each took a run of its own.
+    pub verdicts: VerdictCounts,
     pub interrupted: Option<String>,
-    pub halted: Option<(HaltReason, String)>,
+    pub halted: Option<Halt>,
     pub ending: Option<Ending>,
 }
 
@@ -65,6 +73,8 @@ pub struct ItemView {
     pub decided_at_ms: Option<u64>,
     /// How long jobs for this item alone held a worker.
     pub busy_ms: u64,
+    /// Its gates were running when the run was asked to stop.
+    pub interrupted: bool,
     /// Jobs for it that have not ended.
     running: u32,
 }
@@ -117,11 +127,16 @@ pub struct AttemptView {
     pub run: GateFinished,
     /// It passed, and failed before on what the verdict belongs to.
     pub flake: bool,
+    /// Those of its missing artifacts that its gate was not seen to lack before.
+    pub newly_missing: Vec<String>,
 }
 
 /// A composite that was to land.
 #[derive(Clone, Debug)]
 pub struct ApexView {
+    /// Counted from 1 among those that were gated or landed, in the order they were first; `None`
+    /// for one that was given up before, of which people are told nothing.
+    pub number: Option<u32>,
     pub base: CommitId,
     pub items: Vec<ItemName>,
     pub commit: Option<CommitId>,
@@ -140,6 +155,31 @@ pub struct TargetMove {
     pub at_ms: u64,
     pub from: CommitId,
     pub to: CommitId,
+}
+
+/// Where a verdict came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum VerdictSource {
+    /// A run for this item.
+    OwnRun,
+    /// A run for another item or an apex, on an equal tree or equal inputs.
+    SharedRun,
+    /// It was known from an earlier run.
+    EarlierRun,
+}
+
+/// How many verdicts took no run of their own, and how many did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerdictCounts {
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl VerdictCounts {
+    fn add(&mut self, took_own_run: bool) {
+        *(if took_own_run { &mut self.misses } else { &mut self.hits }) += 1;
+    }
 }
 
 /// How many jobs ran at once.
@@ -164,6 +204,17 @@ pub struct Throttling {
     pub threshold_bytes: Option<u64>,
     #[serde(skip)]
     pub now: bool,
+}
+
+/// Why a run could not go on.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    pub why: HaltReason,
+    /// Of one or more lines.
+    pub message: String,
+    /// What to do before another run, as half a sentence.
+    pub advice: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -225,6 +276,7 @@ impl RunView {
                 self.apexes.insert(
                     *apex,
                     ApexView {
+                        number: None,
                         base: *base,
                         items: items.clone(),
                         commit: None,
@@ -237,16 +289,7 @@ impl RunView {
                     },
                 );
             }
-            Event::ItemDecided(decided) => {
-                if let Some(item) = self.item_mut(&decided.item) {
-                    item.decided_at_ms = Some(at);
-                    item.deferred = None;
-                    match decided.decision {
-                        Decision::Passed => item.passed = Some(ItemDecided::clone(decided)),
-                        _ => item.decided = Some(ItemDecided::clone(decided)),
-                    }
-                }
-            }
+            Event::ItemDecided(decided) => self.decided(at, decided),
             Event::ItemDeferred { item, reason } => {
                 if let Some(item) = self.item_mut(item) {
                     item.deferred = Some(reason.clone());
@@ -276,8 +319,13 @@ impl RunView {
                 self.throttling.now = false;
             }
             Event::RunResumed { .. } => self.resumed(at),
-            Event::Interrupted { signal } => self.interrupted = Some(signal.clone()),
-            Event::RunHalted { why, message } => self.halted = Some((*why, message.clone())),
+            Event::Interrupted { signal } => {
+                self.interrupted = Some(signal.clone());
+                self.items.iter_mut().for_each(|item| item.interrupted = item.running > 0);
+            }
+            Event::RunHalted { why, message, advice } => {
+                self.halted = Some(Halt { why: *why, message: message.clone(), advice: advice.clone() });
+            }
             Event::RunFinished { exit_code, peak_memory_bytes, items } => {
                 self.ending = Some(Ending { exit_code: *exit_code, peak_memory_bytes: *peak_memory_bytes });
                 for end in items {
@@ -349,6 +397,7 @@ impl RunView {
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
         match &job.purpose {
             JobPurpose::Apex { apex, .. } => {
+                self.number(*apex);
                 if let Some(apex) = self.apexes.get_mut(apex) {
                     apex.jobs.push(id);
                 }
@@ -379,8 +428,19 @@ impl RunView {
         if run.outcome == GateOutcome::Passed {
             run.tail = String::new();
         }
+        let newly_missing = self.missed(&run);
         self.by_key.entry(run.key).or_default().push(position);
-        self.attempts.push(AttemptView { purpose, required, run, flake });
+        self.attempts.push(AttemptView { purpose, required, run, flake, newly_missing });
+    }
+
+    /// Of a gate that was ended nobody expects artifacts.
+    fn missed(&mut self, run: &GateFinished) -> Vec<String> {
+        let ran_to_its_end = matches!(run.outcome, GateOutcome::Passed | GateOutcome::Failed { .. });
+        if !ran_to_its_end || run.missing_artifacts.is_empty() {
+            return Vec::new();
+        }
+        let known = self.missing_artifacts.entry(run.gate.clone()).or_default();
+        run.missing_artifacts.iter().filter(|missing| known.insert((*missing).clone())).cloned().collect()
     }
 
     fn job_finished(&mut self, at: u64, id: JobId) {
@@ -397,7 +457,50 @@ impl RunView {
         }
     }
 
+    fn decided(&mut self, at: u64, decided: &ItemDecided) {
+        let is_first = self.item(&decided.item).is_some_and(|item| item.passed.is_none() && item.decided.is_none());
+        // A later decision says nothing new of the cone.
+        for verdict in decided.gates.iter().filter(|_| is_first) {
+            if let Some(source) = self.source(&decided.item, verdict) {
+                self.verdicts.add(source == VerdictSource::OwnRun);
+            }
+        }
+        if let Some(item) = self.item_mut(&decided.item) {
+            item.decided_at_ms = Some(at);
+            item.deferred = None;
+            match decided.decision {
+                Decision::Passed => item.passed = Some(decided.clone()),
+                _ => item.decided = Some(decided.clone()),
+            }
+        }
+    }
+
+    /// Where an item's verdict came from; `None` where there is none.
+    pub fn source(&self, item: &ItemName, verdict: &ItemVerdict) -> Option<VerdictSource> {
+        if !matches!(verdict.status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed) {
+            return None;
+        }
+        let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
+        let is_own = |purpose: &JobPurpose| match purpose {
+            JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
+            JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
+        };
+        Some(if attempts.peek().is_none() {
+            VerdictSource::EarlierRun
+        } else if attempts.any(|attempt| is_own(&attempt.purpose)) {
+            VerdictSource::OwnRun
+        } else {
+            VerdictSource::SharedRun
+        })
+    }
+
     fn landed(&mut self, at: u64, landed: &Landed) {
+        for key in self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default() {
+            let is_own =
+                |purpose: &JobPurpose| matches!(purpose, JobPurpose::Apex { apex, .. } if *apex == landed.apex);
+            let took_own_run = self.attempts_of(key).any(|attempt| is_own(&attempt.purpose));
+            self.verdicts.add(took_own_run);
+        }
         let steps = self.apexes.get(&landed.apex).map(|apex| apex.steps.clone()).unwrap_or_default();
         let commits: HashMap<ItemName, CommitId> = steps.into_iter().map(|step| (step.item, step.commit)).collect();
         for name in &landed.items {
@@ -406,8 +509,18 @@ impl RunView {
                 item.landed = Some(LandedItem { apex: landed.apex, commit, at_ms: at });
             }
         }
+        self.number(landed.apex);
         if let Some(apex) = self.apexes.get_mut(&landed.apex) {
             apex.landed = Some((at, landed.clone()));
+        }
+    }
+
+    fn number(&mut self, apex: ApexId) {
+        if let Some(apex) = self.apexes.get_mut(&apex)
+            && apex.number.is_none()
+        {
+            self.numbered += 1;
+            apex.number = Some(self.numbered);
         }
     }
 
@@ -513,6 +626,7 @@ impl ItemView {
             started_at_ms: None,
             decided_at_ms: None,
             busy_ms: 0,
+            interrupted: false,
             running: 0,
         }
     }
@@ -523,65 +637,4 @@ impl ApexView {
     pub fn height(&self) -> usize {
         if self.commit.is_some() { self.steps.len() } else { self.items.len() }
     }
-}
-
-/// It says something against the tree.
-pub fn is_failure(outcome: &GateOutcome) -> bool {
-    match outcome {
-        GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => true,
-        GateOutcome::Passed | GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => false,
-    }
-}
-
-/// How an attempt ended, in words: `exit status 1`, `timed out after 30.0s`.
-pub fn outcome_text(outcome: &GateOutcome) -> String {
-    match outcome {
-        GateOutcome::Passed => "passed".to_owned(),
-        GateOutcome::Failed { exit_code } => format!("exit status {exit_code}"),
-        GateOutcome::Signaled { signal } => format!("ended by signal {}", signal_name(*signal)),
-        GateOutcome::TimedOut { after_ms, signal: Some(signal) } => {
-            format!("timed out after {}, ended by {}", crate::wording::duration(*after_ms), signal_name(*signal))
-        }
-        GateOutcome::TimedOut { after_ms, signal: None } => {
-            format!("timed out after {}, ended when asked to", crate::wording::duration(*after_ms))
-        }
-        GateOutcome::Cancelled => "cancelled".to_owned(),
-        GateOutcome::Infrastructure { message } => {
-            format!("could not be run: {}", crate::wording::shown(message))
-        }
-    }
-}
-
-/// [`outcome_text`], with the time it took where that is not in it: `exit status 1 after 1.2s`.
-pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
-    let text = outcome_text(outcome);
-    match outcome {
-        GateOutcome::Passed | GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::Cancelled => {
-            format!("{text} after {}", crate::wording::duration(duration_ms))
-        }
-        GateOutcome::TimedOut { .. } | GateOutcome::Infrastructure { .. } => text,
-    }
-}
-
-/// `SIGKILL`, or the number where the system has no name for it.
-fn signal_name(signal: i32) -> String {
-    use rustix::process::Signal;
-    const NAMED: [(Signal, &str); 12] = [
-        (Signal::HUP, "SIGHUP"),
-        (Signal::INT, "SIGINT"),
-        (Signal::QUIT, "SIGQUIT"),
-        (Signal::ILL, "SIGILL"),
-        (Signal::ABORT, "SIGABRT"),
-        (Signal::BUS, "SIGBUS"),
-        (Signal::FPE, "SIGFPE"),
-        (Signal::KILL, "SIGKILL"),
-        (Signal::SEGV, "SIGSEGV"),
-        (Signal::PIPE, "SIGPIPE"),
-        (Signal::ALARM, "SIGALRM"),
-        (Signal::TERM, "SIGTERM"),
-    ];
-    NAMED
-        .iter()
-        .find(|(known, _)| known.as_raw() == signal)
-        .map_or_else(|| signal.to_string(), |(_, name)| (*name).into())
 }

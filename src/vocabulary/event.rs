@@ -79,7 +79,8 @@ pub enum Event {
     /// The user asked the run to stop.
     Interrupted { signal: String },
     /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
-    RunHalted { why: HaltReason, message: String },
+    /// `advice` says what to do before another run, as half a sentence.
+    RunHalted { why: HaltReason, message: String, advice: Option<String> },
     /// Always the last, unless the run is resumed. `items` holds every item in canonical order.
     RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
 }
@@ -267,8 +268,9 @@ pub struct GateFinished {
     pub duration_ms: u64,
     /// How long lexpr waits before the next attempt.
     pub backoff_ms: Option<u64>,
-    /// The most memory its processes held together, as far as it was seen; 0 where unknown.
-    pub peak_memory_bytes: u64,
+    /// The most memory its processes held together, as far as it was seen; `None` where it ended
+    /// before anybody looked.
+    pub peak_memory_bytes: Option<u64>,
     /// The log file with all of its output.
     pub log: String,
     pub log_digest: Option<FileDigest>,

@@ -243,6 +243,25 @@ fn what_cannot_be_written_at_the_end_is_refused_at_the_start() {
 }
 
 #[test]
+fn the_beginning_of_several_ids_lists_the_runs_that_have_it() {
+    let world = World::new(&[("README.md", "# A project\n")], &[("a", "main", &[("a", "1")])]);
+    let plan = "schemaVersion: v1\nitems: [{name: a}]\n";
+    world.merge(plan, &["--execute"]).expect(0);
+    world.merge(plan, &["--execute"]).expect(0);
+    let mut runs: Vec<String> = std::fs::read_dir(world.repo().join(".git/lexpr/runs"))
+        .unwrap()
+        .map(|run| run.unwrap().file_name().into_string().unwrap())
+        .collect();
+    runs.sort();
+    let said = world.lexpr(["status", "2"]).expect(2).stderr;
+    let listed: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert_eq!(listed, [&runs[1], &runs[0], "hint: give as much of the id as only one run has"], "{said}");
+    let said = world.lexpr(["status", "x"]).expect(2).stderr;
+    assert_eq!(said, format!("error: no run begins with \"x\"; the newest is {}\n", runs[1]));
+    world.lexpr(["status", &runs[0]]).expect(0);
+}
+
+#[test]
 fn status_tells_a_run_that_was_killed_from_one_that_goes_on() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let started = world.path("started");

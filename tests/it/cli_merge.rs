@@ -303,6 +303,53 @@ fn an_interrupted_run_ends_its_gates_and_leaves_the_target() {
 }
 
 #[test]
+fn an_interrupted_run_tells_what_had_passed_from_what_ran_and_what_had_not_begun() {
+    use std::io::{BufRead as _, Read as _};
+    let world =
+        World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])]);
+    let (ready, go) = (world.path("ready"), world.path("go"));
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 1}}\nitems:\n  - {{name: a, gates: [{{name: quick, run: 'true'}}]}}\n  \
+         - name: b\n    gates: [{{name: slow, run: \"trap '' TERM; touch {}; until [ -e {} ]; do sleep 0.02; done\"}}]\n  \
+         - {{name: c, gates: [{{name: quick, run: 'true'}}]}}\n",
+        ready.display(),
+        go.display()
+    ));
+    let report = world.path("report.json");
+    let args =
+        ["merge", plan.to_str().unwrap(), "--execute", "--progress", "none", "--report", report.to_str().unwrap()];
+    let mut run = world.start(args);
+    wait_for("the gate to start", || ready.exists().then_some(()));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    // Said while the gate does not end yet.
+    let mut stderr = std::io::BufReader::new(run.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("SIGINT") {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    assert!(said.contains("ending the gates that run, within 10 s; Ctrl-C again exits at once"), "{said}");
+    std::fs::write(&go, "").unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{said}");
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["a notLanded", "b skipped", "c skipped"]);
+    let reasons: Vec<_> =
+        report["items"].as_array().unwrap().iter().map(|item| item["reason"].as_str().unwrap()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "it passed, but the run ended before it could land",
+            "its gates were running when the run was interrupted",
+            "the run ended before its turn came",
+        ]
+    );
+    let told = world.lexpr(["status"]).expect(0).stdout;
+    assert!(told.contains("interrupted   b") && told.contains("1 interrupted"), "{told}");
+    assert!(told.contains("interrupted by SIGINT while gates were running for b"), "{told}");
+}
+
+#[test]
 fn a_push_lands_on_the_remote_and_here() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let remote = world.path("remote.git");
@@ -314,6 +361,29 @@ fn a_push_lands_on_the_remote_and_here() {
 }
 
 #[test]
+fn a_refused_push_is_told_on_lines_of_its_own_with_the_one_thing_to_do_next() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let remote = world.path("hub.git");
+    world.git(&["clone", "-q", "--bare", ".", remote.to_str().unwrap()]);
+    world.git(&["remote", "add", "hub", remote.to_str().unwrap()]);
+    let hook = remote.join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\necho 'main is frozen' >&2\necho 'until Monday' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute", "--push", "hub"]).expect(4);
+    let next = said.stdout.lines().last().unwrap();
+    let expected =
+        "Next: see to it that hub takes the push, then run the same command again: what has landed is recognised.";
+    assert_eq!(next, expected);
+    for told in [&said.stdout, &said.stderr] {
+        let at = told.find("remote: main is frozen\n").unwrap_or_else(|| panic!("{told}"));
+        assert!(told[at..].lines().nth(1).unwrap().trim_start() == "remote: until Monday", "{told}");
+        assert!(!told.contains("\\n") && !told.contains("failed to push"), "{told}");
+    }
+}
+
+#[test]
 fn a_plan_can_come_on_standard_input() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
@@ -321,6 +391,106 @@ fn a_plan_can_come_on_standard_input() {
     let said: crate::cli_world::Said = command.stdin(std::fs::File::open(plan).unwrap()).output().unwrap().into();
     said.expect(0);
     assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn events_that_cannot_be_written_are_told_of_once_and_the_run_goes_on() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (plan, report) = (world.plan("schemaVersion: v1\nitems: [{name: a}]\n"), world.path("report.json"));
+    let args =
+        ["merge", plan.to_str().unwrap(), "--execute", "--progress", "json", "--report", report.to_str().unwrap()];
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: crate::cli_world::Said = world.command(args).stdout(full).output().unwrap().into();
+    let said = said.expect(1);
+    assert_eq!(said.stderr.matches("standard output cannot be written: No space left").count(), 1, "{}", said.stderr);
+    assert_eq!(said.stderr.matches("error").count(), 2, "the code's word and the system's: {}", said.stderr);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+    assert_eq!(statuses(&world.report(&report)), ["a landed"]);
+}
+
+#[test]
+fn a_reader_of_events_that_went_away_ends_nothing_and_is_no_failure() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = world.command(["merge", plan.to_str().unwrap(), "--execute", "--progress", "json"]);
+    let said: crate::cli_world::Said = run.stdout(writer).output().unwrap().into();
+    assert_eq!(said.expect(0).stderr, "");
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_summary_that_cannot_be_printed_keeps_no_report_from_being_written() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let (plan, report) = (world.plan("schemaVersion: v1\nitems: [{name: a}]\n"), world.path("report.json"));
+    let args = ["merge", plan.to_str().unwrap(), "--execute", "--report", report.to_str().unwrap()];
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: crate::cli_world::Said = world.command(args).stdout(full).output().unwrap().into();
+    assert!(said.expect(1).stderr.contains("standard output cannot be written"));
+    assert_eq!(statuses(&world.report(&report)), ["a landed"]);
+}
+
+#[test]
+fn a_missing_artifact_is_a_line_for_its_gate_wherever_people_look() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let report = world.path("report.md");
+    let plan = "schemaVersion: v1\ngates: [{name: unit, run: 'true', artifacts: ['out/*.xml', 'README.md', log]}]\n\
+                items: [{name: a}, {name: b}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    let lines =
+        |text: &str| text.lines().filter(|line| line.contains("out/*.xml")).map(str::to_owned).collect::<Vec<_>>();
+    let [progress] = lines(&said.stderr).try_into().unwrap();
+    assert!(progress.contains("missing    artifacts of unit on "), "{progress}");
+    assert!(progress.ends_with(": out/*.xml, log"), "{progress}");
+    assert_eq!(lines(&said.stdout), ["  missing artifacts of unit: log, out/*.xml"]);
+    let markdown = std::fs::read_to_string(&report).unwrap();
+    assert!(markdown.contains("- missing artifacts of unit: log, out/\\*.xml\n"), "{markdown}");
+}
+
+#[test]
+fn a_very_long_line_of_a_failed_gate_is_cut_on_the_terminal_and_whole_in_its_log() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let plan = "schemaVersion: v1\ngates: [{name: unit, run: 'printf %05000d 7; exit 1'}]\nitems: [{name: a}]\n";
+    let said = world.merge(plan, &["--execute"]).expect(3);
+    let status = world.lexpr(["status"]).expect(0).stdout;
+    for told in [&said.stdout, &said.stderr, &status] {
+        let line = told.lines().find(|line| line.contains("| 000")).unwrap_or_else(|| panic!("{told}"));
+        assert!(line.ends_with("0…") && line.chars().count() < 190, "{line}");
+    }
+    let log = status.lines().find_map(|line| line.trim().strip_prefix("log: ")).unwrap();
+    assert_eq!(std::fs::read_to_string(log).unwrap().trim().len(), 5000);
+}
+
+#[test]
+fn apexes_are_counted_without_gaps_in_what_people_see() {
+    let same: &[(&str, &str)] = &[("same", "a")];
+    let world =
+        World::new(README, &[("a", "main", same), ("b", "main", &[("same", "b")]), ("c", "main", &[("c", "1")])]);
+    let report = world.path("report.md");
+    // Each is an apex of its own, and the second is given up before it is gated: b conflicts with a.
+    let plan = "schemaVersion: v1\npolicy: {performance: {batchSize: 1}}\ngates: [{name: g, run: 'true'}]\n\
+                items: [{name: a}, {name: b}, {name: c}]\n";
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    let proven: Vec<&str> = said.stderr.lines().filter_map(|line| Some(line.split_once("proven     ")?.1)).collect();
+    // The first is the cone of a, which has been gated.
+    assert_eq!(proven, ["apex 2 (1 item)"], "{}", said.stderr);
+    let markdown = std::fs::read_to_string(&report).unwrap();
+    let table = markdown.split_once("## Apexes").unwrap().1;
+    let numbers: Vec<&str> = table.lines().skip(4).filter_map(|row| row.split(' ').nth(1)).collect();
+    assert_eq!(numbers, ["1", "2"], "{markdown}");
+}
+
+#[test]
+fn memory_that_was_not_measured_is_not_claimed_to_be_nothing() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    let report = world.path("report.json");
+    let gates: String = (1..=20).map(|n| format!("  - {{name: g{n}, run: 'true {n}'}}\n")).collect();
+    let plan = format!("schemaVersion: v1\ngates:\n{gates}items: [{{name: a}}]\n");
+    world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    for gate in world.report(&report)["items"][0]["gates"].as_array().unwrap() {
+        assert_ne!(gate["attempts"][0]["peakMemoryBytes"], 0, "{gate:#}");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn the_seven_metrics_are_served_during_a_run_and_add_up() {
     let plan = world.plan(&format!(
         "schemaVersion: v1\npolicy: {{maxWorkers: 1, secondOpinion: false}}\n\
          gates: [{{name: g, run: '! grep -q bad c'}}]\n\
-         items:\n  - name: a\n    priority: 1\n    gates: [{{name: slow, run: 'touch {}; until [ -e {} ]; do sleep 0.02; done'}}]\n  - name: b\n  - name: c\n",
+         items:\n  - name: a\n    priority: 1\n    gates: [{{name: slow, run: 'touch {}; until [ -e {} ]; do sleep 0.02; done'}}]\n  - {{name: b, priority: 2}}\n  - name: c\n",
         started.display(),
         go.display()
     ));
@@ -62,6 +62,10 @@ fn the_seven_metrics_are_served_during_a_run_and_add_up() {
     });
     assert!(sum(&during, "lex_pr_memory_usage_bytes", "lex_pr_memory_usage_bytes") > 1e6);
     assert_eq!(sum(&during, "lex_pr_merge_success_total", "lex_pr_merge_success_total"), 0.0);
+    // The worker had b before it.
+    let verdicts = &during["lex_pr_cache_misses_total"].samples;
+    let of_verdicts = verdicts.iter().find(|((_, labels), _)| format!("{labels:?}").contains("verdict")).unwrap();
+    assert_eq!(*of_verdicts.1, 1.0, "{verdicts:?}");
     assert_eq!(sum(&during, "lex_pr_dependency_resolution_seconds", "lex_pr_dependency_resolution_seconds_count"), 1.0);
     assert!(sum(&during, "lex_pr_merge_execution_seconds", "lex_pr_merge_execution_seconds_count") >= 1.0);
 

@@ -3,35 +3,57 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes on the slowest machine: reached only where a test fails.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
-/// Waits for something to become true.
-pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_true() {
-        assert!(begun.elapsed() < DEADLINE, "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(5));
+/// Waits until there is something to read.
+fn wait_for(what: &str, fd: impl AsFd) {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&DEADLINE)).unwrap(), 1, "waited too long until {what}");
+}
+
+/// What `look` finds in the file, as soon as it finds something: it looks whenever the folder changes.
+fn found_in<T>(path: &Path, look: impl Fn(&Path) -> Option<T>) -> T {
+    let changes = inotify::init(CreateFlags::CLOEXEC).unwrap();
+    let what_changes = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::MOVED_TO;
+    inotify::add_watch(&changes, path.parent().unwrap(), what_changes).unwrap();
+    loop {
+        if let Some(found) = look(path) {
+            return found;
+        }
+        wait_for(&format!("{} is written", path.display()), &changes);
+        let told: &mut [u8] = &mut [0; 4096];
+        rustix::io::read(&changes, told).unwrap();
     }
+}
+
+/// Waits until there is a file.
+pub fn wait_for_file(path: &Path) {
+    found_in(path, |path| path.exists().then_some(()));
 }
 
 /// The number that a process wrote to a file, once it is there whole.
 pub fn number_in(path: &Path) -> i32 {
-    let mut number = None;
-    wait_until(&format!("{} holds a number", path.display()), || {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        number = text.strip_suffix('\n').and_then(|text| text.trim().parse().ok());
-        number.is_some()
-    });
-    number.unwrap()
+    found_in(path, |path| fs::read_to_string(path).ok()?.strip_suffix('\n')?.trim().parse().ok())
+}
+
+/// Waits until the process, which need not be a child, has ended.
+pub fn wait_for_end(pid: i32) {
+    match pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) {
+        Ok(process) => wait_for(&format!("process {pid} ends"), process),
+        Err(error) => assert_eq!(error, Errno::SRCH, "it has ended, and nothing else"),
+    }
 }
 
 /// Gone or a zombie: it runs no more.
@@ -239,7 +261,7 @@ fn a_cancel_ends_the_command_it_is_meant_for_and_all_it_started() {
     request["grace_ms"] = json!(50);
     guard.start(&request);
     let daemon = number_in(&world.path("pid"));
-    wait_until("the command is ready", || world.path("ready").exists());
+    wait_for_file(&world.path("ready"));
     // Of a command that had ended when it was sent.
     guard.send(&json!({ "do": "cancel", "run": 1 }));
     guard.send(&json!({ "do": "cancel", "run": 2 }));

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lexpr::gate::processes::RecentProcesses;
 use lexpr::memory::TreeMemory;
 use lexpr::plan::{Gate, Retry};
 use lexpr::ports::GateRunner;
@@ -14,7 +16,7 @@ use lexpr::vocabulary::event::{GateOutcome, Verdict};
 use lexpr::vocabulary::names::{JobId, WorkerId};
 use tokio::sync::{mpsc, watch};
 
-use crate::gate_guard::{DAEMON, DAEMON_SCRIPT, has_ended, number_in, wait_until};
+use crate::gate_guard::{DAEMON, DAEMON_SCRIPT, has_ended, number_in, wait_for_end, wait_for_file};
 use crate::gate_world::{FAILED, PASSED, UNKNOWN, World, failed, for_item, gate, output, setup, verdicts, word};
 use crate::land_world::{LINK, file};
 
@@ -181,7 +183,7 @@ async fn setup_runs_once_per_slot_and_again_when_its_inputs_change_or_its_work_i
     let world = World::new();
     let count = world.path("count");
     let run = format!("echo x >> {}; mkdir -p target; cat lock > target/ready; echo dirt > a.txt", word(&count));
-    let setup = std::sync::Arc::new(setup(&run, &["lock"]));
+    let setup = Arc::new(setup(&run, &["lock"]));
     let job = |lock: &str, other: &str, gates: Vec<Gate>| Job {
         setup: Some(setup.clone()),
         ..world.job(world.commit(&[file("lock", lock), file("other", other)]), gates)
@@ -205,7 +207,7 @@ async fn setup_runs_once_per_slot_and_again_when_its_inputs_change_or_its_work_i
 async fn a_setup_that_fails_is_no_verdict_on_the_tree_and_is_tried_again() {
     let world = World::new();
     let broken = |run: &str, commit| Job {
-        setup: Some(std::sync::Arc::new(setup(run, &[]))),
+        setup: Some(Arc::new(setup(run, &[]))),
         ..world.job(commit, [gate("unit", "true"), gate("next", "true")])
     };
     let finished = world.run(broken("echo registry is down; exit 4", world.commit(&[]))).await;
@@ -232,7 +234,7 @@ async fn a_guard_that_is_killed_is_replaced_and_its_command_ended() {
     let finished = world.run_one(gate("unit", &run)).await;
     assert!(matches!(&finished[0].2.outcome, GateOutcome::Infrastructure { message } if message.contains("guard")));
     assert_eq!(verdicts(&finished)[1..], [(0, 2, GateOutcome::Passed, PASSED)]);
-    wait_until("the command of the killed guard has ended", || has_ended(number_in(&world.path("pid"))));
+    wait_for_end(number_in(&world.path("pid")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,7 +349,7 @@ async fn a_cancel_cuts_a_backoff_and_a_setup_short() {
 
     let (cancel, cancelled) = watch::channel(false);
     let run = format!("echo $$ > {}; sleep 1000", word(&world.path("setup")));
-    let job = Job { setup: Some(std::sync::Arc::new(setup(&run, &[]))), ..job };
+    let job = Job { setup: Some(Arc::new(setup(&run, &[]))), ..job };
     let (finished, ()) = tokio::join!(world.run_with(job, cancelled), async {
         let path = world.path("setup");
         tokio::task::spawn_blocking(move || number_in(&path)).await.unwrap();
@@ -361,20 +363,21 @@ async fn a_cancel_cuts_a_backoff_and_a_setup_short() {
 async fn invariant_7_memory_of_gates_counts_wherever_their_processes_hang() {
     const HELD: u64 = 60_000_000;
     let world = World::new();
-    let memory = TreeMemory::new(world.processes.clone());
     // In a session of its own, its parent gone: only the guard ties it to lexpr.
     let script = format!(
-        "x=$(head -c {HELD} /dev/zero | tr '\\0' x); until [ -e \"$GO\" ]; do sleep 0.01; done; echo > \"$DONE\""
+        "x=$(head -c {HELD} /dev/zero | tr '\\0' x); echo > \"$HELD\"; until [ -e \"$GO\" ]; do sleep 0.01; done; echo > \"$DONE\""
     );
     let tree = world.commit(&[file("hold.sh", &script)]);
-    let env = [("GO", "go"), ("DONE", "done")];
+    let env = [("HELD", "held"), ("GO", "go"), ("DONE", "done")];
     let env = env.map(|(name, file)| (name.to_owned(), world.path(file).to_str().unwrap().to_owned())).into();
     let run = "setsid sh -c 'sh hold.sh &' & until [ -e \"$DONE\" ]; do sleep 0.01; done";
-    let go = world.path("go");
+    let (held, go) = (world.path("held"), world.path("go"));
     let (finished, ()) = tokio::join!(world.run(world.job(tree, [Gate { env, ..gate("big", run) }])), async {
         tokio::task::spawn_blocking(move || {
-            // The shell doubles its buffer as it reads, so that it may hold twice as much for a while.
-            wait_until("the memory is seen", || memory.used_bytes().unwrap() >= HELD);
+            wait_for_file(&held);
+            // One that nobody asked before has no older answer.
+            let memory = TreeMemory::new(Arc::new(RecentProcesses::default()));
+            assert!(memory.used_bytes().unwrap() >= HELD);
             fs::write(go, "").unwrap();
         })
         .await

@@ -24,7 +24,6 @@ pub struct World {
     pub folder: TempDir,
     pub repo: Repo,
     pub gates: LocalGates,
-    pub processes: Arc<RecentProcesses>,
 }
 
 pub fn gate(name: &str, run: &str) -> Gate {
@@ -88,9 +87,8 @@ impl World {
             environment,
             grace: Duration::from_millis(50),
         };
-        let processes = Arc::new(RecentProcesses::default());
-        let gates = LocalGates::new(settings, pool, Arc::clone(&processes));
-        Self { folder, repo, gates, processes }
+        let gates = LocalGates::new(settings, pool, Arc::new(RecentProcesses::default()));
+        Self { folder, repo, gates }
     }
 
     /// A path outside of every slot, for what gates and tests tell each other.

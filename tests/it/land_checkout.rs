@@ -115,7 +115,7 @@ fn invariant_4_a_dirty_checkout_is_refused_before_anything_happens() {
         ),
         (
             "a merge is under way",
-            "abort it",
+            "abort the",
             Box::new(|world| {
                 let other = world.user.commit(&[file("other", "x\n")], &[]);
                 world.user.run(&["merge", "-q", "--allow-unrelated-histories", "--no-commit", &other.to_string()]);
@@ -123,7 +123,7 @@ fn invariant_4_a_dirty_checkout_is_refused_before_anything_happens() {
         ),
         (
             "a cherry-pick is under way",
-            "abort it",
+            "abort the",
             Box::new(|world| {
                 let other = world.user.commit(&[file("a", "conflict\n")], &[world.base]);
                 let other = world.user.commit(&[file("a", "more\n")], &[other]);
@@ -138,7 +138,8 @@ fn invariant_4_a_dirty_checkout_is_refused_before_anything_happens() {
         let world = LandWorld::new(&before());
         spoil(&world);
         let seen = (fingerprint(&world.work_tree(), world.user.dir()), world.user.run(&["count-objects", "-v"]));
-        let refusal = world.lander().preflight(world.base).unwrap_err().to_string();
+        let refusal = world.lander().preflight(world.base).unwrap_err();
+        let refusal = format!("{refusal}\n{}", refusal.advice().unwrap());
         assert!(refusal.contains(message) && refusal.contains(detail), "{refusal}");
         assert!(refusal.contains(world.work_tree().to_str().unwrap()), "{refusal}");
         let now = (fingerprint(&world.work_tree(), world.user.dir()), world.user.run(&["count-objects", "-v"]));
@@ -206,7 +207,7 @@ fn whatever_is_in_the_way_of_a_landing_is_named_and_spared() {
         };
         let message = refused(world.land(&entries).1);
         assert!(message.contains(&format!(": {named}")), "{named}: {message}");
-        assert!(message.contains("run again"), "{message}");
+        assert!(message.lines().last().unwrap().contains(world.work_tree().to_str().unwrap()), "{message}");
         assert_eq!(world.user.at("refs/heads/main"), world.base);
         // The index may have been refreshed, nothing else.
         assert_eq!(files(&fingerprint(&world.work_tree(), world.user.dir())), files(&seen), "{named}");

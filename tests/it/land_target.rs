@@ -158,7 +158,7 @@ fn of_many_landings_at_once_exactly_one_wins() {
             LandOutcome::Landed { .. } => {}
             LandOutcome::TargetMoved { to } => assert_eq!(to, now),
             // git waits for a locked ref only so long.
-            LandOutcome::Refused { message } => assert!(message.contains("lock"), "{message}"),
+            LandOutcome::Refused { message, .. } => assert!(message.contains("lock"), "{message}"),
         }
     }
 }

@@ -289,10 +289,10 @@ pub fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// The message of a refusal; nothing else will do.
+/// The message of a refusal and, after a newline, the advice; nothing else will do.
 pub fn refused(outcome: LandOutcome) -> String {
     match outcome {
-        LandOutcome::Refused { message } => message,
+        LandOutcome::Refused { message, advice } => format!("{message}\n{}", advice.unwrap_or_default()),
         other => panic!("{other:?}"),
     }
 }

@@ -69,7 +69,7 @@ fn json_lines_are_the_events() {
     let out = Shared::default();
     let mut face = JsonLines::new(out.clone());
     let events = [eventful(), halted(), hostile()].concat();
-    events.iter().for_each(|event| face.show(event));
+    events.iter().for_each(|event| face.show(event).unwrap());
     let read: Vec<Recorded> = out.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, events);
 }
@@ -79,10 +79,10 @@ fn a_closed_pipe_ends_no_run() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let mut plain = Plain::new(Watched::new(writer.try_clone().unwrap()), Paint::PLAIN);
-    let mut json = JsonLines::new(Watched::new(writer));
+    let mut json = JsonLines::new(Watched::asked_for(writer));
     for event in eventful() {
         plain.show(&event);
-        json.show(&event);
+        json.show(&event).unwrap();
     }
 }
 
@@ -147,6 +147,20 @@ fn the_live_view_estimates_what_is_left() {
     let passed = events.iter().filter(|event| matches!(&event.event, Event::ItemDecided(_))).nth(1).unwrap().seq;
     let (live, screen) = live(&events[..passed as usize], 100, Paint::PLAIN);
     insta::assert_snapshot!(screen.text());
+    drop(live);
+}
+
+#[test]
+fn the_live_view_of_a_run_that_was_asked_to_stop_says_so_and_estimates_nothing() {
+    let events = eventful();
+    let passed = events.iter().filter(|event| matches!(&event.event, Event::ItemDecided(_))).nth(1).unwrap().seq;
+    let mut events = events[..passed as usize].to_vec();
+    let last = events.last().unwrap().clone();
+    let interrupted = Event::Interrupted { signal: "SIGINT".into() };
+    events.push(Recorded { seq: last.seq + 1, at_ms: last.at_ms, event: interrupted });
+    let (live, screen) = live(&events, 100, Paint::PLAIN);
+    let header = screen.text().lines().find(|line| line.contains(" landed,")).unwrap().to_owned();
+    assert!(header.contains("stopping") && !header.contains("left"), "{header}");
     drop(live);
 }
 

@@ -191,7 +191,7 @@ impl Story {
             verdict,
             duration_ms: 1200,
             backoff_ms: retried.then_some(5000),
-            peak_memory_bytes: 200 << 20,
+            peak_memory_bytes: Some(200 << 20),
             log: format!("/var/lexpr/logs/{}-{gate}-{attempt}.log", job.0),
             log_digest: None,
             tail: tail.to_owned(),
@@ -462,7 +462,8 @@ pub fn halted() -> Vec<Recorded> {
     story.tell(Event::Interrupted { signal: "SIGINT".into() });
     story.tell(Event::RunHalted {
         why: HaltReason::TargetNotMovable,
-        message: "main is checked out in /home/ann/shop with changes: commit or stash them".into(),
+        message: "main is checked out in /home/ann/shop, which has uncommitted changes: a, b".into(),
+        advice: Some("commit or stash the changes in /home/ann/shop".into()),
     });
     story.finish(
         4,

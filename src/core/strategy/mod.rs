@@ -101,7 +101,7 @@ impl<'a> Round<'a> {
     }
 
     fn halt(&mut self, why: HaltReason, message: String) {
-        self.halt.get_or_insert(Event::RunHalted { why, message });
+        self.halt.get_or_insert(Event::RunHalted { why, message, advice: None });
     }
 
     /// Keys of `wanted` on the tree of `at`, asking for the digests that are missing.

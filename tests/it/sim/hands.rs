@@ -494,7 +494,7 @@ fn gate_run(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64, ba
         verdict,
         duration_ms,
         backoff_ms,
-        peak_memory_bytes: 0,
+        peak_memory_bytes: None,
         log: PathBuf::from("log"),
         log_digest: None,
         tail: String::new(),
@@ -587,7 +587,8 @@ impl Lander for Hands {
                 return Err(PortError { message: "git broke".to_owned(), hint: None });
             }
             if self.has_mishap(Mishap::RefusedLanding(number)) {
-                return Ok(LandOutcome::Refused { message: "main is checked out and dirty".to_owned() });
+                let message = "main is checked out and dirty".to_owned();
+                return Ok(LandOutcome::Refused { message, advice: None });
             }
             if self.has_mishap(Mishap::MovedBeforeLanding(number)) {
                 let (target, moves) = {

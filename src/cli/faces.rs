@@ -1,0 +1,229 @@
+//! The faces of one run: who is shown its events, and what is told where when it has ended.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::prepare::Prepared;
+use super::{MergeArgs, ProgressKind, speak};
+use crate::cache::{CacheStats, VerdictCache};
+use crate::engine::{Observer, exit};
+use crate::git::compose::ShadowComposer;
+use crate::memory::TreeMemory;
+use crate::metrics::{Cache, CacheCounts, Metrics};
+use crate::output::OutputError;
+use crate::ports::MemoryGauge as _;
+use crate::progress::{Choice, Progress};
+use crate::report::json::RunReport;
+use crate::report::view::{RunView, VerdictCounts};
+use crate::report::{Destination, Report, summary};
+use crate::serve::Server;
+use crate::vocabulary::event::Recorded;
+use crate::wording::Paint;
+
+/// Everything that shows or measures a run.
+pub(super) struct Faces {
+    view: Mutex<RunView>,
+    metrics: Arc<Metrics>,
+    server: Option<Server>,
+    progress: SharedProgress,
+}
+
+/// What faces show beside events.
+#[derive(Clone, Copy)]
+pub(super) struct Watched<'a> {
+    pub memory: &'a TreeMemory,
+    pub composer: &'a ShadowComposer,
+    pub verdicts: Option<&'a VerdictCache>,
+}
+
+impl Faces {
+    /// # Errors
+    /// Where the metrics cannot be served as asked.
+    pub(super) async fn open(args: &MergeArgs, prepared: &Prepared) -> Result<Self, Failure> {
+        let metrics = Arc::new(Metrics::new());
+        metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
+        metrics.set_cache(Cache::Order, counts(prepared.order_cache));
+        let server = match &args.metrics_addr {
+            Some(address) => {
+                let started = Server::start(address, Arc::clone(&metrics)).await;
+                let server = started.map_err(|error| Failure::usage(error.to_string()))?;
+                speak::note(&format!("metrics: http://{}/metrics\n", server.address()));
+                Some(server)
+            }
+            None => None,
+        };
+        Ok(Self { view: Mutex::default(), metrics, server, progress: SharedProgress::new(args.progress) })
+    }
+
+    pub(super) fn progress(&self) -> SharedProgress {
+        self.progress.clone()
+    }
+
+    pub(super) fn observers<'a>(&'a self, watched: Watched<'a>) -> Vec<Observer<'a>> {
+        vec![Box::new(move |recorded| self.show(recorded, watched))]
+    }
+
+    fn show(&self, recorded: &Recorded, watched: Watched<'_>) {
+        // Once for both faces: a reading adds up all processes.
+        let used_bytes = watched.memory.used_bytes().unwrap_or_default();
+        let VerdictCounts { hits, misses } = {
+            let mut view = locked(&self.view);
+            view.apply(recorded);
+            view.verdicts
+        };
+        let evictions = watched.verdicts.map_or(0, |verdicts| verdicts.stats().evictions);
+        self.metrics.apply(recorded);
+        self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
+        self.metrics.set_memory_usage(used_bytes);
+        self.metrics.set_cache(Cache::Composite, counts(watched.composer.stats().prefixes));
+        self.progress.show(recorded, used_bytes);
+    }
+
+    /// Takes away what is redrawn, so that other text can follow.
+    pub(super) fn leave_terminal(&self) {
+        self.progress.finish();
+    }
+
+    /// Says what the run came to, everywhere it was asked for.
+    ///
+    /// # Errors
+    /// A place could not be written to; the others were.
+    pub(super) fn tell_the_end(&self, args: &MergeArgs, destinations: &[Destination]) -> Result<(), Failure> {
+        let view = locked(&self.view);
+        let report = RunReport::new(&view, self.metrics.values())
+            .ok_or_else(|| Failure::internal("the run ended before it began"))?;
+        let stdout_is_taken = args.progress == ProgressKind::Json || destinations.iter().any(Destination::is_stdout);
+        let summed_up = if stdout_is_taken {
+            Ok(())
+        } else {
+            let stdout = std::io::stdout();
+            // On a terminal what was shown of the run stands right above.
+            let space = if stdout.is_terminal() { "\n" } else { "" };
+            speak::result(&format!("{space}{}", summary::text(&report, Paint::for_stream(&stdout))))
+        };
+        let delivered = deliver(&Report::Execute(Box::new(report)), destinations);
+        let measured = args.metrics_file.as_ref().map_or(Ok(()), |file| self.metrics.write(file).map_err(unwritten));
+        let shown = self.progress.was_shown_whole();
+        first_failure([summed_up, delivered, measured, shown])
+    }
+
+    /// Goes on serving the metrics for so long, or until `cut` is ready.
+    pub(super) async fn linger(self, linger: Duration, cut: impl Future) {
+        if let Some(server) = self.server {
+            server.linger(linger, cut).await;
+        }
+    }
+}
+
+/// Writes the report to every place that was asked for, and to the step's summary of a CI server.
+///
+/// # Errors
+/// A place could not be written to; the others were.
+pub(super) fn deliver(report: &Report, destinations: &[Destination]) -> Result<(), Failure> {
+    let delivered = destinations.iter().map(|destination| report.write(destination).map_err(unwritten));
+    let step_summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty());
+    let appended = step_summary.map(|file| report.append_step_summary(Path::new(&file)).map_err(unwritten));
+    first_failure(delivered.chain(appended))
+}
+
+fn unwritten(error: OutputError) -> Failure {
+    Failure::internal(error.to_string())
+}
+
+/// The first of several failures; those after it are shown.
+fn first_failure(results: impl IntoIterator<Item = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut first = Ok(());
+    for result in results {
+        match result {
+            Err(failure) if first.is_err() => speak::note(&failure.text()),
+            Err(failure) => first = Err(failure),
+            Ok(()) => {}
+        }
+    }
+    first
+}
+
+fn counts(stats: CacheStats) -> CacheCounts {
+    CacheCounts { hits: stats.hits, misses: stats.misses, evictions: stats.evictions }
+}
+
+fn choice(kind: ProgressKind) -> Choice {
+    match kind {
+        ProgressKind::Auto => Choice::Auto,
+        ProgressKind::Live => Choice::Live,
+        ProgressKind::Plain => Choice::Plain,
+        ProgressKind::Json => Choice::Json,
+        ProgressKind::None => Choice::None,
+    }
+}
+
+/// The face on the terminal while the run goes on, for the engine and for whoever hears signals.
+#[derive(Clone)]
+pub(super) struct SharedProgress {
+    face: Arc<Mutex<Option<Progress>>>,
+    is_over: Arc<AtomicBool>,
+    /// Not every event could be written.
+    is_cut_short: Arc<AtomicBool>,
+    /// To be set when the process was stopped and goes on.
+    pub(super) continued: Arc<AtomicBool>,
+}
+
+impl SharedProgress {
+    fn new(kind: ProgressKind) -> Self {
+        let continued = Arc::new(AtomicBool::new(false));
+        let face = Progress::on_standard_streams(choice(kind), Arc::clone(&continued));
+        Self {
+            face: Arc::new(Mutex::new(Some(face))),
+            is_over: Arc::default(),
+            is_cut_short: Arc::default(),
+            continued,
+        }
+    }
+
+    fn show(&self, recorded: &Recorded, used_bytes: u64) {
+        if let Some(face) = locked(&self.face).as_mut() {
+            face.memory(used_bytes);
+            if let Err(error) = face.show(recorded) {
+                self.is_cut_short.store(true, Ordering::Relaxed);
+                // The target must not be left half way for want of a reader.
+                let failure = Failure::internal(OutputError::Stdout(error).to_string());
+                let hint = "the run goes on; its journal has every event, and the exit code will be 1";
+                speak::note(&failure.with_hint(hint).text());
+            }
+        }
+    }
+
+    /// The run has ended. Waits for no terminal.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn was_shown_whole(&self) -> Result<(), Failure> {
+        // What is wrong was said when it happened.
+        if self.is_cut_short.load(Ordering::Relaxed) { Err(Failure::shown(exit::LEXPR_FAILED)) } else { Ok(()) }
+    }
+
+    /// Shows a line that is no event's.
+    pub(super) fn note(&self, line: &str) {
+        if !locked(&self.face).as_mut().is_some_and(|face| face.note(line)) {
+            speak::note(&format!("\n{line}\n"));
+        }
+    }
+
+    /// Takes away what is redrawn.
+    pub(super) fn finish(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(face) = locked(&self.face).take() {
+            face.finish();
+        }
+    }
+}
+
+/// A face that panicked must not keep the others from being shown.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

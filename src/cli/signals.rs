@@ -1,0 +1,108 @@
+//! Signals during a run: the first that asks to stop is passed on, the second ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::faces::SharedProgress;
+use super::speak;
+use crate::engine::exit;
+use crate::gate::GateSettings;
+
+/// How long the live view may take to leave the terminal before the process ends at once.
+const CLEARING: Duration = Duration::from_millis(200);
+
+/// Hears signals until it is dropped.
+pub(super) struct Signals {
+    tasks: [JoinHandle<()>; 2],
+    after_the_run: Arc<Notify>,
+}
+
+impl Signals {
+    /// The names of signals that ask the run to stop come out of the channel.
+    pub(super) fn listen(progress: SharedProgress) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (engine, interrupts) = mpsc::unbounded_channel();
+        let after_the_run = Arc::new(Notify::new());
+        let continued = Arc::clone(&progress.continued);
+        let tasks = [
+            tokio::spawn(listen_for_stops(engine, progress, Arc::clone(&after_the_run))),
+            tokio::spawn(listen_for_continuation(continued)),
+        ];
+        (Self { tasks, after_the_run }, interrupts)
+    }
+
+    /// Waits for the first signal that comes when the run has ended.
+    pub(super) async fn next_after_the_run(&self) {
+        self.after_the_run.notified().await;
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Tells the engine of the first signal that asks to stop; the second ends the process at once.
+async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: SharedProgress, after_the_run: Arc<Notify>) {
+    let kinds =
+        [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
+    let mut streams = Vec::new();
+    for (kind, name) in kinds {
+        match signal(kind) {
+            Ok(stream) => streams.push((stream, name)),
+            Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
+        }
+    }
+    let mut told = false;
+    while !streams.is_empty() {
+        let next = futures::future::select_all(streams.iter_mut().map(|(stream, name)| {
+            Box::pin(async move {
+                stream.recv().await;
+                *name
+            })
+        }));
+        let (name, ..) = next.await;
+        if told {
+            end_at_once(progress.clone()).await;
+        }
+        told = true;
+        if progress.is_over() {
+            after_the_run.notify_one();
+            continue;
+        }
+        // The engine may have ended already.
+        let _ = engine.send(name.to_owned());
+        let progress = progress.clone();
+        // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
+        tokio::task::spawn_blocking(move || progress.note(&stopping(name)));
+    }
+}
+
+/// What the first signal is answered with, on one line of a narrow terminal.
+fn stopping(signal: &str) -> String {
+    let again = if signal == "SIGINT" { "Ctrl-C again exits" } else { "a second signal ends lexpr" };
+    let grace = GateSettings::DEFAULT_GRACE.as_secs();
+    format!("{signal}: ending the gates that run, within {grace} s; {again} at once")
+}
+
+/// Guards end every gate once this process is gone.
+async fn end_at_once(progress: SharedProgress) {
+    let clearing = tokio::task::spawn_blocking(move || progress.finish());
+    // A terminal that takes nothing must not keep the process.
+    let _ = tokio::time::timeout(CLEARING, clearing).await;
+    std::process::exit(i32::from(exit::INTERRUPTED));
+}
+
+/// Sets `continued` whenever the process was stopped and goes on.
+async fn listen_for_continuation(continued: Arc<AtomicBool>) {
+    // Without it a stop costs some stale lines on a terminal, and nothing else.
+    let Ok(mut stream) = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())) else { return };
+    while stream.recv().await.is_some() {
+        continued.store(true, Ordering::Relaxed);
+    }
+}
