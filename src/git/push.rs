@@ -71,7 +71,7 @@ impl Remote {
         // Where the remote lacks the target, git takes one that ends in its name for it.
         let stderr = String::from_utf8_lossy(&pushed.stderr);
         // git pads what it passes on, and says once more that it failed where it said why.
-        let said = stderr.lines().map(str::trim_end);
+        let said = stderr.lines().map(str::trim_end).filter(|line| !line.is_empty());
         let told = said.filter(|line| of_target.is_none() || !line.starts_with("error: failed to push some refs"));
         Ok(Err(of_target.into_iter().chain(told).collect::<Vec<_>>().join("\n").trim().to_owned()))
     }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
-use super::json::{ApexOutcome, GateReport, ItemReport, RunReport};
+use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
@@ -87,6 +87,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
                 ApexOutcome::Landed => "landed".to_owned(),
                 ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
                 ApexOutcome::Refuted => "refuted".to_owned(),
+                ApexOutcome::Open if is_proven(apex) => "proven, not landed".to_owned(),
                 ApexOutcome::Open => "given up".to_owned(),
             };
             let probes: Vec<String> = apex
@@ -111,6 +112,10 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         }
     }
     out
+}
+
+fn is_proven(apex: &ApexReport) -> bool {
+    apex.probes.iter().any(|probe| probe.passed == Some(true) && probe.members as usize == apex.items.len())
 }
 
 fn items_table(items: &[ItemReport]) -> String {

@@ -371,7 +371,13 @@ fn a_refused_push_is_told_on_lines_of_its_own_with_the_one_thing_to_do_next() {
     std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
     std::fs::write(&hook, "#!/bin/sh\necho 'main is frozen' >&2\necho 'until Monday' >&2\nexit 1\n").unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let said = world.merge("schemaVersion: v1\nitems: [{name: a}]\n", &["--execute", "--push", "hub"]).expect(4);
+    let report = world.path("report.md");
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: 'true', at: [apex]}]\nitems: [{name: a}]\n";
+    let args = ["--execute", "--push", "hub", "--report", report.to_str().unwrap()];
+    let said = world.merge(plan, &args).expect(4);
+    let markdown = std::fs::read_to_string(&report).unwrap();
+    assert!(markdown.contains("<br>remote: until Monday\n"), "{markdown}");
+    assert!(markdown.contains("| proven, not landed |"), "{markdown}");
     let next = said.stdout.lines().last().unwrap();
     let expected =
         "Next: see to it that hub takes the push, then run the same command again: what has landed is recognised.";
