@@ -57,6 +57,22 @@ impl JournalFile {
         Ok(Self { file, path: path.to_owned(), pending: Vec::new(), failed: None })
     }
 
+    /// Opens the journal of a run that goes on, without the `torn_bytes` at its end.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn reopen(path: &Path, torn_bytes: usize) -> Result<Self, JournalError> {
+        let reopen = || {
+            let file = OpenOptions::new().append(true).open(path)?;
+            let whole = file.metadata()?.len().saturating_sub(torn_bytes as u64);
+            file.set_len(whole)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = reopen().map_err(JournalError::io("reopening the journal", path))?;
+        Ok(Self { file, path: path.to_owned(), pending: Vec::new(), failed: None })
+    }
+
     fn attempt(
         &mut self,
         doing: &'static str,
@@ -206,6 +222,20 @@ mod tests {
             let (line, _, certain) = parse(&damaged).unwrap_err();
             assert_eq!((line, certain), (2, 1), "damaged at {at}");
         }
+    }
+
+    #[test]
+    fn invariant_6_a_journal_goes_on_behind_its_last_whole_event() {
+        let (_folder, path) = journal_of(3);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let torn = read(&path).unwrap();
+        let mut journal = JournalFile::reopen(&path, torn.torn_bytes).unwrap();
+        journal.append(&Recorded { seq: 3, at_ms: 9, event: Event::JobFinished { job: JobId(9) } }).unwrap();
+        journal.sync().unwrap();
+        let read = read(&path).unwrap();
+        assert_eq!((read.events.len(), read.torn_bytes), (3, 0));
+        assert_eq!(read.events[2].event, Event::JobFinished { job: JobId(9) });
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use super::{DemoArgs, MergeArgs, RepositoryArgs, merge, speak};
+use super::{DemoArgs, FaceArgs, MergeArgs, RepositoryArgs, merge, speak};
 use crate::git::scratch::{self, ScratchBranch, ScratchCommit};
 use crate::vocabulary::event::{FinalItem, FinalStatus};
 use crate::wording::shown;
@@ -157,13 +157,18 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         max_workers: None,
         gate_timeout: None,
         artifact_dir: None,
-        report: vec![report.clone()],
-        metrics_addr: None,
-        metrics_file: None,
-        metrics_linger: 0,
-        progress: args.progress,
+        faces: FaceArgs {
+            report: vec![report.clone()],
+            metrics_addr: None,
+            metrics_file: None,
+            metrics_linger: 0,
+            progress: args.progress,
+        },
         push: None,
         no_sign: false,
+        deadline: None,
+        wait: false,
+        afresh: false,
     })?;
     let differences = differences(&outcome.items);
     speak::result(&epilogue(&repository, &plan, &report, &differences))?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
-use super::merge::{Options, cache_root, limits, run_started, surroundings};
+use super::conduct::{Options, cache_root, limits, run_started, surroundings};
 use super::prepare::{Opened, Workshop, line_up};
 use crate::clock::SystemClock;
 use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::prepare::Prepared;
-use super::{MergeArgs, ProgressKind, speak};
+use super::{FaceArgs, ProgressKind, speak};
 use crate::cache::{CacheStats, VerdictCache};
 use crate::engine::{Observer, exit};
 use crate::git::compose::ShadowComposer;
@@ -43,7 +43,7 @@ pub(super) struct Watched<'a> {
 impl Faces {
     /// # Errors
     /// Where the metrics cannot be served as asked.
-    pub(super) async fn open(args: &MergeArgs, prepared: &Prepared) -> Result<Self, Failure> {
+    pub(super) async fn open(args: &FaceArgs, prepared: &Prepared) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
         metrics.set_cache(Cache::Order, counts(prepared.order_cache));
@@ -57,6 +57,15 @@ impl Faces {
             None => None,
         };
         Ok(Self { view: Mutex::default(), metrics, server, progress: SharedProgress::new(args.progress) })
+    }
+
+    /// Takes in what a run recorded before it was resumed, and shows nothing of it.
+    pub(super) fn recall(&self, past: &[Recorded]) {
+        for recorded in past {
+            locked(&self.view).apply(recorded);
+            self.metrics.apply(recorded);
+            self.progress.recall(recorded);
+        }
     }
 
     pub(super) fn progress(&self) -> SharedProgress {
@@ -92,7 +101,7 @@ impl Faces {
     ///
     /// # Errors
     /// A place could not be written to; the others were.
-    pub(super) fn tell_the_end(&self, args: &MergeArgs, destinations: &[Destination]) -> Result<(), Failure> {
+    pub(super) fn tell_the_end(&self, args: &FaceArgs, destinations: &[Destination]) -> Result<(), Failure> {
         let view = locked(&self.view);
         let report = RunReport::new(&view, self.metrics.values())
             .ok_or_else(|| Failure::internal("the run ended before it began"))?;
@@ -194,6 +203,12 @@ impl SharedProgress {
                 let hint = "the run goes on; its journal has every event, and the exit code will be 1";
                 speak::note(&failure.with_hint(hint).text());
             }
+        }
+    }
+
+    fn recall(&self, recorded: &Recorded) {
+        if let Some(face) = locked(&self.face).as_mut() {
+            face.recall(recorded);
         }
     }
 

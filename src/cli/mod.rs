@@ -2,6 +2,7 @@
 //! each answer. The commands themselves are in the modules beside this one.
 
 pub mod check;
+mod conduct;
 pub mod demo;
 mod dry_run;
 mod faces;
@@ -10,6 +11,7 @@ pub mod merge;
 pub mod order;
 pub mod plan;
 mod prepare;
+pub mod resume;
 pub mod schema;
 mod signals;
 pub mod source;
@@ -47,6 +49,8 @@ pub enum Command {
     Order(OrderArgs),
     /// Print the JSON schema of a plan, a report or an event
     Schema(SchemaArgs),
+    /// Go on with a run that was killed, interrupted or could not move the target
+    Resume(ResumeArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
     /// Make a small repository with a dozen branches and land them
@@ -82,6 +86,47 @@ pub struct MergeArgs {
     /// Where gates' artifacts are kept; default: in the run's folder
     #[arg(long, value_name = "DIR")]
     pub artifact_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub faces: FaceArgs,
+    /// Push each landing to this remote, too, before the local branch moves
+    #[arg(long, value_name = "REMOTE")]
+    pub push: Option<String>,
+    /// Land unsigned commits although commit.gpgSign is set
+    #[arg(long)]
+    pub no_sign: bool,
+    /// Stop after so long as Ctrl-C does, to be resumed
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub deadline: Option<u64>,
+    /// Wait while another run has the target, instead of refusing
+    #[arg(long)]
+    pub wait: bool,
+    /// Start a new run although one of the same plan has not come to its end
+    #[arg(long)]
+    pub afresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The run's id, or the beginning of it; default: the newest that has not come to its end
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// Gate at most N composites at once
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_workers: Option<u32>,
+    #[command(flatten)]
+    pub faces: FaceArgs,
+    /// Stop after so long as Ctrl-C does, to be resumed
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub deadline: Option<u64>,
+    /// Wait while another run has the target, instead of refusing
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// How a run is shown and measured.
+#[derive(Clone, Debug, Args)]
+pub struct FaceArgs {
     /// Write a report when the run has ended: .json or .md; may be given several times
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
@@ -97,12 +142,6 @@ pub struct MergeArgs {
     /// How the run is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub progress: ProgressKind,
-    /// Push each landing to this remote, too, before the local branch moves
-    #[arg(long, value_name = "REMOTE")]
-    pub push: Option<String>,
-    /// Land unsigned commits although commit.gpgSign is set
-    #[arg(long)]
-    pub no_sign: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -230,6 +269,7 @@ fn answer() -> u8 {
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Merge(args) => merge::run(args).map(|outcome| outcome.exit_code),
+        Command::Resume(args) => resume::run(&args).map(|outcome| outcome.exit_code),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => {
             let format = match args.format {

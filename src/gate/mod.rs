@@ -8,6 +8,7 @@ mod environment;
 pub mod guard;
 mod job;
 mod log;
+pub mod orphans;
 pub mod processes;
 mod protocol;
 mod retry;

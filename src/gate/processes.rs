@@ -42,6 +42,12 @@ impl ProcessTable {
         Some(table)
     }
 
+    /// This user's processes that have `name` set to `value` in their environment, zombies and
+    /// this process left out.
+    pub fn with_variable(name: &str, value: &str) -> Vec<Process> {
+        os::with_variable(name, value)
+    }
+
     /// One process, without reading the others.
     pub fn process(pid: i32) -> Option<Process> {
         os::process(pid).map(|(_, process)| process)
@@ -151,6 +157,22 @@ mod os {
         Some(stats.map(read).collect())
     }
 
+    pub(super) fn with_variable(name: &str, value: &str) -> Vec<Process> {
+        let wanted = format!("{name}={value}").into_bytes();
+        let is_wanted = |process: &procfs::process::Process| {
+            // Those of other users are not to be read.
+            let environment = std::fs::read(format!("/proc/{}/environ", process.pid())).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+        };
+        let own = getpid().as_raw_nonzero().get();
+        let processes = all_processes().into_iter().flatten().flatten();
+        processes
+            .filter(|process| process.pid() != own && is_wanted(process))
+            .filter_map(|process| process.stat().ok().map(|stat| read(stat).1))
+            .filter(|process| !process.is_zombie)
+            .collect()
+    }
+
     pub(super) fn process(pid: i32) -> Option<(i32, Process)> {
         Some(read(procfs::process::Process::new(pid).ok()?.stat().ok()?))
     }
@@ -196,6 +218,10 @@ mod os {
 
     pub(super) fn processes() -> Option<Vec<(i32, Process)>> {
         None
+    }
+
+    pub(super) fn with_variable(_: &str, _: &str) -> Vec<Process> {
+        Vec::new()
     }
 
     pub(super) fn process(_: i32) -> Option<(i32, Process)> {

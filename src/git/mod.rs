@@ -15,6 +15,7 @@ pub mod merge_tree;
 pub mod message;
 pub mod migrate;
 pub mod objects;
+pub mod pins;
 pub mod push;
 pub mod quarantine;
 pub mod refusal;

@@ -69,6 +69,11 @@ impl Live {
         picture.draw(&above);
     }
 
+    /// Takes an event in that was shown by the process that recorded it.
+    pub fn recall(&mut self, recorded: &Recorded) {
+        locked(&self.picture).view.apply(recorded);
+    }
+
     /// Shows a line that is no event's.
     pub fn note(&mut self, line: String) {
         locked(&self.picture).draw(&[line]);

@@ -114,6 +114,15 @@ impl Progress {
         Ok(())
     }
 
+    /// Takes an event in that was shown by the process that recorded it.
+    pub fn recall(&mut self, recorded: &Recorded) {
+        match self {
+            Self::Live(live) => live.recall(recorded),
+            Self::Plain(plain) => plain.recall(recorded),
+            Self::Json(_) | Self::None => {}
+        }
+    }
+
     /// Shows a line that is no event's, where the face redraws the terminal; otherwise false.
     pub fn note(&mut self, line: &str) -> bool {
         if let Self::Live(live) = self {

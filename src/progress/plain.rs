@@ -20,6 +20,11 @@ impl Plain {
         Self { out: Box::new(out), paint, view: RunView::default() }
     }
 
+    /// Takes an event in that was shown by the process that recorded it.
+    pub fn recall(&mut self, recorded: &Recorded) {
+        self.view.apply(recorded);
+    }
+
     pub fn show(&mut self, recorded: &Recorded) {
         self.view.apply(recorded);
         let mut text = lines(&self.view, recorded, self.paint).join("\n");

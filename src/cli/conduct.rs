@@ -1,0 +1,332 @@
+//! A run under way, whether it is new or goes on: its hands, its faces and its journal are wired
+//! to the engine, and what it came to is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faces::{Faces, Watched};
+use super::failure::Failure;
+use super::prepare::{Prepared, Workshop};
+use super::signals::Signals;
+use super::{FaceArgs, ProgressKind};
+use crate::cache::VerdictCache;
+use crate::clock::SystemClock;
+use crate::core::judge::Surroundings;
+use crate::core::limits::{DEFAULT_MAX_REBASES, Limits};
+use crate::engine::{self, EngineError, Past, Ports, RunSetup};
+use crate::gate::processes::RecentProcesses;
+use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::git::land::{LanderSettings, LocalLander};
+use crate::git::lock::{LockError, RunLock};
+use crate::git::pins::Pins;
+use crate::git::quarantine::Quarantine;
+use crate::git::slot::{SlotPool, SlotSettings, repository_id};
+use crate::journal::JournalFile;
+use crate::memory::{self, TreeMemory};
+use crate::plan::Policy;
+use crate::report::Destination;
+use crate::runs::RunFolder;
+use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
+use crate::vocabulary::names::RunId;
+
+/// Verdicts kept in memory.
+const VERDICTS_KEPT: u64 = 100_000;
+
+/// The share of the machine's available memory that a run takes where the plan sets no limit.
+const DEFAULT_MEMORY_PERCENT: u64 = 80;
+
+/// What the command line asks of a run beyond its plan; a resumption asks the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub push: Option<String>,
+    pub no_sign: bool,
+    pub gate_timeout: Option<Duration>,
+    /// Absolute.
+    pub artifact_dir: Option<PathBuf>,
+}
+
+/// How a command that runs a plan ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub exit_code: u8,
+    /// In canonical order; empty for a dry run.
+    pub items: Vec<FinalItem>,
+}
+
+/// A run that may begin: nothing stands against it any more.
+pub(super) struct Run<'a> {
+    pub prepared: &'a Prepared,
+    pub folder: &'a RunFolder,
+    pub workshop: &'a Workshop,
+    pub lander: LocalLander,
+    pub options: &'a Options,
+    pub faces: &'a FaceArgs,
+    pub destinations: &'a [Destination],
+    /// When to stop as if asked to.
+    pub deadline: Option<Duration>,
+}
+
+/// Where a run's journal stands.
+pub(super) enum Beginning {
+    New,
+    GoesOn(Past),
+}
+
+impl Run<'_> {
+    /// Sees the run through and tells its end.
+    ///
+    /// # Errors
+    /// Where lexpr fails; what happened until then is in the journal.
+    pub(super) async fn conduct(self, beginning: Beginning) -> Result<Outcome, Failure> {
+        let Self { prepared, folder, workshop, lander, options, faces: asked, destinations, deadline } = self;
+        let processes = Arc::new(RecentProcesses::default());
+        let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
+        let memory = Arc::new(TreeMemory::new(processes));
+        let verdicts = verdict_cache(&prepared.policy);
+        let faces = Faces::open(asked, prepared).await?;
+        let ports = Ports {
+            composer: workshop.composer.clone(),
+            gates: Arc::new(gates),
+            lander: Arc::new(lander),
+            clock: Arc::new(SystemClock::new()),
+            memory: memory.clone(),
+            verdicts: verdicts.clone().map(|verdicts| verdicts as _),
+        };
+        let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
+        let pins = Pins::of(prepared.repo.common_dir());
+        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
+        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
+        let setup = run_setup(prepared, folder.id.clone(), options);
+        let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
+        let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
+        let ended = match beginning {
+            Beginning::New => {
+                let journal = Box::new(JournalFile::create(&folder.journal()).map_err(unwritable)?);
+                engine::run(setup, ports, journal, faces.observers(watched), interrupts).await
+            }
+            Beginning::GoesOn(past) => {
+                let cut = usize::try_from(past.cut_bytes).unwrap_or(usize::MAX);
+                let journal = Box::new(JournalFile::reopen(&folder.journal(), cut).map_err(unwritable)?);
+                faces.recall(&past.events);
+                engine::resume(past, setup, ports, journal, faces.observers(watched), interrupts).await
+            }
+        };
+        faces.leave_terminal();
+        let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
+        if is_final(ended.exit_code) {
+            pins.release(&folder.id)?;
+        }
+        remove_composites(&workshop.quarantine);
+        faces.tell_the_end(asked, destinations)?;
+        faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
+        Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
+    }
+}
+
+/// Whether a run that ended so came to its end; others can be resumed.
+pub(super) fn is_final(exit_code: u8) -> bool {
+    matches!(exit_code, engine::exit::ALL_LANDED | engine::exit::ITEMS_LEFT)
+}
+
+/// Takes the target for one run, waiting where that is wanted. True where it had to wait: by then
+/// the target may be elsewhere.
+///
+/// # Errors
+/// Where another run has it and nobody wants to wait.
+pub(super) async fn claim(
+    common_dir: &Path,
+    target: &str,
+    run: &RunId,
+    wait: bool,
+) -> Result<(RunLock, bool), Failure> {
+    match RunLock::acquire(common_dir, target, run) {
+        Ok(lock) => Ok((lock, false)),
+        Err(LockError::Held { holder, .. }) if wait => {
+            super::speak::note(&format!("waiting: {holder} is landing on {target}\n"));
+            let (common_dir, target, run) = (common_dir.to_owned(), target.to_owned(), run.clone());
+            let waited = tokio::task::spawn_blocking(move || RunLock::wait_for(&common_dir, &target, &run)).await;
+            let lock = waited.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
+            lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
+        }
+        Err(error) => Err(Failure::target(error.to_string())
+            .with_hint("wait until it has ended, with --wait if you like, or end it; then run again")),
+    }
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))
+}
+
+/// Refuses what would only fail once main has moved: places that cannot be written to.
+pub(super) fn check_outputs(
+    args: &FaceArgs,
+    folders: impl IntoIterator<Item = PathBuf>,
+    destinations: &[Destination],
+) -> Result<(), Failure> {
+    if args.progress == ProgressKind::Json && destinations.iter().any(Destination::is_stdout) {
+        return Err(Failure::usage("--progress json and a report cannot share standard output")
+            .with_hint("give the report a file of its own"));
+    }
+    let files = args.report.iter().chain(&args.metrics_file);
+    for file in files.filter(|file| !file.exists() || file.is_dir()) {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+        if file.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder", file.display())).with_hint("name a file in it"));
+        }
+        if file != Path::new("-") && !(folder.is_dir() && writable) {
+            return Err(Failure::usage(format!("{} cannot be written", file.display()))
+                .with_hint(format!("is {} a folder that you may write to?", folder.display())));
+        }
+    }
+    for folder in folders {
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| Failure::usage(format!("{} cannot be made: {error}", folder.display())))?;
+    }
+    Ok(())
+}
+
+pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failure> {
+    files
+        .iter()
+        .map(|file| Destination::from_path(file.clone()).map_err(|error| Failure::usage(error.to_string())))
+        .collect()
+}
+
+/// The limits a plan's policy gives on this machine.
+pub(super) fn limits(policy: &Policy) -> Limits {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    Limits {
+        max_workers: policy.max_workers.unwrap_or(cores),
+        batch_size: policy.performance.batch_size,
+        fail_fast: policy.fail_fast,
+        second_opinion: policy.second_opinion,
+        spend: policy.spend,
+        max_rebases: DEFAULT_MAX_REBASES,
+    }
+}
+
+pub(super) fn surroundings(policy: &Policy) -> Surroundings {
+    Surroundings {
+        setup: policy.setup.as_ref().map(|setup| setup.definition),
+        platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+    }
+}
+
+/// lexpr's folder among the user's caches: `$XDG_CACHE_HOME/lexpr` or `~/.cache/lexpr`
+/// (XDG Base Directory Specification).
+pub(super) fn cache_root() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("lexpr")
+}
+
+pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, options: &Options) -> RunStarted {
+    RunStarted {
+        format: EVENT_FORMAT,
+        run,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: prepared.source.clone(),
+        plan_digest: prepared.digest,
+        repository: prepared.repo.common_dir().to_string_lossy().into_owned(),
+        target: prepared.target.full_name.clone(),
+        base: prepared.target.commit,
+        base_tree: prepared.target.tree,
+        push: options.push.clone(),
+        no_sign: options.no_sign,
+        gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
+        max_workers: limits.max_workers,
+        batch_size: limits.batch_size,
+        memory_limit_bytes: memory_limit(&prepared.policy),
+        items: prepared.lined_up.clone(),
+    }
+}
+
+/// What the plan allows, or most of what there is; `None` where it does not want to be held back
+/// or nobody knows how much there is.
+fn memory_limit(policy: &Policy) -> Option<u64> {
+    if !policy.performance.throttle_on_memory {
+        return None;
+    }
+    policy
+        .performance
+        .max_memory_bytes
+        .or_else(|| memory::available_bytes().map(|available| available / 100 * DEFAULT_MEMORY_PERCENT))
+}
+
+fn memory_threshold(policy: &Policy) -> Option<u64> {
+    memory_limit(policy).map(|limit| limit / 100 * u64::from(policy.performance.memory_threshold_percent))
+}
+
+pub(super) fn lander(options: &Options, prepared: &Prepared, folder: &RunFolder) -> LocalLander {
+    LocalLander::new(LanderSettings {
+        common_dir: prepared.repo.common_dir().to_owned(),
+        started_in: prepared.repo.work_tree().map(Path::to_owned),
+        quarantine: folder.quarantine(),
+        target: prepared.target.full_name.clone(),
+        push: options.push.clone(),
+        no_sign: options.no_sign,
+        run_dir: folder.path.clone(),
+    })
+}
+
+fn gates(
+    options: &Options,
+    prepared: &Prepared,
+    quarantine: &Quarantine,
+    folder: &RunFolder,
+    processes: Arc<RecentProcesses>,
+) -> Result<LocalGates, Failure> {
+    let slots = SlotPool::new(SlotSettings {
+        cache_root: cache_root(),
+        repository_id: repository_id(prepared.repo.common_dir()),
+        object_dirs: vec![prepared.repo.objects().to_owned(), quarantine.objects()],
+        target_branch: prepared.target.short_name().to_owned(),
+    });
+    let settings = GateSettings {
+        run: folder.id.clone(),
+        logs: folder.logs(),
+        artifacts: options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts()),
+        guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
+        environment: std::env::vars_os().collect(),
+        grace: GateSettings::DEFAULT_GRACE,
+    };
+    Ok(LocalGates::new(settings, slots, processes))
+}
+
+fn verdict_cache(policy: &Policy) -> Option<Arc<VerdictCache>> {
+    policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)))
+}
+
+pub(super) fn run_setup(prepared: &Prepared, run: RunId, options: &Options) -> RunSetup {
+    let limits = limits(&prepared.policy);
+    RunSetup {
+        started: run_started(prepared, run, &limits, options),
+        graph: Arc::clone(&prepared.graph),
+        items: prepared.items.clone(),
+        policy: Arc::clone(&prepared.policy),
+        limits,
+        surroundings: surroundings(&prepared.policy),
+        memory_threshold: memory_threshold(&prepared.policy),
+    }
+}
+
+/// lexpr failed in the middle of a run: what it did until then can be seen.
+fn broken_off(error: EngineError, run: &RunId) -> Failure {
+    let failure = Failure::from(error);
+    let seen = format!("its journal has what happened before: `lexpr resume {run}` goes on from there");
+    Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
+}
+
+/// What landed is in the user's store by now, and everything else can be made again.
+fn remove_composites(quarantine: &Quarantine) {
+    // What cannot be removed costs space and nothing else.
+    let _ = std::fs::remove_dir_all(quarantine.folder());
+}

@@ -1,0 +1,57 @@
+//! What a run still needs is kept from `git gc`: one ref under `refs/lexpr/`, to a commit whose
+//! parents are all that must stay. Branches may be deleted and objects pruned meanwhile.
+
+use super::command::{Config, Git, GitError};
+use crate::vocabulary::names::{CommitId, RunId, TreeId};
+
+/// The refs of one repository that keep objects alive.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    git: Git,
+}
+
+impl Pins {
+    /// `common_dir` is the git directory that all worktrees share.
+    pub fn of(common_dir: &std::path::Path) -> Self {
+        Self { git: Git::new(common_dir, Config::RepositoryOnly) }
+    }
+
+    /// Keeps `commits` and all they reach until [`Pins::release`]. Replaces what was kept before
+    /// under the same name.
+    ///
+    /// # Errors
+    /// Where one of them is missing or nothing can be written.
+    pub fn keep(&self, run: &RunId, what: &str, tree: TreeId, commits: &[CommitId]) -> Result<(), GitError> {
+        let mut commit = format!("tree {tree}\n");
+        let mut kept = commits.to_vec();
+        kept.sort_unstable();
+        kept.dedup();
+        for parent in kept {
+            commit.push_str(&format!("parent {parent}\n"));
+        }
+        // Of nobody and at no time, so that the same is kept by the same commit.
+        let nobody = "lexpr <lexpr> 0 +0000";
+        commit.push_str(&format!("author {nobody}\ncommitter {nobody}\n\nlexpr: kept for run {run}\n"));
+        let id = self.git.run_with_input(["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
+        let id = String::from_utf8_lossy(&id).trim().to_owned();
+        self.git.run(["update-ref", &name(run, what), &id])?;
+        Ok(())
+    }
+
+    /// Lets go of everything that was kept for `run`.
+    ///
+    /// # Errors
+    /// Where refs cannot be changed.
+    pub fn release(&self, run: &RunId) -> Result<(), GitError> {
+        let folder = format!("refs/lexpr/runs/{run}/");
+        let listed = self.git.run(["for-each-ref", "--format=delete %(refname)", &folder])?;
+        if !listed.is_empty() {
+            self.git.run_with_input(["update-ref", "--stdin"], &listed)?;
+        }
+        Ok(())
+    }
+}
+
+fn name(run: &RunId, what: &str) -> String {
+    format!("refs/lexpr/runs/{run}/{what}")
+}
