@@ -134,8 +134,8 @@ fn refuse_held(common_dir: &Path, target: &str) -> Result<(), LandRefusal> {
 }
 
 impl Checkout {
-    /// Nothing staged, nothing tracked modified, no merge or the like under way. Changes nothing,
-    /// not even the index's stat data.
+    /// Nothing staged, nothing tracked modified, no merge or the like under way, no other git at
+    /// work there. Changes nothing, not even the index's stat data.
     ///
     /// # Errors
     /// A refusal that names what is there.
@@ -165,13 +165,15 @@ impl Checkout {
             let asked = self.git.output(&["rev-parse", "--verify", "--quiet", name], None)?;
             under_way = under_way.or(asked.status.success().then_some(operation));
         }
-        match under_way {
-            None => Ok(()),
-            Some(operation) => Err(LandRefusal::OperationUnderWay {
-                target: self.target.clone(),
-                worktree: self.path.clone(),
-                operation,
-            }),
+        let (target, worktree) = (self.target.clone(), self.path.clone());
+        if let Some(operation) = under_way {
+            return Err(LandRefusal::OperationUnderWay { target, worktree, operation });
+        }
+        // git takes it with O_EXCL, waits for nobody, and would refuse to move the checkout.
+        let lock = self.git.git_dir().join("index.lock");
+        match fs::symlink_metadata(&lock) {
+            Ok(_) => Err(LandRefusal::IndexLocked { target, worktree, lock }),
+            Err(_) => Ok(()),
         }
     }
 

@@ -34,6 +34,11 @@ pub enum LandRefusal {
         "{target} is checked out in {worktree}, where a {operation} is under way: finish or abort it, then run again"
     )]
     OperationUnderWay { target: String, worktree: PathBuf, operation: &'static str },
+    #[error(
+        "{target} is checked out in {worktree}, where {lock} exists: another git is at work there; let it finish, or \
+         remove the file if none is, then run again"
+    )]
+    IndexLocked { target: String, worktree: PathBuf, lock: PathBuf },
     #[error("{target} is being worked on by a {operation} in {worktree}: finish or abort it, then run again")]
     HeldByOperation { target: String, worktree: PathBuf, operation: &'static str },
     #[error(
