@@ -232,7 +232,10 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         no_sign: args.no_sign,
         run_dir: folder.path.clone(),
     });
-    lander.preflight(prepared.target.commit).map_err(|refusal| Failure::target(refusal.to_string()))?;
+    lander
+        .preflight(prepared.target.commit)
+        .and_then(|()| lander.must_have_room_for(prepared.target.commit, &prepared.arriving))
+        .map_err(|refusal| Failure::target(refusal.to_string()))?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
 

@@ -2,7 +2,7 @@
 //! heads, the graph with what the commits imply.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub struct Prepared {
     pub items: Vec<Arc<ComposeItem>>,
     /// In canonical order.
     pub lined_up: Vec<LinedUpItem>,
+    /// Where files would come that the base has not: paths from the top.
+    pub arriving: Vec<PathBuf>,
     /// How long finding heads, implied dependencies and the order took.
     pub resolution: Duration,
     pub order_cache: CacheStats,
@@ -164,6 +166,7 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
         graph,
         items,
         lined_up,
+        arriving: relations.arriving,
         resolution: begun.elapsed(),
         order_cache: orders.stats(),
     })

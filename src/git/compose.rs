@@ -9,7 +9,7 @@ use super::inputs::Inputs;
 use super::merge_tree::MergeTreeError;
 use super::objects::{commit_id, from_commit, from_tree, tree_id};
 use super::quarantine::Quarantine;
-use super::resolve::{HeadOf, Relations, relate};
+use super::resolve::{HeadOf, Relations};
 use super::shadow::{ComposeError, MergeCounts, Prefix, Workbench, set_aside};
 use super::version::GitVersion;
 use crate::cache::{Cache, CacheStats};
@@ -96,7 +96,7 @@ impl ShadowComposer {
     /// # Errors
     /// Where a commit cannot be read.
     pub async fn relate(&self, base: CommitId, items: Vec<HeadOf>) -> Result<Relations, PortError> {
-        self.at_the_bench(move |bench| Ok(relate(&bench.objects, &mut bench.history, base, &items)?)).await
+        self.at_the_bench(move |bench| bench.relate(base, &items)).await
     }
 
     async fn at_the_bench<T: Send + 'static>(

@@ -3,6 +3,7 @@
 //! Commits in, positions out; names only decide between items that have the same head.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use gix::ObjectId;
@@ -29,6 +30,9 @@ pub struct Relations {
     pub implied: Vec<(usize, usize)>,
     /// One per item: why it needs no landing.
     pub already_landed: Vec<Option<AlreadyLanded>>,
+    /// Where files would come that the base has not, did all items land: paths from the top, sorted.
+    /// Conflicts, and directory renames, may make it fewer or others.
+    pub arriving: Vec<PathBuf>,
 }
 
 /// Why an item needs no landing.
@@ -120,7 +124,7 @@ pub fn relate(
         nearest.insert(commit, heads);
     }
     implied.sort_unstable();
-    Ok(Relations { implied, already_landed })
+    Ok(Relations { implied, already_landed, arriving: Vec::new() })
 }
 
 /// Orders items with one and the same head: by the dependencies they name, then by natural name.

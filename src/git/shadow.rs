@@ -11,7 +11,7 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::command::{Git, GitError};
-use super::history::History;
+use super::history::{Divergence, History};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
 use super::message::{self, Signature, Squashed, Words};
 use super::objects::{Objects, ObjectsError, commit_id, from_commit};
@@ -150,17 +150,9 @@ impl Workbench {
             return Ok(unchanged(Some(SetAsideCause::Dependency { on })));
         }
         let head = from_commit(item.head);
-        let mut shadow = before.shadow;
-        let Some(mut divergence) = self.history.divergence(&self.objects, shadow, head)? else {
+        let Some((shadow, divergence)) = self.divergence(before.shadow, before.tree, head)? else {
             return Ok(unchanged(None));
         };
-        if !divergence.landed.is_empty() {
-            shadow = self.know_as_merged(shadow, before.tree, &divergence.landed)?;
-            match self.history.divergence(&self.objects, shadow, head)? {
-                Some(now) => divergence = now,
-                None => return Ok(unchanged(None)),
-            }
-        }
         if divergence.bases.is_empty() {
             let messages = vec![format!("{} has no history in common with what it is merged onto", item.branch)];
             return Ok(unchanged(Some(SetAsideCause::Conflict(Conflict { with: None, paths: Vec::new(), messages }))));
@@ -198,6 +190,22 @@ impl Workbench {
             landed,
             tree,
         })
+    }
+
+    /// How `head` lies to `shadow`, with the shadow that knows what landed earlier of it; `None`
+    /// where nothing of it is left to land.
+    pub(super) fn divergence(
+        &mut self,
+        shadow: ObjectId,
+        tree: ObjectId,
+        head: ObjectId,
+    ) -> Result<Option<(ObjectId, Divergence)>, ComposeError> {
+        let Some(divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
+        if divergence.landed.is_empty() {
+            return Ok(Some((shadow, divergence)));
+        }
+        let shadow = self.know_as_merged(shadow, tree, &divergence.landed)?;
+        Ok(self.history.divergence(&self.objects, shadow, head)?.map(|divergence| (shadow, divergence)))
     }
 
     /// A shadow in which heads that landed earlier under other ids (squashed, rebased) are merged: the
@@ -465,8 +473,8 @@ impl Workbench {
             changes(&mut self.objects, earlier.tree, later.tree, &mut changed)?;
             let meets = changed.iter().any(|change| {
                 paths.iter().any(|path| related(path, &change.path))
-                    || change.after.is_some_and(|id| ours.contains(&id))
-                    || (change.after.is_none() && change.before.is_some_and(|id| removed.contains(&id)))
+                    || change.after.as_ref().is_some_and(|file| ours.contains(&file.id))
+                    || (change.after.is_none() && change.before.as_ref().is_some_and(|file| removed.contains(&file.id)))
             });
             if meets {
                 return Ok(Some(added.item.name.clone()));

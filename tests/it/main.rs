@@ -6,6 +6,7 @@ mod cli_commands;
 mod cli_demo;
 mod cli_merge;
 mod cli_metrics;
+mod cli_obstacles;
 mod cli_world;
 mod compose_cases;
 mod compose_random;
