@@ -38,6 +38,9 @@ pub struct ComposeItem {
     pub strategy: MergeStrategy,
     /// Direct dependencies; those outside the composite are ignored.
     pub deps: Vec<ItemIx>,
+    /// Heads whose changes the base has without having them in its history, and whose commits the
+    /// item shares: they count as merged before it, so that the item builds on them.
+    pub merged: Vec<CommitId>,
 }
 
 /// Merge `items`, in the order given (canonical), onto `base`.

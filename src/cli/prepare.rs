@@ -293,6 +293,7 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<Compos
                 head: head_of[&item.name],
                 strategy: item.strategy,
                 deps: graph.deps(ix).to_vec(),
+                merged: Vec::new(),
             })
         })
         .collect()

@@ -180,15 +180,19 @@ fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
     let mut key = *blake3::hash(request.base.as_bytes()).as_bytes();
     let mut keys = vec![key];
     for item in &request.items {
-        let ComposeItem { ix, name, branch, head, strategy, deps } = &**item;
+        let ComposeItem { ix, name, branch, head, strategy, deps, merged } = &**item;
         let mut hasher = blake3::Hasher::new_keyed(&key);
         for part in [name.as_str().as_bytes(), branch.as_bytes(), head.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         // Who depends on whom decides who is set aside with whom.
         hasher.update(&[*strategy as u8]).update(&(ix.get() as u64).to_le_bytes());
+        hasher.update(&(deps.len() as u64).to_le_bytes());
         for dep in deps {
             hasher.update(&(dep.get() as u64).to_le_bytes());
+        }
+        for head in merged {
+            hasher.update(head.as_bytes());
         }
         key = *hasher.finalize().as_bytes();
         keys.push(key);

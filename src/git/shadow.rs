@@ -150,7 +150,7 @@ impl Workbench {
             return Ok(unchanged(Some(SetAsideCause::Dependency { on })));
         }
         let head = from_commit(item.head);
-        let Some((shadow, divergence)) = self.divergence(before.shadow, before.tree, head)? else {
+        let Some((shadow, divergence)) = self.divergence(before.shadow, before.tree, head, &item.merged)? else {
             return Ok(unchanged(None));
         };
         if divergence.bases.is_empty() {
@@ -192,19 +192,27 @@ impl Workbench {
         })
     }
 
-    /// How `head` lies to `shadow`, with the shadow that knows what landed earlier of it; `None`
-    /// where nothing of it is left to land.
+    /// How `head` lies to `shadow`, with the shadow that knows what landed earlier of it: heads that
+    /// trailers name, and those `merged`. `None` where nothing of it is left to land.
     pub(super) fn divergence(
         &mut self,
         shadow: ObjectId,
         tree: ObjectId,
         head: ObjectId,
+        merged: &[CommitId],
     ) -> Result<Option<(ObjectId, Divergence)>, ComposeError> {
-        let Some(divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
-        if divergence.landed.is_empty() {
+        let Some(mut divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
+        let mut landed = std::mem::take(&mut divergence.landed);
+        for merged in merged.iter().copied().map(from_commit) {
+            if !landed.contains(&merged) && !self.history.contains(&self.objects, shadow, merged)? {
+                landed.push(merged);
+            }
+        }
+        if landed.is_empty() {
             return Ok(Some((shadow, divergence)));
         }
-        let shadow = self.know_as_merged(shadow, tree, &divergence.landed)?;
+        landed.sort_unstable();
+        let shadow = self.know_as_merged(shadow, tree, &landed)?;
         Ok(self.history.divergence(&self.objects, shadow, head)?.map(|divergence| (shadow, divergence)))
     }
 

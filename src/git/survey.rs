@@ -38,7 +38,7 @@ impl Workbench {
     /// What `head` changes since the commit at which it left `base`, whose tree is `tree`. Where it
     /// left it at several, what it changes since each of them.
     fn own_changes(&mut self, base: ObjectId, tree: ObjectId, head: ObjectId) -> Result<Vec<Change>, ComposeError> {
-        let Some((_, divergence)) = self.divergence(base, tree, head)? else { return Ok(Vec::new()) };
+        let Some((_, divergence)) = self.divergence(base, tree, head, &[])? else { return Ok(Vec::new()) };
         let head_tree = self.objects.commit(head)?.tree;
         let mut own: Option<Vec<Change>> = None;
         for left_at in divergence.bases {

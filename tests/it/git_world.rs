@@ -184,6 +184,7 @@ pub fn item(ix: usize, name: &str, head: CommitId) -> ComposeItem {
         head,
         strategy: MergeStrategy::Merge,
         deps: Vec::new(),
+        merged: Vec::new(),
     }
 }
 
