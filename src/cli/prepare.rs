@@ -154,7 +154,7 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
 
     let orders: Cache<PlanDigest, Arc<Graph>> = Cache::new(ORDERS_KEPT, plan.policy.performance.cache_ttl);
     let graph = ordered(&orders, &plan, &relations)?;
-    let items = composed_of(&graph, &plan, &heads);
+    let items = composed_of(&graph, &plan, &heads, &relations);
     let lined_up = lined_up(&graph, &items, &plan, &relations);
     Ok(Prepared {
         source,
@@ -280,8 +280,8 @@ fn signature(plan: &Plan, relations: &Relations) -> PlanDigest {
     PlanDigest::of([plan.digest.as_bytes(), &edges])
 }
 
-fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<ComposeItem>> {
-    let head_of: HashMap<_, _> = plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
+fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId], relations: &Relations) -> Vec<Arc<ComposeItem>> {
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
     graph
         .indices()
         .map(|ix| {
@@ -290,10 +290,10 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<Compos
                 ix,
                 name: item.name.clone(),
                 branch: item.branch.clone(),
-                head: head_of[&item.name],
+                head: heads[position[&item.name]],
                 strategy: item.strategy,
                 deps: graph.deps(ix).to_vec(),
-                merged: Vec::new(),
+                merged: relations.merged[position[&item.name]].clone(),
             })
         })
         .collect()

@@ -225,6 +225,17 @@ impl Workbench {
         self.commit(tree, &parents, &words, "Landed earlier under another id\n")
     }
 
+    /// Whether merging `theirs` into `ours`, whose one merge base has tree `base`, leaves `ours` as it
+    /// is.
+    pub(super) fn merges_to_nothing(
+        &mut self,
+        base: ObjectId,
+        ours: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<bool, ComposeError> {
+        Ok(matches!(self.merge(base, ours, theirs)?, Outcome::Tree(tree) if tree == ours))
+    }
+
     /// Merges trees that have one base: spliced where nothing meets, else by git.
     fn merge(&mut self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
         match self.splicer.splice(&mut self.objects, base, ours, theirs)? {
@@ -493,7 +504,7 @@ impl Workbench {
 }
 
 /// Whether two paths are one, or one lies in the other.
-fn related(l: &[u8], r: &[u8]) -> bool {
+pub(super) fn related(l: &[u8], r: &[u8]) -> bool {
     let (short, long) = if l.len() <= r.len() { (l, r) } else { (r, l) };
     long.starts_with(short) && (long.len() == short.len() || long[short.len()] == b'/')
 }

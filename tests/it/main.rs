@@ -23,6 +23,7 @@ mod land_checkout;
 mod land_push;
 mod land_target;
 mod land_world;
+mod landed_by_content;
 mod metrics_text;
 mod plan_bad_input;
 mod plan_documents;
