@@ -48,6 +48,18 @@ pub struct ComposeItem {
 pub struct ComposeRequest {
     pub base: CommitId,
     pub items: Vec<Arc<ComposeItem>>,
+    /// How the target came to be at `base` since the run began, oldest first: whom a conflict meets
+    /// where it meets none of the items. Nothing else depends on it.
+    pub beneath: Arc<[Beneath]>,
+}
+
+/// One step of the target beneath a composite.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Beneath {
+    /// The item that landed; `None` where others moved the target.
+    pub item: Option<ItemName>,
+    pub before: TreeId,
+    pub after: TreeId,
 }
 
 /// A composite. An item whose head the composite contains already is a step like any other,

@@ -40,7 +40,7 @@ impl Engine<'_> {
         let composer = Arc::clone(&self.ports.composer);
         let begun = std::time::Instant::now();
         self.launch(async move {
-            let result = composer.compose(ComposeRequest { base, items }).await;
+            let result = composer.compose(ComposeRequest { base, items, beneath: Arc::from([]) }).await;
             Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
         });
     }

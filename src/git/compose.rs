@@ -116,13 +116,13 @@ impl ShadowComposer {
         let _turn = self.turn.lock().await;
         let keys = keys(&request);
         let known = self.longest_known(&keys);
-        let base = request.base;
+        let (base, beneath) = (request.base, Arc::clone(&request.beneath));
         let (made, counts) = self
             .at_the_bench(move |bench| {
                 let mut made = Vec::new();
                 let (mut len, mut at) = match known {
                     Some(known) => known,
-                    None => (0, Arc::new(bench.start(base)?)),
+                    None => (0, Arc::new(bench.start(base, beneath)?)),
                 };
                 made.push((len, Arc::clone(&at)));
                 for item in &request.items[len..] {
@@ -177,7 +177,14 @@ impl Composer for ShadowComposer {
 
 /// The key of every prefix of a request, from no item to all.
 fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
-    let mut key = *blake3::hash(request.base.as_bytes()).as_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(request.base.as_bytes());
+    for step in &*request.beneath {
+        let name = step.item.as_ref().map_or("", |name| name.as_str());
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(step.before.as_bytes()).update(step.after.as_bytes());
+    }
+    let mut key = *hasher.finalize().as_bytes();
     let mut keys = vec![key];
     for item in &request.items {
         let ComposeItem { ix, name, branch, head, strategy, deps, merged } = &**item;

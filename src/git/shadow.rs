@@ -14,11 +14,11 @@ use super::command::{Git, GitError};
 use super::history::{Divergence, History};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
 use super::message::{self, Signature, Squashed, Words};
-use super::objects::{Objects, ObjectsError, commit_id, from_commit};
+use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
 use super::quarantine::Quarantine;
 use super::splice::{Spliced, Splicer, changes};
 use crate::plan::{Identity, MergeSettings};
-use crate::ports::ComposeItem;
+use crate::ports::{Beneath, ComposeItem};
 use crate::vocabulary::event::{Conflict, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, ItemName, MergeStrategy};
 
@@ -45,6 +45,8 @@ pub struct Prefix {
     pub landed: ObjectId,
     /// The tree of both.
     pub tree: ObjectId,
+    /// How the target came to the base, for naming what a conflict meets.
+    pub beneath: Arc<[Beneath]>,
 }
 
 /// One item of a prefix.
@@ -129,10 +131,10 @@ impl Workbench {
     ///
     /// # Errors
     /// Where `base` cannot be read.
-    pub fn start(&self, base: CommitId) -> Result<Prefix, ComposeError> {
+    pub fn start(&self, base: CommitId, beneath: Arc<[Beneath]>) -> Result<Prefix, ComposeError> {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
-        Ok(Prefix { before: None, shadow: base, landed: base, tree })
+        Ok(Prefix { before: None, shadow: base, landed: base, tree, beneath })
     }
 
     /// The composite of what `before` holds and `item`.
@@ -145,6 +147,7 @@ impl Workbench {
             shadow: before.shadow,
             landed: before.landed,
             tree: before.tree,
+            beneath: Arc::clone(&before.beneath),
         };
         if let Some(on) = dependency_set_aside(before, item) {
             return Ok(unchanged(Some(SetAsideCause::Dependency { on })));
@@ -189,6 +192,7 @@ impl Workbench {
             shadow: merged,
             landed,
             tree,
+            beneath: Arc::clone(&before.beneath),
         })
     }
 
@@ -471,7 +475,8 @@ impl Workbench {
         Ok(Conflict { with: self.met(before, clash)?, paths, messages })
     }
 
-    /// The latest item before that changed what clashes: by path, or by the very file git shows as ours.
+    /// The latest item before that changed what clashes, of the composite or landed beneath it: by path,
+    /// or by the very file git shows as ours. None where others have changed it since.
     fn met(&mut self, before: &Prefix, clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
         let in_messages = clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
         let paths: HashSet<&[u8]> = clash
@@ -487,16 +492,20 @@ impl Workbench {
         // ... or has removed what was there.
         let removed: HashSet<ObjectId> =
             of_stage(1).filter(|entry| !kept.contains(entry.path.as_slice())).filter_map(|entry| entry.id).collect();
-        for (earlier, added, later) in before.backwards() {
+        let items =
+            before.backwards().map(|(earlier, added, later)| (Some(&added.item.name), earlier.tree, later.tree));
+        let beneath = before.beneath.iter().rev();
+        let beneath = beneath.map(|step| (step.item.as_ref(), from_tree(step.before), from_tree(step.after)));
+        for (item, earlier, later) in items.chain(beneath) {
             let mut changed = Vec::new();
-            changes(&mut self.objects, earlier.tree, later.tree, &mut changed)?;
+            changes(&mut self.objects, earlier, later, &mut changed)?;
             let meets = changed.iter().any(|change| {
                 paths.iter().any(|path| related(path, &change.path))
                     || change.after.as_ref().is_some_and(|file| ours.contains(&file.id))
                     || (change.after.is_none() && change.before.as_ref().is_some_and(|file| removed.contains(&file.id)))
             });
             if meets {
-                return Ok(Some(added.item.name.clone()));
+                return Ok(item.cloned());
             }
         }
         Ok(None)

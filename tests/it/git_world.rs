@@ -189,7 +189,7 @@ pub fn item(ix: usize, name: &str, head: CommitId) -> ComposeItem {
 }
 
 pub fn compose(composer: &ShadowComposer, base: CommitId, items: &[ComposeItem]) -> Composite {
-    let request = ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect() };
+    let request = ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect(), beneath: Arc::from([]) };
     block_on(composer.compose(request)).unwrap()
 }
 
