@@ -210,6 +210,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let prepared = line_up(opened, &workshop.composer).await?;
     let lander = lander(args, &prepared, &folder);
     lander.preflight(prepared.target.commit)?;
+    lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
 

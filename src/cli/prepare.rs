@@ -2,7 +2,7 @@
 //! heads, the graph with what the commits imply.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub struct Prepared {
     pub items: Vec<Arc<ComposeItem>>,
     /// In canonical order.
     pub lined_up: Vec<LinedUpItem>,
+    /// Where files would come that the base has not: paths from the top.
+    pub arriving: Vec<PathBuf>,
     /// How long finding heads, implied dependencies and the order took.
     pub resolution: Duration,
     pub order_cache: CacheStats,
@@ -152,7 +154,7 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
 
     let orders: Cache<PlanDigest, Arc<Graph>> = Cache::new(ORDERS_KEPT, plan.policy.performance.cache_ttl);
     let graph = ordered(&orders, &plan, &relations)?;
-    let items = composed_of(&graph, &plan, &heads);
+    let items = composed_of(&graph, &plan, &heads, &relations);
     let lined_up = lined_up(&graph, &items, &plan, &relations);
     Ok(Prepared {
         source,
@@ -164,6 +166,7 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
         graph,
         items,
         lined_up,
+        arriving: relations.arriving,
         resolution: begun.elapsed(),
         order_cache: orders.stats(),
     })
@@ -277,8 +280,8 @@ fn signature(plan: &Plan, relations: &Relations) -> PlanDigest {
     PlanDigest::of([plan.digest.as_bytes(), &edges])
 }
 
-fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<ComposeItem>> {
-    let head_of: HashMap<_, _> = plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
+fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId], relations: &Relations) -> Vec<Arc<ComposeItem>> {
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
     graph
         .indices()
         .map(|ix| {
@@ -287,9 +290,10 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<Compos
                 ix,
                 name: item.name.clone(),
                 branch: item.branch.clone(),
-                head: head_of[&item.name],
+                head: heads[position[&item.name]],
                 strategy: item.strategy,
                 deps: graph.deps(ix).to_vec(),
+                merged: relations.merged[position[&item.name]].clone(),
             })
         })
         .collect()

@@ -24,4 +24,5 @@ pub mod scratch;
 pub mod shadow;
 pub mod slot;
 pub mod splice;
+pub mod survey;
 pub mod version;

@@ -196,7 +196,8 @@ pub enum SetAsideCause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conflict {
-    /// The item of the composite that it meets; `None` where it meets the base itself.
+    /// The item that it meets: one of the composite, or one that this run has landed beneath it;
+    /// `None` where it meets what was there before the run, or what others have landed since.
     pub with: Option<ItemName>,
     /// Sorted; bytes that are no UTF-8 are replaced by U+FFFD.
     pub paths: Vec<String>,

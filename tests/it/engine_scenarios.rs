@@ -363,11 +363,23 @@ fn dependencies_that_conflict_with_each_other_block_with_both_names() {
     assert_eq!(outcome.statuses(), ["left landed", "right conflicted", "top blocked"]);
     assert_eq!(outcome.reason("right"), "conflicts with left in file");
     assert_eq!(outcome.reason("top"), "its dependencies left and right conflict with each other in file");
-    // Where they never were on one apex, git names the tip alone.
+    // Also where they never were on one apex.
     let outcome = run(&world.batch(1));
     assert_eq!(outcome.statuses(), ["left landed", "right conflicted", "top blocked"]);
-    assert_eq!(outcome.reason("right"), "conflicts with the target's tip in file");
-    assert_eq!(outcome.reason("top"), "depends on right, which did not land");
+    assert_eq!(outcome.reason("right"), "conflicts with left in file");
+    assert_eq!(outcome.reason("top"), "its dependencies left and right conflict with each other in file");
+}
+
+#[test]
+fn a_conflict_with_what_an_earlier_batch_landed_names_it() {
+    let world = World::of("a b c d").conflict("a", "d").conflict("b", "c").batch(2);
+    let outcome = run(&world);
+    assert_eq!(outcome.statuses(), ["a landed", "b landed", "c conflicted", "d conflicted"]);
+    assert_eq!(outcome.reason("c"), "conflicts with b in file");
+    assert_eq!(outcome.reason("d"), "conflicts with a in file");
+    // Also on a base that others moved after it had landed.
+    let outcome = run(&world.mishap(Mishap::MovedBeforeLanding(2)));
+    assert_eq!(outcome.reason("d"), "conflicts with a in file");
 }
 
 #[test]

@@ -257,7 +257,7 @@ impl Hands {
     }
 
     /// Merges one item onto what stands there; the other side of the conflict where it cannot be.
-    fn merge(&self, base: &Content, standing: &Content, item: &ComposeItem) -> Result<Content, Conflict> {
+    fn merge(&self, request: &ComposeRequest, standing: &Content, item: &ComposeItem) -> Result<Content, Conflict> {
         if standing.has(item.ix) {
             return Ok(standing.clone());
         }
@@ -267,7 +267,10 @@ impl Hands {
             return Ok(standing.with(item.ix));
         }
         Err(Conflict {
-            with: with.filter(|with| !base.has(**with)).map(|with| self.graph.name(*with).clone()),
+            with: with.map(|with| self.graph.name(*with).clone()).filter(|with| {
+                let of_items = request.items.iter().any(|item| item.name == *with);
+                of_items || request.beneath.iter().any(|step| step.item.as_ref() == Some(with))
+            }),
             paths: vec!["file".to_owned()],
             messages: vec!["CONFLICT (content): Merge conflict in file".to_owned()],
         })
@@ -293,7 +296,7 @@ impl Hands {
                 composite.set_aside.push(SetAside { item: item.name.clone(), cause });
                 continue;
             }
-            match self.merge(&base, &standing, item) {
+            match self.merge(request, &standing, item) {
                 Ok(merged) if merged == standing => {}
                 Ok(merged) => {
                     commit = commit_of(&[commit.as_bytes(), item.head.as_bytes(), item.name.as_str().as_bytes()]);

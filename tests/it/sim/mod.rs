@@ -410,6 +410,7 @@ impl World {
                         head: head(&item.name),
                         strategy: item.strategy,
                         deps: graph.deps(ix).to_vec(),
+                        merged: Vec::new(),
                     })
                 })
                 .collect(),
