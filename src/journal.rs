@@ -5,7 +5,7 @@
 //! damaged elsewhere is an error, because what stands behind it can no longer be trusted.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use crate::ports::{self, PortError};
@@ -119,6 +119,13 @@ pub struct ReadJournal {
     pub events: Vec<Recorded>,
     /// Bytes at the end that are no whole line: a write that a crash cut short.
     pub torn_bytes: usize,
+}
+
+/// The first event of a journal, without reading the rest; `None` where there is none that is whole.
+pub fn first(path: &Path) -> Option<Recorded> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(path).ok()?).read_until(b'\n', &mut line).ok()?;
+    parse_line(line.strip_suffix(b"\n")?, 1).ok()
 }
 
 /// Reads a journal, one that is being written included.

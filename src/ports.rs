@@ -38,6 +38,9 @@ pub struct ComposeItem {
     pub strategy: MergeStrategy,
     /// Direct dependencies; those outside the composite are ignored.
     pub deps: Vec<ItemIx>,
+    /// Heads whose changes the base has without having them in its history, and whose commits the
+    /// item shares: they count as merged before it, so that the item builds on them.
+    pub merged: Vec<CommitId>,
 }
 
 /// Merge `items`, in the order given (canonical), onto `base`.
@@ -45,6 +48,18 @@ pub struct ComposeItem {
 pub struct ComposeRequest {
     pub base: CommitId,
     pub items: Vec<Arc<ComposeItem>>,
+    /// How the target came to be at `base` since the run began, oldest first: whom a conflict meets
+    /// where it meets none of the items. Nothing else depends on it.
+    pub beneath: Arc<[Beneath]>,
+}
+
+/// One step of the target beneath a composite.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Beneath {
+    /// The item that landed; `None` where others moved the target.
+    pub item: Option<ItemName>,
+    pub before: TreeId,
+    pub after: TreeId,
 }
 
 /// A composite. An item whose head the composite contains already is a step like any other,
@@ -184,10 +199,7 @@ pub enum Recovery {
     /// Nothing was done.
     NotLanded,
     /// It was begun, and something that the user must deal with keeps it from its end.
-    Refused {
-        message: String,
-        advice: Option<String>,
-    },
+    Refused { message: String, advice: Option<String> },
 }
 
 /// Where the target is, seen from where a run left it.

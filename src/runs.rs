@@ -113,7 +113,10 @@ pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsEr
 }
 
 /// All runs that have a journal, oldest first.
-fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
+///
+/// # Errors
+/// Where their folder cannot be read.
+pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let path = runs_dir(common_dir);
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,

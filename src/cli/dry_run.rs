@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::failure::Failure;
 use super::conduct::{Options, cache_root, limits, run_started, surroundings};
+use super::failure::Failure;
 use super::prepare::{Opened, Workshop, line_up};
 use crate::clock::SystemClock;
 use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};

@@ -73,6 +73,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let prepared = line_up(opened, &workshop.composer).await?;
     let lander = conduct::lander(&options, &prepared, &folder);
     lander.preflight(prepared.target.commit)?;
+    lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     tentative.has_begun = true;
@@ -110,4 +111,3 @@ fn options(args: &MergeArgs) -> Result<Options, Failure> {
         artifact_dir: artifact_dir.transpose()?,
     })
 }
-

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::conduct::runtime;
 use super::dry_run::scratch_folder;
 use super::failure::Failure;
-use super::merge::runtime;
 use super::prepare::Workshop;
 use super::{PlanArgs, speak};
 use crate::git::branches::{self, Branch, BranchGlobs};

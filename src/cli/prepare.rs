@@ -2,7 +2,7 @@
 //! heads, the graph with what the commits imply.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use crate::git::compose::{ComposeSettings, ShadowComposer};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
 use crate::git::resolve::{HeadOf, Relations};
-use crate::plan::check::{Checked, Places};
+use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::problem::{Problem, Source};
 use crate::plan::{Gate, Plan, Policy};
 use crate::ports::ComposeItem;
-use crate::vocabulary::event::{LinedUpGate, LinedUpItem};
+use crate::vocabulary::event::{LinedUpGate, LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, PlanDigest};
 
 /// A plan whose target and branches are known.
@@ -53,6 +53,8 @@ pub struct Prepared {
     pub items: Vec<Arc<ComposeItem>>,
     /// In canonical order.
     pub lined_up: Vec<LinedUpItem>,
+    /// Where files would come that the base has not: paths from the top.
+    pub arriving: Vec<PathBuf>,
     /// How long finding heads, implied dependencies and the order took.
     pub resolution: Duration,
     pub order_cache: CacheStats,
@@ -65,20 +67,17 @@ pub struct Workshop {
     pub composer: Arc<ShadowComposer>,
 }
 
+impl Opened {
+    pub fn digest(&self) -> PlanDigest {
+        self.plan.digest
+    }
+}
+
 impl Workshop {
     /// # Errors
     /// Where the folder cannot be written.
     pub fn in_folder(folder: &Path, opened: &Opened) -> Result<Self, Failure> {
-        let policy = &opened.plan.policy;
-        Self::new(
-            folder,
-            &opened.repo,
-            ComposeSettings {
-                merge: policy.merge,
-                committer: policy.committer.clone(),
-                remember_for: policy.performance.caching.then_some(policy.performance.cache_ttl),
-            },
-        )
+        Self::new(folder, &opened.repo, compose_settings(&opened.plan.policy))
     }
 
     /// # Errors
@@ -152,7 +151,7 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
 
     let orders: Cache<PlanDigest, Arc<Graph>> = Cache::new(ORDERS_KEPT, plan.policy.performance.cache_ttl);
     let graph = ordered(&orders, &plan, &relations)?;
-    let items = composed_of(&graph, &plan, &heads);
+    let items = composed_of(&graph, &plan, &heads, &relations);
     let lined_up = lined_up(&graph, &items, &plan, &relations);
     Ok(Prepared {
         source,
@@ -164,9 +163,89 @@ pub async fn line_up(opened: Opened, composer: &ShadowComposer) -> Result<Prepar
         graph,
         items,
         lined_up,
+        arriving: relations.arriving,
         resolution: begun.elapsed(),
         order_cache: orders.stats(),
     })
+}
+
+/// The plan of a run that goes on, with heads, implied dependencies and what had landed before as
+/// the run found them when it began, whatever has become of branches since.
+///
+/// # Errors
+/// Where `text` is not the plan that the run began with.
+pub fn again(
+    text: &[u8],
+    repo: UserRepo,
+    started: &RunStarted,
+    max_workers: Option<u32>,
+) -> Result<(Prepared, ComposeSettings), Failure> {
+    let begun = Instant::now();
+    let changed = |why: &str| {
+        Failure::internal(format!("the plan kept with run {} cannot be used: {why}", started.run))
+            .with_hint("run the plan again; what has landed is not landed twice")
+    };
+    let Checked { mut plan, places, .. } = check(&started.plan, text).map_err(|invalid| {
+        show(&invalid.source_text, &invalid.problems);
+        changed("it is not valid")
+    })?;
+    if plan.digest != started.plan_digest {
+        return Err(changed("it is not the one that the run began with"));
+    }
+    let overrides = Overrides {
+        target: None,
+        max_workers: Some(max_workers.unwrap_or(started.max_workers)),
+        gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
+    };
+    apply(&overrides, &mut plan);
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (item.name.clone(), at)).collect();
+    let implied: Vec<(usize, usize)> = started
+        .items
+        .iter()
+        .flat_map(|item| item.implied.iter().map(|dep| (position.get(&item.name), position.get(dep))))
+        .filter_map(|(dependent, dep)| Some((*dependent?, *dep?)))
+        .collect();
+    let graph = Graph::new(plan.items.clone(), &implied).map_err(|_| changed("its dependencies form a cycle"))?;
+    let lined_up: HashMap<_, _> = started.items.iter().map(|item| (&item.name, item)).collect();
+    let items = graph.indices().map(|ix| {
+        let item = graph.item(ix);
+        let found = lined_up.get(&item.name).ok_or_else(|| changed("it has other items"))?;
+        Ok(Arc::new(ComposeItem {
+            ix,
+            name: item.name.clone(),
+            branch: item.branch.clone(),
+            head: found.head,
+            strategy: item.strategy,
+            deps: graph.deps(ix).to_vec(),
+            merged: found.merged.clone(),
+        }))
+    });
+    let items: Vec<Arc<ComposeItem>> = items.collect::<Result<_, Failure>>()?;
+    let settings = compose_settings(&plan.policy);
+    let prepared = Prepared {
+        source: started.plan.clone(),
+        text: Arc::clone(&places.source().text),
+        digest: plan.digest,
+        policy: Arc::new(plan.policy),
+        repo,
+        target: Target { full_name: started.target.clone(), commit: started.base, tree: started.base_tree },
+        items,
+        lined_up: started.items.clone(),
+        graph: Arc::new(graph),
+        // What stands in the way is found when it is about to land.
+        arriving: Vec::new(),
+        resolution: begun.elapsed(),
+        order_cache: CacheStats::default(),
+    };
+    Ok((prepared, settings))
+}
+
+fn compose_settings(policy: &Policy) -> ComposeSettings {
+    ComposeSettings {
+        merge: policy.merge,
+        committer: policy.committer.clone(),
+        remember_for: policy.performance.caching.then_some(policy.performance.cache_ttl),
+    }
 }
 
 fn show(source: &Source, problems: &[Problem]) {
@@ -277,8 +356,8 @@ fn signature(plan: &Plan, relations: &Relations) -> PlanDigest {
     PlanDigest::of([plan.digest.as_bytes(), &edges])
 }
 
-fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<ComposeItem>> {
-    let head_of: HashMap<_, _> = plan.items.iter().zip(heads).map(|(item, head)| (&item.name, *head)).collect();
+fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId], relations: &Relations) -> Vec<Arc<ComposeItem>> {
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
     graph
         .indices()
         .map(|ix| {
@@ -287,9 +366,10 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId]) -> Vec<Arc<Compos
                 ix,
                 name: item.name.clone(),
                 branch: item.branch.clone(),
-                head: head_of[&item.name],
+                head: heads[position[&item.name]],
                 strategy: item.strategy,
                 deps: graph.deps(ix).to_vec(),
+                merged: relations.merged[position[&item.name]].clone(),
             })
         })
         .collect()
@@ -320,6 +400,7 @@ fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &
                 level: graph.level(ix),
                 deps,
                 implied,
+                merged: items[ix.get()].merged.clone(),
                 gates: item.gates.iter().map(|gate| lined_up_gate(gate)).collect(),
                 already_landed: landed.get(&item.name).cloned(),
             }

@@ -18,17 +18,22 @@ const CLEARING: Duration = Duration::from_millis(200);
 
 /// Hears signals until it is dropped.
 pub(super) struct Signals {
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
     after_the_run: Arc<Notify>,
 }
 
 impl Signals {
     /// The names of signals that ask the run to stop come out of the channel.
-    pub(super) fn listen(progress: SharedProgress) -> (Self, mpsc::UnboundedReceiver<String>) {
+    /// After `deadline`, counted from now, comes one as well.
+    pub(super) fn listen(
+        progress: SharedProgress,
+        deadline: Option<Duration>,
+    ) -> (Self, mpsc::UnboundedReceiver<String>) {
         let (engine, interrupts) = mpsc::unbounded_channel();
         let after_the_run = Arc::new(Notify::new());
         let continued = Arc::clone(&progress.continued);
         let tasks = [
+            tokio::spawn(wait_for_the_deadline(engine.clone(), progress.clone(), deadline)),
             tokio::spawn(listen_for_stops(engine, progress, Arc::clone(&after_the_run))),
             tokio::spawn(listen_for_continuation(continued)),
         ];
@@ -81,6 +86,20 @@ async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: Share
         // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
         tokio::task::spawn_blocking(move || progress.note(&stopping(name)));
     }
+}
+
+async fn wait_for_the_deadline(
+    engine: mpsc::UnboundedSender<String>,
+    progress: SharedProgress,
+    deadline: Option<Duration>,
+) {
+    let Some(deadline) = deadline else { return };
+    tokio::time::sleep(deadline).await;
+    if progress.is_over() {
+        return;
+    }
+    // The engine may have ended already.
+    let _ = engine.send("the deadline".to_owned());
 }
 
 /// What the first signal is answered with, on one line of a narrow terminal.

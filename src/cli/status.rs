@@ -11,6 +11,7 @@ use crate::report::json::RunReport;
 use crate::report::view::RunView;
 use crate::runs::{self, RunsError};
 use crate::status;
+use crate::vocabulary::event::Recorded;
 use crate::wording::Paint;
 
 /// Runs the command.
@@ -27,15 +28,25 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let report = RunReport::new(&RunView::of(&journal.events), BTreeMap::new())
         .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
     if !report.finished && !lock::is_held(repo.common_dir(), &report.target) {
-        speak::note(
-            "this run was ended from outside, and nothing of it is running: run its plan again to land the rest\n",
-        );
+        speak::note(&format!(
+            "this run was ended from outside, and nothing of it is running: `lexpr resume {}` goes on with it\n",
+            folder.id
+        ));
     }
     speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
     Ok(0)
 }
 
-fn not_found(error: RunsError) -> Failure {
+/// What the events of a run tell.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub(super) fn show(events: &[Recorded]) -> Result<(), Failure> {
+    let report = RunReport::new(&RunView::of(events), BTreeMap::new());
+    report.map_or(Ok(()), |report| speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout()))))
+}
+
+pub(super) fn not_found(error: RunsError) -> Failure {
     let failure = Failure::usage(error.to_string());
     match error {
         RunsError::None => failure.with_hint("`lexpr merge PLAN --execute` makes a run"),

@@ -137,8 +137,15 @@ struct ItemState {
     in_base: bool,
     cone: Option<Cone>,
     without: Option<Cone>,
-    /// The item it conflicted with on an apex, which has landed since.
-    met: Option<ItemName>,
+}
+
+/// The target went from one tree to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetStep {
+    /// The item that landed; `None` where others moved the target.
+    pub item: Option<ItemIx>,
+    pub before: TreeId,
+    pub after: TreeId,
 }
 
 /// A run as its events tell it.
@@ -152,6 +159,10 @@ pub struct RunState {
     interrupted: bool,
     base: Standpoint,
     tip: Standpoint,
+    /// How the target came from the run's first base to `tip`, item by item.
+    steps: Vec<TargetStep>,
+    /// How many of `steps` lead to `base`.
+    steps_to_base: usize,
     items: Vec<ItemState>,
     known: HashMap<VerdictKey, KnownRuns>,
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
@@ -195,7 +206,6 @@ impl RunState {
                 in_base: false,
                 cone: None,
                 without: None,
-                met: None,
             })
             .collect();
         let mut users: HashMap<DefinitionDigest, u32> = HashMap::new();
@@ -217,6 +227,8 @@ impl RunState {
             interrupted: false,
             base: nowhere,
             tip: nowhere,
+            steps: Vec::new(),
+            steps_to_base: 0,
             items,
             known: HashMap::new(),
             subjects: HashMap::new(),
@@ -255,6 +267,11 @@ impl RunState {
         self.tip
     }
 
+    /// How the target came to be at `onto`, which is the tip or the base, since the run began.
+    pub fn steps_to(&self, onto: CommitId) -> &[TargetStep] {
+        if onto == self.tip.commit { &self.steps } else { &self.steps[..self.steps_to_base] }
+    }
+
     pub fn phase(&self, ix: ItemIx) -> &Phase {
         &self.items[ix.get()].phase
     }
@@ -266,12 +283,6 @@ impl RunState {
     /// The item's cone without the item.
     pub fn without(&self, ix: ItemIx) -> Option<&Cone> {
         self.items[ix.get()].without.as_ref()
-    }
-
-    /// The item that it conflicted with on an apex and that has landed since: where it meets the
-    /// tip later, that is what it meets.
-    pub fn met(&self, ix: ItemIx) -> Option<&ItemName> {
-        self.items[ix.get()].met.as_ref()
     }
 
     /// What an item's cone holds besides base and the item: its dependencies that base lacks,

@@ -11,7 +11,7 @@ use super::{Done, Engine, EngineError, LandingEnd, RunningJob, receipt};
 use crate::core::strategy::{Action, GateAction, LandAction};
 use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
-use crate::ports::{ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError};
+use crate::ports::{Beneath, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError};
 use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobStarted, LandingIntended};
 use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
 
@@ -37,10 +37,19 @@ impl Engine<'_> {
             return;
         }
         let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
+        let graph = &self.setup.graph;
+        let steps = self.state.steps_to(base).iter();
+        let beneath = steps
+            .map(|step| Beneath {
+                item: step.item.map(|ix| graph.name(ix).clone()),
+                before: step.before,
+                after: step.after,
+            })
+            .collect();
         let composer = Arc::clone(&self.ports.composer);
         let begun = std::time::Instant::now();
         self.launch(async move {
-            let result = composer.compose(ComposeRequest { base, items }).await;
+            let result = composer.compose(ComposeRequest { base, items, beneath }).await;
             Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
         });
     }

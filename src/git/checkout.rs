@@ -2,7 +2,7 @@
 //! The one place that writes to a working tree of the user's, and only after the target itself
 //! has moved. Worktrees that have something else checked out are read, never written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -134,8 +134,8 @@ fn refuse_held(common_dir: &Path, target: &str) -> Result<(), LandRefusal> {
 }
 
 impl Checkout {
-    /// Nothing staged, nothing tracked modified, no merge or the like under way. Changes nothing,
-    /// not even the index's stat data.
+    /// Nothing staged, nothing tracked modified, no merge or the like under way, no other git at
+    /// work there. Changes nothing, not even the index's stat data.
     ///
     /// # Errors
     /// A refusal that names what is there.
@@ -165,14 +165,33 @@ impl Checkout {
             let asked = self.git.output(&["rev-parse", "--verify", "--quiet", name], None)?;
             under_way = under_way.or(asked.status.success().then_some(operation));
         }
-        match under_way {
-            None => Ok(()),
-            Some(operation) => Err(LandRefusal::OperationUnderWay {
-                target: self.target.clone(),
-                worktree: self.path.clone(),
-                operation,
-            }),
+        let (target, worktree) = (self.target.clone(), self.path.clone());
+        if let Some(operation) = under_way {
+            return Err(LandRefusal::OperationUnderWay { target, worktree, operation });
         }
+        // git takes it with O_EXCL, waits for nobody, and would refuse to move the checkout.
+        let lock = self.git.git_dir().join("index.lock");
+        match fs::symlink_metadata(&lock) {
+            Ok(_) => Err(LandRefusal::IndexLocked { target, worktree, lock }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether nothing untracked, ignored or not, lies where files would arrive on `base`: the part
+    /// of [`Checkout::must_be_free_for`] that can be said before it is known what will land.
+    /// `arriving` are paths from the top; the index holds what `base` holds.
+    ///
+    /// # Errors
+    /// A refusal that names what is in the way.
+    pub fn must_have_room_for(&self, base: CommitId, arriving: &[PathBuf]) -> Result<(), LandRefusal> {
+        let mut found = self.found_in_the_place_of(arriving.iter().map(PathBuf::as_path));
+        if !found.is_empty() {
+            let tracked = self.git.run(["ls-tree", "-r", "-z", "--name-only", "--full-tree", &base.to_string()])?;
+            for path in tracked.split(|byte| *byte == 0) {
+                found.remove(Path::new(OsStr::from_bytes(path)));
+            }
+        }
+        self.refuse_in_the_way(&found)
     }
 
     /// Whether the working tree can follow the target from one commit to the other without
@@ -182,15 +201,8 @@ impl Checkout {
     /// A refusal that names what is in the way.
     pub fn must_be_free_for(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
         self.must_be_at_rest()?;
-        let paths = self.untracked_in_the_way(from, to)?;
-        if !paths.is_empty() {
-            return Err(LandRefusal::InTheWay {
-                target: self.target.clone(),
-                worktree: self.path.clone(),
-                paths: paths.iter().map(|path| shown_path(path.as_os_str().as_bytes())).collect(),
-            });
-        }
         let (from, to) = (from.to_string(), to.to_string());
+        self.must_have_room_between(&from, &to)?;
         // -n: takes the index's lock and checks all that the real one will, then stops.
         let dry_run = ["read-tree", "-n", "-m", "-u", "--no-recurse-submodules", &from, &to];
         if self.git.output(&dry_run, None)?.status.success() {
@@ -326,43 +338,54 @@ impl Checkout {
         Ok(())
     }
 
-    /// What is not tracked, ignored or not, where the landing puts a file: git would overwrite
+    /// Nothing untracked, ignored or not, lies where the landing puts a file: git would overwrite
     /// ignored files, and the folders of submodules that become files.
-    fn untracked_in_the_way(&self, from: CommitId, to: CommitId) -> Result<Vec<PathBuf>, LandRefusal> {
-        let changes = self.changes(&from.to_string(), &to.to_string())?;
-        let leaving: HashSet<&Path> = changes
-            .iter()
-            .filter(|change| change.to == Kind::Nothing && change.from == Kind::File)
-            .map(|change| change.path.as_path())
-            .collect();
-        let mut in_the_way = Vec::new();
-        for change in changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File) {
-            self.look_for_untracked(&change.path, &leaving, &mut in_the_way);
+    fn must_have_room_between(&self, from: &str, to: &str) -> Result<(), LandRefusal> {
+        let changes = self.changes(from, to)?;
+        let arriving = changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File);
+        let mut found = self.found_in_the_place_of(arriving.map(|change| change.path.as_path()));
+        for leaving in changes.iter().filter(|change| change.to == Kind::Nothing && change.from == Kind::File) {
+            found.remove(&leaving.path);
         }
-        in_the_way.sort();
-        in_the_way.dedup();
-        Ok(in_the_way)
+        self.refuse_in_the_way(&found)
     }
 
-    fn look_for_untracked(&self, arriving: &Path, leaving: &HashSet<&Path>, found: &mut Vec<PathBuf>) {
+    fn refuse_in_the_way(&self, found: &BTreeSet<PathBuf>) -> Result<(), LandRefusal> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let paths = found.iter().map(|path| shown_path(path.as_os_str().as_bytes())).collect();
+        Err(LandRefusal::InTheWay { target: self.target.clone(), worktree: self.path.clone(), paths })
+    }
+
+    /// All files, tracked or not, that lie where files would arrive: at their paths, below them, or
+    /// in the place of a folder above.
+    fn found_in_the_place_of<'a>(&self, arriving: impl Iterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
+        let mut found = Vec::new();
+        for path in arriving {
+            self.look_for_files(path, &mut found);
+        }
+        found.into_iter().collect()
+    }
+
+    fn look_for_files(&self, arriving: &Path, found: &mut Vec<PathBuf>) {
         let mut above: Vec<&Path> = arriving.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
         above.reverse();
         for path in above {
             match fs::symlink_metadata(self.path.join(path)) {
                 Ok(meta) if meta.is_dir() => {}
-                Ok(_) if leaving.contains(path) => return,
                 Ok(_) => return found.push(path.to_owned()),
                 Err(_) => return,
             }
         }
         match fs::symlink_metadata(self.path.join(arriving)) {
-            Ok(meta) if meta.is_dir() => self.all_untracked_below(arriving, leaving, found),
+            Ok(meta) if meta.is_dir() => self.all_files_below(arriving, found),
             Ok(_) => found.push(arriving.to_owned()),
             Err(_) => {}
         }
     }
 
-    fn all_untracked_below(&self, folder: &Path, leaving: &HashSet<&Path>, found: &mut Vec<PathBuf>) {
+    fn all_files_below(&self, folder: &Path, found: &mut Vec<PathBuf>) {
         let Ok(entries) = fs::read_dir(self.path.join(folder)) else {
             // What cannot be seen cannot be spared.
             return found.push(folder.to_owned());
@@ -370,8 +393,7 @@ impl Checkout {
         for entry in entries.flatten() {
             let path = folder.join(entry.file_name());
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.all_untracked_below(&path, leaving, found),
-                _ if leaving.contains(path.as_path()) => {}
+                Ok(kind) if kind.is_dir() => self.all_files_below(&path, found),
                 _ => found.push(path),
             }
         }

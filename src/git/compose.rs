@@ -9,7 +9,7 @@ use super::inputs::Inputs;
 use super::merge_tree::MergeTreeError;
 use super::objects::{commit_id, from_commit, from_tree, tree_id};
 use super::quarantine::Quarantine;
-use super::resolve::{HeadOf, Relations, relate};
+use super::resolve::{HeadOf, Relations};
 use super::shadow::{ComposeError, MergeCounts, Prefix, Workbench, set_aside};
 use super::version::GitVersion;
 use crate::cache::{Cache, CacheStats};
@@ -96,7 +96,7 @@ impl ShadowComposer {
     /// # Errors
     /// Where a commit cannot be read.
     pub async fn relate(&self, base: CommitId, items: Vec<HeadOf>) -> Result<Relations, PortError> {
-        self.at_the_bench(move |bench| Ok(relate(&bench.objects, &mut bench.history, base, &items)?)).await
+        self.at_the_bench(move |bench| bench.relate(base, &items)).await
     }
 
     async fn at_the_bench<T: Send + 'static>(
@@ -116,13 +116,13 @@ impl ShadowComposer {
         let _turn = self.turn.lock().await;
         let keys = keys(&request);
         let known = self.longest_known(&keys);
-        let base = request.base;
+        let (base, beneath) = (request.base, Arc::clone(&request.beneath));
         let (made, counts) = self
             .at_the_bench(move |bench| {
                 let mut made = Vec::new();
                 let (mut len, mut at) = match known {
                     Some(known) => known,
-                    None => (0, Arc::new(bench.start(base)?)),
+                    None => (0, Arc::new(bench.start(base, beneath)?)),
                 };
                 made.push((len, Arc::clone(&at)));
                 for item in &request.items[len..] {
@@ -177,18 +177,29 @@ impl Composer for ShadowComposer {
 
 /// The key of every prefix of a request, from no item to all.
 fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
-    let mut key = *blake3::hash(request.base.as_bytes()).as_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(request.base.as_bytes());
+    for step in &*request.beneath {
+        let name = step.item.as_ref().map_or("", |name| name.as_str());
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hasher.update(step.before.as_bytes()).update(step.after.as_bytes());
+    }
+    let mut key = *hasher.finalize().as_bytes();
     let mut keys = vec![key];
     for item in &request.items {
-        let ComposeItem { ix, name, branch, head, strategy, deps } = &**item;
+        let ComposeItem { ix, name, branch, head, strategy, deps, merged } = &**item;
         let mut hasher = blake3::Hasher::new_keyed(&key);
         for part in [name.as_str().as_bytes(), branch.as_bytes(), head.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         // Who depends on whom decides who is set aside with whom.
         hasher.update(&[*strategy as u8]).update(&(ix.get() as u64).to_le_bytes());
+        hasher.update(&(deps.len() as u64).to_le_bytes());
         for dep in deps {
             hasher.update(&(dep.get() as u64).to_le_bytes());
+        }
+        for head in merged {
+            hasher.update(head.as_bytes());
         }
         key = *hasher.finalize().as_bytes();
         keys.push(key);

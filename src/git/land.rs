@@ -82,6 +82,15 @@ impl LocalLander {
         self.0.preflight(base)
     }
 
+    /// Before anything runs: whether checkouts of the target have nothing untracked where the files
+    /// at the paths `arriving` would come on `base`. Blocks; reads the disk at these paths alone.
+    ///
+    /// # Errors
+    /// A refusal that names what is in the way.
+    pub fn must_have_room_for(&self, base: CommitId, arriving: &[PathBuf]) -> Result<(), LandRefusal> {
+        self.0.checkouts()?.iter().try_for_each(|checkout| checkout.must_have_room_for(base, arriving))
+    }
+
     /// The commit the target is at. Blocks.
     ///
     /// # Errors

@@ -10,10 +10,7 @@ use crate::vocabulary::names::RunId;
 /// Why a run cannot have its target to itself.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    #[error(
-        "{holder} is landing on {target} in this repository: wait until it has ended, or end it, then run again \
-         (its lock is {path})"
-    )]
+    #[error("{holder} is landing on {target} in this repository (its lock is {path})")]
     Held {
         /// For example `run 20260101-120000-abcd (process 4711)`.
         holder: String,
@@ -52,6 +49,33 @@ impl RunLock {
     /// # Errors
     /// [`LockError::Held`] where another run has it; an I/O error where the folder cannot be written.
     pub fn acquire(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
+        let (mut file, path) = Self::open(common_dir, target)?;
+        match file.try_lock() {
+            Ok(()) => Self::held(file, &path, run),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Empty for the moment between locking and writing, or not to be read at all.
+                let _ = file.read_to_string(&mut holder);
+                let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() }.to_owned();
+                Err(LockError::Held { holder, target: target.to_owned(), path })
+            }
+            Err(TryLockError::Error(source)) => Err(LockError::Io { doing: "locking", path, source }),
+        }
+    }
+
+    /// As [`RunLock::acquire`], waiting for as long as another run has it. Blocks.
+    ///
+    /// # Errors
+    /// An I/O error where the folder cannot be written.
+    pub fn wait_for(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
+        let (file, path) = Self::open(common_dir, target)?;
+        match file.lock() {
+            Ok(()) => Self::held(file, &path, run),
+            Err(source) => Err(LockError::Io { doing: "locking", path, source }),
+        }
+    }
+
+    fn open(common_dir: &Path, target: &str) -> Result<(File, PathBuf), LockError> {
         let folder = common_dir.join("lexpr").join("locks");
         let io = |doing, path: &Path| {
             let path = path.to_owned();
@@ -59,26 +83,23 @@ impl RunLock {
         };
         fs::create_dir_all(&folder).map_err(io("creating", &folder))?;
         let path = folder.join(format!("{}.lock", file_name(target)));
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(&path)
             .map_err(io("opening", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Empty for the moment between locking and writing, or not to be read at all.
-                let _ = file.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() }.to_owned();
-                return Err(LockError::Held { holder, target: target.to_owned(), path });
-            }
-            Err(TryLockError::Error(source)) => return Err(io("locking", &path)(source)),
-        }
+        Ok((file, path))
+    }
+
+    fn held(mut file: File, path: &Path, run: &RunId) -> Result<Self, LockError> {
         let holder = format!("run {run} (process {})\n", std::process::id());
-        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io("writing", &path))?;
+        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|source| LockError::Io {
+            doing: "writing",
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Self { file })
     }
 }

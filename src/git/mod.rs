@@ -25,4 +25,5 @@ pub mod scratch;
 pub mod shadow;
 pub mod slot;
 pub mod splice;
+pub mod survey;
 pub mod version;

@@ -138,6 +138,26 @@ impl Objects {
         Ok(tree)
     }
 
+    /// What a tree has at a path from its top, unless that is a folder.
+    ///
+    /// # Errors
+    /// Where a tree on the way cannot be read.
+    pub fn file_at(&mut self, tree: ObjectId, path: &[u8]) -> Result<Option<Entry>, ObjectsError> {
+        let mut folder = tree;
+        let mut names = path.split(|byte| *byte == b'/').peekable();
+        while let Some(name) = names.next() {
+            let tree = self.tree(folder)?;
+            let Ok(at) = tree.entries.binary_search_by(|entry| (*entry.name).cmp(name)) else { break };
+            let entry = &tree.entries[at];
+            match (entry.is_tree(), names.peek()) {
+                (true, Some(_)) => folder = entry.id,
+                (false, None) => return Ok(Some(entry.clone())),
+                _ => break,
+            }
+        }
+        Ok(None)
+    }
+
     fn keep(&mut self, id: ObjectId, tree: Arc<Tree>) {
         if self.kept_entries > MAX_KEPT_ENTRIES {
             self.trees.clear();

@@ -27,6 +27,8 @@ pub enum LandRefusal {
     Dirty { target: String, worktree: PathBuf, paths: Vec<String> },
     #[error("{target} is checked out in {worktree}, where a {operation} is under way")]
     OperationUnderWay { target: String, worktree: PathBuf, operation: &'static str },
+    #[error("{target} is checked out in {worktree}, where another git is at work: {lock} exists")]
+    IndexLocked { target: String, worktree: PathBuf, lock: PathBuf },
     #[error("{target} is being worked on by a {operation} in {worktree}")]
     HeldByOperation { target: String, worktree: PathBuf, operation: &'static str },
     #[error(
@@ -70,6 +72,9 @@ impl LandRefusal {
             }
             Self::OperationUnderWay { worktree, operation, .. } | Self::HeldByOperation { worktree, operation, .. } => {
                 format!("finish or abort the {operation} in {}", worktree.display())
+            }
+            Self::IndexLocked { lock, .. } => {
+                format!("let that git finish or, if there is none, remove {}", lock.display())
             }
             Self::InTheWay { worktree, .. } => format!("move what stands in the way in {} away", worktree.display()),
             Self::CannotMoveAlong { worktree, .. } => {

@@ -3,6 +3,7 @@
 //! Commits in, positions out; names only decide between items that have the same head.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use gix::ObjectId;
@@ -21,7 +22,7 @@ pub struct HeadOf {
     pub deps: Vec<ItemName>,
 }
 
-/// What the commit graph knows of a list of items.
+/// What is known of a list of items before anything is merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relations {
     /// (dependent, dependency), as positions in the list, sorted: the nearest ones only; what these
@@ -29,6 +30,11 @@ pub struct Relations {
     pub implied: Vec<(usize, usize)>,
     /// One per item: why it needs no landing.
     pub already_landed: Vec<Option<AlreadyLanded>>,
+    /// One per item, for `ComposeItem::merged`.
+    pub merged: Vec<Vec<CommitId>>,
+    /// Where files would come that the base has not, did all items land: paths from the top, sorted.
+    /// Conflicts, and directory renames, may make it fewer or others.
+    pub arriving: Vec<PathBuf>,
 }
 
 /// Why an item needs no landing.
@@ -38,6 +44,11 @@ pub enum AlreadyLanded {
     InBase,
     /// This commit of the base names its head in a `Lexpr-Head` trailer.
     As(CommitId),
+    /// The base has all that it changes, under commits that do not name it: to merge it would change
+    /// nothing.
+    ByContent,
+    /// This head contains it, and has landed by content.
+    Below(CommitId),
 }
 
 impl std::fmt::Display for AlreadyLanded {
@@ -45,21 +56,22 @@ impl std::fmt::Display for AlreadyLanded {
         match self {
             Self::InBase => f.write_str("in base"),
             Self::As(commit) => write!(f, "in base as {}", commit.short()),
+            Self::ByContent => f.write_str("its changes are in base already"),
+            Self::Below(head) => write!(f, "part of {}, whose changes are in base already", head.short()),
         }
     }
 }
 
-/// Finds out how the items relate to `base` and to each other.
+/// Which items the history of `base` has, one answer per item.
 ///
 /// # Errors
 /// Where a commit cannot be read.
-pub fn relate(
+pub fn landed_by_history(
     objects: &Objects,
     history: &mut History,
-    base: CommitId,
+    base: ObjectId,
     items: &[HeadOf],
-) -> Result<Relations, ObjectsError> {
-    let base = from_commit(base);
+) -> Result<Vec<Option<AlreadyLanded>>, ObjectsError> {
     let mut known: HashMap<ObjectId, Option<AlreadyLanded>> = HashMap::new();
     let mut already_landed = Vec::with_capacity(items.len());
     for item in items {
@@ -76,7 +88,20 @@ pub fn relate(
         known.insert(head, answer);
         already_landed.push(answer);
     }
+    Ok(already_landed)
+}
 
+/// Which items contain which: [`Relations::implied`].
+///
+/// # Errors
+/// Where a commit cannot be read.
+pub fn implied(
+    objects: &Objects,
+    history: &mut History,
+    base: ObjectId,
+    items: &[HeadOf],
+    already_landed: &[Option<AlreadyLanded>],
+) -> Result<Vec<(usize, usize)>, ObjectsError> {
     // Only items that still have to land can be waited for.
     let mut by_head: HashMap<ObjectId, Vec<usize>> = HashMap::new();
     for (at, item) in items.iter().enumerate().filter(|(at, _)| already_landed[*at].is_none()) {
@@ -120,7 +145,7 @@ pub fn relate(
         nearest.insert(commit, heads);
     }
     implied.sort_unstable();
-    Ok(Relations { implied, already_landed })
+    Ok(implied)
 }
 
 /// Orders items with one and the same head: by the dependencies they name, then by natural name.

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use gix::ObjectId;
 
 use super::command::{Git, GitError};
-use super::history::History;
+use super::history::{Divergence, History};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
 use super::message::{self, Signature, Squashed, Words};
-use super::objects::{Objects, ObjectsError, commit_id, from_commit};
+use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
 use super::quarantine::Quarantine;
 use super::splice::{Spliced, Splicer, changes};
 use crate::plan::{Identity, MergeSettings};
-use crate::ports::ComposeItem;
+use crate::ports::{Beneath, ComposeItem};
 use crate::vocabulary::event::{Conflict, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, ItemName, MergeStrategy};
 
@@ -45,6 +45,8 @@ pub struct Prefix {
     pub landed: ObjectId,
     /// The tree of both.
     pub tree: ObjectId,
+    /// How the target came to the base, for naming what a conflict meets.
+    pub beneath: Arc<[Beneath]>,
 }
 
 /// One item of a prefix.
@@ -129,10 +131,10 @@ impl Workbench {
     ///
     /// # Errors
     /// Where `base` cannot be read.
-    pub fn start(&self, base: CommitId) -> Result<Prefix, ComposeError> {
+    pub fn start(&self, base: CommitId, beneath: Arc<[Beneath]>) -> Result<Prefix, ComposeError> {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
-        Ok(Prefix { before: None, shadow: base, landed: base, tree })
+        Ok(Prefix { before: None, shadow: base, landed: base, tree, beneath })
     }
 
     /// The composite of what `before` holds and `item`.
@@ -145,22 +147,15 @@ impl Workbench {
             shadow: before.shadow,
             landed: before.landed,
             tree: before.tree,
+            beneath: Arc::clone(&before.beneath),
         };
         if let Some(on) = dependency_set_aside(before, item) {
             return Ok(unchanged(Some(SetAsideCause::Dependency { on })));
         }
         let head = from_commit(item.head);
-        let mut shadow = before.shadow;
-        let Some(mut divergence) = self.history.divergence(&self.objects, shadow, head)? else {
+        let Some((shadow, divergence)) = self.divergence(before.shadow, before.tree, head, &item.merged)? else {
             return Ok(unchanged(None));
         };
-        if !divergence.landed.is_empty() {
-            shadow = self.know_as_merged(shadow, before.tree, &divergence.landed)?;
-            match self.history.divergence(&self.objects, shadow, head)? {
-                Some(now) => divergence = now,
-                None => return Ok(unchanged(None)),
-            }
-        }
         if divergence.bases.is_empty() {
             let messages = vec![format!("{} has no history in common with what it is merged onto", item.branch)];
             return Ok(unchanged(Some(SetAsideCause::Conflict(Conflict { with: None, paths: Vec::new(), messages }))));
@@ -197,7 +192,32 @@ impl Workbench {
             shadow: merged,
             landed,
             tree,
+            beneath: Arc::clone(&before.beneath),
         })
+    }
+
+    /// How `head` lies to `shadow`, with the shadow that knows what landed earlier of it: heads that
+    /// trailers name, and those `merged`. `None` where nothing of it is left to land.
+    pub(super) fn divergence(
+        &mut self,
+        shadow: ObjectId,
+        tree: ObjectId,
+        head: ObjectId,
+        merged: &[CommitId],
+    ) -> Result<Option<(ObjectId, Divergence)>, ComposeError> {
+        let Some(mut divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
+        let mut landed = std::mem::take(&mut divergence.landed);
+        for merged in merged.iter().copied().map(from_commit) {
+            if !landed.contains(&merged) && !self.history.contains(&self.objects, shadow, merged)? {
+                landed.push(merged);
+            }
+        }
+        if landed.is_empty() {
+            return Ok(Some((shadow, divergence)));
+        }
+        landed.sort_unstable();
+        let shadow = self.know_as_merged(shadow, tree, &landed)?;
+        Ok(self.history.divergence(&self.objects, shadow, head)?.map(|divergence| (shadow, divergence)))
     }
 
     /// A shadow in which heads that landed earlier under other ids (squashed, rebased) are merged: the
@@ -207,6 +227,17 @@ impl Workbench {
         parents.extend(landed);
         let words = self.words(landed[0])?;
         self.commit(tree, &parents, &words, "Landed earlier under another id\n")
+    }
+
+    /// Whether merging `theirs` into `ours`, whose one merge base has tree `base`, leaves `ours` as it
+    /// is.
+    pub(super) fn merges_to_nothing(
+        &mut self,
+        base: ObjectId,
+        ours: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<bool, ComposeError> {
+        Ok(matches!(self.merge(base, ours, theirs)?, Outcome::Tree(tree) if tree == ours))
     }
 
     /// Merges trees that have one base: spliced where nothing meets, else by git.
@@ -444,7 +475,8 @@ impl Workbench {
         Ok(Conflict { with: self.met(before, clash)?, paths, messages })
     }
 
-    /// The latest item before that changed what clashes: by path, or by the very file git shows as ours.
+    /// The latest item before that changed what clashes, of the composite or landed beneath it: by path,
+    /// or by the very file git shows as ours. None where others have changed it since.
     fn met(&mut self, before: &Prefix, clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
         let in_messages = clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
         let paths: HashSet<&[u8]> = clash
@@ -460,16 +492,20 @@ impl Workbench {
         // ... or has removed what was there.
         let removed: HashSet<ObjectId> =
             of_stage(1).filter(|entry| !kept.contains(entry.path.as_slice())).filter_map(|entry| entry.id).collect();
-        for (earlier, added, later) in before.backwards() {
+        let items =
+            before.backwards().map(|(earlier, added, later)| (Some(&added.item.name), earlier.tree, later.tree));
+        let beneath = before.beneath.iter().rev();
+        let beneath = beneath.map(|step| (step.item.as_ref(), from_tree(step.before), from_tree(step.after)));
+        for (item, earlier, later) in items.chain(beneath) {
             let mut changed = Vec::new();
-            changes(&mut self.objects, earlier.tree, later.tree, &mut changed)?;
+            changes(&mut self.objects, earlier, later, &mut changed)?;
             let meets = changed.iter().any(|change| {
                 paths.iter().any(|path| related(path, &change.path))
-                    || change.after.is_some_and(|id| ours.contains(&id))
-                    || (change.after.is_none() && change.before.is_some_and(|id| removed.contains(&id)))
+                    || change.after.as_ref().is_some_and(|file| ours.contains(&file.id))
+                    || (change.after.is_none() && change.before.as_ref().is_some_and(|file| removed.contains(&file.id)))
             });
             if meets {
-                return Ok(Some(added.item.name.clone()));
+                return Ok(item.cloned());
             }
         }
         Ok(None)
@@ -477,7 +513,7 @@ impl Workbench {
 }
 
 /// Whether two paths are one, or one lies in the other.
-fn related(l: &[u8], r: &[u8]) -> bool {
+pub(super) fn related(l: &[u8], r: &[u8]) -> bool {
     let (short, long) = if l.len() <= r.len() { (l, r) } else { (r, l) };
     long.starts_with(short) && (long.len() == short.len() || long[short.len()] == b'/')
 }

@@ -323,9 +323,14 @@ impl Slot {
 
     /// An empty folder in the place of whatever is there.
     fn rebuild(&self) -> Result<(), GitError> {
+        self.rebuild_after(remove)
+    }
+
+    /// `remove_folder` removes the one that is there, or says why it cannot.
+    fn rebuild_after(&self, remove_folder: impl FnOnce(&Path) -> Result<(), GitError>) -> Result<(), GitError> {
         remove(&self.index)?;
         remove(&self.setup)?;
-        if remove(&self.work_tree).is_err() {
+        if remove_folder(&self.work_tree).is_err() {
             set_aside(&self.work_tree)?;
         }
         fs::create_dir_all(&self.work_tree).map_err(GitError::io("creating", &self.work_tree))
@@ -420,4 +425,41 @@ fn quoted(path: &Path) -> Vec<u8> {
     }
     line.push(b'"');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What really fails, immutable files and mounts, takes rights that a test may not have.
+    #[test]
+    fn a_folder_that_cannot_be_removed_is_set_aside_and_the_slot_made_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        let pool = SlotPool::new(SlotSettings {
+            cache_root: cache.path().to_owned(),
+            repository_id: "repository".to_owned(),
+            object_dirs: Vec::new(),
+            target_branch: "main".to_owned(),
+        });
+        let slot = pool.take().unwrap();
+        let immutable = |path: &Path| Err(GitError::io("removing", path)(ErrorKind::PermissionDenied.into()));
+        for round in ["1", "2"] {
+            fs::write(slot.path().join("stuck"), round).unwrap();
+            fs::write(&slot.index, "").unwrap();
+            slot.rebuild_after(immutable).unwrap();
+            assert_eq!(fs::read_dir(slot.path()).unwrap().count(), 0, "the slot is as new");
+            assert!(!slot.index.exists(), "what was known of the old folder is forgotten");
+        }
+        let aside = |n| cache.path().join(format!("repository/0.unremovable-{n}/stuck"));
+        assert_eq!(fs::read_to_string(aside(1)).unwrap(), "1");
+        assert_eq!(fs::read_to_string(aside(2)).unwrap(), "2");
+
+        // One that can be removed is, and the next taker finds the slot, not what was set aside.
+        fs::write(slot.path().join("stuck"), "3").unwrap();
+        slot.rebuild().unwrap();
+        assert!(!aside(3).exists() && !slot.path().join("stuck").exists());
+        let path = slot.path().to_owned();
+        drop(slot);
+        assert_eq!(pool.take().unwrap().path(), path);
+    }
 }

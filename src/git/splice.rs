@@ -203,8 +203,9 @@ pub fn changes(
 #[derive(Clone, Debug)]
 pub struct Change {
     pub path: Vec<u8>,
-    pub before: Option<ObjectId>,
-    pub after: Option<ObjectId>,
+    /// `None` where there is nothing, or a folder.
+    pub before: Option<Entry>,
+    pub after: Option<Entry>,
 }
 
 fn collect_changes(
@@ -226,10 +227,11 @@ fn collect_changes(
         }
         let len = path.len();
         path.extend_from_slice(&name);
-        let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.is_tree()).map(|entry| entry.id);
+        let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.is_tree()).cloned();
         let folder = |entry: Option<&Entry>| entry.filter(|entry| entry.is_tree()).map(|entry| entry.id);
-        if file(l).is_some() || file(r).is_some() {
-            found.push(Change { path: path.clone(), before: file(l), after: file(r) });
+        let (before, after) = (file(l), file(r));
+        if before.is_some() || after.is_some() {
+            found.push(Change { path: path.clone(), before, after });
         }
         path.push(b'/');
         collect_changes(objects, folder(l), folder(r), path, found)?;

@@ -133,6 +133,10 @@ pub struct LinedUpItem {
     pub deps: Vec<ItemName>,
     /// Those of `deps` that the plan does not name but the commit graph implies.
     pub implied: Vec<ItemName>,
+    /// Heads whose changes the base has without having them in its history, and on which the item
+    /// builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<CommitId>,
     pub gates: Vec<LinedUpGate>,
     /// Why the item needs no landing, for example `in base` or the commit that carries its trailer.
     pub already_landed: Option<String>,
@@ -210,7 +214,8 @@ pub enum SetAsideCause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conflict {
-    /// The item of the composite that it meets; `None` where it meets the base itself.
+    /// The item that it meets: one of the composite, or one that this run has landed beneath it;
+    /// `None` where it meets what was there before the run, or what others have landed since.
     pub with: Option<ItemName>,
     /// Sorted; bytes that are no UTF-8 are replaced by U+FFFD.
     pub paths: Vec<String>,

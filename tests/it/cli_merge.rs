@@ -613,3 +613,24 @@ fn a_target_that_somebody_took_commits_back_from_is_left_alone() {
     assert!(format!("{}{}", said.stdout, said.stderr).contains("took commits back"), "{}{}", said.stdout, said.stderr);
     assert_eq!(world.files_on_main(), ["README.md"]);
 }
+
+#[test]
+fn a_conflict_with_an_item_of_an_earlier_batch_names_it() {
+    let world = World::new(
+        README,
+        &[
+            ("a", "main", &[("a", "1"), ("shared", "a")]),
+            ("b", "main", &[("b", "1")]),
+            ("c", "main", &[("shared", "c")]),
+        ],
+    );
+    let report = world.path("report.json");
+    let plan = "schemaVersion: v1\npolicy: {performance: {batchSize: 1}}\nitems: [{name: a}, {name: b}, {name: c}]\n";
+    let dry = world.merge(plan, &[]).expect(3);
+    assert!(dry.stdout.contains("conflicts with a in shared"), "{}", dry.stdout);
+    let said = world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    assert!(said.stdout.contains("resolve the conflict of c with a"), "{}", said.stdout);
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["a landed", "b landed", "c conflicted"]);
+    assert_eq!(report["items"][2]["because"]["conflict"]["with"], "a", "{:#}", report["items"][2]);
+}

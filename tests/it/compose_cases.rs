@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use lexpr::git::version::GitVersion;
 use lexpr::plan::{DirectoryRenames, MergeSettings};
-use lexpr::ports::{ComposeRequest, Composer, Composite};
+use lexpr::ports::{Beneath, ComposeRequest, Composer, Composite};
 use lexpr::vocabulary::event::{Conflict, SetAsideCause};
+use lexpr::vocabulary::names::ItemName;
 
 use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Stream, block_on, compose, item};
 
@@ -271,6 +272,7 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
         let request = |names: &[&str]| ComposeRequest {
             base: heads["main"],
             items: names.iter().enumerate().map(|(at, name)| Arc::new(item(at, name, heads[*name]))).collect(),
+            beneath: Arc::from([]),
         };
         assert!(block_on(composer.compose(request(&["a"]))).is_ok());
         let refused = block_on(composer.compose(request(&["a", "b"]))).unwrap_err();
@@ -356,4 +358,40 @@ fn a_conflict_names_the_item_it_meets_the_paths_and_gits_words() {
     let base = world.commit("main moves");
     let composite = compose(&world.composer("q2"), base, &items[2..3]);
     assert_eq!(conflicts(&composite)[0].1.with, None);
+}
+
+#[test]
+fn a_conflict_names_the_landed_item_beneath_that_last_changed_what_clashes() {
+    let world = GitWorld::new();
+    world.write("f", lines("x"));
+    world.commit("begin");
+    let b = world.branch_with("b", "main", &[("f", &String::from_utf8(edited("x", 1, "B")).unwrap())]);
+    // Onto main came: an item that changes f, one that does not, and at last somebody else.
+    let mut trees = vec![world.tree("main")];
+    let mut tips = Vec::new();
+    for (path, content) in
+        [("f", edited("x", 1, "A")), ("g", lines("g")), ("h", lines("h")), ("f", edited("x", 1, "O"))]
+    {
+        world.write(path, content);
+        tips.push(world.commit(path));
+        trees.push(world.tree("main"));
+    }
+    let step = |at: usize, item: Option<&str>| Beneath {
+        item: item.map(ItemName::new),
+        before: trees[at].parse().unwrap(),
+        after: trees[at + 1].parse().unwrap(),
+    };
+    let steps = [step(0, Some("a")), step(1, Some("unrelated")), step(2, None), step(3, None)];
+    let composer = world.composer("q");
+    let met = |steps: &[Beneath]| {
+        let items = vec![Arc::new(item(0, "b", b))];
+        let request = ComposeRequest { base: tips[steps.len().max(1) - 1], items, beneath: Arc::from(steps) };
+        let composite = block_on(composer.compose(request)).unwrap();
+        conflicts(&composite)[0].1.with.as_ref().map(|with| with.to_string())
+    };
+    assert_eq!(met(&[]), None, "nothing is known of how main came there");
+    assert_eq!(met(&steps[..1]).as_deref(), Some("a"));
+    assert_eq!(met(&steps[..2]).as_deref(), Some("a"));
+    assert_eq!(met(&steps[..3]).as_deref(), Some("a"), "others changed something else");
+    assert_eq!(met(&steps), None, "others changed it last");
 }

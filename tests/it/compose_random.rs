@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use lexpr::git::compose::ShadowComposer;
+use lexpr::git::resolve::HeadOf;
 use lexpr::vocabulary::names::{CommitId, MergeStrategy};
 
 use crate::compose_cases::conflicts;
-use crate::git_world::{Files, GitWorld, Mark, Stream, compose, item};
+use crate::git_world::{Files, GitWorld, Mark, Stream, block_on, compose, item};
 
 /// How many histories are tried; `LEXPR_SEEDS=FROM..TO` tries others.
 const SEEDS: std::ops::Range<u64> = 0..30;
@@ -255,4 +256,46 @@ fn invariant_8_two_clones_in_different_folders_make_the_same_commits() {
         let checked = world.quarantined("q", ["fsck", "--strict", "--no-dangling", &here.commit.to_string()]);
         assert_eq!(checked, "", "seed {seed}");
     }
+}
+
+/// Work that main has squashed, and mains that went on from there in different ways.
+#[test]
+fn invariant_3_what_has_landed_by_content_changes_nothing_for_git_either() {
+    const MAINS: usize = 2;
+    let (mut landed, mut others) = (0, 0);
+    for seed in seeds() {
+        let mut dice = Dice(seed);
+        let mut stream = Stream::default();
+        let mut files = Files::new();
+        for _ in 0..18 {
+            let path = new_path(&mut dice);
+            place(&mut files, path, ("100644", content(&mut dice)));
+        }
+        let start = stream.commit("main", &[], &files);
+        let work = changed(&mut dice, &files, 4);
+        stream.commit("work", &[start], &work);
+        let squashed = stream.commit("squashed", &[start], &work);
+        for at in 0..MAINS {
+            let files = changed(&mut dice, &work, 3);
+            stream.commit(&format!("main{at}"), &[squashed], &files);
+        }
+        let world = GitWorld::empty();
+        let heads = world.import(&stream);
+        let work = item(0, "work", heads["work"]);
+        let composer = world.composer("q");
+        for at in 0..MAINS {
+            let base = heads[&format!("main{at}")];
+            let asked = HeadOf { name: work.name.clone(), head: work.head, deps: Vec::new() };
+            let relations = block_on(composer.relate(base, vec![asked])).unwrap();
+            if relations.already_landed == [None] {
+                others += 1;
+                continue;
+            }
+            let Some(merged) = world.merge_by_git(base, std::slice::from_ref(&work)) else { continue };
+            assert_eq!(merged.conflicts, [], "seed {seed}, main {at}");
+            assert_eq!(merged.tree, world.tree(&base.to_string()), "seed {seed}, main {at}");
+            landed += 1;
+        }
+    }
+    assert!(landed > 0 && others > 0, "{landed} landed, {others} did not");
 }

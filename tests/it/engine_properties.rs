@@ -220,6 +220,7 @@ fn stops() -> impl Strategy<Value = Vec<Stop>> {
     let stop = prop_oneof![
         3 => (1_usize..150).prop_map(Stop::Kill),
         2 => (1_usize..150, 0_usize..4).prop_map(|(events, part)| Stop::PowerLoss(events, part)),
+        1 => (1_usize..4).prop_map(Stop::KillOnceMoved),
         1 => (0_u64..20_000).prop_map(Stop::Interrupt),
     ];
     prop::collection::vec(stop, 1..6)

@@ -6,7 +6,7 @@ use lexpr::engine::{EngineError, exit};
 use lexpr::plan::Spend;
 use lexpr::vocabulary::event::{Event, FinalStatus, ItemGateStatus};
 
-use crate::sim::{Effect, Mishap, Outcome, Store, World, gate, oracle};
+use crate::sim::{Effect, Mishap, Outcome, Stop, Store, World, gate, oracle};
 
 /// Runs a world and holds it to what holds of every run.
 fn run(world: &World) -> Outcome {
@@ -363,11 +363,23 @@ fn dependencies_that_conflict_with_each_other_block_with_both_names() {
     assert_eq!(outcome.statuses(), ["left landed", "right conflicted", "top blocked"]);
     assert_eq!(outcome.reason("right"), "conflicts with left in file");
     assert_eq!(outcome.reason("top"), "its dependencies left and right conflict with each other in file");
-    // Where they never were on one apex, git names the tip alone.
+    // Also where they never were on one apex.
     let outcome = run(&world.batch(1));
     assert_eq!(outcome.statuses(), ["left landed", "right conflicted", "top blocked"]);
-    assert_eq!(outcome.reason("right"), "conflicts with the target's tip in file");
-    assert_eq!(outcome.reason("top"), "depends on right, which did not land");
+    assert_eq!(outcome.reason("right"), "conflicts with left in file");
+    assert_eq!(outcome.reason("top"), "its dependencies left and right conflict with each other in file");
+}
+
+#[test]
+fn a_conflict_with_what_an_earlier_batch_landed_names_it() {
+    let world = World::of("a b c d").conflict("a", "d").conflict("b", "c").batch(2);
+    let outcome = run(&world);
+    assert_eq!(outcome.statuses(), ["a landed", "b landed", "c conflicted", "d conflicted"]);
+    assert_eq!(outcome.reason("c"), "conflicts with b in file");
+    assert_eq!(outcome.reason("d"), "conflicts with a in file");
+    // Also on a base that others moved after it had landed.
+    let outcome = run(&world.mishap(Mishap::MovedBeforeLanding(2)));
+    assert_eq!(outcome.reason("d"), "conflicts with a in file");
 }
 
 #[test]
@@ -553,6 +565,27 @@ fn a_landing_under_way_when_something_else_breaks_is_journalled() {
         let moved = outcome.hands.landing_records().len();
         assert_eq!(outcome.landings().len(), moved, "composite {number}");
     }
+}
+
+#[test]
+fn invariant_6_a_run_killed_between_its_landing_and_its_record_lands_once() {
+    let world = one_at_a_time("a b:a").with(|world| world.longest_hand_ms = 50);
+    let killed = run(&world.stop(Stop::KillOnceMoved(1)));
+    assert_eq!(killed.landings(), [["a", "b"]]);
+    assert_eq!(killed.exit_code(), exit::ALL_LANDED);
+    assert_eq!(killed.count(|event| matches!(event, Event::RunResumed { .. })), 1);
+    assert_eq!(killed.count(|event| matches!(event, Event::TargetMoved { .. })), 0, "it knows its own landing");
+    assert_eq!(killed.hands.receipts().len(), 1);
+}
+
+#[test]
+fn invariant_6_a_run_that_could_not_move_the_target_goes_on_when_it_can() {
+    let world = one_at_a_time("a b").mishap(Mishap::RefusedLanding(1));
+    let refused = run(&world);
+    assert_eq!(refused.exit_code(), exit::TARGET_NOT_MOVED);
+    let resumed = run(&world.stop(Stop::Refused));
+    assert_eq!(resumed.landed(), ["a", "b"]);
+    assert_eq!(resumed.trees_of("unit"), refused.trees_of("unit"), "no gate runs again");
 }
 
 #[test]

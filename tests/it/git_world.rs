@@ -184,11 +184,12 @@ pub fn item(ix: usize, name: &str, head: CommitId) -> ComposeItem {
         head,
         strategy: MergeStrategy::Merge,
         deps: Vec::new(),
+        merged: Vec::new(),
     }
 }
 
 pub fn compose(composer: &ShadowComposer, base: CommitId, items: &[ComposeItem]) -> Composite {
-    let request = ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect() };
+    let request = ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect(), beneath: Arc::from([]) };
     block_on(composer.compose(request)).unwrap()
 }
 

@@ -365,11 +365,26 @@ fn a_checkout_that_cannot_follow_takes_the_landing_back() {
 }
 
 #[test]
-fn a_checkout_in_use_by_another_git_is_refused() {
-    let world = LandWorld::new(&before());
-    fs::write(world.user.dir().join("index.lock"), "").unwrap();
-    let message = refused(world.land(&after()).1);
-    assert!(message.contains("index.lock"), "{message}");
-    assert_eq!(world.user.at("main"), world.base);
-    assert_eq!(listing(&world.work_tree()), expected(&before()));
+fn a_checkout_in_use_by_another_git_is_refused_at_the_start_and_at_a_landing() {
+    for linked in [false, true] {
+        let world = LandWorld::with(if linked { &["--bare"] } else { &[] }, &before());
+        let (mut dir, mut git_dir) = (world.work_tree(), world.user.dir().to_owned());
+        if linked {
+            dir = world.folder.path().join("linked");
+            world.user.run(&["worktree", "add", "-q", dir.to_str().unwrap(), "main"]);
+            git_dir = world.user.dir().join("worktrees/linked");
+        }
+        let lock = git_dir.join("index.lock");
+        fs::write(&lock, "").unwrap();
+        let refusal = world.lander().preflight(world.base).unwrap_err();
+        assert!(refusal.advice().is_some_and(|advice| advice.contains("remove")), "{refusal}");
+        for message in [refusal.to_string(), refused(world.land(&after()).1)] {
+            assert!(message.contains(dir.to_str().unwrap()), "{message}");
+            assert!(message.contains(lock.to_str().unwrap()), "{message}");
+        }
+        assert_eq!(world.user.at("main"), world.base);
+        assert_eq!(listing(&dir), expected(&before()));
+        fs::remove_file(&lock).unwrap();
+        world.lander().preflight(world.base).unwrap();
+    }
 }

@@ -52,6 +52,7 @@ pub fn item(name: &str, level: u32, deps: &[&str], gates: &[&str]) -> LinedUpIte
         priority: 0,
         level,
         deps: deps.iter().map(ItemName::new).collect(),
+        merged: Vec::new(),
         implied: Vec::new(),
         gates: gates.iter().map(|name| gate(name, true)).collect(),
         already_landed: None,

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, word};
+use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, TargetStep, word};
 use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Conflict, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed,
-    LandingIntended, Reason, RunStarted, SetAsideCause,
+    Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
+    Reason, RunStarted, SetAsideCause,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
 
@@ -334,16 +334,14 @@ impl RunState {
             }
         }
         self.rebases = 0;
-        self.tip = Standpoint { commit: landed.to, tree: landed.tree };
-        if let Some(made) = self.apex.as_ref().and_then(|apex| apex.made.as_ref()) {
-            for (ix, cause) in &made.conflicts {
-                if let SetAsideCause::Conflict(Conflict { with: Some(with), .. }) = cause
-                    && landed.items.contains(with)
-                {
-                    self.items[ix.get()].met = Some(with.clone());
-                }
+        if let Some(Apex { landed, made: Some(made), .. }) = &self.apex {
+            let mut before = self.tip.tree;
+            for (ix, at) in made.members.iter().skip(*landed).take(members.len()) {
+                self.steps.push(TargetStep { item: Some(*ix), before, after: at.tree });
+                before = at.tree;
             }
         }
+        self.tip = Standpoint { commit: landed.to, tree: landed.tree };
         if let Some(apex) = &mut self.apex {
             apex.landed += members.len();
             if apex.made.as_ref().is_none_or(|made| apex.landed >= made.members.len()) {
@@ -357,6 +355,8 @@ impl RunState {
         self.landing = None;
         self.apex = None;
         self.rebases += 1;
+        self.steps.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
+        self.steps_to_base = self.steps.len();
         self.base = to;
         self.tip = to;
         let started: HashSet<ItemName> = self

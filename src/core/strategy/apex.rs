@@ -51,8 +51,7 @@ impl Round<'_> {
     fn eject_conflicting(&mut self, made: &MadeApex) {
         for (ix, cause) in &made.conflicts[..made.conflicts_at_tip] {
             if let SetAsideCause::Conflict(conflict) = cause {
-                let mut conflict = conflict.clone();
-                conflict.with = conflict.with.or_else(|| self.state.met(*ix).cloned());
+                let conflict = conflict.clone();
                 self.decide(ItemDecided {
                     item: self.state.graph().name(*ix).clone(),
                     decision: Decision::Conflicted,

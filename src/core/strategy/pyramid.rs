@@ -118,7 +118,9 @@ impl Round<'_> {
             return Some((Decision::Conflicted, Reason::Conflict { at_tip: false, conflict }));
         }
         let second = self.state.graph().name(aside).clone();
-        Some(match conflict.with {
+        let graph = self.state.graph();
+        let is_dependency = |name: &ItemName| graph.find(name).is_some_and(|with| graph.closure(ix).contains(&with));
+        Some(match conflict.with.filter(is_dependency) {
             Some(first) => (Decision::Blocked, Reason::DependenciesConflict { first, second, paths: conflict.paths }),
             // Its cone passed, so it can only meet a base that has moved since.
             None => (Decision::Blocked, Reason::DependencyFailed { root: second }),

@@ -226,6 +226,13 @@ impl Hands {
         }
     }
 
+    /// Waits until the run has moved the target so often.
+    pub async fn moved(&self, times: usize) {
+        while self.lock().landed.len() < times {
+            self.appended.notified().await;
+        }
+    }
+
     /// Takes from the world what goes with a process that is killed; how many events are left.
     /// Between two waits of the loop nothing happens outside of it, so that it may as well have
     /// been killed at any event in between.
@@ -234,7 +241,7 @@ impl Hands {
         let kept = match stop {
             Stop::Kill(events) => inner.journal.len().min(before + events),
             Stop::PowerLoss(_, part) => inner.synced + (inner.journal.len() - inner.synced) / (part + 1),
-            Stop::Interrupt(_) => inner.journal.len(),
+            Stop::Interrupt(_) | Stop::Refused | Stop::KillOnceMoved(_) => inner.journal.len(),
         };
         inner.journal.truncate(kept);
         inner.synced = kept;
@@ -303,7 +310,7 @@ impl Hands {
     }
 
     /// Merges one item onto what stands there; the other side of the conflict where it cannot be.
-    fn merge(&self, base: &Content, standing: &Content, item: &ComposeItem) -> Result<Content, Conflict> {
+    fn merge(&self, request: &ComposeRequest, standing: &Content, item: &ComposeItem) -> Result<Content, Conflict> {
         if standing.has(item.ix) {
             return Ok(standing.clone());
         }
@@ -313,7 +320,10 @@ impl Hands {
             return Ok(standing.with(item.ix));
         }
         Err(Conflict {
-            with: with.filter(|with| !base.has(**with)).map(|with| self.graph.name(*with).clone()),
+            with: with.map(|with| self.graph.name(*with).clone()).filter(|with| {
+                let of_items = request.items.iter().any(|item| item.name == *with);
+                of_items || request.beneath.iter().any(|step| step.item.as_ref() == Some(with))
+            }),
             paths: vec!["file".to_owned()],
             messages: vec!["CONFLICT (content): Merge conflict in file".to_owned()],
         })
@@ -339,7 +349,7 @@ impl Hands {
                 composite.set_aside.push(SetAside { item: item.name.clone(), cause });
                 continue;
             }
-            match self.merge(&base, &standing, item) {
+            match self.merge(request, &standing, item) {
                 Ok(merged) if merged == standing => {}
                 Ok(merged) => {
                     commit = commit_of(&[commit.as_bytes(), item.head.as_bytes(), item.name.as_str().as_bytes()]);
@@ -373,6 +383,7 @@ impl Hands {
         inner.landings.push(LandingRecord { before, after, gate_records });
         inner.target = Some(request.to);
         inner.landed.push(request.to);
+        self.appended.notify_one();
         Ok(())
     }
 

@@ -51,6 +51,10 @@ pub enum Stop {
     PowerLoss(usize, usize),
     /// Somebody asks the run to stop, at this time.
     Interrupt(u64),
+    /// `kill -9` once the target was moved so often, before the run can know of it.
+    KillOnceMoved(usize),
+    /// The run ends because it cannot move the target, and whatever was in its way is gone then.
+    Refused,
 }
 
 /// What a gate does on a tree that holds all of `present` and none of `absent`.
@@ -375,6 +379,7 @@ impl World {
                 level: graph.level(ix),
                 deps: graph.deps(ix).iter().map(|dep| graph.name(*dep).clone()).collect(),
                 implied: Vec::new(),
+                merged: Vec::new(),
                 gates: item
                     .gates
                     .iter()
@@ -432,6 +437,7 @@ impl World {
                         head: head(&item.name),
                         strategy: item.strategy,
                         deps: graph.deps(ix).to_vec(),
+                        merged: Vec::new(),
                     })
                 })
                 .collect(),
@@ -479,6 +485,7 @@ impl World {
                 }
                 match stop {
                     Some(Stop::Kill(events) | Stop::PowerLoss(events, _)) => hands.journalled(before + events).await,
+                    Some(Stop::KillOnceMoved(times)) => hands.moved(times).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -502,6 +509,7 @@ impl World {
                     shown.lock().unwrap().truncate(kept);
                 }
                 (Some(Ok(end)), Some(Stop::Interrupt(_))) if end.exit_code == engine::exit::INTERRUPTED => {}
+                (Some(Ok(end)), Some(Stop::Refused)) if end.exit_code == engine::exit::TARGET_NOT_MOVED => {}
                 (Some(end), _) => break end,
                 (None, None) => unreachable!("a nuisance never ends"),
             }

@@ -1,0 +1,158 @@
+//! `lexpr resume`: goes on with a run from its journal.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::conduct::{self, Beginning, Options, Outcome, Run};
+use super::failure::Failure;
+use super::prepare::{self, Opened, Workshop};
+use super::{ResumeArgs, speak, status};
+use crate::engine::Past;
+use crate::gate::orphans;
+use crate::git::repo::UserRepo;
+use crate::journal;
+use crate::runs::{self, RunFolder};
+use crate::vocabulary::event::{EVENT_FORMAT, Event, Recorded, RunStarted};
+
+/// Runs the command. A run that came to its end ends as it did then, so that a loop of this
+/// command comes to an end, too.
+///
+/// # Errors
+/// Where there is no such run, its journal is damaged, or what a merge may fail of.
+pub fn run(args: &ResumeArgs) -> Result<Outcome, Failure> {
+    let destinations = conduct::destinations(&args.faces.report)?;
+    conduct::check_outputs(&args.faces, [conduct::cache_root()], &destinations)?;
+    let repo = UserRepo::open(&args.repository.repo)?;
+    let folder = find(repo.common_dir(), args.run.as_deref())?;
+    conduct::runtime()?.block_on(resume(args, repo, &folder, &destinations))
+}
+
+async fn resume(
+    args: &ResumeArgs,
+    repo: UserRepo,
+    folder: &RunFolder,
+    destinations: &[crate::report::Destination],
+) -> Result<Outcome, Failure> {
+    let common_dir = repo.common_dir().to_owned();
+    let target = read(folder)?.1.target;
+    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    // Read again: whoever had the target may have been this very run.
+    let (past, started) = read(folder)?;
+    if let Some(Event::RunFinished { exit_code, items, .. }) = past.events.last().map(|recorded| &recorded.event)
+        && conduct::is_final(*exit_code)
+    {
+        speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
+        status::show(&past.events)?;
+        return Ok(Outcome { exit_code: *exit_code, items: items.clone() });
+    }
+    let orphans = orphans::end_all(&folder.id);
+    if orphans > 0 {
+        speak::note(&format!("{orphans} processes of gates outlived the run and were ended\n"));
+    }
+    let text = std::fs::read(folder.plan()).map_err(|error| Failure::io("reading", &folder.plan(), &error))?;
+    let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
+    remove_half_made(&folder.quarantine())?;
+    let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;
+    let options = Options {
+        push: started.push.clone(),
+        no_sign: started.no_sign,
+        gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
+        artifact_dir: started.artifact_dir.clone().map(Into::into),
+    };
+    let lander = conduct::lander(&options, &prepared, folder);
+    let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
+    let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
+        Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))
+            .with_hint("run the plan again; what has landed is not landed twice")
+    })?;
+    // What a landing that was cut short left behind is brought to its end first.
+    if state.landing().is_none() {
+        lander.preflight(lander.current_target()?)?;
+    }
+    let run = Run {
+        prepared: &prepared,
+        folder,
+        workshop: &workshop,
+        lander,
+        options: &options,
+        faces: &args.faces,
+        destinations,
+        deadline: args.deadline.map(Duration::from_secs),
+    };
+    run.conduct(Beginning::GoesOn(past)).await
+}
+
+/// The named run, or the newest that can be resumed.
+fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
+    if named.is_some() {
+        return runs::find(common_dir, named).map_err(status::not_found);
+    }
+    let newest = runs::find(common_dir, None).map_err(status::not_found)?;
+    let all = runs::list(common_dir).map_err(status::not_found)?;
+    Ok(all.into_iter().rev().find(is_unfinished).unwrap_or(newest))
+}
+
+/// A run that began and has not come to its end; one whose journal cannot be read counts, so that
+/// somebody is told.
+pub(super) fn is_unfinished(folder: &RunFolder) -> bool {
+    match journal::read(&folder.journal()) {
+        Ok(journal) => match journal.events.last().map(|recorded| &recorded.event) {
+            None => false,
+            Some(Event::RunFinished { exit_code, .. }) => !conduct::is_final(*exit_code),
+            Some(_) => true,
+        },
+        Err(_) => true,
+    }
+}
+
+fn read(folder: &RunFolder) -> Result<(Past, RunStarted), Failure> {
+    let journal = journal::read(&folder.journal()).map_err(|error| {
+        Failure::internal(error.to_string())
+            .with_hint("run the plan again; what has landed is not landed twice. `git log` shows what has")
+    })?;
+    let past = Past { cut_bytes: journal.torn_bytes as u64, events: journal.events };
+    match past.events.first().map(|recorded| &recorded.event) {
+        Some(Event::RunStarted(started)) if started.format == EVENT_FORMAT => {
+            let started = RunStarted::clone(started);
+            Ok((past, started))
+        }
+        Some(Event::RunStarted(started)) => Err(Failure::usage(format!(
+            "run {} was recorded by lexpr {} in another format: resume it with that version",
+            folder.id, started.version
+        ))),
+        _ => Err(Failure::usage(format!("run {} was ended before its first event: nothing was done", folder.id))
+            .with_hint("run its plan again")),
+    }
+}
+
+/// Objects that were being written when the run ended may be damaged; all of them can be made
+/// again, and are the same.
+fn remove_half_made(quarantine: &Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(quarantine) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::io("removing", quarantine, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// A new run of a plan whose last run has not come to its end would judge again what is judged.
+///
+/// # Errors
+/// Where there is such a run, with both ways to go on.
+pub(super) fn refuse_unfinished(common_dir: &Path, opened: &Opened) -> Result<(), Failure> {
+    let all = runs::list(common_dir).map_err(status::not_found)?;
+    let is_of_plan = |folder: &RunFolder| match journal::first(&folder.journal()) {
+        Some(Recorded { event: Event::RunStarted(started), .. }) => {
+            started.plan_digest == opened.digest() && started.target == opened.target.full_name
+        }
+        _ => false,
+    };
+    match all.into_iter().rev().find(is_of_plan) {
+        Some(folder) if is_unfinished(&folder) => {
+            Err(Failure::usage(format!("run {} of this plan has not come to its end", folder.id)).with_hint(format!(
+                "`lexpr resume {}` goes on with it and runs no gate again; with --afresh a new run begins",
+                folder.id
+            )))
+        }
+        _ => Ok(()),
+    }
+}
