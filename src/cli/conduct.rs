@@ -13,7 +13,7 @@ use super::{FaceArgs, ProgressKind};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
-use crate::core::limits::{DEFAULT_MAX_REBASES, Limits};
+use crate::core::limits::Limits;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
@@ -206,7 +206,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
         spend: policy.spend,
-        max_rebases: DEFAULT_MAX_REBASES,
+        max_rebases: policy.max_rebases,
     }
 }
 
@@ -296,6 +296,8 @@ fn gates(
         artifacts: options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts()),
         guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
         environment: std::env::vars_os().collect(),
+        log_max_bytes: prepared.policy.log_max_bytes,
+        redact: prepared.policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
     };
     Ok(LocalGates::new(settings, slots, processes))

@@ -20,6 +20,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     let destinations = conduct::destinations(&args.faces.report)?;
     let folders = args.artifact_dir.clone().into_iter().chain(args.execute.then(conduct::cache_root));
     conduct::check_outputs(&args.faces, folders, &destinations)?;
+    refuse_a_password(args.push.as_deref())?;
     let opened = open(&args)?;
     let runtime = conduct::runtime()?;
     if args.execute {
@@ -97,6 +98,21 @@ fn open(args: &MergeArgs) -> Result<Opened, Failure> {
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
     };
     prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides)
+}
+
+/// What is given on the command line is written down, to be used again when the run is resumed.
+fn refuse_a_password(push: Option<&str>) -> Result<(), Failure> {
+    let address = push.and_then(|push| push.split_once("://")).map_or("", |(_, rest)| rest);
+    let authority = address.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => {
+            Err(Failure::usage(format!("the address to push to ({host}) has a password in it")).with_hint(
+                "give it a name with `git remote add NAME ADDRESS`, or let a credential helper know the password; \
+                 then --push NAME",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn options(args: &MergeArgs) -> Result<Options, Failure> {

@@ -2,9 +2,6 @@
 
 use crate::plan::Spend;
 
-/// How many times a run follows a target that others move before it gives up.
-pub const DEFAULT_MAX_REBASES: u32 = 10;
-
 /// What a strategy may use, and how it should use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

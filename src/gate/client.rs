@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::environment::Environment;
 use super::processes::{Process, ProcessTable};
 use super::protocol::{Ended, OsText, PROTOCOL, Reply, Request, Start, line};
+use super::pump::LogRules;
 
 /// A guard answers in milliseconds; a machine under heavy load may take seconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub(super) enum GuardError {
     Unreadable(String),
     #[error("the command could not be started: {0}")]
     NotStarted(String),
+    #[error("what the command printed could not be written to its log: {0}")]
+    Log(String),
     #[error("processes {0:?} could not be ended: they wait for hardware, or belong to another user")]
     Survivors(Vec<i32>),
 }
@@ -44,6 +47,7 @@ pub(super) struct GuardedCommand<'a> {
     pub(super) environment: &'a Environment,
     /// An existing file.
     pub(super) log: &'a Path,
+    pub(super) log_rules: LogRules,
     pub(super) timeout: Duration,
     /// Between TERM and KILL.
     pub(super) grace: Duration,
@@ -119,6 +123,7 @@ impl Guard {
             },
         };
         match reply {
+            Ok(Reply::Ended(Ended { log_failure: Some(why), .. })) => Err(GuardError::Log(why)),
             Ok(Reply::Ended(ended)) if ended.survivors.is_empty() => Ok(ended),
             Ok(Reply::Ended(ended)) => Err(GuardError::Survivors(ended.survivors)),
             Ok(other) => Err(GuardError::Unreadable(format!("{other:?}"))),
@@ -164,6 +169,7 @@ fn start(run: u64, command: &GuardedCommand) -> Start {
         cwd: text(command.cwd.as_os_str()),
         env: command.environment.iter().map(|(name, value)| (text(name), text(value))).collect(),
         log: text(command.log.as_os_str()),
+        log_rules: command.log_rules.clone(),
         timeout_ms: millis(command.timeout),
         grace_ms: millis(command.grace),
     }

@@ -12,6 +12,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::processes::{ORPHANS_COME_TO_US, Process, ProcessTable, become_subreaper, exit_descriptor};
 use super::protocol::{Cause, End, Ended, PROTOCOL, Reply, Request, Start, line};
+use super::pump::pump;
 
 /// What a command leaves behind has this long from TERM to KILL: nobody waits for it, but a
 /// database or a build server may want to write its files.
@@ -40,6 +42,10 @@ const REAP_AGAIN: Duration = Duration::from_secs(1);
 const WITHOUT_DESCRIPTOR: Duration = Duration::from_millis(20);
 /// Descriptors waited on at once: far below the usual limit of 1,024 open files.
 const MOST_DESCRIPTORS: usize = 64;
+
+/// How long the rest of a command's output may take to be written once all it started is gone. A
+/// stranger that was handed the pipe must not keep the guard.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until standard input ends, then kills all descendants.
 pub fn run() -> ExitCode {
@@ -190,6 +196,8 @@ struct Running {
     /// The command or anything it started is still there, as far as was seen last.
     is_something_left: bool,
     ending: Option<Ending>,
+    /// What became of its output, once all who could write to it are gone.
+    log: mpsc::Receiver<io::Result<u64>>,
 }
 
 /// Everything was sent TERM.
@@ -202,12 +210,11 @@ impl Running {
     fn start(start: &Start) -> Result<Self, String> {
         let text = |text| OsString::from(Clone::clone(text));
         let log = text(&start.log);
-        // Appending, both: what the command's processes write lies one after the other.
-        let output = OpenOptions::new()
-            .append(true)
-            .open(&log)
-            .and_then(|file| Ok((file.try_clone()?, file)))
-            .map_err(|error| format!("opening {}: {error}", log.display()))?;
+        let file = OpenOptions::new().append(true).open(&log);
+        let file = file.map_err(|error| format!("opening {}: {error}", log.display()))?;
+        // One for both: what the command's processes write lies one after the other.
+        let piped = std::io::pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
+        let (output, stdout, stderr) = piped.map_err(|error| format!("making a pipe: {error}"))?;
         let mut argv = start.argv.iter().map(text);
         let program = argv.next().ok_or("no program was named")?;
         #[expect(clippy::disallowed_methods, reason = "this is the place where gates are started")]
@@ -218,10 +225,16 @@ impl Running {
             .env_clear()
             .envs(start.env.iter().map(|(name, value)| (text(name), text(value))))
             .stdin(Stdio::null())
-            .stdout(output.0)
-            .stderr(output.1)
+            .stdout(stdout)
+            .stderr(stderr)
             .process_group(0);
         let child = command.spawn().map_err(|error| format!("starting {}: {error}", program.display()))?;
+        // With it go our ends of the pipe, so that it ends with the last process that writes to it.
+        drop(command);
+        let (pumped, log) = mpsc::channel();
+        let rules = start.log_rules.clone();
+        // Whoever waits for it may have given up.
+        std::thread::spawn(move || drop(pumped.send(pump(output, file, &rules))));
         let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
         let started = Instant::now();
         Ok(Self {
@@ -232,6 +245,7 @@ impl Running {
             exited: None,
             is_something_left: true,
             ending: None,
+            log,
         })
     }
 
@@ -296,7 +310,13 @@ impl Running {
         };
         let survivors = if given_up { descendants().iter().map(|process| process.pid).collect() } else { Vec::new() };
         let duration_ms = u64::try_from((at - self.started).as_millis()).unwrap_or(u64::MAX);
-        Some(Ended { end, cause: ending.cause, duration_ms, survivors })
+        let (log_dropped_bytes, log_failure) = match self.log.recv_timeout(LOG_LIMIT) {
+            Ok(Ok(dropped)) => (dropped, None),
+            Ok(Err(error)) => (0, Some(error.to_string())),
+            // Some process that is none of the command's holds the pipe: what is there is in the log.
+            Err(_) => (0, None),
+        };
+        Some(Ended { end, cause: ending.cause, duration_ms, survivors, log_dropped_bytes, log_failure })
     }
 
     fn what_to_wait_for(&self) -> (Vec<OwnedFd>, Option<Duration>) {

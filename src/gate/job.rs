@@ -18,8 +18,10 @@ use super::environment::{Environment, GateTold, Surroundings, of_gate, of_slot};
 use super::log::{self, as_file_name};
 use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
+use super::pump::LogRules;
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::run::{LocalGates, Worker};
+use super::secrets;
 use super::setup::stamp;
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
@@ -155,6 +157,7 @@ impl JobRun<'_> {
             cwd: &real_cwd,
             environment: &environment,
             log: &log,
+            log_rules: self.log_rules(&environment),
             timeout: gate.timeout,
             grace: self.gates.settings.grace,
         };
@@ -256,6 +259,7 @@ impl JobRun<'_> {
             cwd: &slot,
             environment,
             log: &log,
+            log_rules: self.log_rules(environment),
             timeout: SETUP_TIMEOUT,
             grace: self.gates.settings.grace,
         };
@@ -282,6 +286,12 @@ impl JobRun<'_> {
         }
         let message = format!("the setup `{}` left the slot in a state that cannot be switched", setup.run);
         Ok(Err(NotReady::Failed { message, log: Some(log) }))
+    }
+
+    fn log_rules(&self, environment: &Environment) -> LogRules {
+        let settings = &self.gates.settings;
+        let variables = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        LogRules { max_bytes: settings.log_max_bytes, secrets: secrets::values(variables, &settings.redact) }
     }
 
     fn remember_setup(&mut self, stamp: Option<&str>) -> Result<(), NotReady> {

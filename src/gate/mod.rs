@@ -11,8 +11,10 @@ mod log;
 pub mod orphans;
 pub mod processes;
 mod protocol;
+mod pump;
 mod retry;
 mod run;
+mod secrets;
 mod setup;
 
 pub use run::{GateSettings, LocalGates, own_executable};

@@ -6,9 +6,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde::{Deserialize, Serialize};
 
+use super::pump::LogRules;
+
 /// Raised with every change of this file: lexpr may have been replaced on disk while it runs,
 /// and then starts a guard of another version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Text of the operating system, which need not be UTF-8: a string where it is, else its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ pub struct Start {
     pub env: Vec<(OsText, OsText)>,
     /// An existing file; standard output and error are appended to it.
     pub log: OsText,
+    pub log_rules: LogRules,
     pub timeout_ms: u64,
     /// Between TERM and KILL after a timeout or a cancel.
     pub grace_ms: u64,
@@ -92,6 +95,10 @@ pub struct Ended {
     pub duration_ms: u64,
     /// Processes that did not even end when killed: in an uninterruptible wait, or another user's.
     pub survivors: Vec<i32>,
+    /// Bytes of its output that are not in the log.
+    pub log_dropped_bytes: u64,
+    /// Why its output could not be written.
+    pub log_failure: Option<String>,
 }
 
 /// How a process ended.
@@ -135,6 +142,7 @@ mod tests {
                 cwd: text.clone(),
                 env: vec![(text.clone(), text.clone())],
                 log: text,
+                log_rules: LogRules { max_bytes: 1, secrets: vec![bytes.to_vec()] },
                 timeout_ms: u64::MAX,
                 grace_ms: 0,
             };

@@ -29,6 +29,10 @@ pub struct GateSettings {
     pub guard_exe: PathBuf,
     /// The caller's environment, such as [`std::env::vars_os`] gives it.
     pub environment: Vec<(OsString, OsString)>,
+    /// A log holds no more than this, and says what it does not hold.
+    pub log_max_bytes: u64,
+    /// Variables whose values are not written to logs, besides those whose names tell.
+    pub redact: Vec<String>,
     /// From TERM to KILL when a gate's time is up or it is cancelled.
     pub grace: Duration,
 }

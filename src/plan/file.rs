@@ -23,6 +23,10 @@ pub const MAX_NAME_BYTES: usize = 200;
 pub const DEFAULT_TARGET: &str = "main";
 /// Half an hour: longer than most suites, short enough to notice a hang in the same sitting.
 pub const DEFAULT_GATE_TIMEOUT_SECONDS: u64 = 1800;
+/// More foreign moves in a row than this mean that the run comes too late every time.
+pub const DEFAULT_MAX_REBASES: u32 = 10;
+/// Nobody reads more, and a gate in a loop must not fill the disk.
+pub const DEFAULT_LOG_MAX_MB: u64 = 100;
 /// Of the memory limit, in percent.
 pub const DEFAULT_MEMORY_THRESHOLD_PERCENT: u8 = 80;
 /// Items that land on one apex.
@@ -302,6 +306,20 @@ pub struct PolicyFile {
 
     /// Accepted for plans of the earlier tool, which knew one rule: every required gate passes.
     pub merge_rule: Option<MergeRuleFile>,
+
+    /// How often in a row a run follows a target that others move before it stops, to be resumed.
+    #[schemars(range(min = 0), extend("default" = DEFAULT_MAX_REBASES))]
+    pub max_rebases: Option<u32>,
+
+    /// Megabytes that a gate's log may hold. Of a longer one the beginning and the end are kept.
+    #[schemars(rename = "logMaxMB", range(min = 1, max = 1_048_576), extend("default" = DEFAULT_LOG_MAX_MB))]
+    #[serde(rename = "logMaxMB")]
+    pub log_max_mb: Option<u64>,
+
+    /// Environment variables whose values are struck out of what gates print, besides those whose
+    /// names tell (TOKEN, SECRET, PASSWORD and the like).
+    #[schemars(inner(length(min = 1)), extend("default" = Value::Array(Vec::new())))]
+    pub redact: Option<Vec<String>>,
 
     /// For gates that have no `timeoutSeconds` of their own.
     #[schemars(range(min = 1, max = 604_800), extend("default" = DEFAULT_GATE_TIMEOUT_SECONDS))]

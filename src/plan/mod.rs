@@ -108,6 +108,11 @@ pub struct Policy {
     pub spend: Spend,
     pub fail_fast: bool,
     pub second_opinion: bool,
+    /// How often in a row a target that others move is followed.
+    pub max_rebases: u32,
+    pub log_max_bytes: u64,
+    /// Names of environment variables whose values are not written anywhere.
+    pub redact: Vec<String>,
     pub setup: Option<Setup>,
     pub committer: Option<Identity>,
     pub merge: MergeSettings,

@@ -400,3 +400,36 @@ async fn a_slot_that_cannot_be_prepared_is_no_verdict() {
     let mode = fs::metadata(&finished[0].2.log).unwrap().permissions().mode();
     assert_eq!(mode & 0o400, 0o400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_past_its_limit_keeps_both_ends_and_says_what_is_missing() {
+    // 1 MiB is the limit here, and this is 40 times as much on one endless line.
+    let world = World::with_short_logs(1024 * 1024);
+    let run = "printf BEGIN; head -c 41943040 /dev/zero | tr '\\0' x; printf END; exit 1";
+    let finished = world.run_one(gate("chatty", run)).await;
+    assert_eq!(finished[0].2.outcome, failed(1));
+    let log = fs::read_to_string(&finished[0].2.log).unwrap();
+    assert!(log.len() < 1024 * 1024 + 200, "{} bytes", log.len());
+    assert!(log.starts_with("BEGINxxx") && log.ends_with("xxxEND"));
+    let missing = 41_943_040 + 8 - 1024 * 1024;
+    assert!(log.contains(&format!("{missing} bytes are left out here")), "{missing}");
+    assert!(finished[0].2.tail.ends_with("END"), "{}", finished[0].2.tail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_struck_out_of_what_a_gate_prints() {
+    let world = World::with_environment(&[("GITHUB_TOKEN", "ghp_0123456789"), ("WORD", "harmless")]);
+    let run = "echo \"$WORD $GITHUB_TOKEN\"; printf ghp_01; sleep 0.05; printf 23456789; echo $OWN_PASSWORD; exit 1";
+    let own = BTreeMap::from([("OWN_PASSWORD".to_owned(), "correct horse".to_owned())]);
+    let finished = world.run_one(Gate { env: own, ..gate("leaky", run) }).await;
+    let log = fs::read_to_string(&finished[0].2.log).unwrap();
+    assert_eq!(log, "harmless ***\n******\n");
+    assert!(!finished[0].2.tail.contains("0123"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_closes_its_output_and_lives_on_is_waited_for() {
+    let world = World::new();
+    let finished = world.run_one(gate("quiet", "exec >&- 2>&-; sleep 0.2; exit 7")).await;
+    assert_eq!(finished[0].2.outcome, failed(7));
+}

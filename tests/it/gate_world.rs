@@ -69,6 +69,15 @@ impl World {
 
     /// With variables besides PATH in the caller's environment.
     pub fn with_environment(more: &[(&str, &str)]) -> Self {
+        Self::with(more, 200 * 1024 * 1024)
+    }
+
+    /// With logs of at most so many bytes.
+    pub fn with_short_logs(log_max_bytes: u64) -> Self {
+        Self::with(&[], log_max_bytes)
+    }
+
+    fn with(more: &[(&str, &str)], log_max_bytes: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let repo = Repo::init(&folder.path().join("repository.git"), &["--bare"]);
         let pool = SlotPool::new(SlotSettings {
@@ -85,6 +94,8 @@ impl World {
             artifacts: folder.path().join("artifacts"),
             guard_exe: PathBuf::from(env!("CARGO_BIN_EXE_lexpr")),
             environment,
+            log_max_bytes,
+            redact: Vec::new(),
             grace: Duration::from_millis(50),
         };
         let gates = LocalGates::new(settings, pool, Arc::new(RecentProcesses::default()));

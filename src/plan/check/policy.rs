@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
-    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS,
-    DEFAULT_MEMORY_THRESHOLD_PERCENT, ItemFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile,
-    SpendFile,
+    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB,
+    DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, ItemFile, LandingFile, PerformanceFile, PolicyFile,
+    RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
@@ -90,6 +90,9 @@ impl Checker<'_> {
             },
             fail_fast: file.fail_fast.unwrap_or(true),
             second_opinion: file.second_opinion.unwrap_or(true),
+            max_rebases: file.max_rebases.unwrap_or(DEFAULT_MAX_REBASES),
+            log_max_bytes: file.log_max_mb.unwrap_or(DEFAULT_LOG_MAX_MB) * 1024 * 1024,
+            redact: file.redact.unwrap_or_default(),
             setup: file.setup.and_then(|setup| self.setup(setup)),
             committer: file.committer.and_then(|committer| self.committer(committer)),
             merge: file.merge.map_or(
