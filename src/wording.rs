@@ -52,7 +52,7 @@ pub fn tail(output: &str, lines: usize, cells: usize, margin: &str) -> Vec<Strin
     let safe = block(output);
     let all: Vec<&str> = if safe.is_empty() { Vec::new() } else { safe.lines().collect() };
     let hidden = all.len().saturating_sub(lines);
-    let cut = (hidden > 0).then(|| format!("{margin}({} before)", count(hidden, "line")));
+    let cut = (hidden > 0).then(|| format!("{margin}(what came before is in the log)"));
     let rest = all[hidden..].iter().map(|line| format!("{margin}{}", shortened(line, cells)).trim_end().to_owned());
     cut.into_iter().chain(rest).collect()
 }
@@ -237,7 +237,7 @@ mod tests {
     fn a_log_loses_colours_and_redrawn_lines_but_no_text() {
         let log = "\x1b[31mred\x1b[0m\n 1%\r 50%\r100%\r\n\x1b]0;open\n\tin\u{202e}\n\n";
         assert_eq!(block(log), "red\n100%\n\n    in\\u{202e}");
-        assert_eq!(tail("1\n2\n3\n", 2, 9, "| "), ["| (1 line before)", "| 2", "| 3"]);
+        assert_eq!(tail("1\n2\n3\n", 2, 9, "| "), ["| (what came before is in the log)", "| 2", "| 3"]);
         assert!(tail("", 2, 9, "| ").is_empty());
     }
 

@@ -183,6 +183,16 @@ pub(super) fn check_outputs(
                 .with_hint(format!("is {} a folder that you may write to?", folder.display())));
         }
     }
+    if let Some(file) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|file| !file.is_empty()) {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(&file);
+        opened.map_err(|error| {
+            Failure::usage(format!(
+                "GITHUB_STEP_SUMMARY is {}, which cannot be written: {error}",
+                Path::new(&file).display()
+            ))
+            .with_hint("unset it, or name a file that can be")
+        })?;
+    }
     for folder in folders {
         std::fs::create_dir_all(&folder)
             .map_err(|error| Failure::usage(format!("{} cannot be made: {error}", folder.display())))?;

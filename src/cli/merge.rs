@@ -21,6 +21,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     let folders = args.artifact_dir.clone().into_iter().chain(args.execute.then(conduct::cache_root));
     conduct::check_outputs(&args.faces, folders, &destinations)?;
     refuse_a_password(args.push.as_deref())?;
+    refuse_to_write_over(&args)?;
     let opened = open(&args)?;
     let runtime = conduct::runtime()?;
     if args.execute {
@@ -98,6 +99,20 @@ fn open(args: &MergeArgs) -> Result<Opened, Failure> {
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
     };
     prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides)
+}
+
+/// The plan is somebody's work.
+fn refuse_to_write_over(args: &MergeArgs) -> Result<(), Failure> {
+    let same = |file: &Path| match (file.canonicalize(), args.plan.canonicalize()) {
+        (Ok(file), Ok(plan)) => file == plan,
+        _ => false,
+    };
+    match args.faces.report.iter().chain(&args.faces.metrics_file).find(|file| same(file)) {
+        Some(file) => {
+            Err(Failure::usage(format!("{} is the plan itself", file.display())).with_hint("name another file"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What is given on the command line is written down, to be used again when the run is resumed.

@@ -164,7 +164,7 @@ pub enum ProgressKind {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Branches to land: a name or a glob such as 'feature/*' (or 'origin/feature/*')
+    /// Branches to land: a name or a glob such as 'feature/*' (or 'origin/feature/*'); * stops at a slash, ** does not
     #[arg(required = true, value_name = "GLOB")]
     pub globs: Vec<String>,
     /// The branch to land on

@@ -22,6 +22,11 @@ use crate::wording::shown;
 /// Where the repository cannot be used, a glob or a gate is malformed, or nothing matches.
 pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
     let gates = args.gates.iter().map(|gate| parse_gate(gate)).collect::<Result<Vec<_>, _>>()?;
+    if let Some((at, (name, _))) =
+        gates.iter().enumerate().find(|(at, (name, _))| gates[..*at].iter().any(|(other, _)| other == name))
+    {
+        return Err(Failure::usage(format!("--gate {at}: there are two gates named {}", shown(name))));
+    }
     let globs = BranchGlobs::new(&args.globs).map_err(|error| Failure::usage(error.to_string()))?;
     let repo = UserRepo::open(&args.repository.repo)?;
     let no_items: [Named<'_>; 0] = [];

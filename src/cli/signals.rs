@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::faces::SharedProgress;
 use super::speak;
 use crate::engine::exit;
-use crate::gate::GateSettings;
+use crate::gate::{GateSettings, processes};
 
 /// How long the live view may take to leave the terminal before the process ends at once.
 const CLEARING: Duration = Duration::from_millis(200);
@@ -58,6 +58,10 @@ async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: Share
         [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
     let mut streams = Vec::new();
     for (kind, name) in kinds {
+        // Whoever started lexpr under nohup, or in the background of a script, meant it.
+        if is_ignored(kind) {
+            continue;
+        }
         match signal(kind) {
             Ok(stream) => streams.push((stream, name)),
             Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
@@ -100,6 +104,10 @@ async fn wait_for_the_deadline(
     }
     // The engine may have ended already.
     let _ = engine.send("the deadline".to_owned());
+}
+
+fn is_ignored(kind: SignalKind) -> bool {
+    u32::try_from(kind.as_raw_value()).is_ok_and(processes::is_ignored)
 }
 
 /// What the first signal is answered with, on one line of a narrow terminal.

@@ -25,14 +25,14 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     if journal.torn_bytes > 0 {
         speak::note(&format!("the journal's last {} bytes are no whole event and were left out\n", journal.torn_bytes));
     }
-    let report = RunReport::new(&RunView::of(&journal.events), BTreeMap::new())
-        .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
-    if !report.finished && !lock::is_held(repo.common_dir(), &report.target) {
-        speak::note(&format!(
-            "this run was ended from outside, and nothing of it is running: `lexpr resume {}` goes on with it\n",
-            folder.id
-        ));
+    let mut view = RunView::of(&journal.events);
+    let target = view.run.as_ref().map(|run| run.target.clone()).unwrap_or_default();
+    if view.ending.is_none() && !lock::is_held(repo.common_dir(), &target) {
+        speak::note("this run was ended from outside, and nothing of it is running\n");
+        view.died();
     }
+    let report = RunReport::new(&view, BTreeMap::new())
+        .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
     speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
     Ok(0)
 }

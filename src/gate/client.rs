@@ -12,6 +12,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
 use super::environment::Environment;
+use super::guard::KILL_LIMIT;
+use super::orphans;
 use super::processes::{Process, ProcessTable};
 use super::protocol::{Ended, OsText, PROTOCOL, Reply, Request, Start, line};
 use super::pump::LogRules;
@@ -37,6 +39,9 @@ pub(super) enum GuardError {
     #[error("processes {0:?} could not be ended: they wait for hardware, or belong to another user")]
     Survivors(Vec<i32>),
 }
+
+/// A guard does what it has to do by its own limits; one that takes so much longer has been stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One command as a guard shall run it.
 #[derive(Debug)]
@@ -115,12 +120,14 @@ impl Guard {
         };
         // For the one case in which there is no guard left to ask.
         let leader = ProcessTable::process(pid);
+        let to_end = command.grace + KILL_LIMIT + PATIENCE;
         let reply = tokio::select! {
             reply = self.reply() => reply,
             () = cancelled(cancel) => match self.send(&Request::Cancel { run }).await {
-                Ok(()) => self.reply().await,
+                Ok(()) => self.reply_within(to_end).await,
                 Err(error) => Err(error),
             },
+            () = tokio::time::sleep(command.timeout.saturating_add(to_end)) => Err(self.give_up().await),
         };
         match reply {
             Ok(Reply::Ended(Ended { log_failure: Some(why), .. })) => Err(GuardError::Log(why)),
@@ -129,9 +136,33 @@ impl Guard {
             Ok(other) => Err(GuardError::Unreadable(format!("{other:?}"))),
             Err(error) => {
                 end_orphaned_group(leader);
+                let mark = OsStr::new("LEXPR_ARTIFACTS");
+                if let Some(own) = command.environment.get(mark).cloned() {
+                    // A folder for each attempt: it tells its processes from all others.
+                    let ended = tokio::task::spawn_blocking(move || orphans::end_marked("LEXPR_ARTIFACTS", &own)).await;
+                    // Nothing that can be done about it is left to do.
+                    drop(ended);
+                }
                 Err(error)
             }
         }
+    }
+
+    async fn reply_within(&mut self, limit: Duration) -> Result<Reply, GuardError> {
+        match tokio::time::timeout(limit, self.reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(self.give_up().await),
+        }
+    }
+
+    /// A guard that should have answered long ago: a gate may have stopped it. What it watches over
+    /// is ended first, while it can still be told by it.
+    async fn give_up(&mut self) -> GuardError {
+        if let Some(pid) = self.pid() {
+            let descendants = ProcessTable::read().map(|table| table.descendants(pid)).unwrap_or_default();
+            descendants.iter().for_each(|process| process.signal(Signal::KILL));
+        }
+        self.lost().await
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), GuardError> {

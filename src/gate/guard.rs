@@ -32,7 +32,7 @@ use super::pump::pump;
 /// database or a build server may want to write its files.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 /// A process that is still there this long after KILL waits for hardware or is another user's.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked who is left while everything is being ended: each of them wakes us as
 /// it ends, but for those started since the last look.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -283,8 +283,16 @@ impl Running {
         }
     }
 
-    /// To each process once: some take a second TERM for impatience.
+    /// To each process once: some take a second TERM for impatience. What was stopped is woken, to
+    /// hear it.
     fn signal_all(&self, signal: Signal) {
+        self.send_all(signal);
+        if signal == Signal::TERM {
+            self.send_all(Signal::CONT);
+        }
+    }
+
+    fn send_all(&self, signal: Signal) {
         // At once to the group, and only while its number is the leader's beyond doubt.
         let group_is_ours = self.exited.is_none() || !ORPHANS_COME_TO_US;
         let group_done = group_is_ours && kill_process_group(self.leader, signal).is_ok();

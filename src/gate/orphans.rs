@@ -1,6 +1,7 @@
 //! What a run's gates left behind where their guard was killed with lexpr: processes that know
 //! the run by its id in their environment.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,9 +16,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Ends every process of this user that `run` started, and waits until they are gone. How many
 /// there were.
 pub fn end_all(run: &RunId) -> usize {
+    end_marked("LEXPR_RUN", OsStr::new(run.as_str()))
+}
+
+/// The same for every process that has `name` set to `value`.
+pub(super) fn end_marked(name: &str, value: &OsStr) -> usize {
     let mut ended = 0;
     loop {
-        let found = ProcessTable::with_variable("LEXPR_RUN", run.as_str());
+        let found = ProcessTable::with_variable(name, value);
         if found.is_empty() {
             return ended;
         }

@@ -3,6 +3,7 @@
 //! Who is to be ended, and when, is decided elsewhere.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ impl ProcessTable {
 
     /// This user's processes that have `name` set to `value` in their environment, zombies and
     /// this process left out.
-    pub fn with_variable(name: &str, value: &str) -> Vec<Process> {
+    pub fn with_variable(name: &str, value: &OsStr) -> Vec<Process> {
         os::with_variable(name, value)
     }
 
@@ -88,6 +89,12 @@ impl Process {
     pub fn is_there(&self) -> bool {
         os::process(self.pid).is_some_and(|(_, now)| now.started == self.started)
     }
+}
+
+/// Whether this process was started with the signal of this number ignored; no where that cannot
+/// be told.
+pub fn is_ignored(signal: u32) -> bool {
+    os::ignored_signals().is_some_and(|mask| signal > 0 && mask >> (signal - 1) & 1 == 1)
 }
 
 /// Makes this process the parent of every orphan among its descendants (Linux; elsewhere orphans
@@ -142,6 +149,9 @@ impl RecentProcesses {
 
 #[cfg(target_os = "linux")]
 mod os {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use procfs::process::{Stat, all_processes};
     use rustix::fd::OwnedFd;
     use rustix::process::{
@@ -157,8 +167,13 @@ mod os {
         Some(stats.map(read).collect())
     }
 
-    pub(super) fn with_variable(name: &str, value: &str) -> Vec<Process> {
-        let wanted = format!("{name}={value}").into_bytes();
+    /// One bit a signal, as proc(5) has it in `status`.
+    pub(super) fn ignored_signals() -> Option<u64> {
+        Some(procfs::process::Process::myself().ok()?.status().ok()?.sigign)
+    }
+
+    pub(super) fn with_variable(name: &str, value: &OsStr) -> Vec<Process> {
+        let wanted = [name.as_bytes(), b"=", value.as_bytes()].concat();
         let is_wanted = |process: &procfs::process::Process| {
             // Those of other users are not to be read.
             let environment = std::fs::read(format!("/proc/{}/environ", process.pid())).unwrap_or_default();
@@ -211,6 +226,8 @@ mod os {
 
 #[cfg(not(target_os = "linux"))]
 mod os {
+    use std::ffi::OsStr;
+
     use rustix::fd::OwnedFd;
     use rustix::process::{Pid, Signal};
 
@@ -220,7 +237,11 @@ mod os {
         None
     }
 
-    pub(super) fn with_variable(_: &str, _: &str) -> Vec<Process> {
+    pub(super) fn ignored_signals() -> Option<u64> {
+        None
+    }
+
+    pub(super) fn with_variable(_: &str, _: &OsStr) -> Vec<Process> {
         Vec::new()
     }
 

@@ -87,7 +87,9 @@ impl LandRefusal {
             Self::Signing => "give --no-sign to land unsigned commits".to_owned(),
             Self::TargetLocked { target, .. } => format!("see to what keeps git from changing {target}"),
             Self::RemoteElsewhere { remote, target, .. } => {
-                format!("fetch from {remote} and bring {target} here to where it is there")
+                format!(
+                    "fetch from {remote}, and bring {target} to the same commit here and there by a merge or a push"
+                )
             }
             Self::RemoteRefuses { remote, .. } => format!("see to it that {remote} takes the push"),
             Self::LandedOnRemoteOnly { remote, target, .. } => {

@@ -303,7 +303,9 @@ fn target_candidates(target: &str) -> Vec<String> {
 
 /// What a branch of the plan may mean: a local branch first, whatever tag has the same name.
 fn revisions(branch: &str) -> [String; 2] {
-    [format!("refs/heads/{branch}^{{commit}}"), format!("{branch}^{{commit}}")]
+    // All that follows `:/` is what is looked for in messages, and what is found is a commit.
+    let peeled = if branch.starts_with(":/") { branch.to_owned() } else { format!("{branch}^{{commit}}") };
+    [format!("refs/heads/{branch}^{{commit}}"), peeled]
 }
 
 struct Missing {
@@ -375,8 +377,12 @@ impl Questions {
         let input = self.asked.iter().map(|revision| format!("{revision}\n")).collect::<String>();
         // Through standard input, where no revision can be taken for an option.
         let args: [&OsStr; 2] = ["cat-file".as_ref(), "--batch-check=%(objectname)".as_ref()];
-        let answers = git.run_with_input(args, input.as_bytes())?;
-        let text = String::from_utf8_lossy(&answers);
+        let answered = git.output(&args, Some(input.as_bytes()))?;
+        if !answered.status.success() {
+            // Some questions, such as for the upstream of a branch that has none, end it.
+            return self.put_one_by_one(git);
+        }
+        let text = String::from_utf8_lossy(&answered.stdout);
         let lines: Vec<&str> = text.lines().collect();
         if lines.len() != self.asked.len() {
             let why = format!("{} answers to {} questions", lines.len(), self.asked.len());
@@ -386,6 +392,19 @@ impl Questions {
         let is_id = |line: &str| line.bytes().all(|b| b.is_ascii_hexdigit());
         let found = self.asked.into_iter().zip(lines).filter(|(_, line)| is_id(line));
         Ok(Answers(found.map(|(revision, id)| (revision, id.to_owned())).collect()))
+    }
+
+    fn put_one_by_one(self, git: &Git) -> Result<Answers, GitError> {
+        let mut found = HashMap::new();
+        for revision in self.asked {
+            let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &revision];
+            let answer = git.output(&args, None)?;
+            if answer.status.success() {
+                let id = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+                found.insert(revision, id);
+            }
+        }
+        Ok(Answers(found))
     }
 }
 

@@ -46,6 +46,10 @@ pub struct RunReport {
     pub push: Option<String>,
     /// The run has ended. Otherwise statuses are those that items would have if it ended now.
     pub finished: bool,
+    /// It was ended from outside, without a word of its own; it can be resumed.
+    pub is_dead: bool,
+    /// How often it was taken up again by a new process.
+    pub resumptions: u32,
     /// As of the command; `null` while the run goes on, or where it was killed.
     pub exit_code: Option<u8>,
     /// Milliseconds since the Unix epoch.
@@ -289,6 +293,8 @@ impl RunReport {
             tip: landings.last().map_or(run.base, |landing| landing.to),
             push: run.push.clone(),
             finished: view.ending.is_some(),
+            is_dead: view.is_dead,
+            resumptions: view.resumptions,
             exit_code: view.ending.map(|ending| ending.exit_code),
             started_at_ms: view.started_at_ms,
             ended_at_ms: view.latest_at_ms,

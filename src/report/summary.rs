@@ -136,7 +136,7 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     let mut facts = Vec::new();
     let target = ref_name(&report.target);
     if report.tip == report.base {
-        facts.push(format!("{target} was not moved; it is at {}", report.base.short()));
+        facts.push(format!("{target} was not moved by this run, which began at {}", report.base.short()));
     } else {
         let pushed = report.landings.iter().rev().find_map(|landing| landing.pushed_to.as_deref());
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
@@ -212,14 +212,16 @@ pub fn next_step(report: &RunReport) -> String {
             (None, HaltReason::TargetKeepsMoving) => format!("wait until {target} is moved less often"),
             (None, HaltReason::Infrastructure) => "see to what kept the gate from being run".to_owned(),
         };
-        return format!("{first}, {again}.");
+        return format!("{first}, then `lexpr resume {}`.", report.run);
+    }
+    if report.is_dead {
+        return format!("`lexpr resume {}` goes on with it.", report.run);
     }
     if !report.finished {
-        return "wait for the run to end; if it was killed, run the same command again: what has landed is recognised."
-            .to_owned();
+        return "wait for the run to end.".to_owned();
     }
     if report.interrupted.is_some() {
-        return "run the same command again: what has landed is recognised.".to_owned();
+        return format!("`lexpr resume {}` goes on with it.", report.run);
     }
     if let Some(gate) = report.red_on_target.first() {
         return format!("make {} pass on {target} itself, {again}.", shown(gate.as_str()));

@@ -4,6 +4,8 @@
 //! It only gathers; what may happen in a run, and in which order, is the core's business. An
 //! event that names something unknown changes nothing here.
 
+mod endings;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::outcome::is_failure;
@@ -24,6 +26,8 @@ pub struct RunView {
     pub latest_at_ms: u64,
     /// How often it was taken up again by a new process.
     pub resumptions: u32,
+    /// It has ended without a word.
+    pub is_dead: bool,
     /// The time between an end and the resumption that followed it.
     pub idle_ms: u64,
     /// In canonical order.
@@ -346,29 +350,6 @@ impl RunView {
         let mut header = run.clone();
         header.items = Vec::new();
         self.run = Some(header);
-    }
-
-    /// What was running ended with its process, nobody knows when.
-    fn resumed(&mut self, at: u64) {
-        self.resumptions += 1;
-        self.interrupted = None;
-        self.halted = None;
-        self.ending = None;
-        self.throttling.now = false;
-        for item in &mut self.items {
-            item.last_word = None;
-        }
-        self.pool.active = 0;
-        self.pool.changed_at_ms = at;
-        let cut_off: Vec<JobId> =
-            self.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).map(|(id, _)| *id).collect();
-        for id in cut_off {
-            let last_seen = self.jobs.get(&id).map_or(at, |job| {
-                let last = job.attempts.last().and_then(|&position| self.attempts.get(position));
-                job.started_at_ms + last.map_or(0, |attempt| attempt.run.duration_ms)
-            });
-            self.job_finished(last_seen, id);
-        }
     }
 
     fn composed(&mut self, composed: &Composed) {

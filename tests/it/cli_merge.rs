@@ -379,9 +379,7 @@ fn a_refused_push_is_told_on_lines_of_its_own_with_the_one_thing_to_do_next() {
     assert!(markdown.contains("<br>remote: until Monday\n"), "{markdown}");
     assert!(markdown.contains("| proven, not landed |"), "{markdown}");
     let next = said.stdout.lines().last().unwrap();
-    let expected =
-        "Next: see to it that hub takes the push, then run the same command again: what has landed is recognised.";
-    assert_eq!(next, expected);
+    assert!(next.starts_with("Next: see to it that hub takes the push, then `lexpr resume 20"), "{next}");
     for told in [&said.stdout, &said.stderr] {
         let at = told.find("remote: main is frozen\n").unwrap_or_else(|| panic!("{told}"));
         assert!(told[at..].lines().nth(1).unwrap().trim_start() == "remote: until Monday", "{told}");
@@ -633,4 +631,41 @@ fn a_conflict_with_an_item_of_an_earlier_batch_names_it() {
     let report = world.report(&report);
     assert_eq!(statuses(&report), ["a landed", "b landed", "c conflicted"]);
     assert_eq!(report["items"][2]["because"]["conflict"]["with"], "a", "{:#}", report["items"][2]);
+}
+
+#[test]
+fn invariant_1_gates_of_one_command_and_two_names_are_two_gates() {
+    // What a gate is told of itself it may judge by.
+    let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a.txt", "a")])]);
+    let plan = "schemaVersion: v1
+policy: { secondOpinion: false }
+gates:
+  - { name: build, run: '[ $LEXPR_GATE != lint ]' }
+  - { name: lint, run: '[ $LEXPR_GATE != lint ]' }
+items: [{ name: a }]
+";
+    let said = world.merge(plan, &["--execute"]).expect(3);
+    assert!(said.stdout.contains("gate lint failed"), "{}", said.stdout);
+}
+
+#[test]
+fn a_report_is_not_written_over_the_plan() {
+    let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a.txt", "a")])]);
+    let text = "{\"schemaVersion\": \"1.0.0\", \"items\": [{\"name\": \"a\", \"gates\": []}]}";
+    let plan = world.path("plan.json");
+    std::fs::write(&plan, text).unwrap();
+    let plan = plan.to_str().unwrap();
+    world.lexpr(["merge", plan, "--execute", "--report", plan]).expect(2);
+    assert_eq!(std::fs::read_to_string(plan).unwrap(), text);
+}
+
+#[test]
+fn an_upstream_that_a_branch_lacks_is_said_at_its_place_in_the_plan() {
+    let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a.txt", "a")])]);
+    let plan =
+        "schemaVersion: v1\nitems:\n  - { name: a, gates: [] }\n  - { name: b, branch: 'a@{upstream}', gates: [] }\n";
+    let said = world.merge(plan, &[]).expect(2);
+    assert!(said.stderr.contains("plan.yaml:4:"), "{}", said.stderr);
+    let found = "schemaVersion: v1\nitems:\n  - { name: a, branch: ':/Work on a', gates: [] }\n";
+    world.merge(found, &[]).expect(0);
 }

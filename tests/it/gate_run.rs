@@ -433,3 +433,12 @@ async fn a_gate_that_closes_its_output_and_lives_on_is_waited_for() {
     let finished = world.run_one(gate("quiet", "exec >&- 2>&-; sleep 0.2; exit 7")).await;
     assert_eq!(finished[0].2.outcome, failed(7));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_stops_itself_is_ended_when_its_time_is_up() {
+    let world = World::new();
+    let stopped = Gate { timeout: Duration::from_millis(100), ..gate("stopped", "kill -STOP $$; sleep 1000") };
+    let finished = world.run_one(stopped).await;
+    let outcome = GateOutcome::TimedOut { after_ms: 100, signal: Some(15) };
+    assert_eq!(verdicts(&finished), [(0, 1, outcome, FAILED)]);
+}

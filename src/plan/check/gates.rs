@@ -66,8 +66,19 @@ impl Checker<'_> {
             self.error_with_hint(&place.join("at"), message, "add `cone`, or take the gate out of `optionalGates`");
         }
         let (clean, context) = (file.clean.unwrap_or(false), file.context.unwrap_or(false));
+        let definition = Definition {
+            name: &name,
+            run: &run,
+            cwd: &cwd,
+            env: &env,
+            inputs: file.inputs.as_deref(),
+            artifacts: &artifacts,
+            timeout_seconds: file.timeout_seconds,
+            clean,
+            context,
+        };
         Some(Gate {
-            definition: definition(&run, &cwd, &env, file.inputs.as_deref(), clean, context),
+            definition: definition.digest(),
             retry: rules.retry(&name),
             name: GateName::new(name),
             run,
@@ -169,27 +180,43 @@ fn leaves_tree(path: &str) -> bool {
     path.split('/').any(|step| step == "..")
 }
 
-/// Everything that makes a gate another gate than one with the same name. Every list is led by
-/// its length, so that no two definitions run together.
-fn definition(
-    run: &str,
-    cwd: &str,
-    env: &BTreeMap<String, String>,
-    inputs: Option<&[String]>,
+/// Everything that makes a gate another gate: what the command sees, its own name among it
+/// (`LEXPR_GATE`), how long it may take, and what is kept of it.
+#[derive(Clone, Copy)]
+struct Definition<'a> {
+    name: &'a str,
+    run: &'a str,
+    cwd: &'a str,
+    env: &'a BTreeMap<String, String>,
+    inputs: Option<&'a [String]>,
+    artifacts: &'a [String],
+    /// Of its own; the policy's holds for all gates alike.
+    timeout_seconds: Option<u64>,
     clean: bool,
     context: bool,
-) -> DefinitionDigest {
-    let (env_count, input_count) = (env.len().to_string(), inputs.map_or_else(String::new, |i| i.len().to_string()));
-    // The order in which globs are written means nothing.
-    let mut inputs: Vec<&str> = inputs.unwrap_or_default().iter().map(String::as_str).collect();
-    inputs.sort_unstable();
-    let flag = |on| if on { "yes" } else { "no" };
-    let mut parts = vec![run, cwd, &env_count];
-    parts.extend(env.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()]));
-    parts.push(&input_count);
-    parts.extend(inputs);
-    parts.extend(["local", flag(clean), flag(context)]);
-    DefinitionDigest::of(parts.into_iter().map(str::as_bytes))
+}
+
+impl Definition<'_> {
+    /// Every list is led by its length, so that no two definitions run together.
+    fn digest(&self) -> DefinitionDigest {
+        let sorted = |globs: &[String]| {
+            // The order in which globs are written means nothing.
+            let mut globs = globs.to_vec();
+            globs.sort_unstable();
+            globs
+        };
+        let flag = |on| if on { "yes" } else { "no" }.to_owned();
+        let mut parts =
+            vec![self.name.to_owned(), self.run.to_owned(), self.cwd.to_owned(), self.env.len().to_string()];
+        parts.extend(self.env.iter().flat_map(|(key, value)| [key.clone(), value.clone()]));
+        parts.push(self.inputs.map_or_else(String::new, |inputs| inputs.len().to_string()));
+        parts.extend(sorted(self.inputs.unwrap_or_default()));
+        parts.push(self.artifacts.len().to_string());
+        parts.extend(sorted(self.artifacts));
+        parts.push(self.timeout_seconds.map_or_else(String::new, |seconds| seconds.to_string()));
+        parts.extend(["local".to_owned(), flag(self.clean), flag(self.context)]);
+        DefinitionDigest::of(parts.iter().map(String::as_bytes))
+    }
 }
 
 #[cfg(test)]
@@ -202,18 +229,32 @@ mod tests {
         let empty = BTreeMap::new();
         let globs = ["a".to_owned(), "b".to_owned()];
         let turned = ["b".to_owned(), "a".to_owned()];
+        let plain = Definition {
+            name: "g",
+            run: "x",
+            cwd: "",
+            env: &empty,
+            inputs: None,
+            artifacts: &[],
+            timeout_seconds: None,
+            clean: false,
+            context: false,
+        };
         let all = [
-            definition("x", "", &empty, None, false, false),
-            definition("y", "", &empty, None, false, false),
-            definition("x", "d", &empty, None, false, false),
-            definition("x", "", &env, None, false, false),
-            definition("x", "", &empty, Some(&globs), false, false),
-            definition("x", "", &empty, Some(&globs[..1]), false, false),
-            definition("x", "", &empty, None, true, false),
-            definition("x", "", &empty, None, false, true),
+            plain,
+            Definition { name: "h", ..plain },
+            Definition { run: "y", ..plain },
+            Definition { cwd: "d", ..plain },
+            Definition { env: &env, ..plain },
+            Definition { inputs: Some(&globs), ..plain },
+            Definition { inputs: Some(&globs[..1]), ..plain },
+            Definition { artifacts: &globs, ..plain },
+            Definition { timeout_seconds: Some(1), ..plain },
+            Definition { clean: true, ..plain },
+            Definition { context: true, ..plain },
         ];
-        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        let distinct: std::collections::HashSet<_> = all.iter().map(Definition::digest).collect();
         assert_eq!(distinct.len(), all.len());
-        assert_eq!(all[4], definition("x", "", &empty, Some(&turned), false, false));
+        assert_eq!(all[5].digest(), Definition { inputs: Some(&turned), ..plain }.digest());
     }
 }
