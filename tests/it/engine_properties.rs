@@ -235,7 +235,8 @@ fn seed() -> RngSeed {
 
 proptest! {
     // The same worlds every time, so that a commit that lands stays green; PROPTEST_RNG_SEED asks for others.
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, rng_seed: seed(), ..ProptestConfig::default() })]
+    // PROPTEST_CASES for more of them.
+    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: seed(), ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_1_2_6_and_7_hold_in_any_world(world in worlds(), pace in paces()) {

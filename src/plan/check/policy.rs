@@ -157,8 +157,11 @@ impl Checker<'_> {
                 self.error_with_hint(&place, message, "remove it from one of the two lists");
             }
         }
-        // Where the schema found fault, a gate may be missing only because its key is misspelt.
-        if !self.conformity.problems.is_empty() || items.is_empty() {
+        // Where the schema found fault with more than the policy, a gate may be missing only because
+        // its key is misspelt.
+        let policy = Pointer::root().join("policy");
+        let is_of_policy = |problem: &Problem| problem.path.starts_with(&policy);
+        if !self.conformity.problems.iter().all(is_of_policy) || items.is_empty() {
             return;
         }
         for (place, name) in self.named("requiredGates", &rules.required) {
