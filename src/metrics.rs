@@ -120,6 +120,7 @@ pub struct Metrics {
     landings: IntCounter,
     target_moves: IntCounter,
     resumptions: IntCounter,
+    undos: IntCounter,
     events: IntCounter,
     tracker: Mutex<Tracker>,
 }
@@ -239,6 +240,7 @@ impl Metrics {
             landings: all.counter("landings_total", "Moves of the target."),
             target_moves: all.counter("target_moves_total", "Moves of the target by somebody else."),
             resumptions: all.counter("resumptions_total", "Times the run was taken up by a new process."),
+            undos: all.counter("undos_total", "Times that the run's landings were taken back or brought again."),
             events: all.counter("events_total", "Events of the run."),
             tracker: Mutex::default(),
             registry: all.registry,
@@ -328,7 +330,10 @@ impl Metrics {
                 self.plan_seconds.observe(recorded.at_ms.saturating_sub(tracker.started_at_ms) as f64 / 1e3);
                 self.memory_peak.set(self.memory_peak.get().max(as_gauge(*peak_memory_bytes)));
             }
+            Event::Undone(_) => self.undos.inc(),
             Event::InputsDigested { .. }
+            | Event::UndoIntended { .. }
+            | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
             | Event::ItemDeferred { .. }
             | Event::GateRedOnTarget { .. }

@@ -15,9 +15,10 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
         (true, Some(code)) => format!("finished, exit code {code}"),
         _ => "not finished".to_owned(),
     };
+    let undone = if report.undone { ", undone since" } else { "" };
     let _ = writeln!(
         out,
-        "run {}: {} onto {}, {state}",
+        "run {}: {} onto {}, {state}{undone}",
         paint.paint(Tone::Strong, &shown(report.run.as_str())),
         shown(&report.plan),
         ref_name(&report.target)

@@ -1,8 +1,9 @@
-//! The judgement of lexpr: what is known of a run ([`state`]), what a known tree is worth
+//! The judgement of lexpr: what is known of a run ([`state`], and [`account`] in short), what a known tree is worth
 //! ([`judge`]) and what may happen next ([`strategy`]).
 //!
 //! Pure: no I/O, no clock, no randomness, so that it can be replayed and simulated.
 
+pub mod account;
 pub mod judge;
 pub mod limits;
 pub mod state;

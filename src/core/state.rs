@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
-use crate::vocabulary::event::{Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause};
+use crate::vocabulary::event::{
+    Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause, UndoDirection,
+};
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
 };
@@ -43,6 +45,10 @@ pub enum ImpossibleTransition {
     Start,
     #[error("the run has ended")]
     AfterEnd,
+    #[error("the run was undone, or was about to be")]
+    Undone,
+    #[error("no undo was intended that led there")]
+    NoUndo,
 }
 
 /// Where an item stands.
@@ -171,6 +177,10 @@ pub struct RunState {
     apex: Option<Apex>,
     last_apex: u32,
     landing: Option<LandingIntended>,
+    /// An undo that was begun: its direction, and from where to where it leads.
+    undoing: Option<(UndoDirection, CommitId, CommitId)>,
+    /// From where to where the target was put back.
+    taken_back: Option<(CommitId, CommitId)>,
     rebases: u32,
     /// Eligible items without a cone on the current base, in start order.
     fresh: BTreeSet<(StartRank, ItemIx)>,
@@ -237,6 +247,8 @@ impl RunState {
             apex: None,
             last_apex: 0,
             landing: None,
+            undoing: None,
+            taken_back: None,
             rebases: 0,
             fresh: BTreeSet::new(),
             open: BTreeSet::new(),

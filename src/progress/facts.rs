@@ -8,7 +8,8 @@ use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, Verdict,
+    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, UndoDirection, Undone,
+    Verdict,
 };
 use crate::vocabulary::names::JobId;
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -87,12 +88,15 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             let tone = if *exit_code == 0 { Tone::Good } else { Tone::Bad };
             vec![page.line(tone, "finished", &format!("exit code {exit_code}"))]
         }
+        Event::Undone(undone) => vec![page.undone(undone)],
+        Event::UndoGivenUp { why } => vec![page.line(Tone::Notice, "not undone", &shown(why))],
         Event::Composed(_)
         | Event::InputsDigested { .. }
         | Event::GateStarted { .. }
         | Event::VerdictReused { .. }
         | Event::ApexFormed { .. }
-        | Event::LandingIntended(_) => Vec::new(),
+        | Event::LandingIntended(_)
+        | Event::UndoIntended { .. } => Vec::new(),
     }
 }
 
@@ -244,6 +248,16 @@ impl Page<'_> {
             lines.extend(evidence(&attempt.run, self.paint).iter().map(|line| self.more(line)));
         }
         lines
+    }
+
+    fn undone(&self, undone: &Undone) -> String {
+        let remote = undone.pushed_to.as_deref().map(|remote| format!(" and on {}", shown(remote))).unwrap_or_default();
+        let word = match undone.direction {
+            UndoDirection::Back => "undone",
+            UndoDirection::Forward => "again",
+        };
+        let (from, to) = (undone.from.short(), undone.to.short());
+        self.line(Tone::Notice, word, &format!("{} was moved from {from} to {to} here{remote}", self.view.target()))
     }
 
     fn landed(&self, landed: &Landed) -> String {

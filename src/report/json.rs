@@ -11,9 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::summary;
+use super::undo::Undo;
 use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling, VerdictSource};
 use crate::vocabulary::event::{
-    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, Verdict,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, UndoDirection,
+    Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
@@ -54,7 +56,7 @@ pub struct RunReport {
     pub exit_code: Option<u8>,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: u64,
-    /// When the newest event was recorded.
+    /// When the newest event of the run's own work was recorded.
     pub ended_at_ms: u64,
     /// The signal that asked the run to stop.
     pub interrupted: Option<String>,
@@ -67,6 +69,15 @@ pub struct RunReport {
     /// In the order they were formed.
     pub apexes: Vec<ApexReport>,
     pub landings: Vec<Landing>,
+    /// The landings are taken back: `lexpr undo` put the target back to where it was before them.
+    #[serde(default)]
+    pub undone: bool,
+    /// Every such move, and every one forward again, in order.
+    #[serde(default)]
+    pub undos: Vec<Undo>,
+    /// One was begun, and what became of it is not recorded.
+    #[serde(default)]
+    pub undo_begun: Option<UndoDirection>,
     /// The target moved by somebody else.
     pub target_moves: Vec<TargetMove>,
     /// Gates that fail on the target itself.
@@ -305,6 +316,9 @@ impl RunReport {
             items,
             apexes: view.apexes.iter().map(|(id, apex)| apex_report(view, *id, apex)).collect(),
             landings,
+            undone: view.undos.is_undone(),
+            undos: view.undos.done.clone(),
+            undo_begun: view.undos.begun,
             target_moves: view.target_moves.clone(),
             red_on_target: view.red_on_target.clone(),
             missing_artifacts: view.missing_artifacts.clone(),

@@ -9,6 +9,7 @@ pub mod json;
 pub mod markdown;
 pub mod outcome;
 pub mod summary;
+pub mod undo;
 pub mod view;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::json::{ItemReport, RunReport};
 use super::outcome::outcome_after;
+use super::undo;
 use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, Reason};
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
@@ -55,6 +56,9 @@ pub fn headline(report: &RunReport) -> String {
         before.into_iter().chain([(in_status(status), word)])
     });
     line.push_str(&counted(ends.chain(stages)));
+    if report.undone {
+        line.push_str("; undone since");
+    }
     line
 }
 
@@ -142,6 +146,7 @@ pub fn facts(report: &RunReport) -> Vec<String> {
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
         facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
     }
+    facts.extend(undo::facts(report));
     if let Some(signal) = &report.interrupted {
         let cut_short: Vec<&str> =
             report.items.iter().filter(|item| item.interrupted).map(|item| item.name.as_str()).collect();
@@ -205,6 +210,15 @@ fn flaky_gates(report: &RunReport) -> Vec<String> {
 pub fn next_step(report: &RunReport) -> String {
     let target = ref_name(&report.target);
     let again = "then run the same command again: what has landed is recognised";
+    let run = shown(report.run.as_str());
+    if report.undo_begun.is_some() {
+        return format!("finish the undo: `lexpr undo {run}`.");
+    }
+    if report.undone {
+        return format!(
+            "run the plan again to land its items anew, or bring back what landed: `lexpr undo {run}` undoes the undo."
+        );
+    }
     if let Some(halt) = &report.halted {
         let first = match (&halt.advice, halt.why) {
             (Some(advice), _) => shown(advice).into_owned(),

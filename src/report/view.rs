@@ -9,6 +9,7 @@ mod endings;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::outcome::is_failure;
+use super::undo::Undos;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, FinalStatus, GateFinished, GateOutcome, HaltReason,
     ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted,
@@ -22,7 +23,7 @@ pub struct RunView {
     /// Without its items, which are in `items`.
     pub run: Option<RunStarted>,
     pub started_at_ms: u64,
-    /// When the newest event was recorded.
+    /// When the newest event of the run's own work was recorded.
     pub latest_at_ms: u64,
     /// How often it was taken up again by a new process.
     pub resumptions: u32,
@@ -56,6 +57,7 @@ pub struct RunView {
     pub interrupted: Option<String>,
     pub halted: Option<Halt>,
     pub ending: Option<Ending>,
+    pub undos: Undos,
 }
 
 /// One item of the run.
@@ -239,6 +241,9 @@ impl RunView {
 
     /// Takes the next event in.
     pub fn apply(&mut self, recorded: &Recorded) {
+        if self.undos.take_in(recorded) {
+            return;
+        }
         let at = recorded.at_ms;
         if let Event::RunResumed { .. } = &recorded.event {
             self.idle_ms += at.saturating_sub(self.latest_at_ms);
@@ -338,7 +343,10 @@ impl RunView {
                     }
                 }
             }
-            Event::InputsDigested { .. } => {}
+            Event::InputsDigested { .. }
+            | Event::UndoIntended { .. }
+            | Event::Undone(_)
+            | Event::UndoGivenUp { .. } => {}
         }
     }
 

@@ -81,8 +81,15 @@ pub enum Event {
     /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
     /// `advice` says what to do before another run, as half a sentence.
     RunHalted { why: HaltReason, message: String, advice: Option<String> },
-    /// Always the last, unless the run is resumed. `items` holds every item in canonical order.
+    /// The last, unless the run is resumed or undone. `items` holds every item in canonical order.
     RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
+    /// The target is about to be put back to where it was before the run's first landing, or, where
+    /// that was done, forward again; what follows is `undone` or `undoGivenUp`.
+    UndoIntended { direction: UndoDirection, from: CommitId, to: CommitId, push: Option<String> },
+    /// The target was moved so. While the landings are taken back the run cannot be resumed.
+    Undone(Box<Undone>),
+    /// What was intended was not done.
+    UndoGivenUp { why: String },
 }
 
 /// What a run set out to do.
@@ -486,6 +493,28 @@ pub struct Landed {
     pub moved_checkouts: Vec<String>,
     pub receipt: Option<String>,
     pub duration_us: u64,
+}
+
+/// Which way an undo moves the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum UndoDirection {
+    /// To where it was before the run's first landing.
+    Back,
+    /// To where the run had left it: an undo is undone.
+    Forward,
+}
+
+/// What an undo did to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undone {
+    pub direction: UndoDirection,
+    pub from: CommitId,
+    pub to: CommitId,
+    pub pushed_to: Option<String>,
+    /// Worktrees that had the target checked out and were moved along.
+    pub moved_checkouts: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
-    Reason, RunStarted, SetAsideCause,
+    Reason, RunStarted, SetAsideCause, UndoDirection, Undone,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
 
@@ -22,6 +22,7 @@ impl RunState {
         let of_the_end = match event {
             Event::RunResumed { .. } => true,
             Event::Landed(_) => self.landing.is_some(),
+            Event::UndoIntended { .. } | Event::Undone(_) | Event::UndoGivenUp { .. } => true,
             _ => false,
         };
         if self.finished && !of_the_end {
@@ -29,6 +30,10 @@ impl RunState {
         }
         if self.started == matches!(event, Event::RunStarted(_)) {
             return Err(ImpossibleTransition::Start);
+        }
+        let of_an_undo = matches!(event, Event::UndoIntended { .. } | Event::Undone(_) | Event::UndoGivenUp { .. });
+        if !of_an_undo && (self.undoing.is_some() || self.taken_back.is_some()) {
+            return Err(ImpossibleTransition::Undone);
         }
         match event {
             Event::RunStarted(started) => self.start(started),
@@ -87,7 +92,39 @@ impl RunState {
                 self.finished = true;
                 Ok(())
             }
+            Event::UndoIntended { direction, from, to, .. } => self.undo_intended(*direction, *from, *to),
+            Event::Undone(undone) => self.undone(undone),
+            Event::UndoGivenUp { .. } => self.undoing.take().map(drop).ok_or(ImpossibleTransition::NoUndo),
         }
+    }
+
+    /// Back, or forward the same way.
+    fn undo_intended(
+        &mut self,
+        direction: UndoDirection,
+        from: CommitId,
+        to: CommitId,
+    ) -> Result<(), ImpossibleTransition> {
+        let possible = match (direction, self.taken_back) {
+            (UndoDirection::Back, taken_back) => taken_back.is_none(),
+            (UndoDirection::Forward, taken_back) => taken_back == Some((to, from)),
+        };
+        if !possible || self.undoing.is_some() {
+            return Err(ImpossibleTransition::NoUndo);
+        }
+        self.undoing = Some((direction, from, to));
+        Ok(())
+    }
+
+    fn undone(&mut self, undone: &Undone) -> Result<(), ImpossibleTransition> {
+        if self.undoing.take() != Some((undone.direction, undone.from, undone.to)) {
+            return Err(ImpossibleTransition::NoUndo);
+        }
+        self.taken_back = match undone.direction {
+            UndoDirection::Back => Some((undone.from, undone.to)),
+            UndoDirection::Forward => None,
+        };
+        Ok(())
     }
 
     fn start(&mut self, started: &RunStarted) -> Result<(), ImpossibleTransition> {

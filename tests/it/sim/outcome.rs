@@ -130,6 +130,9 @@ fn told(event: &Event) -> Option<String> {
         Event::Interrupted { .. } => "interrupted".to_owned(),
         Event::RunHalted { .. } => "halted".to_owned(),
         Event::RunFinished { exit_code, .. } => format!("exit {exit_code}"),
+        Event::UndoIntended { .. } => "about to undo".to_owned(),
+        Event::Undone(_) => "undone".to_owned(),
+        Event::UndoGivenUp { .. } => "undo given up".to_owned(),
         Event::RunStarted(_)
         | Event::Composed(_)
         | Event::InputsDigested { .. }
