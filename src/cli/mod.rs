@@ -17,6 +17,7 @@ mod signals;
 pub mod source;
 mod speak;
 pub mod status;
+pub mod undo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Go on with a run that was killed, interrupted or could not move the target
     Resume(ResumeArgs),
+    /// Put the target back to where it was before a run landed; once more undoes that
+    Undo(UndoArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
     /// Make a small repository with a dozen branches and land them
@@ -119,6 +122,24 @@ pub struct ResumeArgs {
     /// Stop after so long as Ctrl-C does, to be resumed
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub deadline: Option<u64>,
+    /// Wait while another run has the target, instead of refusing
+    #[arg(long)]
+    pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is moved where the target is not where the run left it: what others built on top stays. \
+Exit codes: 0 undone; 1 lexpr itself failed; 2 there is no such run, or nothing to undo; 4 the target could not be moved."
+)]
+pub struct UndoArgs {
+    /// The run's id, or the beginning of it
+    pub run: String,
+    /// Move the target of the remote that the run pushed to, too
+    #[arg(long)]
+    pub push: bool,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
     /// Wait while another run has the target, instead of refusing
     #[arg(long)]
     pub wait: bool,
@@ -270,6 +291,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Merge(args) => merge::run(args).map(|outcome| outcome.exit_code),
         Command::Resume(args) => resume::run(&args).map(|outcome| outcome.exit_code),
+        Command::Undo(args) => undo::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => {
             let format = match args.format {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::conduct::{self, Beginning, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
-use super::{ResumeArgs, speak, status};
+use super::{ResumeArgs, speak, status, undo};
+use crate::core::account::Account;
 use crate::engine::Past;
 use crate::gate::orphans;
 use crate::git::repo::UserRepo;
@@ -36,14 +37,23 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    if let Some(settled) = undo::settle(&repo, folder)? {
+        speak::note(&settled.note);
+    }
     // Read again: whoever had the target may have been this very run.
     let (past, started) = read(folder)?;
-    if let Some(Event::RunFinished { exit_code, items, .. }) = past.events.last().map(|recorded| &recorded.event)
-        && conduct::is_final(*exit_code)
+    let account = Account::of(&past.events);
+    if account.as_ref().is_some_and(|account| account.is_undone) {
+        return Err(Failure::usage(format!("run {} was undone: what it landed is taken back", folder.id)).with_hint(
+            format!("run its plan again; or `lexpr undo {}` undoes the undo, then it can be resumed", folder.id),
+        ));
+    }
+    if let Some((exit_code, items)) = account.and_then(|account| account.ending)
+        && conduct::is_final(exit_code)
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         status::show(&past.events)?;
-        return Ok(Outcome { exit_code: *exit_code, items: items.clone() });
+        return Ok(Outcome { exit_code, items });
     }
     let orphans = orphans::end_all(&folder.id);
     if orphans > 0 {
@@ -92,20 +102,19 @@ fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
     Ok(all.into_iter().rev().find(is_unfinished).unwrap_or(newest))
 }
 
-/// A run that began and has not come to its end; one whose journal cannot be read counts, so that
-/// somebody is told.
+/// A run that began, has not come to its end and is not undone; one whose journal cannot be read
+/// counts, so that somebody is told.
 pub(super) fn is_unfinished(folder: &RunFolder) -> bool {
     match journal::read(&folder.journal()) {
-        Ok(journal) => match journal.events.last().map(|recorded| &recorded.event) {
-            None => false,
-            Some(Event::RunFinished { exit_code, .. }) => !conduct::is_final(*exit_code),
-            Some(_) => true,
-        },
+        Ok(journal) => Account::of(&journal.events).is_some_and(|account| {
+            let is_over = account.ending.is_some_and(|(exit_code, _)| conduct::is_final(exit_code));
+            !is_over && !account.is_undone
+        }),
         Err(_) => true,
     }
 }
 
-fn read(folder: &RunFolder) -> Result<(Past, RunStarted), Failure> {
+pub(super) fn read(folder: &RunFolder) -> Result<(Past, RunStarted), Failure> {
     let journal = journal::read(&folder.journal()).map_err(|error| {
         Failure::internal(error.to_string())
             .with_hint("run the plan again; what has landed is not landed twice. `git log` shows what has")

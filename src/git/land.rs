@@ -4,6 +4,8 @@
 //! into the user's store, checkouts of the target are checked, the remote is pushed to, the ref
 //! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere.
 
+mod undo;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +19,8 @@ use super::command::{Config, DURABLE, Git, GitError, failed};
 use super::migrate;
 use super::push::Remote;
 use super::refusal::LandRefusal;
+pub use undo::{Commits, Moved, Way};
+
 use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId};
 
@@ -168,13 +172,19 @@ fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<
 }
 
 impl Inner {
-    fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+    fn must_be_a_branch(&self) -> Result<(), LandRefusal> {
         let target = &self.settings.target;
         let symbolic = self.repository.output(&["symbolic-ref", "--quiet", target], None)?;
         if symbolic.status.success() {
             let points_to = String::from_utf8_lossy(&symbolic.stdout).trim().to_owned();
             return Err(LandRefusal::TargetSymbolic { target: target.clone(), points_to });
         }
+        Ok(())
+    }
+
+    fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+        let target = &self.settings.target;
+        self.must_be_a_branch()?;
         let now = self.current_target()?;
         if now != base {
             return Err(LandRefusal::TargetElsewhere { target: target.clone(), now, expected: base });

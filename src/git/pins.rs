@@ -38,6 +38,14 @@ impl Pins {
         Ok(())
     }
 
+    /// Lets go of what was kept for `run` under this name, if anything was.
+    ///
+    /// # Errors
+    /// Where refs cannot be changed.
+    pub fn let_go(&self, run: &RunId, what: &str) -> Result<(), GitError> {
+        self.git.run(["update-ref", "-d", &name(run, what)]).map(drop)
+    }
+
     /// Lets go of everything that was kept for `run`.
     ///
     /// # Errors

@@ -54,6 +54,10 @@ pub enum LandRefusal {
     RemoteRefuses { remote: String, target: String, why: String },
     #[error("landed on {remote} as {landed}, but {target} here was left alone: {why}")]
     LandedOnRemoteOnly { remote: String, target: String, landed: CommitId, why: String },
+    #[error("{remote} has {target} at {to} now, but {target} here was left alone: {why}")]
+    MovedOnRemoteOnly { remote: String, target: String, to: CommitId, why: String },
+    #[error("{to}, to which {target} is to go, is not there any more")]
+    CommitGone { target: String, to: CommitId },
     /// lexpr could not find out.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -92,7 +96,8 @@ impl LandRefusal {
                 )
             }
             Self::RemoteRefuses { remote, .. } => format!("see to it that {remote} takes the push"),
-            Self::LandedOnRemoteOnly { remote, target, .. } => {
+            Self::CommitGone { .. } => return None,
+            Self::LandedOnRemoteOnly { remote, target, .. } | Self::MovedOnRemoteOnly { remote, target, .. } => {
                 format!("bring {target} here to where {remote} has it")
             }
         })

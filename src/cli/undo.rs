@@ -1,0 +1,370 @@
+//! `lexpr undo`: puts the target back to where it was before a run landed, or forward again.
+
+use super::conduct;
+use super::failure::Failure;
+use super::resume;
+use super::{UndoArgs, speak, status};
+use crate::core::account::{Account, Undoing};
+use crate::git::land::{Commits, LanderSettings, LocalLander, Moved, Way};
+use crate::git::pins::Pins;
+use crate::git::refusal::LandRefusal;
+use crate::git::repo::UserRepo;
+use crate::journal::JournalFile;
+use crate::ports::{Clock, Journal};
+use crate::runs::{self, RunFolder};
+use crate::vocabulary::event::{Event, Recorded, UndoDirection, Undone};
+use crate::vocabulary::names::TreeId;
+use crate::wording::{count, list, ref_name, shown};
+
+/// The name under which the commits of landings that are taken back are kept alive.
+const KEPT_AS: &str = "undone";
+
+/// Runs the command.
+///
+/// # Errors
+/// Where there is no such run, it landed nothing, or the target is not where it has to be.
+pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
+    let repo = UserRepo::open(&args.repository.repo)?;
+    let folder = runs::find(repo.common_dir(), Some(&args.run)).map_err(status::not_found)?;
+    conduct::runtime()?.block_on(undo(args, &repo, &folder))
+}
+
+async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
+    let target = resume::read(folder)?.1.target;
+    let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, args.wait).await?;
+    // Read again: whoever had the target may have been this very run.
+    if let Some(settled) = settle(repo, folder)? {
+        speak::note(&settled.note);
+        if settled.was_done {
+            return Ok(0);
+        }
+    }
+    let account = account(folder)?;
+    let undoing = what_to_do(args, &account)?;
+    let scene = Scene::new(repo, folder, &account, &undoing);
+    scene.must_be_possible(&account)?;
+    scene.lander.undo_preflight(&scene.way())?;
+    let mut diary = Diary::open(folder)?;
+    if undoing.direction == UndoDirection::Back {
+        let tree = repo.git().line(["rev-parse", "--verify", &format!("{}^{{tree}}", undoing.from)])?;
+        let tree: TreeId = tree.parse().map_err(|error| Failure::internal(format!("reading a tree: {error}")))?;
+        scene.pins.keep(&folder.id, KEPT_AS, tree, &[undoing.from])?;
+    }
+    diary.write(Event::UndoIntended {
+        direction: undoing.direction,
+        from: undoing.from,
+        to: undoing.to,
+        push: undoing.push.clone(),
+    })?;
+    match scene.lander.undo(&scene.way(), &scene.reflog()) {
+        Ok(moved) => {
+            scene.done(&mut diary, &moved)?;
+            speak::result(&told(&account, &undoing, &moved))?;
+            Ok(0)
+        }
+        // How far it came is not known; whoever looks next asks git.
+        Err(LandRefusal::Git(error)) => Err(Failure::from(error).with_hint(scene.finish_it())),
+        Err(refusal) => {
+            diary.write(Event::UndoGivenUp { why: refusal.to_string() })?;
+            scene.forget()?;
+            Err(refusal.into())
+        }
+    }
+}
+
+/// What became of an undo that was cut off.
+pub(super) struct Settled {
+    /// The target was moved, then or now.
+    was_done: bool,
+    /// In words, with a newline.
+    pub note: String,
+}
+
+/// Finishes what an undo began whose process ended, or finds that it did nothing. Needs the lock
+/// of the run's target.
+///
+/// # Errors
+/// Where something keeps it from its end.
+pub(super) fn settle(repo: &UserRepo, folder: &RunFolder) -> Result<Option<Settled>, Failure> {
+    let account = account(folder)?;
+    let Some(undoing) = &account.undoing else { return Ok(None) };
+    let scene = Scene::new(repo, folder, &account, undoing);
+    let found = match scene.lander.recover_undo(&scene.way(), &scene.reflog()) {
+        Ok(found) => found,
+        Err(LandRefusal::Git(error)) => return Err(Failure::from(error).with_hint(scene.finish_it())),
+        Err(refusal) => {
+            return Err(match refusal.advice() {
+                Some(advice) => Failure::target(refusal.to_string()).with_hint(format!("{advice}, then run again")),
+                None => Failure::target(refusal.to_string()),
+            });
+        }
+    };
+    let mut diary = Diary::open(folder)?;
+    let was_done = found.is_some();
+    let note = match found {
+        Some(moved) => {
+            scene.done(&mut diary, &moved)?;
+            format!(
+                "an undo of run {} was cut off; it is finished now:\n{}",
+                folder.id,
+                told(&account, undoing, &moved)
+            )
+        }
+        None => {
+            diary.write(Event::UndoGivenUp { why: "it was cut off before it moved anything".to_owned() })?;
+            scene.forget()?;
+            format!("an undo of run {} was cut off before it moved anything\n", folder.id)
+        }
+    };
+    Ok(Some(Settled { was_done, note }))
+}
+
+fn account(folder: &RunFolder) -> Result<Account, Failure> {
+    let (past, _) = resume::read(folder)?;
+    Account::of(&past.events).ok_or_else(|| Failure::internal(format!("run {} has no first event", folder.id)))
+}
+
+/// Refuses what the journal alone rules out.
+fn what_to_do(args: &UndoArgs, account: &Account) -> Result<Undoing, Failure> {
+    let run = &account.started.run;
+    let remote = account.started.push.as_deref();
+    let push = match (args.push, remote) {
+        (false, _) => None,
+        (true, Some(remote)) => Some(remote.to_owned()),
+        (true, None) => {
+            return Err(Failure::usage(format!("run {run} was not pushed anywhere by lexpr"))
+                .with_hint("undo it here without --push, then push with a lease of your own"));
+        }
+    };
+    let Some(undoing) = account.next_undo(push) else {
+        let failure =
+            Failure::usage(format!("run {run} has moved nothing that is on record: there is nothing to undo"));
+        return Err(match account.landing {
+            Some(_) => failure.with_hint(cut_off(account)),
+            None => failure,
+        });
+    };
+    let is_there = account.is_on_remote == Some(true);
+    match (&undoing.push, undoing.direction, is_there) {
+        (Some(remote), UndoDirection::Forward, true) => Err(Failure::usage(format!(
+            "run {run} is undone here alone: {remote} has kept what it landed, so there is nothing to bring back there"
+        ))
+        .with_hint(format!(
+            "without --push it comes back here; `git push --force-with-lease={target}:{from} {remote} {to}:{target}` \
+             takes it back there",
+            target = account.started.target,
+            from = undoing.to,
+            to = undoing.from,
+        ))),
+        (Some(remote), UndoDirection::Back, false) => {
+            Err(Failure::usage(format!("{remote} does not have what run {run} landed: it was taken back there before"))
+                .with_hint("undo it here without --push"))
+        }
+        _ => Ok(undoing),
+    }
+}
+
+fn cut_off(account: &Account) -> String {
+    format!(
+        "a landing of it was cut off; `lexpr resume {}` finds out what became of it, then it can be undone",
+        account.started.run
+    )
+}
+
+/// Where an undo takes place.
+struct Scene<'a> {
+    folder: &'a RunFolder,
+    undoing: &'a Undoing,
+    lander: LocalLander,
+    pins: Pins,
+}
+
+impl<'a> Scene<'a> {
+    fn new(repo: &UserRepo, folder: &'a RunFolder, account: &Account, undoing: &'a Undoing) -> Self {
+        let lander = LocalLander::new(LanderSettings {
+            common_dir: repo.common_dir().to_owned(),
+            started_in: repo.work_tree().map(std::path::Path::to_owned),
+            quarantine: folder.quarantine(),
+            target: account.started.target.clone(),
+            push: undoing.push.clone(),
+            no_sign: true,
+            run_dir: folder.path.clone(),
+        });
+        Self { folder, undoing, lander, pins: Pins::of(repo.common_dir()) }
+    }
+
+    fn way(&self) -> Way {
+        Way { direction: self.undoing.direction, from: self.undoing.from, to: self.undoing.to }
+    }
+
+    fn reflog(&self) -> String {
+        match self.undoing.direction {
+            UndoDirection::Back => format!("lexpr: undo run {}", self.folder.id),
+            UndoDirection::Forward => format!("lexpr: undo the undo of run {}", self.folder.id),
+        }
+    }
+
+    fn finish_it(&self) -> String {
+        format!("`lexpr undo {}` finds out how far it came and finishes it", self.folder.id)
+    }
+
+    /// Records it, and keeps alive what nothing else does.
+    fn done(&self, diary: &mut Diary, moved: &Moved) -> Result<(), Failure> {
+        let Undoing { direction, from, to, .. } = *self.undoing;
+        diary.write(Event::Undone(Box::new(Undone {
+            direction,
+            from,
+            to,
+            pushed_to: moved.pushed_to.clone(),
+            moved_checkouts: moved.moved_checkouts.clone(),
+        })))?;
+        match direction {
+            UndoDirection::Back => Ok(()),
+            UndoDirection::Forward => self.let_go(),
+        }
+    }
+
+    /// After an undo that came to nothing: what it would have left behind is in the target still.
+    fn forget(&self) -> Result<(), Failure> {
+        match self.undoing.direction {
+            UndoDirection::Back => self.let_go(),
+            UndoDirection::Forward => Ok(()),
+        }
+    }
+
+    fn let_go(&self) -> Result<(), Failure> {
+        Ok(self.pins.let_go(&self.folder.id, KEPT_AS)?)
+    }
+
+    fn must_take_back_its_own_alone(&self, account: &Account) -> Result<(), Failure> {
+        let moves: Vec<_> = account.moves_of_others().collect();
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let mut theirs = Commits { count: 0, first: Vec::new() };
+        for (lacks, has) in moves {
+            let commits = self.lander.commits_between(lacks, has)?;
+            theirs.count += commits.count;
+            theirs.first.extend(commits.first);
+        }
+        Err(Failure::target(format!(
+            "between two landings of run {} others added {} to {}, which an undo would take back, too: {}",
+            self.folder.id,
+            count(theirs.count, "commit"),
+            ref_name(&account.started.target),
+            named(&theirs)
+        ))
+        .with_hint("revert what is to go with `git revert`"))
+    }
+
+    /// Refuses, with names, what would take back or lose the work of others.
+    fn must_be_possible(&self, account: &Account) -> Result<(), Failure> {
+        let target = ref_name(&account.started.target);
+        let run = &self.folder.id;
+        let now = self.lander.current_target()?;
+        if let Some(landing) = account.landing.as_ref().filter(|landing| landing.from != now && landing.to == now) {
+            return Err(Failure::target(format!(
+                "{target} is at {now}, and of run {run} it is not recorded that it landed {}",
+                list(landing.items.iter().map(|item| item.as_str()))
+            ))
+            .with_hint(cut_off(account)));
+        }
+        if self.undoing.direction == UndoDirection::Back {
+            self.must_take_back_its_own_alone(account)?;
+        }
+        let Undoing { direction, from, .. } = *self.undoing;
+        if now == from {
+            return Ok(());
+        }
+        let (was_left, there) = match direction {
+            UndoDirection::Back => (format!("run {run} left it at {from}"), "the run"),
+            UndoDirection::Forward => (format!("the undo of run {run} left it at {from}"), "the undo"),
+        };
+        if self.lander.contains(now, from)? {
+            let commits = self.lander.commits_between(from, now)?;
+            return Err(Failure::target(format!(
+                "{target} was built upon: since {there} it has {} more, the first being {}",
+                count(commits.count, "commit"),
+                commits.first.first().map(|first| shown(first).into_owned()).unwrap_or_default()
+            ))
+            .with_hint(match direction {
+                UndoDirection::Back => "revert what is to go with `git revert`",
+                UndoDirection::Forward => "run the plan again: its items land on top",
+            }));
+        }
+        let how = if self.lander.contains(from, now)? { "commits were taken back" } else { "it was rewound" };
+        Err(Failure::target(format!("{target} is at {now}, and {was_left}: {how} since"))
+            .with_hint(format!("see `git reflog {target}` for who moved it")))
+    }
+}
+
+fn named(commits: &Commits) -> String {
+    let named: Vec<_> = commits.first.iter().map(|commit| shown(commit)).collect();
+    let more = commits.count.saturating_sub(named.len());
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", named.join(", "))
+}
+
+/// What was done, for standard output; ends with a newline.
+fn told(account: &Account, undoing: &Undoing, moved: &Moved) -> String {
+    let run = shown(account.started.run.as_str());
+    let target = ref_name(&account.started.target);
+    let items = account.landings.iter().map(|landing| landing.items.len()).sum::<usize>();
+    let (from, to) = (undoing.from.short(), undoing.to.short());
+    let mut text = match undoing.direction {
+        UndoDirection::Back => {
+            format!("run {run} is undone: {target} is back from {from} at {to}, without its {}\n", count(items, "item"))
+        }
+        UndoDirection::Forward => format!(
+            "the undo of run {run} is undone: {target} is forward again from {from} at {to}, with its {}\n",
+            count(items, "item")
+        ),
+    };
+    for checkout in &moved.moved_checkouts {
+        text.push_str(&format!("  moved along: {}\n", shown(checkout)));
+    }
+    let remote = account.started.push.as_deref().map(shown);
+    match (&moved.pushed_to, remote, undoing.direction, account.is_on_remote) {
+        (Some(remote), ..) => text.push_str(&format!("  {} was moved, too\n", shown(remote))),
+        (None, Some(remote), UndoDirection::Back, Some(true)) => text.push_str(&format!(
+            "  {remote} still has what it landed: undo the undo, then undo with --push, to take it back there, too\n"
+        )),
+        (None, Some(remote), UndoDirection::Forward, Some(false)) => {
+            text.push_str(&format!("  {remote} does not have it: push {target} when you like\n"));
+        }
+        _ => {}
+    }
+    match undoing.direction {
+        UndoDirection::Back => {
+            text.push_str(&format!("Next: `lexpr undo {run}` undoes this again, as long as nobody moves {target}.\n"))
+        }
+        UndoDirection::Forward => text.push_str("Next: nothing; all is as the run left it.\n"),
+    }
+    text
+}
+
+/// A run's journal, to which a few events are added.
+struct Diary {
+    journal: JournalFile,
+    seq: u64,
+    last_ms: u64,
+}
+
+impl Diary {
+    fn open(folder: &RunFolder) -> Result<Self, Failure> {
+        let (past, _) = resume::read(folder)?;
+        let cut = usize::try_from(past.cut_bytes).unwrap_or(usize::MAX);
+        let journal =
+            JournalFile::reopen(&folder.journal(), cut).map_err(|error| Failure::internal(error.to_string()))?;
+        let last = past.events.last();
+        Ok(Self { journal, seq: last.map_or(0, |last| last.seq), last_ms: last.map_or(0, |last| last.at_ms) })
+    }
+
+    /// Durable once this returns.
+    fn write(&mut self, event: Event) -> Result<(), Failure> {
+        self.seq += 1;
+        self.last_ms = self.last_ms.max(crate::clock::SystemClock::new().now_ms());
+        self.journal.append(&Recorded { seq: self.seq, at_ms: self.last_ms, event })?;
+        Ok(self.journal.sync()?)
+    }
+}
