@@ -18,6 +18,7 @@ pub mod source;
 mod speak;
 pub mod status;
 pub mod undo;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Put the target back to where it was before a run landed; once more undoes that
     Undo(UndoArgs),
+    /// Make what landed again from its receipt, and say whether it is what the receipt claims
+    Verify(VerifyArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
     /// Make a small repository with a dozen branches and land them
@@ -143,6 +146,21 @@ pub struct UndoArgs {
     /// Wait while another run has the target, instead of refusing
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 all that could be checked is as claimed; 1 lexpr itself failed; 2 there is no such \
+receipt or run, or it is none that lexpr could have written; 3 something differs, or the composite cannot be made again."
+)]
+pub struct VerifyArgs {
+    /// A receipt's file, or a run's id or the beginning of it for all its receipts
+    #[arg(value_name = "RECEIPT|RUN")]
+    pub subject: String,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
 }
 
 /// How a run is shown and measured.
@@ -292,6 +310,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Merge(args) => merge::run(args).map(|outcome| outcome.exit_code),
         Command::Resume(args) => resume::run(&args).map(|outcome| outcome.exit_code),
         Command::Undo(args) => undo::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => {
             let format = match args.format {

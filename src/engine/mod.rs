@@ -9,6 +9,7 @@ pub mod rehearsal;
 mod resuming;
 mod starting;
 mod throttle;
+pub mod verifying;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
 use receipt::Passes;
-pub use receipt::{Receipt, ReceiptGate, ReceiptItem};
+pub use receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
 pub use resuming::Past;
 use throttle::Throttle;
 

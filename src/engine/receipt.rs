@@ -17,7 +17,7 @@ use crate::vocabulary::names::{
 };
 
 /// The version of the receipt's format.
-const RECEIPT_FORMAT: u32 = 1;
+pub const RECEIPT_FORMAT: u32 = 1;
 
 /// A landing, as it can be checked later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,10 @@ pub struct ReceiptItem {
     pub branch: String,
     pub head: CommitId,
     pub strategy: MergeStrategy,
+    /// Heads that counted as merged before it, as its changes build on theirs: `base` has what they
+    /// bring without having them in its history.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<CommitId>,
 }
 
 /// A pass of a gate.
@@ -133,7 +137,13 @@ pub(super) fn receipt(
 ) -> serde_json::Value {
     let item = |ix: ItemIx| {
         let item = &setup.items[ix.get()];
-        ReceiptItem { name: item.name.clone(), branch: item.branch.clone(), head: item.head, strategy: item.strategy }
+        ReceiptItem {
+            name: item.name.clone(),
+            branch: item.branch.clone(),
+            head: item.head,
+            strategy: item.strategy,
+            merged: item.merged.clone(),
+        }
     };
     let apex = state.apex().filter(|apex| apex.id == intended.apex);
     let before = apex.and_then(|apex| apex.made.as_ref()?.members.get(..apex.landed)).unwrap_or_default();

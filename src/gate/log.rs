@@ -33,7 +33,7 @@ pub(super) fn as_file_name(name: &str) -> String {
 ///
 /// # Errors
 /// Where it cannot be read.
-pub(super) fn digest(path: &Path) -> io::Result<FileDigest> {
+pub fn digest(path: &Path) -> io::Result<FileDigest> {
     let mut hasher = blake3::Hasher::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
     let mut short = [0; 16];

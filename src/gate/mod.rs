@@ -17,4 +17,5 @@ mod run;
 mod secrets;
 mod setup;
 
+pub use log::digest;
 pub use run::{GateSettings, LocalGates, own_executable};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::command::{Config, Git, GitError, bare_command, output, shown};
+use super::command::{Config, Git, GitError, bare_command, failed, output, shown};
 use super::version::GitVersion;
 use crate::vocabulary::names::{CommitId, ItemName, TreeId};
 
@@ -257,6 +257,47 @@ impl UserRepo {
             Some(target) if problems.is_empty() => Ok(Resolved { target, heads }),
             _ => Err(RepoError::Unresolved(problems)),
         }
+    }
+
+    /// Those of `commits` that are not there, in one git process.
+    ///
+    /// # Errors
+    /// Where git fails.
+    pub fn missing(&self, commits: &[CommitId]) -> Result<Vec<CommitId>, GitError> {
+        let input: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        let args = ["cat-file", "--batch-check=%(objecttype)"];
+        let answers = self.as_plumbing().run_with_input(args, input.as_bytes())?;
+        let answers = String::from_utf8_lossy(&answers);
+        let is_there = answers.lines().map(|answer| answer == "commit").chain(std::iter::repeat(false));
+        Ok(commits.iter().zip(is_there).filter(|(_, is_there)| !is_there).map(|(commit, _)| *commit).collect())
+    }
+
+    /// Whether the branch of this full name holds `commit`; `None` where there is no such branch.
+    ///
+    /// # Errors
+    /// Where git fails.
+    pub fn holds(&self, branch: &str, commit: CommitId) -> Result<Option<bool>, GitError> {
+        let git = self.as_plumbing();
+        let shown = git.output(&["show-ref", "--verify", "--hash", "--", branch], None)?;
+        if !shown.status.success() {
+            return Ok(None);
+        }
+        if !self.missing(&[commit])?.is_empty() {
+            return Ok(Some(false));
+        }
+        let tip = String::from_utf8_lossy(&shown.stdout);
+        let args = ["merge-base", "--is-ancestor", &commit.to_string(), tip.trim()];
+        let asked = git.output(&args, None)?;
+        match asked.status.code() {
+            Some(0) => Ok(Some(true)),
+            Some(1) => Ok(Some(false)),
+            _ => Err(failed(&args, &asked)),
+        }
+    }
+
+    /// git in this repository, whatever the user has configured.
+    fn as_plumbing(&self) -> Git {
+        Git::new(&self.common_dir, Config::RepositoryOnly)
     }
 
     /// Local and remote-tracking branches by the names people use.

@@ -9,6 +9,7 @@ mod cli_metrics;
 mod cli_obstacles;
 mod cli_secrets;
 mod cli_undo;
+mod cli_verify;
 mod cli_world;
 mod compose_cases;
 mod compose_random;

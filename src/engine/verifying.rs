@@ -1,0 +1,335 @@
+//! Whether a receipt is true: its composite is made again from base and heads alone, and its
+//! verdicts are looked up in what the run recorded. Reads receipts that anybody may have written.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
+use crate::plan::graph::ItemIx;
+use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
+use crate::vocabulary::event::{Event, GateFinished, LandingIntended, LinedUpItem, Recorded, RunStarted, Verdict};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, RunId, SubjectDigest, TreeId, VerdictKey};
+
+/// A receipt of 10,000 items has some 3 MB.
+pub const MAX_RECEIPT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The longest name, branch or path that a receipt may hold, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// What was looked at, and how that stands to what the receipt claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    pub what: String,
+    pub finding: Finding,
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Finding {
+    /// As claimed.
+    Ok,
+    /// Not as claimed.
+    Differs,
+    /// What the claim cannot be checked without is not there any more.
+    Gone,
+    /// There is no evidence for it here, nor against it.
+    Unchecked,
+    /// The receipt claims nothing about it.
+    Note,
+}
+
+impl Finding {
+    /// Whether the receipt cannot be held to be true.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Differs | Self::Gone)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Differs => "differs",
+            Self::Gone => "gone",
+            Self::Unchecked => "unchecked",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl Check {
+    pub fn new(what: impl Into<String>, finding: Finding, message: impl Into<String>) -> Self {
+        Self { what: what.into(), finding, message: message.into() }
+    }
+
+    /// Ok where `found` is what is claimed.
+    fn compare<T: PartialEq + std::fmt::Display>(what: &str, claimed: &T, found: &T) -> Self {
+        if claimed == found {
+            Self::new(what, Finding::Ok, claimed.to_string())
+        } else {
+            Self::new(what, Finding::Differs, format!("the receipt says {claimed}, it is {found}"))
+        }
+    }
+}
+
+/// The text is no receipt that could be checked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadReceipt {
+    #[error("it is no JSON: {0}")]
+    NotJson(String),
+    #[error("it is no receipt: it has no number `format`")]
+    NoFormat,
+    #[error("its format is {0}, and this lexpr reads format {RECEIPT_FORMAT}")]
+    OtherFormat(u64),
+    #[error("it is no receipt: {0}")]
+    Shape(String),
+    #[error("it is no receipt that lexpr wrote: {place} holds {value:?}")]
+    Value { place: String, value: String },
+}
+
+/// Reads a receipt and refuses what none of lexpr's own can hold.
+///
+/// # Errors
+/// Where the text is not such a one.
+pub fn read(text: &[u8]) -> Result<Receipt, BadReceipt> {
+    let value: serde_json::Value =
+        serde_json::from_slice(text).map_err(|error| BadReceipt::NotJson(error.to_string()))?;
+    match value.get("format").and_then(serde_json::Value::as_u64).ok_or(BadReceipt::NoFormat)? {
+        format if format == u64::from(RECEIPT_FORMAT) => {}
+        other => return Err(BadReceipt::OtherFormat(other)),
+    }
+    let receipt: Receipt = serde_json::from_value(value).map_err(|error| BadReceipt::Shape(error.to_string()))?;
+    for (place, text, is_fine) in texts(&receipt) {
+        if !is_fine(text) || text.len() > MAX_TEXT {
+            let value = text.chars().take(80).collect();
+            return Err(BadReceipt::Value { place, value });
+        }
+    }
+    Ok(receipt)
+}
+
+type Rule = fn(&str) -> bool;
+
+/// Every text of a receipt with its place and what must hold of it.
+fn texts(receipt: &Receipt) -> Vec<(String, &str, Rule)> {
+    let some: Rule = |text| !text.is_empty() && !text.contains(char::is_control);
+    let person: Rule = |text| !text.contains(['<', '>']) && !text.contains(char::is_control);
+    let run: Rule = |run| !run.is_empty() && run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let branch: Rule = |name| {
+        let has_none_of = |refused: &[char]| !name.contains(refused);
+        name.starts_with("refs/heads/")
+            && !name.contains("..")
+            && has_none_of(&[' ', '~', '^', ':', '?', '*', '[', '\\', '\0'])
+    };
+    let path: Rule = |path| path.split('/').all(|part| part != "..") && !path.contains('\0');
+    let mut texts = vec![("run".to_owned(), receipt.run.as_str(), run), ("target".into(), &receipt.target, branch)];
+    for (list, items) in [("landedBefore", &receipt.landed_before), ("items", &receipt.items)] {
+        for (at, item) in items.iter().enumerate() {
+            texts.push((format!("{list}[{at}].name"), item.name.as_str(), some));
+            texts.push((format!("{list}[{at}].branch"), &item.branch, some));
+        }
+    }
+    if let Some(committer) = &receipt.committer {
+        texts.push(("committer.name".into(), &committer.name, person));
+        texts.push(("committer.email".into(), &committer.email, person));
+    }
+    for (at, gate) in receipt.gates.iter().enumerate() {
+        texts.extend(gate.name.as_ref().map(|name| (format!("gates[{at}].name"), name.as_str(), some)));
+        texts.extend(gate.log.as_deref().map(|log| (format!("gates[{at}].log"), log, path)));
+    }
+    texts
+}
+
+/// All commits that the composite is made of, each with what it is there.
+pub fn ingredients(receipt: &Receipt) -> Vec<(String, CommitId)> {
+    let mut needed = vec![("base".to_owned(), receipt.base)];
+    for item in all_items(receipt) {
+        needed.push((format!("head of {}", item.name), item.head));
+        needed.extend(item.merged.iter().map(|head| (format!("merged before {}", item.name), *head)));
+    }
+    needed
+}
+
+fn all_items(receipt: &Receipt) -> impl Iterator<Item = &ReceiptItem> {
+    receipt.landed_before.iter().chain(&receipt.items)
+}
+
+/// Makes the composite again and compares it.
+///
+/// # Errors
+/// Where it cannot be made for reasons that no receipt gives.
+pub async fn composite(receipt: &Receipt, composer: &dyn Composer) -> Result<Vec<Check>, PortError> {
+    let items = all_items(receipt).enumerate().map(|(at, item)| {
+        Arc::new(ComposeItem {
+            ix: ItemIx::new(at),
+            name: item.name.clone(),
+            branch: item.branch.clone(),
+            head: item.head,
+            strategy: item.strategy,
+            // They decide who is set aside with whom, and nobody was.
+            deps: Vec::new(),
+            merged: item.merged.clone(),
+        })
+    });
+    let request = ComposeRequest { base: receipt.base, items: items.collect(), beneath: Arc::from([]) };
+    let made: Composite = composer.compose(request).await?;
+    let before = match receipt.landed_before.len().checked_sub(1) {
+        None => Some(receipt.base),
+        Some(last) => made.steps.get(last).map(|step| step.commit),
+    };
+    let mut checks: Vec<Check> = made
+        .set_aside
+        .iter()
+        .map(|aside| {
+            let message = format!("{} cannot be merged there", aside.item);
+            Check::new("items", Finding::Differs, message)
+        })
+        .collect();
+    checks.push(Check::compare("commit", &receipt.composite, &made.commit));
+    checks.push(Check::compare("tree", &receipt.tree, &made.tree));
+    if before != Some(receipt.from) {
+        let message = format!("the receipt says {}, which is not what the items were merged onto", receipt.from);
+        checks.push(Check::new("from", Finding::Differs, message));
+    }
+    Ok(checks)
+}
+
+/// What a run recorded, as far as a receipt of it can be held against it.
+#[derive(Debug, Default)]
+struct Evidence<'a> {
+    started: Option<&'a RunStarted>,
+    landings: Vec<&'a LandingIntended>,
+    passes: HashMap<VerdictKey, Vec<&'a GateFinished>>,
+    reused: HashMap<VerdictKey, &'a RunId>,
+    trees: HashMap<JobId, TreeId>,
+    subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
+    definitions: HashMap<VerdictKey, DefinitionDigest>,
+}
+
+impl<'a> Evidence<'a> {
+    fn of(events: &'a [Recorded]) -> Self {
+        let mut evidence = Self::default();
+        for recorded in events {
+            match &recorded.event {
+                Event::RunStarted(started) => evidence.started = Some(started),
+                Event::LandingIntended(intended) => evidence.landings.push(intended),
+                Event::GateFinished(run) if matches!(run.verdict, Some(Verdict::Passed { .. })) => {
+                    evidence.passes.entry(run.key).or_default().push(run);
+                }
+                Event::VerdictReused { key, from, .. } => {
+                    evidence.reused.insert(*key, from);
+                }
+                Event::JobStarted(job) => {
+                    evidence.trees.insert(job.job, job.tree);
+                    evidence.definitions.extend(job.gates.iter().map(|gate| (gate.key, gate.definition)));
+                }
+                Event::InputsDigested { tree, definition, subject } => {
+                    evidence.subjects.insert((*tree, *definition), *subject);
+                }
+                _ => {}
+            }
+        }
+        evidence
+    }
+
+    /// Whether a gate that ran on `ran_on` speaks for `tree`: it is the same, or equal in the
+    /// gate's inputs.
+    fn speaks_for(&self, key: VerdictKey, ran_on: TreeId, tree: TreeId) -> bool {
+        let Some(definition) = self.definitions.get(&key) else { return ran_on == tree };
+        let subject = |tree| self.subjects.get(&(tree, *definition));
+        ran_on == tree || subject(tree).is_some_and(|here| subject(ran_on) == Some(here))
+    }
+}
+
+/// Holds a receipt against the journal of its run. `earlier` gives the journal of another run.
+pub fn journal(
+    receipt: &Receipt,
+    events: &[Recorded],
+    earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>,
+) -> Vec<Check> {
+    let evidence = Evidence::of(events);
+    let mut checks = vec![same_run(receipt, &evidence)];
+    let landing =
+        evidence.landings.iter().rfind(|landing| landing.apex == receipt.apex && landing.to == receipt.composite);
+    checks.push(match landing {
+        None => Check::new("landing", Finding::Differs, "the run's journal has no landing of this commit"),
+        Some(landing) => same_landing(receipt, landing),
+    });
+    checks.extend(receipt.gates.iter().map(|gate| verdict(receipt, gate, &evidence, earlier)));
+    checks
+}
+
+fn same_run(receipt: &Receipt, evidence: &Evidence<'_>) -> Check {
+    let Some(started) = evidence.started else {
+        return Check::new("items", Finding::Unchecked, "the run's journal has no beginning");
+    };
+    let known: HashMap<_, &LinedUpItem> = started.items.iter().map(|item| (&item.name, item)).collect();
+    let is_known = |item: &&ReceiptItem| {
+        known.get(&item.name).is_some_and(|known| {
+            (known.head, known.strategy, &known.branch, &known.merged)
+                == (item.head, item.strategy, &item.branch, &item.merged)
+        })
+    };
+    let differs = |message: String| Check::new("items", Finding::Differs, message);
+    if (&started.run, &started.target, started.plan_digest) != (&receipt.run, &receipt.target, receipt.plan_digest) {
+        return differs("the run's journal is of another run, plan or target".to_owned());
+    }
+    match all_items(receipt).find(|item| !is_known(item)) {
+        Some(item) => differs(format!("{} is not as the run's journal has it", item.name)),
+        None => Check::new("items", Finding::Ok, "as the run's journal has them"),
+    }
+}
+
+fn same_landing(receipt: &Receipt, landing: &LandingIntended) -> Check {
+    let differs = |message: &str| Check::new("landing", Finding::Differs, message);
+    let proof: HashSet<_> = landing.proof.iter().collect();
+    let named: HashSet<_> = receipt.gates.iter().map(|gate| &gate.key).collect();
+    if (landing.from, landing.tree) != (receipt.from, receipt.tree) {
+        return differs("the run's journal has it from another commit or with another tree");
+    }
+    if !landing.items.iter().eq(receipt.items.iter().map(|item| &item.name)) {
+        return differs("the run's journal has it with other items");
+    }
+    if proof != named {
+        return differs("the run's journal has other verdicts that prove it");
+    }
+    Check::new("landing", Finding::Ok, "as the run's journal has it")
+}
+
+fn verdict(
+    receipt: &Receipt,
+    gate: &ReceiptGate,
+    evidence: &Evidence<'_>,
+    earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>,
+) -> Check {
+    let what = format!("gate {}", title(gate));
+    let passed = |message: &str| Check::new(&what, Finding::Ok, message);
+    let differs = |message: &str| Check::new(&what, Finding::Differs, message);
+    if let Some(passes) = evidence.passes.get(&gate.key) {
+        let is_this = |run: &&&GateFinished| {
+            gate.name.as_ref().is_none_or(|name| *name == run.gate) && run.log_digest == gate.log_digest
+        };
+        let Some(run) = passes.iter().rfind(is_this) else {
+            return differs("it passed, under another name or with another log");
+        };
+        return match evidence.trees.get(&run.job) {
+            Some(ran_on) if evidence.speaks_for(gate.key, *ran_on, receipt.tree) => passed("passed"),
+            _ => differs("it passed on another tree"),
+        };
+    }
+    let Some(run) = evidence.reused.get(&gate.key) else {
+        return differs("the run's journal has no pass of it");
+    };
+    match earlier(run) {
+        None => Check::new(&what, Finding::Unchecked, format!("known from run {run}, whose journal is not there")),
+        Some(events) if Evidence::of(&events).passes.contains_key(&gate.key) => passed(&format!("passed in run {run}")),
+        Some(_) => differs(&format!("known from run {run}, whose journal has no pass of it")),
+    }
+}
+
+/// What to call a gate of a receipt.
+pub fn title(gate: &ReceiptGate) -> String {
+    gate.name.as_ref().map_or_else(|| format!("with key {}", gate.key), ToString::to_string)
+}
