@@ -10,7 +10,7 @@ use lexpr::vocabulary::event::{Event, Recorded, UndoDirection};
 
 use crate::cli_world::{Said, World, wait_for};
 
-const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+const README: &[(&str, &str)] = &[("README.md", "# A project\n"), ("other", "theirs\n")];
 
 const TWO: &str =
     "schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: a}, {name: b, strategy: squash}]\n";
@@ -209,8 +209,8 @@ fn invariant_4_a_dirty_checkout_is_refused_before_anything_moves() {
     let world = world();
     let remote = with_remote(&world);
     let (_, after, run) = landed(&world, &["--push", "origin"]);
-    // Neither a file that the undo changes nor one that it leaves alone; and one that is in its way.
-    for (file, content) in [("README.md", "# Mine\n"), ("a", "mine\n")] {
+    // One that the undo changes, one that it removes, one that it leaves alone.
+    for (file, content) in [("README.md", "# Mine\n"), ("a", "mine\n"), ("other", "mine\n")] {
         world.write(file, content);
         let said = world.lexpr(["undo", &run, "--push"]).expect(4);
         says(&said.stderr, &[file, "commit or stash"]);
@@ -219,6 +219,13 @@ fn invariant_4_a_dirty_checkout_is_refused_before_anything_moves() {
         world.git(&["checkout", "-q", "--", file]);
     }
     assert_eq!(story(&world, &run), [""; 0]);
+    // What an undo removed comes back over nobody's file.
+    world.lexpr(["undo", &run]).expect(0);
+    let back = world.main();
+    world.write("b", "mine\n");
+    says(&world.lexpr(["undo", &run]).expect(4).stderr, &["stand in the way", "b"]);
+    assert_eq!((world.main(), fs::read_to_string(world.repo().join("b")).unwrap().as_str()), (back, "mine\n"));
+    assert_eq!(story(&world, &run), ["back?", "done"]);
 }
 
 #[test]
@@ -377,7 +384,7 @@ fn halted(world: &World) -> (String, String) {
     );
     world.merge(&plan, &["--execute"]).expect(4);
     fs::remove_file(world.repo().join("b")).unwrap();
-    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "other"]);
     (before, newest_run(world))
 }
 
@@ -401,7 +408,7 @@ fn an_undone_run_is_not_resumed_until_its_undo_is_undone() {
         .unwrap()
         .into();
     says(&said.expect(0).stdout, &["undo undone"]);
-    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b", "other"]);
     let report = world.report(&report);
     assert_eq!(report["undone"], false);
     let directions: Vec<_> = report["undos"].as_array().unwrap().iter().map(|undo| undo["direction"].clone()).collect();
