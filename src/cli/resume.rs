@@ -102,13 +102,13 @@ fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
     Ok(all.into_iter().rev().find(is_unfinished).unwrap_or(newest))
 }
 
-/// A run that began, has not come to its end and is not undone; one whose journal cannot be read
-/// counts, so that somebody is told.
+/// A run that began, has not come to its end and is not undone, or whose undo has not; one whose
+/// journal cannot be read counts, so that somebody is told.
 pub(super) fn is_unfinished(folder: &RunFolder) -> bool {
     match journal::read(&folder.journal()) {
         Ok(journal) => Account::of(&journal.events).is_some_and(|account| {
             let is_over = account.ending.is_some_and(|(exit_code, _)| conduct::is_final(exit_code));
-            !is_over && !account.is_undone
+            account.undoing.is_some() || !is_over && !account.is_undone
         }),
         Err(_) => true,
     }

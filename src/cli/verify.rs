@@ -28,10 +28,9 @@ use crate::wording::{Paint, Tone, count, ref_name, shown};
 struct Verified {
     /// The file.
     receipt: String,
-    /// What the receipt is about; nothing of it where there is no receipt to read.
     run: RunId,
     target: String,
-    commit: Option<CommitId>,
+    commit: CommitId,
     items: usize,
     checks: Vec<Check>,
 }
@@ -99,9 +98,14 @@ fn of_run(repo: &UserRepo, folder: &RunFolder) -> Result<Vec<Verified>, Failure>
         seen.push(receipt.composite);
         verified.push(runtime.block_on(verify(repo, file, &receipt))?);
     }
-    let events = journal::read(&folder.journal()).map(|journal| journal.events).unwrap_or_default();
-    let landings = Account::of(&events).map(|account| account.landings).unwrap_or_default();
-    for landing in landings.iter().filter(|landing| !seen.contains(&landing.to)) {
+    let account = match journal::read(&folder.journal()) {
+        Ok(journal) => Account::of(&journal.events),
+        // Every receipt says so, where there is one.
+        Err(_) if !verified.is_empty() => None,
+        Err(error) => return Err(Failure::internal(error.to_string())),
+    };
+    let Some(account) = account else { return Ok(verified) };
+    for landing in account.landings.iter().filter(|landing| !seen.contains(&landing.to)) {
         let file = landing
             .receipt
             .clone()
@@ -109,8 +113,8 @@ fn of_run(repo: &UserRepo, folder: &RunFolder) -> Result<Vec<Verified>, Failure>
         verified.push(Verified {
             receipt: file,
             run: folder.id.clone(),
-            target: Account::of(&events).map(|account| account.started.target).unwrap_or_default(),
-            commit: Some(landing.to),
+            target: account.started.target.clone(),
+            commit: landing.to,
             items: landing.items.len(),
             checks: vec![Check::new("receipt", Finding::Unchecked, "the file is not there")],
         });
@@ -156,7 +160,7 @@ async fn verify(repo: &UserRepo, file: &Path, receipt: &Receipt) -> Result<Verif
         receipt: file.display().to_string(),
         run: receipt.run.clone(),
         target: receipt.target.clone(),
-        commit: Some(receipt.composite),
+        commit: receipt.composite,
         items: receipt.items.len(),
         checks,
     })
@@ -232,13 +236,13 @@ fn text(verification: &Verification, paint: Paint) -> String {
         return "the run landed nothing, so there is nothing to verify\n".to_owned();
     }
     for verified in &verification.receipts {
-        let commit = verified.commit.map(|commit| format!(" as {}", commit.short())).unwrap_or_default();
         let _ = writeln!(
             out,
-            "{}: {} on {}{commit}",
+            "{}: {} on {} as {}",
             paint.paint(Tone::Strong, &shown(&verified.receipt)),
             count(verified.items, "item"),
-            ref_name(&verified.target)
+            ref_name(&verified.target),
+            verified.commit.short()
         );
         for check in &verified.checks {
             let tone = match check.finding {

@@ -296,6 +296,9 @@ fn invariant_6_an_undo_killed_once_main_moved_is_finished_by_the_next_one_and_no
     assert!(world.repo().join("a").exists());
     says(&world.lexpr(["status", &run]).expect(0).stdout, &["an undo was begun", "lexpr undo"]);
 
+    // Nothing else begins in between.
+    says(&world.merge(TWO, &["--execute"]).expect(2).stderr, &[&run, "has not come to its end", "lexpr resume"]);
+
     let said = world.lexpr(["undo", &run]).expect(0);
     says(&said.stderr, &["cut off", "finished now", "is undone"]);
     assert_eq!(world.main(), before);
