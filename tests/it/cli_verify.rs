@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use lexpr::engine::Receipt;
+use lexpr::engine::verifying::{self, Finding};
+use lexpr::vocabulary::event::Recorded;
 use serde_json::{Value, json};
 
 use crate::cli_world::{Said, World};
+use crate::sim::Store;
 
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
@@ -336,4 +341,38 @@ fn a_receipt_makes_nobody_read_a_file_outside_of_its_run() {
     std::os::unix::fs::symlink(&secret, inside.join("link")).unwrap();
     is_unchecked(&format!("/elsewhere/lexpr/runs/{run}/link"));
     is_unchecked(&format!("/elsewhere/lexpr/runs/{run}/logs"));
+}
+
+#[test]
+fn a_damaged_journal_is_no_evidence_for_or_against() {
+    let (world, run, files) = landed();
+    let journal = world.repo().join(".git/lexpr/runs").join(&run).join("journal.jsonl");
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&journal, bytes).unwrap();
+    let said = check(&world, &files[1]).expect(0);
+    says(&findings(&said).join("\n"), &["commit ok", "journal unchecked", "log of unit ok"]);
+    world.lexpr(["verify", &run]).expect(0);
+    fs::remove_dir_all(files[0].parent().unwrap()).unwrap();
+    says(&world.lexpr(["verify", &run]).expect(1).stderr, &["damaged"]);
+}
+
+#[test]
+fn a_pass_that_an_earlier_run_found_is_looked_up_there() {
+    let remembered = Some(Arc::new(Store::default()));
+    let sim = crate::sim::World::of("a").with(|sim| sim.remembered.clone_from(&remembered));
+    let (first, second) = (sim.run(), sim.run());
+    let receipt: Receipt = serde_json::from_value(second.hands.receipts()[0].clone()).unwrap();
+    assert_eq!(receipt.gates[0].name, None);
+    let gate = |earlier: Option<&[Recorded]>| {
+        let checks = verifying::journal(&receipt, &second.events, &|_| earlier.map(<[Recorded]>::to_vec));
+        let of_gate = checks.iter().find(|check| check.what.starts_with("gate")).unwrap();
+        (of_gate.finding, of_gate.message.clone())
+    };
+    let (finding, message) = gate(Some(&first.events));
+    assert_eq!(finding, Finding::Ok, "{message}");
+    let (finding, message) = gate(Some(&first.events[..1]));
+    assert_eq!(finding, Finding::Differs, "{message}");
+    let (finding, message) = gate(None);
+    assert_eq!(finding, Finding::Unchecked, "{message}");
 }
