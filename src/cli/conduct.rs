@@ -14,6 +14,7 @@ use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
+use crate::crash;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
@@ -114,10 +115,12 @@ impl Run<'_> {
         };
         faces.leave_terminal();
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
+        crash::point!("run.ended");
         if is_final(ended.exit_code) {
             pins.release(&folder.id)?;
         }
         remove_composites(&workshop.quarantine);
+        crash::point!("composites.removed");
         faces.tell_the_end(asked, destinations)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })

@@ -7,6 +7,7 @@ use super::conduct::{self, Beginning, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, resume, speak};
+use crate::crash;
 use crate::engine;
 use crate::report::{Destination, Report};
 use crate::runs::RunFolder;
@@ -78,6 +79,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
+    crash::point!("run.plan-kept");
     tentative.has_begun = true;
     let run = Run {
         prepared: &prepared,

@@ -7,6 +7,7 @@ use super::conduct::{self, Beginning, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
 use super::{ResumeArgs, speak, status};
+use crate::crash;
 use crate::engine::Past;
 use crate::gate::orphans;
 use crate::git::repo::UserRepo;
@@ -52,6 +53,7 @@ async fn resume(
     let text = std::fs::read(folder.plan()).map_err(|error| Failure::io("reading", &folder.plan(), &error))?;
     let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
     remove_half_made(&folder.quarantine())?;
+    crash::point!("resume.cleaned");
     let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;
     let options = Options {
         push: started.push.clone(),

@@ -10,6 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::crash;
+
 /// Whose configuration git reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Config {
@@ -182,10 +184,13 @@ pub fn bare_command(config: Config) -> Command {
 pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitError> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let Some(input) = input else {
-        return command.output().map_err(GitError::NotStarted);
+        let child = command.spawn().map_err(GitError::NotStarted)?;
+        crash::point!(&under_way(&command));
+        return child.wait_with_output().map_err(GitError::NotStarted);
     };
     let mut child: Child = command.stdin(Stdio::piped()).spawn().map_err(GitError::NotStarted)?;
     let stdin = child.stdin.take();
+    crash::point!(&under_way(&command));
     std::thread::scope(|scope| {
         // On a thread of its own, or both sides could wait for a full pipe to empty.
         scope.spawn(move || {
@@ -197,6 +202,19 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
         child.wait_with_output().map_err(GitError::NotStarted)
     })
 }
+
+/// The place at which a git has been started and not waited for.
+#[cfg(feature = "failpoints")]
+fn under_way(command: &Command) -> String {
+    let known = |arg: &&OsStr| UNDER_WAY.iter().any(|name| arg == name);
+    let name = command.get_args().find(known).map_or("other".into(), OsStr::to_string_lossy);
+    format!("git.{name}.under-way")
+}
+
+/// The gits that change something.
+#[cfg(feature = "failpoints")]
+const UNDER_WAY: [&str; 7] =
+    ["update-ref", "push", "read-tree", "clean", "checkout-index", "hash-object", "merge-tree"];
 
 fn expect_success(args: &[OsString], output: Output) -> Result<Vec<u8>, GitError> {
     if output.status.success() { Ok(output.stdout) } else { Err(failed(args, &output)) }

@@ -17,6 +17,7 @@ use super::command::{Config, DURABLE, Git, GitError, failed};
 use super::migrate;
 use super::push::Remote;
 use super::refusal::LandRefusal;
+use crate::crash;
 use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId};
 
@@ -157,13 +158,16 @@ fn off_the_loop<T: Send + 'static>(
 /// All of it or nothing, also after a power loss: written beside, synced, renamed, and the
 /// folder synced.
 fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    crash::point!("receipt.write.before");
     fs::create_dir_all(folder)?;
     // As the umask says, like everything else in a repository; tempfile's own default is private.
     let permissions = fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
+    crash::point!("receipt.write.beside");
     file.persist(path).map_err(|error| error.error)?;
+    crash::point!("receipt.write.after");
     File::open(folder)?.sync_all()
 }
 
@@ -236,6 +240,7 @@ impl Inner {
     }
 
     fn land(&self, request: &LandRequest) -> Result<LandOutcome, LandRefusal> {
+        crash::point!("landing.before");
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
         if now != from {
@@ -263,6 +268,7 @@ impl Inner {
 
     /// In the order of [`Inner::land`], asked backwards: how far did it come?
     fn recover(&self, request: &LandRequest) -> Result<Recovery, LandRefusal> {
+        crash::point!("landing.recover.before");
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
         let landed = |checkouts: &[Checkout]| Recovery::Landed {
@@ -335,7 +341,9 @@ impl Inner {
         let target = &self.settings.target;
         let transaction = format!("start\nupdate {target} {to} {from}\nprepare\ncommit\n");
         let args: Vec<&str> = DURABLE.into_iter().chain(["update-ref", "-m", message, "--stdin"]).collect();
+        crash::point!("target.swap.before");
         let swapped = self.repository.output(&args, Some(transaction.as_bytes()))?;
+        crash::point!("target.swap.after");
         if swapped.status.success() {
             return Ok(Ok(()));
         }

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::vocabulary::names::RunId;
 
 /// Why a run cannot have its target to itself.
@@ -95,11 +96,13 @@ impl RunLock {
 
     fn held(mut file: File, path: &Path, run: &RunId) -> Result<Self, LockError> {
         let holder = format!("run {run} (process {})\n", std::process::id());
+        crash::point!("target.lock.empty");
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|source| LockError::Io {
             doing: "writing",
             path: path.to_owned(),
             source,
         })?;
+        crash::point!("target.lock.held");
         Ok(Self { file })
     }
 }

@@ -12,6 +12,7 @@ use std::process::{Child, Output, Stdio};
 use std::thread;
 
 use super::command::{DURABLE, Git, GitError, failed, shown};
+use crate::crash;
 use crate::vocabulary::names::CommitId;
 
 /// `PACK`, a version and the number of objects, four bytes each.
@@ -27,9 +28,12 @@ pub fn bring(quarantine: &Git, into: &Git, wanted: CommitId, present: &[CommitId
     for commit in present {
         revisions.push_str(&format!("^{commit}\n"));
     }
+    crash::point!("objects.migrate.before");
     pack_over(quarantine, into, &revisions)?;
+    crash::point!("objects.migrate.packed");
     sync_pack_folder(into)?;
     into.run_with_input(["rev-list", "--objects", "--quiet", "--stdin"], revisions.as_bytes())?;
+    crash::point!("objects.migrate.after");
     Ok(())
 }
 
@@ -77,6 +81,7 @@ fn index(into: &Git, mut pack: impl Read + Send) -> Result<Option<Output>, GitEr
     indexer.args(DURABLE).args(INDEX_ARGS).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut indexer: Child = indexer.spawn().map_err(GitError::NotStarted)?;
     let stdin = indexer.stdin.take();
+    crash::point!("objects.migrate.under-way");
     thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {

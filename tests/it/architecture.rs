@@ -27,6 +27,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("gate", Hands),
     ("cache", Hands),
     ("clock", Hands),
+    ("crash", Hands),
     ("journal", Hands),
     ("memory", Hands),
     ("runs", Hands),
