@@ -37,12 +37,15 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    conduct::remove_never_begun(&common_dir)?;
     // Read again: whoever had the target may have been this very run.
     let (past, started) = read(folder)?;
     if let Some(Event::RunFinished { exit_code, items, .. }) = past.events.last().map(|recorded| &recorded.event)
         && conduct::is_final(*exit_code)
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
+        // It may have been killed before it had tidied up.
+        conduct::tidy_up(&common_dir, folder, *exit_code)?;
         status::show(&past.events)?;
         return Ok(Outcome { exit_code: *exit_code, items: items.clone() });
     }

@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,13 +159,13 @@ fn off_the_loop<T: Send + 'static>(
 fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     crash::point!("receipt.write.before");
     fs::create_dir_all(folder)?;
-    // As the umask says, like everything else in a repository; tempfile's own default is private.
-    let permissions = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+    // Always the same name: what a crash leaves there the next attempt takes.
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
     file.write_all(content)?;
-    file.as_file().sync_all()?;
+    file.sync_all()?;
     crash::point!("receipt.write.beside");
-    file.persist(path).map_err(|error| error.error)?;
+    fs::rename(&beside, path)?;
     crash::point!("receipt.write.after");
     File::open(folder)?.sync_all()
 }

@@ -429,7 +429,7 @@ fn copy_with_time(from: &Path, to: &Path) -> Result<(), GitError> {
 
 /// A line of `objects/info/alternates`: quoted as C strings are, so that a line break, a leading
 /// `#` or a quote in a path is no more than that.
-fn quoted(path: &Path) -> Vec<u8> {
+pub(super) fn quoted(path: &Path) -> Vec<u8> {
     let mut line = vec![b'"'];
     for byte in path.as_os_str().as_bytes() {
         match byte {
