@@ -17,7 +17,7 @@ use crate::core::limits::Limits;
 use crate::crash;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
-use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::gate::{GateSettings, LocalGates, orphans, own_executable};
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::{LockError, RunLock, is_at_work};
 use crate::git::pins::Pins;
@@ -351,6 +351,14 @@ pub(super) fn tidy_up(common_dir: &Path, folder: &RunFolder, exit_code: u8) -> R
     Ok(())
 }
 
+/// A git of a killed run that is still at work has its way first.
+pub(super) fn wait_for_git(run: &RunId) {
+    let left = orphans::wait_for_git(run);
+    if left > 0 {
+        super::speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
+    }
+}
+
 /// Removes what runs left that were killed before their first event: they have done nothing that
 /// could be resumed.
 ///
@@ -368,6 +376,7 @@ pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
         if has_begun || is_at_work(common_dir, &folder.id) {
             continue;
         }
+        wait_for_git(&folder.id);
         Pins::of(common_dir).release(&folder.id)?;
         crash::point!("run.forget");
         std::fs::remove_dir_all(&folder.path).map_err(|error| Failure::io("removing", &folder.path, &error))?;

@@ -9,6 +9,7 @@ use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, resume, speak};
 use crate::crash;
 use crate::engine;
+use crate::git::command;
 use crate::report::{Destination, Report};
 use crate::runs::{self, RunFolder};
 use crate::vocabulary::names::RunId;
@@ -69,6 +70,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     conduct::remove_never_begun(&common_dir)?;
     // Only now, so that a folder whose run has no target is that of a dead one.
     let mut tentative = Tentative::create(&common_dir, id)?;
+    command::work_for(&tentative.folder.id);
     let folder = tentative.folder.clone();
     let opened = if waited { open(args)? } else { opened };
     if !args.afresh {

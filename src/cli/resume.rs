@@ -10,6 +10,7 @@ use super::{ResumeArgs, speak, status};
 use crate::crash;
 use crate::engine::Past;
 use crate::gate::orphans;
+use crate::git::command;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::runs::{self, RunFolder};
@@ -37,6 +38,7 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    conduct::wait_for_git(&folder.id);
     conduct::remove_never_begun(&common_dir)?;
     // Read again: whoever had the target may have been this very run.
     let (past, started) = read(folder)?;
@@ -49,6 +51,7 @@ async fn resume(
         status::show(&past.events)?;
         return Ok(Outcome { exit_code: *exit_code, items: items.clone() });
     }
+    command::work_for(&folder.id);
     let orphans = orphans::end_all(&folder.id);
     if orphans > 0 {
         speak::note(&format!("{orphans} processes of gates outlived the run and were ended\n"));

@@ -9,8 +9,10 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use crate::crash;
+use crate::vocabulary::names::RunId;
 
 /// Whose configuration git reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +141,16 @@ impl Git {
     }
 }
 
+/// The variable by which a git is known that outlives the lexpr that started it.
+pub const STARTED_BY: &str = "LEXPR_GIT_OF";
+
+static RUN: OnceLock<RunId> = OnceLock::new();
+
+/// From now on every git that this process starts says which run it works for. The first counts.
+pub fn work_for(run: &RunId) {
+    let _ = RUN.set(run.clone());
+}
+
 /// What of the caller's `GIT_*` variables is configuration (which repository is meant, is not):
 /// settings given in the environment, and how to reach and identify oneself to remotes. By prefix.
 const USERS_SETTINGS: [&[u8]; 7] =
@@ -166,6 +178,9 @@ pub fn bare_command(config: Config) -> Command {
         // half moved, and a merge under way is no error.
         .process_group(0)
         .stdin(Stdio::null());
+    if let Some(run) = RUN.get() {
+        command.env(STARTED_BY, run.as_str());
+    }
     if config == Config::RepositoryOnly {
         command
             .env("GIT_CONFIG_GLOBAL", "/dev/null")

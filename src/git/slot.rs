@@ -356,6 +356,9 @@ impl Slot {
         let git = Git::new(self.work_tree.join(".git"), Config::RepositoryOnly).with_work_tree(&self.work_tree);
         let mut command = git.command();
         command.env("GIT_INDEX_FILE", index).args(args);
+        // A git that outlives us holds the slot's lock, and nobody takes the slot while it is at work.
+        let lock = self.lock.try_clone().map_err(GitError::io("sharing the lock of", &self.work_tree))?;
+        command.stdin(lock);
         let output = output(command, None)?;
         if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
     }

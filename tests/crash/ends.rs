@@ -12,10 +12,10 @@ use crate::world::World;
 /// How long what a run has started may take to be gone after it.
 const DYING: Duration = Duration::from_secs(20);
 
-/// A gate on a tree.
+/// A gate's name and the key of its verdict.
 pub type Judged = (String, String);
 
-/// How often something happened to each gate and tree.
+/// How often something happened under each key.
 pub type Counts = BTreeMap<Judged, usize>;
 
 #[derive(Debug)]
@@ -26,36 +26,38 @@ pub struct End {
     pub verdicts: Counts,
     /// Gates that began, counted from outside.
     pub starts: Counts,
+    pub events: Vec<Recorded>,
 }
 
 /// Verdicts that a journal holds, passes and failures alone.
 pub fn verdicts(events: &[Recorded]) -> Counts {
-    let mut trees = HashMap::new();
     let mut counts = Counts::new();
     for recorded in events {
-        match &recorded.event {
-            Event::JobStarted(started) => {
-                trees.insert(started.job, started.tree.to_string());
-            }
-            Event::GateFinished(finished)
-                if matches!(finished.verdict, Some(Verdict::Passed { .. } | Verdict::Failed)) =>
-            {
-                let judged = (finished.gate.to_string(), trees[&finished.job].clone());
-                *counts.entry(judged).or_default() += 1;
-            }
-            _ => {}
+        if let Event::GateFinished(finished) = &recorded.event
+            && matches!(finished.verdict, Some(Verdict::Passed { .. } | Verdict::Failed))
+        {
+            *counts.entry((finished.gate.to_string(), finished.key.to_string())).or_default() += 1;
         }
     }
     counts
 }
 
-/// Gates that began, from the byte `from` of the trace on.
-pub fn starts(world: &World, from: usize) -> Counts {
+/// Gates that began, from the byte `from` of the trace on. What `events` say of jobs tells which key
+/// a gate had on a tree.
+pub fn starts(world: &World, from: usize, events: &[Recorded]) -> Counts {
+    let mut keys = HashMap::new();
+    for recorded in events {
+        if let Event::JobStarted(started) = &recorded.event {
+            let tree = started.tree.to_string();
+            keys.extend(started.gates.iter().map(|gate| ((gate.name.to_string(), tree.clone()), gate.key.to_string())));
+        }
+    }
     let trace = std::fs::read_to_string(world.trace()).unwrap_or_default();
     let mut counts = Counts::new();
     for line in trace[from..].lines() {
         let (gate, tree) = line.split_once(' ').unwrap();
-        *counts.entry((gate.to_owned(), tree.to_owned())).or_default() += 1;
+        let key = &keys[&(gate.to_owned(), tree.to_owned())];
+        *counts.entry((gate.to_owned(), key.clone())).or_default() += 1;
     }
     counts
 }
@@ -119,7 +121,12 @@ impl End {
         world.git_in(&world.start_folder(), &["fsck", "--connectivity-only", "--no-dangling"]);
         nothing_left_in(&world.git_dir())?;
         nobody_left(world)?;
-        Ok(Self { facts, verdicts: verdicts(&journal.events), starts: starts(world, 0) })
+        Ok(Self {
+            facts,
+            verdicts: verdicts(&journal.events),
+            starts: starts(world, 0, &journal.events),
+            events: journal.events,
+        })
     }
 
     /// Why `self`, after `kills`, is not as `undisturbed` is.

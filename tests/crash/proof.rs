@@ -75,7 +75,7 @@ fn resumed(world: &World, case: &Case, undisturbed: &End) -> Result<usize, Strin
     let end = End::of(world, code)?;
     end.compare(undisturbed, kept.len())?;
     for (at, kept) in kept.iter().enumerate() {
-        for (judged, began) in starts(world, kept.trace) {
+        for (judged, began) in starts(world, kept.trace, &end.events) {
             let known = kept.verdicts.get(&judged).copied().unwrap_or_default();
             if known > 0 && known == end.verdicts[&judged] {
                 return Err(format!("{judged:?} began {began} times after kill {}, its verdict known", at + 1));
