@@ -13,8 +13,6 @@ pub enum Manner {
     Alone,
     /// lexpr and its guards: gates are left to themselves.
     Guards,
-    /// lexpr; its gits are held up, and go on once somebody waits for them or acts without.
-    Slow,
     /// lexpr and every process below it, as when a machine dies.
     All,
 }
@@ -37,8 +35,7 @@ pub struct Case {
 const SHAPES: [(&str, Shape); 3] = [("pyramid", Shape::Pyramid), ("stack", Shape::Stack), ("batches", Shape::Batches)];
 const MODES: [(&str, Mode); 4] =
     [("bare", Mode::Bare), ("checkout", Mode::Checkout), ("worktree", Mode::Worktree), ("push", Mode::Push)];
-const MANNERS: [(&str, Manner); 4] =
-    [("alone", Manner::Alone), ("guards", Manner::Guards), ("slow", Manner::Slow), ("all", Manner::All)];
+const MANNERS: [(&str, Manner); 3] = [("alone", Manner::Alone), ("guards", Manner::Guards), ("all", Manner::All)];
 
 fn name<T: PartialEq>(of: T, names: &[(&'static str, T)]) -> &'static str {
     names.iter().find(|(_, value)| *value == of).unwrap().0

@@ -88,8 +88,7 @@ fn case_at(place: &str, passages: &Passages, random: &mut Random) -> Case {
 fn manner(random: &mut Random) -> Manner {
     match random.below(6) {
         0 => Manner::Guards,
-        1 => Manner::Slow,
-        2 => Manner::All,
+        1 => Manner::All,
         _ => Manner::Alone,
     }
 }

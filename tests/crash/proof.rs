@@ -26,7 +26,7 @@ fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
 }
 
 /// The run that nobody disturbs, and how often it passed each place.
-fn undisturbed(scenario: Scenario) -> (End, BTreeMap<String, u64>) {
+pub fn undisturbed(scenario: Scenario) -> (End, BTreeMap<String, u64>) {
     let world = World::new(scenario);
     let mut command = world.go_on();
     command.env("LEXPR_CRASH_LIST", world.path("places"));

@@ -2,7 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "a person starts lexpr and git")]
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub struct World {
     folder: TempDir,
     mode: Mode,
-    /// Gits that are held up.
-    slow: RefCell<Vec<Pid>>,
 }
 
 /// How a command ended.
@@ -35,7 +32,7 @@ pub enum Ended {
 
 impl World {
     pub fn new(scenario: Scenario) -> Self {
-        let world = Self { folder: tempfile::tempdir().unwrap(), mode: scenario.mode, slow: RefCell::default() };
+        let world = Self { folder: tempfile::tempdir().unwrap(), mode: scenario.mode };
         std::fs::create_dir(world.path("home")).unwrap();
         let first = world.path("repo");
         scratch::create(&first, FIRST, scenario.shape.branches()).unwrap();
@@ -126,6 +123,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lexpr"));
         self.set_up(&mut command);
         command.current_dir(self.start_folder());
+        let said = File::options().create(true).append(true).open(self.path("said")).unwrap();
+        command.stdout(said.try_clone().unwrap()).stderr(said);
         if self.journal().is_some() {
             command.arg("resume");
         } else {
@@ -145,27 +144,23 @@ impl World {
                 command.env("LEXPR_CRASH_HOW", "stop");
             }
         }
-        let are_slow = !self.slow.borrow().is_empty();
-        if are_slow {
-            command.env("LEXPR_CRASH_LIST", self.path("passed"));
-        }
-        let said = File::options().create(true).append(true).open(self.path("said")).unwrap();
-        command.stdout(said.try_clone().unwrap()).stderr(said);
-        let child = command.spawn().unwrap();
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let pid = Self::start(&mut command);
+        self.wait(pid, kill)
+    }
+
+    pub fn start(command: &mut Command) -> Pid {
+        Pid::from_raw(i32::try_from(command.spawn().unwrap().id()).unwrap()).unwrap()
+    }
+
+    /// Waits for the end of lexpr, which `kill` may be.
+    pub fn wait(&self, pid: Pid, kill: Option<&Kill>) -> Ended {
         let begun = Instant::now();
         loop {
-            if are_slow && self.acts_or_waits() {
-                self.let_go();
-            }
             match waitpid(Some(pid), WaitOptions::NOHANG | WaitOptions::UNTRACED).unwrap() {
                 Some((_, status)) if status.stopped() => {
-                    self.slow.borrow_mut().extend(end_with(pid, kill.map_or(Manner::Alone, |kill| kill.manner)));
+                    end_with(pid, kill.map_or(Manner::Alone, |kill| kill.manner));
                 }
                 Some((_, status)) => {
-                    if are_slow {
-                        self.let_go();
-                    }
                     return match (status.exit_status(), status.terminating_signal()) {
                         (Some(code), _) => Ended::Code(code),
                         (None, Some(signal)) if signal == Signal::KILL.as_raw() => Ended::Killed,
@@ -179,19 +174,6 @@ impl World {
                 None => std::thread::park_timeout(Duration::from_millis(3)),
             }
         }
-    }
-
-    /// Whether who goes on has done something, or waits for those that are held up.
-    fn acts_or_waits(&self) -> bool {
-        let passed = std::fs::read_to_string(self.path("passed")).unwrap_or_default();
-        passed.lines().any(|place| matches!(place, "resume.waits" | "journal.append.before"))
-    }
-
-    fn let_go(&self) {
-        for pid in self.slow.take() {
-            let _ = kill_process(pid, Signal::CONT);
-        }
-        let _ = std::fs::remove_file(self.path("passed"));
     }
 
     /// All that lexpr has said.
@@ -225,10 +207,8 @@ impl Drop for World {
     }
 }
 
-/// Ends the stopped process, and before it those of its descendants that are to go with it. Those
-/// that are to stay and be slow it gives back.
-fn end_with(pid: Pid, manner: Manner) -> Vec<Pid> {
-    let mut slow = Vec::new();
+/// Ends the stopped process, and before it those of its descendants that are to go with it.
+fn end_with(pid: Pid, manner: Manner) {
     let own = pid.as_raw_nonzero().get();
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for process in pids() {
@@ -245,13 +225,6 @@ fn end_with(pid: Pid, manner: Manner) -> Vec<Pid> {
     for process in found {
         let dies = match manner {
             Manner::Alone => false,
-            Manner::Slow if is_git(process) => {
-                let git = Pid::from_raw(process).unwrap();
-                let _ = kill_process(git, Signal::STOP);
-                slow.push(git);
-                false
-            }
-            Manner::Slow => false,
             Manner::Guards => command_line(process).starts_with("lexpr-guard"),
             Manner::All => true,
         };
@@ -261,12 +234,6 @@ fn end_with(pid: Pid, manner: Manner) -> Vec<Pid> {
         }
     }
     kill_process(pid, Signal::KILL).unwrap();
-    slow
-}
-
-fn is_git(pid: i32) -> bool {
-    let line = command_line(pid);
-    line.starts_with("git") || line.contains("/git")
 }
 
 fn pids() -> Vec<i32> {
