@@ -41,22 +41,20 @@ const OF_RESUMPTION: &[&str] = &[
 /// Places between a landing's intent and its record, from which a resumption has most to do.
 const OF_LANDING: &[&str] = &["target.swap.after", "checkout.move.before", "git.read-tree.under-way"];
 
-pub fn choose(passages: &Passages, at_least: usize, seed: u64) -> Vec<Case> {
+/// So many cases of one kill at least.
+pub fn choose(passages: &Passages, count: usize, seed: u64) -> Vec<Case> {
     let mut random = Random(seed);
     let mut cases = Vec::new();
-    let mut kills = 0;
-    while kills < at_least {
+    while cases.len() < count {
         let mut round: Vec<&str> = passages.keys().map(String::as_str).chain(OF_RESUMPTION.iter().copied()).collect();
         for at in (1..round.len()).rev() {
             round.swap(at, random.below(at + 1));
         }
         for place in round {
-            if kills >= at_least {
+            if cases.len() == count {
                 break;
             }
-            let case = case_at(place, passages, &mut random);
-            kills += case.kills.len();
-            cases.push(case);
+            cases.push(case_at(place, passages, &mut random));
         }
     }
     cases

@@ -3,7 +3,7 @@
 //! `LEXPR_PROVE_KILLS` says how many kills, `LEXPR_PROVE_SEED` which, and `LEXPR_PROVE_CASE` names
 //! one case to be tried alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -28,12 +28,10 @@ fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
 /// The run that nobody disturbs, and how often it passed each place.
 pub fn undisturbed(scenario: Scenario) -> (End, BTreeMap<String, u64>) {
     let world = World::new(scenario);
-    let mut command = world.go_on();
-    command.env("LEXPR_CRASH_LIST", world.path("places"));
-    let Ended::Code(code) = world.run(command, None) else { panic!("nobody killed it") };
+    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
     let end = End::of(&world, code).unwrap_or_else(|why| panic!("{scenario}, undisturbed: {why}\n{}", world.said()));
     let mut passages = BTreeMap::new();
-    for place in std::fs::read_to_string(world.path("places")).unwrap().lines() {
+    for place in std::fs::read_to_string(world.passed()).unwrap().lines() {
         *passages.entry(place.to_owned()).or_default() += 1;
     }
     (end, passages)
@@ -45,15 +43,25 @@ struct Kept {
     trace: usize,
 }
 
-/// How many kills there were, or why the run did not end as it should have.
-pub fn kill_and_resume(case: &Case, undisturbed: &End) -> Result<usize, String> {
+/// What a case was: it ended as it should have.
+pub struct Proven {
+    pub kills: usize,
+    /// Places that were passed, those at which it was killed included.
+    places: BTreeSet<String>,
+}
+
+/// # Errors
+/// Why the run did not end as it should have.
+pub fn kill_and_resume(case: &Case, undisturbed: &End) -> Result<Proven, String> {
     let world = World::new(case.scenario);
     let outcome = catch_unwind(AssertUnwindSafe(|| resumed(&world, case, undisturbed)));
     let outcome = outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "a panic".to_owned()))
     });
-    outcome.map_err(|why| format!("{case}\n{why}\n--- what lexpr said\n{}", world.said()))
+    let kills = outcome.map_err(|why| format!("{case}\n{why}\n--- what lexpr said\n{}", world.said()))?;
+    let passed = std::fs::read_to_string(world.passed()).unwrap();
+    Ok(Proven { kills, places: passed.lines().map(str::to_owned).collect() })
 }
 
 fn resumed(world: &World, case: &Case, undisturbed: &End) -> Result<usize, String> {
@@ -74,6 +82,9 @@ fn resumed(world: &World, case: &Case, undisturbed: &End) -> Result<usize, Strin
     };
     let end = End::of(world, code)?;
     end.compare(undisturbed, kept.len())?;
+    if !end.disturbances.is_empty() {
+        return Err(format!("nobody else is here: {:?}", end.disturbances));
+    }
     for (at, kept) in kept.iter().enumerate() {
         for (judged, began) in starts(world, kept.trace, &end.events) {
             let known = kept.verdicts.get(&judged).copied().unwrap_or_default();
@@ -107,6 +118,29 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// So many cases come by every place.
+const ALL_PLACES: usize = 200;
+
+/// The names in `crash::point!` of the product. Those made up of a git's name, and the one at which
+/// a git is waited for, have tests of their own.
+fn places_in_the_source() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/src").into()];
+    while let Some(path) = open.pop() {
+        let path: std::path::PathBuf = path;
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let text = std::fs::read_to_string(path).unwrap();
+            let points = text.split("crash::point!(\"").skip(1);
+            found.extend(points.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    found.retain(|place| place != "resume.waits");
+    assert!(found.len() > 40, "the places were not found");
+    found
+}
+
 #[test]
 fn invariant_6_a_run_that_is_killed_anywhere_and_resumed_ends_as_if_it_had_not_been() {
     let one: Option<Case> = asked("LEXPR_PROVE_CASE");
@@ -127,14 +161,22 @@ fn invariant_6_a_run_that_is_killed_anywhere_and_resumed_ends_as_if_it_had_not_b
     let results = on_all_cores(&cases, |case| {
         let result = kill_and_resume(case, &ends[&case.scenario]);
         match &result {
-            Ok(kills) => say(&format!("ok    {kills} kills  {case}")),
+            Ok(proven) => say(&format!("ok    {} kills  {case}", proven.kills)),
             Err(_) => say(&format!("FAIL  {case}")),
         }
         result
     });
-    let killed: usize = results.iter().filter_map(|result| result.as_ref().ok()).sum();
-    let failures: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    say(&format!("{killed} kills survived, {} cases failed", failures.len()));
+    let proven = || results.iter().filter_map(|result| result.as_ref().ok());
+    let killed: usize = proven().map(|proven| proven.kills).sum();
+    let places: BTreeSet<&str> = proven().flat_map(|proven| proven.places.iter().map(String::as_str)).collect();
+    let missed: Vec<String> =
+        places_in_the_source().into_iter().filter(|place| !places.contains(place.as_str())).collect();
+    say(&format!("{killed} kills survived in {} cases, {} places passed", proven().count(), places.len()));
+    let failures: Vec<&str> = results.iter().filter_map(|result| result.as_ref().err().map(String::as_str)).collect();
     let again = "one alone: LEXPR_PROVE_CASE='…' cargo test --features failpoints --test crash invariant_6_a_run";
-    assert!(failures.is_empty(), "{}\n\n{again}", failures.join("\n\n"));
+    assert!(failures.is_empty(), "{} cases failed\n{}\n\n{again}", failures.len(), failures.join("\n\n"));
+    if cases.len() >= ALL_PLACES {
+        assert_eq!(missed, [""; 0], "nobody came by these places");
+        assert!(killed >= cases.len(), "{killed} kills of {} cases", cases.len());
+    }
 }

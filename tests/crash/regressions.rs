@@ -15,7 +15,7 @@ fn proves(case: &str) {
     let case: Case = case.parse().unwrap();
     let (end, _) = undisturbed(case.scenario);
     match kill_and_resume(&case, &end) {
-        Ok(kills) => assert_eq!(kills, case.kills.len(), "{case}: not every place was reached"),
+        Ok(proven) => assert_eq!(proven.kills, case.kills.len(), "{case}: not every place was reached"),
         Err(why) => panic!("{why}"),
     }
 }
@@ -89,7 +89,7 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
     kill_process(killed, Signal::KILL).unwrap();
     assert_eq!(world.wait(killed, None), Ended::Killed);
 
-    let passed = world.path("passed");
+    let passed = world.passed();
     let resumed = World::start(world.go_on().env("LEXPR_CRASH_LIST", &passed));
     let says = |place: &str| std::fs::read_to_string(&passed).is_ok_and(|text| text.lines().any(|line| line == place));
     while !says("resume.waits") && !says("journal.append.before") {
@@ -101,4 +101,29 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
     assert!(waited, "the run went on beside a git that was moving the target");
     let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
     resumed.compare(&end, 1).unwrap();
+}
+
+/// As where a machine dies while git moves the checkout.
+#[test]
+fn a_lock_that_a_dead_git_left_is_named_and_the_landing_finished_once_it_is_gone() {
+    for (place, lock) in [
+        ("checkout.move.before:1", "repo/.git/index.lock"),
+        ("target.swap.before:1", "repo/.git/refs/heads/main.lock"),
+        ("target.swap.after:2", "repo/.git/index.lock"),
+        ("remote.push.after:1", "repo/.git/refs/heads/main.lock"),
+    ] {
+        let case: Case = format!("batches/push {place}").parse().unwrap();
+        let (end, _) = undisturbed(case.scenario);
+        let world = World::new(case.scenario);
+        assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
+        std::fs::write(world.path(lock), "").unwrap();
+        for _ in 0..2 {
+            assert_eq!(world.run(world.go_on(), None), Ended::Code(4), "{place}: {}", world.said());
+            assert!(world.said().contains(lock), "{place}: {}", world.said());
+        }
+        std::fs::remove_file(world.path(lock)).unwrap();
+        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+    }
 }

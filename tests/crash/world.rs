@@ -90,6 +90,11 @@ impl World {
         self.path("trace")
     }
 
+    /// The places that lexpr has passed, a line each.
+    pub fn passed(&self) -> PathBuf {
+        self.path("passed")
+    }
+
     fn set_up(&self, command: &mut Command) {
         command
             .env_clear()
@@ -138,6 +143,7 @@ impl World {
 
     /// Runs a command of lexpr's to its end, which may be the one asked for.
     pub fn run(&self, mut command: Command, kill: Option<&Kill>) -> Ended {
+        command.env("LEXPR_CRASH_LIST", self.passed());
         if let Some(kill) = kill {
             command.env("LEXPR_CRASH_AT", format!("{}:{}", kill.place, kill.passage));
             if kill.manner != Manner::Alone {
