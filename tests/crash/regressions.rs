@@ -52,7 +52,7 @@ fn objects_that_were_being_taken_in_leave_nothing_half_written_in_the_users_stor
 #[test]
 fn no_gate_outlives_the_resumption_of_a_run_killed_with_its_guards() {
     for manner in ["alone", "guards", "all"] {
-        let case: Case = format!("stack/bare gate.start.after:1/{manner}").parse().unwrap();
+        let case: Case = format!("batches/bare gate.start.after:1/{manner}").parse().unwrap();
         let (end, _) = undisturbed(case.scenario);
         let world = World::new(case.scenario);
         let mut command = world.go_on();
