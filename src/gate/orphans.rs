@@ -24,7 +24,7 @@ const LONGEST_GIT: Duration = Duration::from_secs(60);
 pub fn wait_for_git(run: &RunId) -> usize {
     let begun = Instant::now();
     loop {
-        let found = ProcessTable::with_variable(STARTED_BY, run.as_str());
+        let found = ProcessTable::with_variable(STARTED_BY, OsStr::new(run.as_str()));
         let Some(death) = found.iter().find_map(|process| exit_descriptor(Pid::from_raw(process.pid)?)) else {
             return found.len();
         };
