@@ -148,6 +148,7 @@ pub(super) async fn claim(
             let lock = waited.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
             lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
         }
+        Err(error @ LockError::Io { .. }) => Err(Failure::internal(error.to_string())),
         Err(error) => Err(Failure::target(error.to_string())
             .with_hint("wait until it has ended, with --wait if you like, or end it; then run again")),
     }

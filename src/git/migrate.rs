@@ -36,8 +36,13 @@ pub fn bring(quarantine: &Git, into: &Git, wanted: CommitId, present: &[CommitId
     crash::point!("objects.migrate.before");
     // Relative to the folder git runs in, unless it is absolute.
     let objects = into.git_dir().join(into.line(["rev-parse", "--git-path", "objects"])?);
-    let incoming = quarantine.git_dir().join("incoming");
-    pack_over(quarantine, into, &objects, &incoming, &revisions)?;
+    // One for each landing; what a crash leaves goes with the quarantine.
+    let incoming = tempfile::Builder::new()
+        .prefix("incoming-")
+        .tempdir_in(quarantine.git_dir())
+        .map_err(GitError::io("making a folder in", quarantine.git_dir()))?;
+    let incoming = incoming.path();
+    pack_over(quarantine, into, &objects, incoming, &revisions)?;
     crash::point!("objects.migrate.packed");
     take_in(&incoming.join("pack"), &objects.join("pack"))?;
     into.run_with_input(["rev-list", "--objects", "--quiet", "--stdin"], revisions.as_bytes())?;
