@@ -91,7 +91,7 @@ impl RunLock {
             let path = path.to_owned();
             move |source| LockError::Io { doing, path, source }
         };
-        fs::create_dir_all(&folder).map_err(io("creating", &folder))?;
+        fs::create_dir_all(&folder).map_err(io("making", &folder))?;
         let path = folder.join(format!("{}.lock", file_name(target)));
         let file = OpenOptions::new()
             .create(true)
