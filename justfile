@@ -11,6 +11,10 @@ ci:
 test:
     cargo test
 
+# kill lexpr at every place and compare; SEED chooses other passages, see docs/reliability.md
+prove kills="300" seed="20261121":
+    LEXPR_PROVE_KILLS={{kills}} LEXPR_PROVE_SEED={{seed}} cargo test --features failpoints --test crash
+
 # write the schemas anew after a change of their types
 schemas:
     cargo build

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::ports::{self, PortError};
 use crate::vocabulary::event::Recorded;
 
@@ -46,14 +47,17 @@ impl JournalFile {
     /// # Errors
     /// Where the file exists already or cannot be created.
     pub fn create(path: &Path) -> Result<Self, JournalError> {
+        crash::point!("journal.create.before");
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .open(path)
             .map_err(JournalError::io("creating the journal", path))?;
+        crash::point!("journal.create.made");
         if let Some(folder) = path.parent() {
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(JournalError::io("syncing", folder))?;
         }
+        crash::point!("journal.create.after");
         Ok(Self { file, path: path.to_owned(), pending: Vec::new(), failed: None })
     }
 
@@ -65,7 +69,9 @@ impl JournalFile {
         let reopen = || {
             let file = OpenOptions::new().append(true).open(path)?;
             let whole = file.metadata()?.len().saturating_sub(torn_bytes as u64);
+            crash::point!("journal.reopen.before");
             file.set_len(whole)?;
+            crash::point!("journal.reopen.cut");
             file.sync_all()?;
             Ok(file)
         };
@@ -103,13 +109,24 @@ impl ports::Journal for JournalFile {
         self.pending.extend(json);
         self.pending.push(b'\n');
         let line = std::mem::take(&mut self.pending);
+        crash::point!("journal.append.before");
+        #[cfg(feature = "failpoints")]
+        if crash::is_next("journal.append.torn") {
+            // A write that the crash cuts short.
+            let _ = self.file.write_all(&line[..line.len() / 2]);
+        }
+        crash::point!("journal.append.torn");
         let result = self.attempt("writing", |file| file.write_all(&line));
         self.pending = line;
+        crash::point!("journal.append.after");
         result
     }
 
     fn sync(&mut self) -> Result<(), PortError> {
-        self.attempt("syncing", |file| file.sync_data())
+        crash::point!("journal.sync.before");
+        let result = self.attempt("syncing", |file| file.sync_data());
+        crash::point!("journal.sync.after");
+        result
     }
 }
 

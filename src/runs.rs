@@ -10,9 +10,6 @@ use jiff::tz::TimeZone;
 
 use crate::vocabulary::names::RunId;
 
-/// How many ids are tried before a folder that seems to hold them all is given up on.
-const ID_ATTEMPTS: u32 = 16;
-
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
     #[error("{doing} {path}: {source}")]
@@ -49,23 +46,16 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run, with an id from [`fresh_id`].
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub fn create(common_dir: &Path) -> Result<Self, RunsError> {
+    pub fn create(common_dir: &Path, id: RunId) -> Result<Self, RunsError> {
         let runs = runs_dir(common_dir);
         std::fs::create_dir_all(&runs).map_err(io("making", &runs))?;
-        let mut attempts = 0;
-        loop {
-            let id = fresh_id();
-            let path = runs.join(id.as_str());
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { id, path }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempts < ID_ATTEMPTS => attempts += 1,
-                Err(error) => return Err(io("making", &path)(error)),
-            }
-        }
+        let path = runs.join(id.as_str());
+        std::fs::create_dir(&path).map_err(io("making", &path))?;
+        Ok(Self { id, path })
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -117,6 +107,16 @@ pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsEr
 /// # Errors
 /// Where their folder cannot be read.
 pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
+    let mut runs = folders(common_dir)?;
+    runs.retain(|run| run.journal().is_file());
+    Ok(runs)
+}
+
+/// The folders of all runs, of those without a journal, too, oldest first.
+///
+/// # Errors
+/// Where their folder cannot be read.
+pub fn folders(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let path = runs_dir(common_dir);
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,
@@ -127,10 +127,7 @@ pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     for entry in entries {
         let entry = entry.map_err(io("reading", &path))?;
         if let Some(name) = entry.file_name().to_str() {
-            let run = RunFolder { id: RunId::new(name), path: entry.path() };
-            if run.journal().is_file() {
-                runs.push(run);
-            }
+            runs.push(RunFolder { id: RunId::new(name), path: entry.path() });
         }
     }
     runs.sort_by(|left, right| left.id.cmp(&right.id));
@@ -143,7 +140,7 @@ fn runs_dir(common_dir: &Path) -> PathBuf {
 
 /// `YYYYMMDD-HHMMSS-mmm-xxxx` in UTC: sorts by time, and the tail keeps two runs apart that begin
 /// in the same millisecond.
-fn fresh_id() -> RunId {
+pub fn fresh_id() -> RunId {
     let now = Timestamp::now().to_zoned(TimeZone::UTC);
     let tail = RandomState::new().build_hasher().finish() & 0xffff;
     RunId::new(format!("{}-{:03}-{tail:04x}", now.strftime("%Y%m%d-%H%M%S"), now.millisecond()))
@@ -159,7 +156,7 @@ mod tests {
     use super::*;
 
     fn with_journal(common_dir: &Path) -> RunFolder {
-        let run = RunFolder::create(common_dir).unwrap();
+        let run = RunFolder::create(common_dir, fresh_id()).unwrap();
         std::fs::write(run.journal(), "").unwrap();
         run
     }
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_journal_is_no_run() {
         let common_dir = tempfile::tempdir().unwrap();
-        RunFolder::create(common_dir.path()).unwrap();
+        RunFolder::create(common_dir.path(), fresh_id()).unwrap();
         assert!(matches!(find(common_dir.path(), None), Err(RunsError::None)));
     }
 }

@@ -9,24 +9,25 @@ use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
-use super::{FaceArgs, ProgressKind};
+use super::{FaceArgs, ProgressKind, status};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
+use crate::crash;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
-use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::gate::{GateSettings, LocalGates, orphans, own_executable};
 use crate::git::land::{LanderSettings, LocalLander};
-use crate::git::lock::{LockError, RunLock};
+use crate::git::lock::{LockError, RunLock, is_at_work};
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
-use crate::journal::JournalFile;
+use crate::journal::{self, JournalFile};
 use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
-use crate::runs::RunFolder;
+use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 
@@ -114,10 +115,8 @@ impl Run<'_> {
         };
         faces.leave_terminal();
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
-        if is_final(ended.exit_code) {
-            pins.release(&folder.id)?;
-        }
-        remove_composites(&workshop.quarantine);
+        crash::point!("run.ended");
+        tidy_up(prepared.repo.common_dir(), folder, ended.exit_code)?;
         faces.tell_the_end(asked, destinations)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
@@ -149,6 +148,7 @@ pub(super) async fn claim(
             let lock = waited.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
             lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
         }
+        Err(error @ LockError::Io { .. }) => Err(Failure::internal(error.to_string())),
         Err(error) => Err(Failure::target(error.to_string())
             .with_hint("wait until it has ended, with --wait if you like, or end it; then run again")),
     }
@@ -337,8 +337,50 @@ fn broken_off(error: EngineError, run: &RunId) -> Failure {
     Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
 }
 
-/// What landed is in the user's store by now, and everything else can be made again.
-fn remove_composites(quarantine: &Quarantine) {
+/// What a run that has ended so needs no more: what landed is in the user's store by now, and
+/// everything else can be made again. Does it again without harm.
+///
+/// # Errors
+/// Where refs cannot be changed.
+pub(super) fn tidy_up(common_dir: &Path, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
+    if is_final(exit_code) {
+        Pins::of(common_dir).release(&folder.id)?;
+    }
     // What cannot be removed costs space and nothing else.
-    let _ = std::fs::remove_dir_all(quarantine.folder());
+    let _ = std::fs::remove_dir_all(folder.quarantine());
+    crash::point!("composites.removed");
+    Ok(())
+}
+
+/// A git of a killed run that is still at work has its way first.
+pub(super) fn wait_for_git(run: &RunId) {
+    let left = orphans::wait_for_git(run);
+    if left > 0 {
+        super::speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
+    }
+}
+
+/// Removes what runs left that were killed before their first event: they have done nothing that
+/// could be resumed.
+///
+/// # Errors
+/// Where folders cannot be read, or refs or folders not be removed.
+pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
+    for folder in runs::folders(common_dir).map_err(status::not_found)? {
+        let has_begun = journal::first(&folder.journal()).is_some()
+            || match journal::read(&folder.journal()) {
+                Ok(journal) => !journal.events.is_empty(),
+                // A damaged one has, and whoever asks for it is told of the damage.
+                Err(_) => folder.journal().exists(),
+            };
+        // A run has its target before it has a folder, so that one without a target is dead.
+        if has_begun || is_at_work(common_dir, &folder.id) {
+            continue;
+        }
+        wait_for_git(&folder.id);
+        Pins::of(common_dir).release(&folder.id)?;
+        crash::point!("run.forget");
+        std::fs::remove_dir_all(&folder.path).map_err(|error| Failure::io("removing", &folder.path, &error))?;
+    }
+    Ok(())
 }

@@ -7,9 +7,12 @@ use super::conduct::{self, Beginning, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, resume, speak};
+use crate::crash;
 use crate::engine;
+use crate::git::command;
 use crate::report::{Destination, Report};
-use crate::runs::RunFolder;
+use crate::runs::{self, RunFolder};
+use crate::vocabulary::names::RunId;
 use crate::wording::Paint;
 
 /// Runs the command.
@@ -44,8 +47,8 @@ struct Tentative {
 }
 
 impl Tentative {
-    fn create(common_dir: &Path) -> Result<Self, Failure> {
-        let folder = RunFolder::create(common_dir).map_err(|error| Failure::internal(error.to_string()))?;
+    fn create(common_dir: &Path, id: RunId) -> Result<Self, Failure> {
+        let folder = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
         Ok(Self { folder, has_begun: false })
     }
 }
@@ -62,10 +65,13 @@ impl Drop for Tentative {
 /// A new run, from the claim on its target to the last word on it.
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
-    let mut tentative = Tentative::create(&common_dir)?;
+    let id = runs::fresh_id();
+    let (_lock, waited) = conduct::claim(&common_dir, &opened.target.full_name, &id, args.wait).await?;
+    conduct::remove_never_begun(&common_dir)?;
+    // Only now, so that a folder whose run has no target is that of a dead one.
+    let mut tentative = Tentative::create(&common_dir, id)?;
+    command::work_for(&tentative.folder.id);
     let folder = tentative.folder.clone();
-    let claim = conduct::claim(&common_dir, &opened.target.full_name, &folder.id, args.wait);
-    let (_lock, waited) = claim.await?;
     let opened = if waited { open(args)? } else { opened };
     if !args.afresh {
         resume::refuse_unfinished(&common_dir, &opened)?;
@@ -78,6 +84,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
+    crash::point!("run.plan-kept");
     tentative.has_begun = true;
     let run = Run {
         prepared: &prepared,

@@ -8,8 +8,10 @@ use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
 use super::{ResumeArgs, speak, status, undo};
 use crate::core::account::Account;
+use crate::crash;
 use crate::engine::Past;
 use crate::gate::orphans;
+use crate::git::command;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::runs::{self, RunFolder};
@@ -37,6 +39,8 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    conduct::wait_for_git(&folder.id);
+    conduct::remove_never_begun(&common_dir)?;
     if let Some(settled) = undo::settle(&repo, folder)? {
         speak::note(&settled.note);
     }
@@ -52,9 +56,12 @@ async fn resume(
         && conduct::is_final(exit_code)
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
+        // It may have been killed before it had tidied up.
+        conduct::tidy_up(&common_dir, folder, exit_code)?;
         status::show(&past.events)?;
         return Ok(Outcome { exit_code, items });
     }
+    command::work_for(&folder.id);
     let orphans = orphans::end_all(&folder.id);
     if orphans > 0 {
         speak::note(&format!("{orphans} processes of gates outlived the run and were ended\n"));
@@ -62,6 +69,7 @@ async fn resume(
     let text = std::fs::read(folder.plan()).map_err(|error| Failure::io("reading", &folder.plan(), &error))?;
     let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
     remove_half_made(&folder.quarantine())?;
+    crash::point!("resume.cleaned");
     let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;
     let options = Options {
         push: started.push.clone(),

@@ -46,7 +46,9 @@ impl Engine<'_> {
             Some(intended) => self.recover(intended).await?,
             None => None,
         };
-        self.record(Event::RunResumed { version: env!("CARGO_PKG_VERSION").to_owned(), cut_bytes: past.cut_bytes })?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let landing_is_open = stuck.is_some();
+        self.record(Event::RunResumed { version, cut_bytes: past.cut_bytes, landing_is_open })?;
         match stuck {
             Some(halted) => self.record(halted),
             None => self.look_for_the_target().await,

@@ -17,6 +17,7 @@ use super::orphans;
 use super::processes::{Process, ProcessTable};
 use super::protocol::{Ended, OsText, PROTOCOL, Reply, Request, Start, line};
 use super::pump::LogRules;
+use crate::crash;
 
 /// A guard answers in milliseconds; a machine under heavy load may take seconds.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -81,7 +82,9 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
+        crash::point!("guard.start.before");
         let mut child = command.spawn().map_err(start_error)?;
+        crash::point!("guard.start.after");
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(GuardError::Lost("its pipes are missing".to_owned()));
         };
@@ -112,12 +115,14 @@ impl Guard {
     ) -> Result<Ended, GuardError> {
         self.runs += 1;
         let run = self.runs;
+        crash::point!("gate.start.before");
         self.send(&Request::Start(Box::new(start(run, command)))).await?;
         let pid = match self.reply().await? {
             Reply::Started { pid } => pid,
             Reply::NotStarted { why } => return Err(GuardError::NotStarted(why)),
             other => return Err(GuardError::Unreadable(format!("{other:?}"))),
         };
+        crash::point!("gate.start.after");
         // For the one case in which there is no guard left to ask.
         let leader = ProcessTable::process(pid);
         let to_end = command.grace + KILL_LIMIT + PATIENCE;
@@ -129,6 +134,7 @@ impl Guard {
             },
             () = tokio::time::sleep(command.timeout.saturating_add(to_end)) => Err(self.give_up().await),
         };
+        crash::point!("gate.end");
         match reply {
             Ok(Reply::Ended(Ended { log_failure: Some(why), .. })) => Err(GuardError::Log(why)),
             Ok(Reply::Ended(ended)) if ended.survivors.is_empty() => Ok(ended),

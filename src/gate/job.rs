@@ -23,6 +23,7 @@ use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::run::{LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
+use crate::crash;
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
@@ -108,8 +109,10 @@ impl JobRun<'_> {
     }
 
     fn tell(&self, news: JobNews) {
+        crash::point!("gate.news.before");
         // Nobody listens any more: then nobody waits for it either.
         let _ = self.news.send(news);
+        crash::point!("gate.news.after");
     }
 
     /// `None` where it was cancelled before it began.
@@ -352,6 +355,7 @@ impl JobRun<'_> {
         kept: Kept,
     ) -> Result<GateRun, PortError> {
         let path = log.clone();
+        crash::point!("gate.report.before");
         // A log that cannot be read has no digest, and its end is not known.
         let (log_digest, tail) =
             blocking(move || (log::digest(&path).ok(), log::tail(&path).unwrap_or_default())).await?;

@@ -1,17 +1,40 @@
-//! What a run's gates left behind where their guard was killed with lexpr: processes that know
-//! the run by its id in their environment.
+//! What a killed run left behind that lives: gates whose guard was killed with lexpr, and gits that
+//! were at work. They know the run by its id in their environment.
 
 use std::ffi::OsStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use super::processes::{ProcessTable, exit_descriptor};
+use crate::crash;
+use crate::git::command::STARTED_BY;
 use crate::vocabulary::names::RunId;
 
 /// A killed process is gone within milliseconds, unless the kernel holds it (a dead network disk).
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A git that lexpr waits for changes some files and refs; one that takes longer than this waits
+/// itself, for a hook or a remote.
+const LONGEST_GIT: Duration = Duration::from_secs(60);
+
+/// Waits until every git that worked for `run` has ended, and what it has started, so that nothing
+/// changes any more behind the back of whoever looks. Those that take too long stay: how many.
+pub fn wait_for_git(run: &RunId) -> usize {
+    let begun = Instant::now();
+    loop {
+        let found = ProcessTable::with_variable(STARTED_BY, OsStr::new(run.as_str()));
+        let Some(death) = found.iter().find_map(|process| exit_descriptor(Pid::from_raw(process.pid)?)) else {
+            return found.len();
+        };
+        crash::point!("resume.waits");
+        let timeout = Timespec::try_from(LONGEST_GIT.saturating_sub(begun.elapsed())).ok();
+        if !matches!(poll(&mut [PollFd::new(&death, PollFlags::IN)], timeout.as_ref()), Ok(1..)) {
+            return found.len();
+        }
+    }
+}
 
 /// Ends every process of this user that `run` started, and waits until they are gone. How many
 /// there were.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::{Git, GitError, failed};
 use super::refusal::{LandRefusal, shown_path};
+use crate::crash;
 use crate::vocabulary::names::CommitId;
 
 /// A worktree that has the target checked out.
@@ -241,7 +242,9 @@ impl Checkout {
         let (from, to) = (from.to_string(), to.to_string());
         // Submodules' folders are the user's to update, whatever submodule.recurse says.
         let args = ["read-tree", "-m", "-u", "--no-recurse-submodules", &from, &to];
+        crash::point!("checkout.move.before");
         let output = self.git.output(&args, None)?;
+        crash::point!("checkout.move.after");
         if output.status.success() { Ok(()) } else { Err(failed(&args, &output)) }
     }
 
@@ -317,6 +320,7 @@ impl Checkout {
     /// # Errors
     /// Where files cannot be written.
     pub fn put_back(&self, from: CommitId, to: CommitId) -> Result<(), GitError> {
+        crash::point!("checkout.put-back.before");
         let changes = self.changes(&from.to_string(), &to.to_string())?;
         for change in changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File) {
             // Nothing was there before, or it would have been in the way.
@@ -328,6 +332,7 @@ impl Checkout {
                 }
             }
         }
+        crash::point!("checkout.put-back.removed");
         let mut paths = Vec::new();
         for change in changes.iter().filter(|change| change.from == Kind::File) {
             paths.extend_from_slice(change.path.as_os_str().as_bytes());
@@ -335,6 +340,7 @@ impl Checkout {
         }
         // -u: with the stat data of the files written, so that they count as unmodified.
         self.git.run_with_input(["checkout-index", "-f", "-u", "-q", "-z", "--stdin"], &paths)?;
+        crash::point!("checkout.put-back.after");
         Ok(())
     }
 

@@ -9,6 +9,10 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use crate::crash;
+use crate::vocabulary::names::RunId;
 
 /// Whose configuration git reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +141,16 @@ impl Git {
     }
 }
 
+/// The variable by which a git is known that outlives the lexpr that started it.
+pub const STARTED_BY: &str = "LEXPR_GIT_OF";
+
+static RUN: OnceLock<RunId> = OnceLock::new();
+
+/// From now on every git that this process starts says which run it works for. The first counts.
+pub fn work_for(run: &RunId) {
+    let _ = RUN.set(run.clone());
+}
+
 /// What of the caller's `GIT_*` variables is configuration (which repository is meant, is not):
 /// settings given in the environment, and how to reach and identify oneself to remotes. By prefix.
 const USERS_SETTINGS: [&[u8]; 7] =
@@ -164,6 +178,9 @@ pub fn bare_command(config: Config) -> Command {
         // half moved, and a merge under way is no error.
         .process_group(0)
         .stdin(Stdio::null());
+    if let Some(run) = RUN.get() {
+        command.env(STARTED_BY, run.as_str());
+    }
     if config == Config::RepositoryOnly {
         command
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -182,10 +199,13 @@ pub fn bare_command(config: Config) -> Command {
 pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitError> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let Some(input) = input else {
-        return command.output().map_err(GitError::NotStarted);
+        let child = command.spawn().map_err(GitError::NotStarted)?;
+        crash::point!(&under_way(&command));
+        return child.wait_with_output().map_err(GitError::NotStarted);
     };
     let mut child: Child = command.stdin(Stdio::piped()).spawn().map_err(GitError::NotStarted)?;
     let stdin = child.stdin.take();
+    crash::point!(&under_way(&command));
     std::thread::scope(|scope| {
         // On a thread of its own, or both sides could wait for a full pipe to empty.
         scope.spawn(move || {
@@ -197,6 +217,19 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
         child.wait_with_output().map_err(GitError::NotStarted)
     })
 }
+
+/// The place at which a git has been started and not waited for.
+#[cfg(feature = "failpoints")]
+fn under_way(command: &Command) -> String {
+    let known = |arg: &&OsStr| UNDER_WAY.iter().any(|name| arg == name);
+    let name = command.get_args().find(known).map_or("other".into(), OsStr::to_string_lossy);
+    format!("git.{name}.under-way")
+}
+
+/// The gits that change something.
+#[cfg(feature = "failpoints")]
+const UNDER_WAY: [&str; 7] =
+    ["update-ref", "push", "read-tree", "clean", "checkout-index", "hash-object", "merge-tree"];
 
 fn expect_success(args: &[OsString], output: Output) -> Result<Vec<u8>, GitError> {
     if output.status.success() { Ok(output.stdout) } else { Err(failed(args, &output)) }

@@ -8,7 +8,6 @@ mod undo;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,10 +18,11 @@ use super::command::{Config, DURABLE, Git, GitError, failed};
 use super::migrate;
 use super::push::Remote;
 use super::refusal::LandRefusal;
-pub use undo::{Commits, Moved, Way};
-
+use crate::crash;
 use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId};
+
+pub use undo::{Commits, Moved, Way};
 
 /// Where and how a run lands.
 #[derive(Clone, Debug)]
@@ -161,13 +161,16 @@ fn off_the_loop<T: Send + 'static>(
 /// All of it or nothing, also after a power loss: written beside, synced, renamed, and the
 /// folder synced.
 fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    crash::point!("receipt.write.before");
     fs::create_dir_all(folder)?;
-    // As the umask says, like everything else in a repository; tempfile's own default is private.
-    let permissions = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+    // Always the same name: what a crash leaves there the next attempt takes.
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
     file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    file.sync_all()?;
+    crash::point!("receipt.write.beside");
+    fs::rename(&beside, path)?;
+    crash::point!("receipt.write.after");
     File::open(folder)?.sync_all()
 }
 
@@ -246,6 +249,7 @@ impl Inner {
     }
 
     fn land(&self, request: &LandRequest) -> Result<LandOutcome, LandRefusal> {
+        crash::point!("landing.before");
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
         if now != from {
@@ -273,6 +277,7 @@ impl Inner {
 
     /// In the order of [`Inner::land`], asked backwards: how far did it come?
     fn recover(&self, request: &LandRequest) -> Result<Recovery, LandRefusal> {
+        crash::point!("landing.recover.before");
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
         let landed = |checkouts: &[Checkout]| Recovery::Landed {
@@ -345,7 +350,9 @@ impl Inner {
         let target = &self.settings.target;
         let transaction = format!("start\nupdate {target} {to} {from}\nprepare\ncommit\n");
         let args: Vec<&str> = DURABLE.into_iter().chain(["update-ref", "-m", message, "--stdin"]).collect();
+        crash::point!("target.swap.before");
         let swapped = self.repository.output(&args, Some(transaction.as_bytes()))?;
+        crash::point!("target.swap.after");
         if swapped.status.success() {
             return Ok(Ok(()));
         }

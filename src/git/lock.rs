@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
 use crate::vocabulary::names::RunId;
 
 /// Why a run cannot have its target to itself.
@@ -40,6 +41,15 @@ pub fn is_held(common_dir: &Path, target: &str) -> bool {
     let path = common_dir.join("lexpr").join("locks").join(format!("{}.lock", file_name(target)));
     // Where there is no such file, or it cannot be opened, nobody has locked it.
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether `run` has a target now, or is about to. Changes nothing.
+pub fn is_at_work(common_dir: &Path, run: &RunId) -> bool {
+    let locks = fs::read_dir(common_dir.join("lexpr").join("locks")).into_iter().flatten().flatten();
+    locks.map(|entry| entry.path()).any(|path| {
+        let names_it = fs::read_to_string(&path).is_ok_and(|holder| holder.starts_with(&format!("run {run} ")));
+        names_it && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    })
 }
 
 impl RunLock {
@@ -81,7 +91,7 @@ impl RunLock {
             let path = path.to_owned();
             move |source| LockError::Io { doing, path, source }
         };
-        fs::create_dir_all(&folder).map_err(io("creating", &folder))?;
+        fs::create_dir_all(&folder).map_err(io("making", &folder))?;
         let path = folder.join(format!("{}.lock", file_name(target)));
         let file = OpenOptions::new()
             .create(true)
@@ -95,11 +105,13 @@ impl RunLock {
 
     fn held(mut file: File, path: &Path, run: &RunId) -> Result<Self, LockError> {
         let holder = format!("run {run} (process {})\n", std::process::id());
+        crash::point!("target.lock.empty");
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|source| LockError::Io {
             doing: "writing",
             path: path.to_owned(),
             source,
         })?;
+        crash::point!("target.lock.held");
         Ok(Self { file })
     }
 }

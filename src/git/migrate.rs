@@ -1,17 +1,23 @@
 //! Bringing a composite's objects from the quarantine into the user's own object store, just
 //! before a landing: until then nothing lexpr made is in the user's repository.
 //!
-//! One pack, written and synced by git. Then the walk `git fetch` makes before it moves a ref:
+//! One pack, written and synced by git beside the store, so that a crash leaves nothing half written
+//! in it, and moved there. Then the walk `git fetch` makes before it moves a ref:
 //! all that the new commits reach is there, without the quarantine's help. (`index-pack
 //! --strict` would not do: it checks the form of what is in the pack, refuses old histories for
 //! slips that git itself only warns about, and stops at the pack's edge.)
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::thread;
 
 use super::command::{DURABLE, Git, GitError, failed, shown};
+use super::slot::quoted;
+use crate::crash;
 use crate::vocabulary::names::CommitId;
 
 /// `PACK`, a version and the number of objects, four bytes each.
@@ -27,16 +33,29 @@ pub fn bring(quarantine: &Git, into: &Git, wanted: CommitId, present: &[CommitId
     for commit in present {
         revisions.push_str(&format!("^{commit}\n"));
     }
-    pack_over(quarantine, into, &revisions)?;
-    sync_pack_folder(into)?;
+    crash::point!("objects.migrate.before");
+    // Relative to the folder git runs in, unless it is absolute.
+    let objects = into.git_dir().join(into.line(["rev-parse", "--git-path", "objects"])?);
+    // One for each landing; what a crash leaves goes with the quarantine.
+    let incoming = tempfile::Builder::new()
+        .prefix("incoming-")
+        .tempdir_in(quarantine.git_dir())
+        .map_err(GitError::io("making a folder in", quarantine.git_dir()))?;
+    let incoming = incoming.path();
+    pack_over(quarantine, into, &objects, incoming, &revisions)?;
+    crash::point!("objects.migrate.packed");
+    take_in(&incoming.join("pack"), &objects.join("pack"))?;
     into.run_with_input(["rev-list", "--objects", "--quiet", "--stdin"], revisions.as_bytes())?;
+    crash::point!("objects.migrate.after");
     Ok(())
 }
 
-/// `git pack-objects` there into `git index-pack` here, unless the pack is empty.
-fn pack_over(from: &Git, into: &Git, revisions: &str) -> Result<(), GitError> {
+/// `git pack-objects` there into `git index-pack` here, which writes to `incoming`, unless the pack
+/// is empty.
+fn pack_over(from: &Git, into: &Git, objects: &Path, incoming: &Path, revisions: &str) -> Result<(), GitError> {
     // --delta-base-offset: smaller, and read by every git that can read the rest.
-    let pack_args = ["pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
+    // One thread: the same objects give the same pack, which is then there already.
+    let pack_args = ["-c", "pack.threads=1", "pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
     let mut packer = from.command();
     packer.args(pack_args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut packer = packer.spawn().map_err(GitError::NotStarted)?;
@@ -48,7 +67,7 @@ fn pack_over(from: &Git, into: &Git, revisions: &str) -> Result<(), GitError> {
     let (packed, indexed) = thread::scope(|scope| {
         // What the packer says is read on a thread of its own, or it could wait for a full pipe.
         let packed = scope.spawn(move || packer.wait_with_output());
-        let indexed = pack.map_or(Ok(None), |pack| index(into, pack));
+        let indexed = pack.map_or(Ok(None), |pack| index(into, objects, incoming, pack));
         (packed.join(), indexed)
     });
     let packed = packed.map_err(|_| unreadable(&pack_args, "its reader stopped"))?.map_err(GitError::NotStarted)?;
@@ -66,17 +85,23 @@ fn pack_over(from: &Git, into: &Git, revisions: &str) -> Result<(), GitError> {
 const INDEX_ARGS: [&str; 2] = ["index-pack", "--stdin"];
 
 /// `None` where the pack is empty: git would keep it all the same.
-fn index(into: &Git, mut pack: impl Read + Send) -> Result<Option<Output>, GitError> {
+fn index(into: &Git, objects: &Path, incoming: &Path, mut pack: impl Read + Send) -> Result<Option<Output>, GitError> {
     let mut header = [0; PACK_HEADER];
     if pack.read_exact(&mut header).is_err() || header[8..] == [0; 4] {
         // Let the packer end by itself; it says what went wrong, if anything did.
         let _ = std::io::copy(&mut pack, &mut std::io::sink());
         return Ok(None);
     }
+    let folder = incoming.join("pack");
+    fs::create_dir_all(&folder).map_err(GitError::io("creating", &folder))?;
     let mut indexer = into.command();
+    indexer
+        .env("GIT_OBJECT_DIRECTORY", incoming)
+        .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", OsString::from_vec(quoted(objects)));
     indexer.args(DURABLE).args(INDEX_ARGS).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut indexer: Child = indexer.spawn().map_err(GitError::NotStarted)?;
     let stdin = indexer.stdin.take();
+    crash::point!("objects.migrate.under-way");
     thread::scope(|scope| {
         scope.spawn(move || {
             if let Some(mut stdin) = stdin {
@@ -88,14 +113,39 @@ fn index(into: &Git, mut pack: impl Read + Send) -> Result<Option<Output>, GitEr
     })
 }
 
-/// git syncs the pack's content; its name is the folder's.
-fn sync_pack_folder(repository: &Git) -> Result<(), GitError> {
-    // Relative to the folder git runs in, unless it is absolute.
-    let folder = repository.git_dir().join(repository.line(["rev-parse", "--git-path", "objects/pack"])?);
-    match File::open(&folder).and_then(|folder| folder.sync_all()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GitError::io("syncing", folder)(error)),
-        _ => Ok(()),
+/// Moves the files of packs, those first without which an index is none (as git does it). git has
+/// synced what is in them; their names are the folder's.
+fn take_in(from: &Path, to: &Path) -> Result<(), GitError> {
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(GitError::io("reading", from))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(PathBuf::from(entry.map_err(GitError::io("reading", from))?.file_name()));
     }
+    fs::create_dir_all(to).map_err(GitError::io("creating", to))?;
+    names.sort_by_key(|name| name.extension().is_some_and(|extension| extension == "idx"));
+    for name in names {
+        let (source, destination) = (from.join(&name), to.join(&name));
+        match fs::rename(&source, &destination) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => copy_in(&source, &destination),
+            moved => moved,
+        }
+        .map_err(GitError::io("writing", &destination))?;
+        crash::point!("objects.migrate.moved");
+    }
+    File::open(to).and_then(|folder| folder.sync_all()).map_err(GitError::io("syncing", to))
+}
+
+/// Where the store is on another file system than the repository.
+fn copy_in(source: &Path, destination: &Path) -> std::io::Result<()> {
+    // git takes what begins so for garbage once it is old.
+    let beside = destination.with_file_name(format!("tmp_{}", destination.file_name().unwrap_or_default().display()));
+    fs::copy(source, &beside)?;
+    File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, destination)?;
+    fs::remove_file(source)
 }
 
 fn unreadable(args: &[&str], why: &str) -> GitError {

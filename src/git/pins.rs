@@ -2,6 +2,7 @@
 //! parents are all that must stay. Branches may be deleted and objects pruned meanwhile.
 
 use super::command::{Config, Git, GitError};
+use crate::crash;
 use crate::vocabulary::names::{CommitId, RunId, TreeId};
 
 /// The refs of one repository that keep objects alive.
@@ -34,7 +35,9 @@ impl Pins {
         commit.push_str(&format!("author {nobody}\ncommitter {nobody}\n\nlexpr: kept for run {run}\n"));
         let id = self.git.run_with_input(["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
         let id = String::from_utf8_lossy(&id).trim().to_owned();
+        crash::point!("pins.keep.before");
         self.git.run(["update-ref", &name(run, what), &id])?;
+        crash::point!("pins.keep.after");
         Ok(())
     }
 
@@ -53,9 +56,11 @@ impl Pins {
     pub fn release(&self, run: &RunId) -> Result<(), GitError> {
         let folder = format!("refs/lexpr/runs/{run}/");
         let listed = self.git.run(["for-each-ref", "--format=delete %(refname)", &folder])?;
+        crash::point!("pins.release.before");
         if !listed.is_empty() {
             self.git.run_with_input(["update-ref", "--stdin"], &listed)?;
         }
+        crash::point!("pins.release.after");
         Ok(())
     }
 }

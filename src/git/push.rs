@@ -3,6 +3,7 @@
 
 use super::command::{Git, GitError};
 use super::refusal::LandRefusal;
+use crate::crash;
 use crate::vocabulary::names::CommitId;
 
 /// Where the target is to land, too.
@@ -33,7 +34,10 @@ impl Remote {
     /// # Errors
     /// A refusal where it was elsewhere or the remote would not; nothing has changed then.
     pub fn land(&self, repository: &Git, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
-        let Err(why) = self.push(repository, &[], from, to)? else {
+        crash::point!("remote.push.before");
+        let pushed = self.push(repository, &[], from, to)?;
+        crash::point!("remote.push.after");
+        let Err(why) = pushed else {
             return Ok(());
         };
         // The connection may have been lost after the remote did what it was asked to.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::command::{Config, Git, GitError};
 use super::repo::{ObjectFormat, UserRepo};
 use super::version::GitVersion;
+use crate::crash;
 
 /// The folder of one quarantine. Whoever gave the folder removes it.
 #[derive(Clone, Debug)]
@@ -31,9 +32,11 @@ impl Quarantine {
         let mut alternates = alternate(user.objects());
         alternates.push(b'\n');
         write(folder.join("objects/info/alternates"), &alternates)?;
+        crash::point!("composites.create.half");
         write(folder.join("config"), config(user.object_format()).as_bytes())?;
         // Points to a branch that is never made: git takes a folder without HEAD for no repository.
         write(folder.join("HEAD"), b"ref: refs/heads/quarantine\n")?;
+        crash::point!("composites.create.after");
         Ok(Self { git: Git::new(folder, Config::RepositoryOnly), version: user.version() })
     }
 

@@ -19,6 +19,7 @@ use std::process::Output;
 
 use super::command::{Config, Git, GitError, failed, output};
 use super::index::tracked;
+use crate::crash;
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// What all slots of one run have in common.
@@ -85,7 +86,10 @@ impl SlotPool {
                 .open(&path)
                 .map_err(GitError::io("opening", &path))?;
             match lock.try_lock() {
-                Ok(()) => return Slot::open(&folder, number, lock, self.settings.clone()),
+                Ok(()) => {
+                    crash::point!("slot.take.locked");
+                    return Slot::open(&folder, number, lock, self.settings.clone());
+                }
                 Err(TryLockError::WouldBlock) => number += 1,
                 Err(TryLockError::Error(error)) => return Err(GitError::io("locking", path)(error)),
             }
@@ -181,7 +185,12 @@ impl Slot {
     /// Where the cache folder cannot be written.
     pub fn set_setup_stamp(&mut self, stamp: Option<&str>) -> Result<(), GitError> {
         match stamp {
-            Some(stamp) => fs::write(&self.setup, stamp).map_err(GitError::io("writing", &self.setup)),
+            Some(stamp) => {
+                crash::point!("slot.setup.before");
+                fs::write(&self.setup, stamp).map_err(GitError::io("writing", &self.setup))?;
+                crash::point!("slot.setup.after");
+                Ok(())
+            }
             None => remove(&self.setup),
         }
     }
@@ -198,7 +207,9 @@ impl Slot {
         if clean == Clean::IgnoredToo {
             self.set_setup_stamp(None)?;
         }
+        crash::point!("slot.switch.before");
         let Err(_damaged) = self.try_switch(to, clean) else {
+            crash::point!("slot.switch.after");
             return Ok(());
         };
         // A tree that cannot be checked out anywhere is no reason to throw away what is warm.
@@ -210,6 +221,7 @@ impl Slot {
     fn try_switch(&self, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
         let id_len = to.tree.as_bytes().len();
         self.lay_git_dir(to)?;
+        crash::point!("slot.switch.laid");
         // We hold the slot's lock: whoever made this one is gone.
         remove(&with_suffix(&self.index, ".lock"))?;
         if self.prepare_tracked_folders(id_len).is_err() {
@@ -219,6 +231,7 @@ impl Slot {
         // every tracked file's stat data is compared with the index, and what is not up to date
         // is written. An index as young as its entries makes git compare contents ("racy git").
         self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
+        crash::point!("slot.switch.read");
         let scope: &[&str] = match clean {
             Clean::TrackedAndUntracked => &["clean", "-q", "-ffd"],
             Clean::IgnoredToo => &["clean", "-q", "-ffdx"],
@@ -229,6 +242,7 @@ impl Slot {
             // A folder it may not read is skipped with a warning and status 0.
             return Err(failed(scope, &cleaned));
         }
+        crash::point!("slot.switch.cleaned");
         self.prepare_tracked_folders(id_len)?;
         copy_with_time(&self.index, &self.work_tree.join(".git/index"))
     }
@@ -237,6 +251,7 @@ impl Slot {
     fn lay_git_dir(&self, to: &SlotTarget) -> Result<(), GitError> {
         let git_dir = self.work_tree.join(".git");
         remove(&git_dir)?;
+        crash::point!("slot.switch.bare");
         let write = |name: &Path, content: &[u8]| {
             let path = git_dir.join(name);
             let folder = path.parent().unwrap_or(&git_dir);
@@ -330,6 +345,7 @@ impl Slot {
     fn rebuild_after(&self, remove_folder: impl FnOnce(&Path) -> Result<(), GitError>) -> Result<(), GitError> {
         remove(&self.index)?;
         remove(&self.setup)?;
+        crash::point!("slot.rebuild.before");
         if remove_folder(&self.work_tree).is_err() {
             set_aside(&self.work_tree)?;
         }
@@ -340,6 +356,9 @@ impl Slot {
         let git = Git::new(self.work_tree.join(".git"), Config::RepositoryOnly).with_work_tree(&self.work_tree);
         let mut command = git.command();
         command.env("GIT_INDEX_FILE", index).args(args);
+        // A git that outlives us holds the slot's lock, and nobody takes the slot while it is at work.
+        let lock = self.lock.try_clone().map_err(GitError::io("sharing the lock of", &self.work_tree))?;
+        command.stdin(lock);
         let output = output(command, None)?;
         if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
     }
@@ -413,7 +432,7 @@ fn copy_with_time(from: &Path, to: &Path) -> Result<(), GitError> {
 
 /// A line of `objects/info/alternates`: quoted as C strings are, so that a line break, a leading
 /// `#` or a quote in a path is no more than that.
-fn quoted(path: &Path) -> Vec<u8> {
+pub(super) fn quoted(path: &Path) -> Vec<u8> {
     let mut line = vec![b'"'];
     for byte in path.as_os_str().as_bytes() {
         match byte {

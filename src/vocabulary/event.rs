@@ -75,6 +75,10 @@ pub enum Event {
         version: String,
         /// Bytes at the journal's end that were no whole event and were cut off.
         cut_bytes: u64,
+        /// The landing that was intended last is neither done nor undone: something keeps it from
+        /// its end, and the next resumption tries again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        landing_is_open: bool,
     },
     /// The user asked the run to stop.
     Interrupted { signal: String },

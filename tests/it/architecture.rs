@@ -27,6 +27,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("gate", Hands),
     ("cache", Hands),
     ("clock", Hands),
+    ("crash", Hands),
     ("journal", Hands),
     ("memory", Hands),
     ("runs", Hands),
@@ -204,4 +205,16 @@ fn no_file_swallows_the_project() {
         .map(|source| format!("{}: {} lines", source.path.display(), source.lines))
         .collect();
     assert!(long.is_empty(), "find the second idea in {}", long.join(", "));
+}
+
+/// The feature is for `tests/crash` alone.
+#[cfg(not(feature = "failpoints"))]
+#[test]
+fn a_binary_without_the_feature_holds_no_place_to_be_killed_at() {
+    let binary = std::fs::read(env!("CARGO_BIN_EXE_lexpr")).unwrap();
+    let holds = |text: &str| binary.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("landingIntended"), "the search finds what is there");
+    for text in ["LEXPR_CRASH", "target.swap.before", "journal.append.torn", "resume.waits", ".under-way"] {
+        assert!(!holds(text), "{text}");
+    }
 }

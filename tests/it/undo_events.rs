@@ -52,7 +52,7 @@ fn and_then(outcome: &Outcome, events: &[Event]) -> Vec<Recorded> {
 fn a_run_is_undone_and_brought_back_after_its_end_and_does_nothing_in_between() {
     let (outcome, before, after) = landed();
     let mut state = outcome.replayed(outcome.events.len());
-    let resumed = Event::RunResumed { version: String::new(), cut_bytes: 0 };
+    let resumed = Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open: false };
     state.apply(&intended(BACK, after, before)).unwrap();
     assert_eq!(state.clone().apply(&resumed), Err(ImpossibleTransition::Undone));
     state.apply(&undone(BACK, after, before)).unwrap();
@@ -76,7 +76,7 @@ fn an_undo_ends_as_it_was_intended_or_is_given_up() {
     assert_eq!(state.clone().apply(&undone(BACK, before, after)), Err(ImpossibleTransition::NoUndo));
     assert_eq!(state.clone().apply(&intended(BACK, after, before)), Err(ImpossibleTransition::NoUndo));
     state.apply(&given_up).unwrap();
-    state.apply(&Event::RunResumed { version: String::new(), cut_bytes: 0 }).unwrap();
+    state.apply(&Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open: false }).unwrap();
 }
 
 #[test]

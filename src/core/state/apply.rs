@@ -76,8 +76,8 @@ impl RunState {
                 Ok(())
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
-            Event::RunResumed { .. } => {
-                self.resumed();
+            Event::RunResumed { landing_is_open, .. } => {
+                self.resumed(*landing_is_open);
                 Ok(())
             }
             Event::Interrupted { .. } => {
@@ -422,15 +422,18 @@ impl RunState {
 
     /// Jobs and a landing's intent went with the process that had them; what became of the landing
     /// is recorded before. Composites may have gone too, and are the same when made again.
-    fn resumed(&mut self) {
+    fn resumed(&mut self, landing_is_open: bool) {
         self.finished = false;
         self.interrupted = false;
         self.halted = None;
         self.rebases = 0;
-        self.landing = None;
         self.jobs.clear();
-        if let Some(apex) = &mut self.apex {
-            apex.made = None;
+        // An open landing is of the apex as it was made.
+        if !landing_is_open {
+            self.landing = None;
+            if let Some(apex) = &mut self.apex {
+                apex.made = None;
+            }
         }
         for item in &mut self.items {
             item.cone = None;

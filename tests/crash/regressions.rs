@@ -1,0 +1,129 @@
+//! One test for each bug that the proof has found, and what it cannot find by chance.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::case::Case;
+use crate::ends::End;
+use crate::proof::{kill_and_resume, undisturbed};
+use crate::scenario::{Mode, Scenario, Shape};
+use crate::world::{Ended, World};
+
+#[track_caller]
+fn proves(case: &str) {
+    let case: Case = case.parse().unwrap();
+    let (end, _) = undisturbed(case.scenario);
+    match kill_and_resume(&case, &end) {
+        Ok(proven) => assert_eq!(proven.kills, case.kills.len(), "{case}: not every place was reached"),
+        Err(why) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn a_run_killed_after_its_end_is_tidied_up_by_its_resumption() {
+    for place in ["run.ended", "pins.release.before", "pins.release.after"] {
+        proves(&format!("batches/checkout {place}:1"));
+    }
+}
+
+#[test]
+fn a_run_killed_before_its_first_event_leaves_nothing_once_another_begins() {
+    for place in
+        ["target.lock.held", "composites.create.half", "pins.keep.after", "journal.create.made", "journal.append.torn"]
+    {
+        proves(&format!("batches/bare {place}:1"));
+    }
+    // Nor is it in the way of who is killed while removing it.
+    proves("batches/bare journal.create.made:1 pins.release.before:1 run.forget:1");
+}
+
+#[test]
+fn a_receipt_that_was_being_written_leaves_no_second_file() {
+    proves("batches/bare receipt.write.beside:2");
+}
+
+#[test]
+fn objects_that_were_being_taken_in_leave_nothing_half_written_in_the_users_store() {
+    proves("batches/checkout objects.migrate.under-way:2");
+    proves("batches/checkout objects.migrate.moved:1 objects.migrate.moved:2");
+}
+
+#[test]
+fn no_gate_outlives_the_resumption_of_a_run_killed_with_its_guards() {
+    for manner in ["alone", "guards", "all"] {
+        let case: Case = format!("batches/bare gate.start.after:1/{manner}").parse().unwrap();
+        let (end, _) = undisturbed(case.scenario);
+        let world = World::new(case.scenario);
+        let mut command = world.go_on();
+        // The first gate never ends, nor does the daemon it starts.
+        command.env("HOLD", "1");
+        assert_eq!(world.run(command, Some(&case.kills[0])), Ended::Killed);
+        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+        // Which looks for processes, too.
+        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{manner}: {why}\n{}", world.said()));
+        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{manner}: {why}"));
+    }
+}
+
+/// A git that lexpr has started is in a process group of its own and goes on when lexpr is killed.
+#[test]
+fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
+    let scenario = Scenario { shape: Shape::Batches, mode: Mode::Bare };
+    let (end, _) = undisturbed(scenario);
+    let world = World::new(scenario);
+    let hook = world.git_dir().join("hooks/reference-transaction");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    // Holds the target's lock until somebody lets it go.
+    let script = "#!/bin/sh\n[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n\
+                  grep -q landingIntended lexpr/runs/*/journal.jsonl 2>/dev/null || exit 0\n\
+                  touch \"$TRACE.held\"; until [ -e \"$TRACE.go\" ]; do sleep 0.01; done\n";
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (held, go) = (world.path("trace.held"), world.path("trace.go"));
+
+    let killed = World::start(&mut world.go_on());
+    while !held.exists() {
+        std::thread::park_timeout(std::time::Duration::from_millis(2));
+    }
+    kill_process(killed, Signal::KILL).unwrap();
+    assert_eq!(world.wait(killed, None), Ended::Killed);
+
+    let passed = world.passed();
+    let resumed = World::start(world.go_on().env("LEXPR_CRASH_LIST", &passed));
+    let says = |place: &str| std::fs::read_to_string(&passed).is_ok_and(|text| text.lines().any(|line| line == place));
+    while !says("resume.waits") && !says("journal.append.before") {
+        std::thread::park_timeout(std::time::Duration::from_millis(2));
+    }
+    let waited = !says("journal.append.before");
+    std::fs::write(go, "").unwrap();
+    let Ended::Code(code) = world.wait(resumed, None) else { panic!("nobody killed it") };
+    assert!(waited, "the run went on beside a git that was moving the target");
+    let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+    resumed.compare(&end, 1).unwrap();
+}
+
+/// As where a machine dies while git moves the checkout.
+#[test]
+fn a_lock_that_a_dead_git_left_is_named_and_the_landing_finished_once_it_is_gone() {
+    for (place, lock) in [
+        ("checkout.move.before:1", "repo/.git/index.lock"),
+        ("target.swap.before:1", "repo/.git/refs/heads/main.lock"),
+        ("target.swap.after:2", "repo/.git/index.lock"),
+        ("remote.push.after:1", "repo/.git/refs/heads/main.lock"),
+    ] {
+        let case: Case = format!("batches/push {place}").parse().unwrap();
+        let (end, _) = undisturbed(case.scenario);
+        let world = World::new(case.scenario);
+        assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
+        std::fs::write(world.path(lock), "").unwrap();
+        for _ in 0..2 {
+            assert_eq!(world.run(world.go_on(), None), Ended::Code(4), "{place}: {}", world.said());
+            assert!(world.said().contains(lock), "{place}: {}", world.said());
+        }
+        std::fs::remove_file(world.path(lock)).unwrap();
+        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+    }
+}
