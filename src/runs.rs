@@ -1,6 +1,7 @@
 //! The folders that runs leave behind: `<git common dir>/lexpr/runs/<id>/`, each with a journal,
 //! a copy of the plan, logs, artifacts and receipts.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::git::lock;
 use crate::vocabulary::names::RunId;
 
 /// How many ids are tried before a folder that seems to hold them all is given up on.
@@ -27,6 +29,19 @@ pub enum RunsError {
         /// Oldest first.
         runs: Vec<String>,
     },
+}
+
+/// A run's folder is ours until this is dropped, or until the process ends, however it does.
+#[derive(Debug)]
+pub struct Hold {
+    folder: File,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A process that is just being started holds a copy of the descriptor until it execs.
+        let _ = self.folder.unlock();
+    }
 }
 
 /// How many of the runs that were meant, perhaps, a message lists.
@@ -49,23 +64,56 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run, and holds it.
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub fn create(common_dir: &Path) -> Result<Self, RunsError> {
+    pub fn create(common_dir: &Path) -> Result<(Self, Hold), RunsError> {
         let runs = runs_dir(common_dir);
         std::fs::create_dir_all(&runs).map_err(io("making", &runs))?;
         let mut attempts = 0;
         loop {
             let id = fresh_id();
             let path = runs.join(id.as_str());
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { id, path }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempts < ID_ATTEMPTS => attempts += 1,
-                Err(error) => return Err(io("making", &path)(error)),
+            let taken = match std::fs::create_dir(&path) {
+                Ok(()) => {
+                    let folder = Self { id, path };
+                    match folder.hold()? {
+                        Some(hold) => return Ok((folder, hold)),
+                        // Taken for one that a dead run left, in the moment before it was held.
+                        None => ErrorKind::NotFound.into(),
+                    }
+                }
+                Err(error) => error,
+            };
+            let again = matches!(taken.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound);
+            if !again || attempts == ID_ATTEMPTS {
+                return Err(io("making", &runs)(taken));
             }
+            attempts += 1;
         }
+    }
+
+    /// Keeps every other process from working on this run; `None` where another one is at it, or
+    /// has removed it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be opened or locked.
+    pub fn hold(&self) -> Result<Option<Hold>, RunsError> {
+        let hold = || {
+            let folder = match File::open(&self.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            let is_ours = lock::try_alone(&folder)? && lock::is_at(&folder, &self.path)?;
+            Ok(is_ours.then_some(Hold { folder }))
+        };
+        hold().map_err(io("locking", &self.path))
+    }
+
+    /// Whether a process works on this run. Changes nothing.
+    pub fn is_held(&self) -> bool {
+        lock::is_held(&self.path)
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -159,7 +207,7 @@ mod tests {
     use super::*;
 
     fn with_journal(common_dir: &Path) -> RunFolder {
-        let run = RunFolder::create(common_dir).unwrap();
+        let (run, _) = RunFolder::create(common_dir).unwrap();
         std::fs::write(run.journal(), "").unwrap();
         run
     }

@@ -26,7 +26,7 @@ use crate::journal::JournalFile;
 use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
-use crate::runs::RunFolder;
+use crate::runs::{Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 
@@ -152,6 +152,18 @@ pub(super) async fn claim(
         Err(error) => Err(Failure::target(error.to_string())
             .with_hint("wait until it has ended, with --wait if you like, or end it; then run again")),
     }
+}
+
+/// Keeps every other process from working on a run that there is already.
+///
+/// # Errors
+/// Where one is at it, or has removed it.
+pub(super) fn hold(folder: &RunFolder) -> Result<Hold, Failure> {
+    let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
+    hold.ok_or_else(|| {
+        Failure::usage(format!("run {} is in the hands of another lexpr", folder.id))
+            .with_hint("`lexpr runs` shows whether it is still there once that has ended")
+    })
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

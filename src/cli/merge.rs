@@ -9,7 +9,7 @@ use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, resume, speak};
 use crate::engine;
 use crate::report::{Destination, Report};
-use crate::runs::RunFolder;
+use crate::runs::{Hold, RunFolder};
 use crate::wording::Paint;
 
 /// Runs the command.
@@ -40,13 +40,14 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
 /// A run's folder that is removed again unless the run begins.
 struct Tentative {
     folder: RunFolder,
+    _hold: Hold,
     has_begun: bool,
 }
 
 impl Tentative {
     fn create(common_dir: &Path) -> Result<Self, Failure> {
-        let folder = RunFolder::create(common_dir).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Self { folder, has_begun: false })
+        let (folder, hold) = RunFolder::create(common_dir).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Self { folder, _hold: hold, has_begun: false })
     }
 }
 

@@ -37,6 +37,7 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    let _hold = conduct::hold(folder)?;
     if let Some(settled) = undo::settle(&repo, folder)? {
         speak::note(&settled.note);
     }

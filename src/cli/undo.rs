@@ -32,6 +32,7 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
     let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, args.wait).await?;
+    let _hold = conduct::hold(folder)?;
     // Read again: whoever had the target may have been this very run.
     if let Some(settled) = settle(repo, folder)? {
         speak::note(&settled.note);
