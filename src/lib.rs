@@ -6,8 +6,9 @@
 //! 4. [`core`]: the state of a run and the strategies (pure)
 //! 5. [`git`], [`gate`], [`cache`], [`clock`], [`journal`], [`memory`], [`runs`]: the hands (I/O)
 //! 6. [`engine`]: one loop that owns the state
-//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`diagnostics`]: the faces,
-//!    functions of events and problems, with [`wording`] and [`output`], which they share
+//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
+//!    [`diagnostics`]: the faces, functions of events and problems, with [`wording`] and [`output`],
+//!    which they share
 //! 8. [`cli`]: the commands
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod memory;
 pub mod metrics;
 pub mod output;
+pub mod overview;
 pub mod plan;
 pub mod ports;
 pub mod progress;

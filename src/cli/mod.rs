@@ -12,6 +12,7 @@ pub mod order;
 pub mod plan;
 mod prepare;
 pub mod resume;
+pub mod runs;
 pub mod schema;
 mod signals;
 pub mod source;
@@ -59,6 +60,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
+    /// List this repository's runs, the newest first
+    Runs(RunsArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
@@ -268,6 +271,21 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RunsArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[arg(long, value_enum, default_value_t = RunsFormat::Text)]
+    pub format: RunsFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunsFormat {
+    Text,
+    /// A list, with what the table shows and some more
+    Json,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the repository; default: a new temporary folder
     pub dir: Option<PathBuf>,
@@ -333,6 +351,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
         Command::Status(args) => status::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

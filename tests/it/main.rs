@@ -7,6 +7,7 @@ mod cli_demo;
 mod cli_merge;
 mod cli_metrics;
 mod cli_obstacles;
+mod cli_runs;
 mod cli_secrets;
 mod cli_undo;
 mod cli_verify;
