@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -133,6 +134,29 @@ impl RunFolder {
         self.path.join("artifacts")
     }
 
+    pub fn receipts(&self) -> PathBuf {
+        self.path.join("receipts")
+    }
+
+    /// Makes it a run no more: what is left is a folder without a journal, which nobody reads.
+    ///
+    /// # Errors
+    /// Where the journal cannot be removed.
+    pub fn forget(&self, _hold: &Hold) -> Result<(), RunsError> {
+        match std::fs::remove_file(self.journal()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io("removing", &self.journal())(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the folder with all that is in it.
+    ///
+    /// # Errors
+    /// Where something in it cannot be removed.
+    pub fn remove(&self, _hold: &Hold) -> Result<(), RunsError> {
+        std::fs::remove_dir_all(&self.path).map_err(io("removing", &self.path))
+    }
+
     /// The repository in which the run's composites are made.
     pub fn quarantine(&self) -> PathBuf {
         self.path.join("composites.git")
@@ -165,6 +189,16 @@ pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsEr
 /// # Errors
 /// Where their folder cannot be read.
 pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
+    let mut runs = folders(common_dir)?;
+    runs.retain(|run| run.journal().is_file());
+    Ok(runs)
+}
+
+/// All folders of runs, those of runs that never began included, oldest first.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn folders(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let path = runs_dir(common_dir);
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,
@@ -174,15 +208,43 @@ pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let mut runs = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io("reading", &path))?;
-        if let Some(name) = entry.file_name().to_str() {
-            let run = RunFolder { id: RunId::new(name), path: entry.path() };
-            if run.journal().is_file() {
-                runs.push(run);
-            }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(name) = entry.file_name().to_str().filter(|_| is_folder) {
+            runs.push(RunFolder { id: RunId::new(name), path: entry.path() });
         }
     }
     runs.sort_by(|left, right| left.id.cmp(&right.id));
     Ok(runs)
+}
+
+/// What `path` and all that is in it take up on the disk, in bytes; what cannot be looked at counts
+/// as nothing. A file of several names counts for each of them.
+pub fn disk_usage(path: &Path) -> u64 {
+    // In units of 512 bytes, whatever the file system's own are (stat(2)).
+    const BLOCK: u64 = 512;
+    let mut used = 0;
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        used += meta.blocks() * BLOCK;
+        if meta.is_dir() {
+            open.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    used
+}
+
+/// Keeps other processes from making room at the same time; `None` where one is at it.
+///
+/// # Errors
+/// Where lexpr's folder cannot be opened or locked.
+pub fn hold_all(common_dir: &Path) -> Result<Option<Hold>, RunsError> {
+    let path = common_dir.join("lexpr");
+    let hold = || {
+        let folder = File::open(&path)?;
+        Ok(lock::try_alone(&folder)?.then_some(Hold { folder }))
+    };
+    hold().map_err(io("locking", &path))
 }
 
 fn runs_dir(common_dir: &Path) -> PathBuf {

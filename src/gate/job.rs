@@ -213,6 +213,10 @@ impl JobRun<'_> {
     ) -> Result<Result<(), NotReady>, PortError> {
         let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
         let (pool, slot) = (self.gates.pool.clone(), self.worker.slot.take());
+        if slot.is_none() {
+            // A guard is of the slot that it was started for.
+            self.worker.guard = None;
+        }
         let (slot, switched) = blocking(move || {
             let mut slot = match slot.map_or_else(|| pool.take(), Ok) {
                 Ok(slot) => slot,
@@ -320,7 +324,7 @@ impl JobRun<'_> {
         // One that did not come to its end must not be used again.
         let mut guard = match self.worker.guard.take() {
             Some(guard) => guard,
-            None => match Guard::start(&self.gates.settings.guard_exe).await {
+            None => match self.start_guard().await {
                 Ok(guard) => guard,
                 Err(error) => return (Err(error), 0),
             },
@@ -335,6 +339,12 @@ impl JobRun<'_> {
             self.worker.guard = Some(guard);
         }
         (ended, peak.into_inner())
+    }
+
+    async fn start_guard(&self) -> Result<Guard, GuardError> {
+        let slot = self.worker.slot.as_ref().ok_or_else(|| GuardError::NoSlot("there is no slot".to_owned()))?;
+        let at_work = slot.at_work().map_err(|error| GuardError::NoSlot(error.to_string()))?;
+        Guard::start(&self.gates.settings.guard_exe, at_work).await
     }
 
     /// The report on an attempt that lexpr could not run, or not to its end; the log says why.
