@@ -17,6 +17,7 @@ use crate::core::limits::Limits;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::{LockError, RunLock};
 use crate::git::pins::Pins;
@@ -116,6 +117,8 @@ impl Run<'_> {
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         if is_final(ended.exit_code) {
             pins.release(&folder.id)?;
+            // Of an earlier process of this run, which was killed while it landed.
+            keeps::release(&prepared.repo.objects().join("pack"), &folder.id)?;
         }
         remove_composites(&workshop.quarantine);
         faces.tell_the_end(asked, destinations)?;
@@ -295,6 +298,7 @@ pub(super) fn lander(options: &Options, prepared: &Prepared, folder: &RunFolder)
         target: prepared.target.full_name.clone(),
         push: options.push.clone(),
         no_sign: options.no_sign,
+        run: folder.id.clone(),
         run_dir: folder.path.clone(),
     })
 }

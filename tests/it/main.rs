@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "what is not as a test expects fails the test, helpers included")]
 
 mod architecture;
+mod cli_clean;
 mod cli_commands;
 mod cli_demo;
+mod cli_gc;
 mod cli_merge;
 mod cli_metrics;
 mod cli_obstacles;
