@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use crate::cli_world::World;
 
@@ -31,6 +32,15 @@ fn undisturbed() -> String {
     let world = world();
     world.merge(&plan("true"), &["--execute"]).expect(0);
     world.main()
+}
+
+/// Makes git tell `text`, a script for the shell, of every change of refs.
+fn hook(world: &World, text: &str) -> PathBuf {
+    let hook = world.repo().join(".git/hooks/reference-transaction");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, text).unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    hook
 }
 
 fn keep_files(world: &World) -> usize {
@@ -63,17 +73,16 @@ fn invariant_6_branches_that_are_deleted_and_pruned_in_mid_run_land_all_the_same
 #[test]
 fn invariant_6_what_comes_for_a_landing_survives_a_gc_before_the_ref_moves() {
     let world = world();
-    let hook = world.repo().join(".git/hooks/reference-transaction");
     let (main, seen) = (world.main(), world.path("seen"));
-    // Prepared means that the ref is locked and not moved. gc would want to pack it.
+    // Prepared means that refs are locked and not moved. gc itself would want to lock them, too: this
+    // is what it does to objects.
     let text = format!(
         "#!/bin/sh\n[ $1 = prepared ] && grep -q ' refs/heads/main$' || exit 0\n\
-         [ $(git rev-parse main) = {main} ] && ls .git/objects/pack/*.keep >> {}\n\
-         git -c gc.packRefs=false gc -q --prune=now\n",
+         [ $(git rev-parse main) = {main} ] && ls .git/objects/pack/*.keep >> {} 2>/dev/null\n\
+         git repack -qad && git prune --expire=now\n",
         seen.display()
     );
-    fs::write(&hook, text.replace(".git/objects", &world.repo().join(".git/objects").to_string_lossy())).unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let hook = hook(&world, &text.replace(".git/objects", &world.repo().join(".git/objects").to_string_lossy()));
     let expected = undisturbed();
     world.merge(&plan("true"), &["--execute"]).expect(0);
     fs::remove_file(hook).unwrap();
@@ -86,7 +95,6 @@ fn invariant_6_what_comes_for_a_landing_survives_a_gc_before_the_ref_moves() {
 #[test]
 fn a_run_that_was_killed_while_it_landed_leaves_no_keep_file_once_it_is_resumed() {
     let world = world();
-    let hook = world.repo().join(".git/hooks/reference-transaction");
     let once = world.path("once");
     // The parent of git is lexpr.
     let text = format!(
@@ -94,8 +102,7 @@ fn a_run_that_was_killed_while_it_landed_leaves_no_keep_file_once_it_is_resumed(
          kill -9 $(ps -o ppid= -p $PPID)\nexit 1\n",
         once = once.display()
     );
-    fs::write(&hook, text).unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    hook(&world, &text);
     // The hook fires at the look before the run as well.
     fs::write(&once, "").unwrap();
     let arm = format!("rm -f {}", once.display());
@@ -109,9 +116,8 @@ fn a_run_that_was_killed_while_it_landed_leaves_no_keep_file_once_it_is_resumed(
 #[test]
 fn no_hook_of_the_users_has_a_say_in_lexprs_own_refs() {
     let world = world();
-    let (hook, seen) = (world.repo().join(".git/hooks/reference-transaction"), world.path("seen"));
-    fs::write(&hook, format!("#!/bin/sh\ncat >> {}\n", seen.display())).unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let seen = world.path("seen");
+    hook(&world, &format!("#!/bin/sh\ncat >> {}\n", seen.display()));
     world.merge(&plan("true"), &["--execute"]).expect(0);
     let seen = fs::read_to_string(seen).unwrap();
     assert!(seen.contains("refs/heads/main") && !seen.contains("refs/lexpr"), "{seen}");
