@@ -226,13 +226,23 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Limits {
-        max_workers: policy.max_workers.unwrap_or(cores),
+        max_workers: policy.max_workers.unwrap_or(cores).min(most_workers()),
         batch_size: policy.performance.batch_size,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
         spend: policy.spend,
         max_rebases: policy.max_rebases,
     }
+}
+
+/// As many as the limit on open files allows: a worker has a slot's locks, a guard's pipes and, for
+/// moments, those of a git.
+fn most_workers() -> u32 {
+    const OF_LEXPR: u64 = 32;
+    const OF_A_WORKER: u64 = 12;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let workers = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OF_LEXPR) / OF_A_WORKER);
+    u32::try_from(workers).unwrap_or(u32::MAX).max(1)
 }
 
 pub(super) fn surroundings(policy: &Policy) -> Surroundings {

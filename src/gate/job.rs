@@ -23,6 +23,7 @@ use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::run::{LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
+use crate::git::command::tells_of_trouble;
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
@@ -52,11 +53,15 @@ enum NotReady {
         message: String,
         log: Option<PathBuf>,
     },
+    /// The machine is at fault, and would be with any other gate: there is nothing to be said of
+    /// this one.
+    Trouble(String),
 }
 
 impl NotReady {
     fn because(doing: &str, error: impl std::fmt::Display) -> Self {
-        Self::Failed { message: format!("{doing}: {error}"), log: None }
+        let message = format!("{doing}: {error}");
+        if tells_of_trouble(&message) { Self::Trouble(message) } else { Self::Failed { message, log: None } }
     }
 }
 
@@ -112,6 +117,14 @@ impl JobRun<'_> {
         let _ = self.news.send(news);
     }
 
+    /// Says that nothing can be run here for now.
+    fn stuck(&self, message: String) -> PortError {
+        let hint = "see to that first: a full or read-only disk, a git that is gone, a limit on open files".to_owned();
+        let error = PortError { message, hint: Some(hint) };
+        self.tell(JobNews::Stuck(error.clone()));
+        error
+    }
+
     /// `None` where it was cancelled before it began.
     async fn attempt(&mut self, attempt: Attempt<'_>) -> Result<Option<GateRun>, PortError> {
         let started = || JobNews::Started { job: self.job.job, gate: attempt.position, attempt: attempt.number };
@@ -122,6 +135,7 @@ impl JobRun<'_> {
         let environment = match self.get_ready(attempt).await? {
             Ok(environment) => environment,
             Err(NotReady::Cancelled) => return Ok(None),
+            Err(NotReady::Trouble(message)) => return Err(self.stuck(message)),
             Err(NotReady::Failed { message, log: Some(log) }) => {
                 self.tell(started());
                 let outcome = GateOutcome::Infrastructure { message };
@@ -142,6 +156,9 @@ impl JobRun<'_> {
         let environment = of_gate(environment, &gate.env, &self.surroundings(), &told);
         if let Err(error) = File::create(&log).and_then(|_| shelf.make()) {
             let message = format!("making the gate's log file and artifact folder: {error}");
+            if tells_of_trouble(&message) {
+                return Err(self.stuck(message));
+            }
             return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some);
         }
         let slot = self.slot_path();
@@ -166,9 +183,16 @@ impl JobRun<'_> {
         let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf)).await?;
         match ended {
             Ok(ended) => {
-                let outcome = outcome_of(&ended, gate.timeout);
+                let outcome = match outcome_of(&ended, gate.timeout) {
+                    GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } if log::has_no_room(&log) => {
+                        let message = "it failed when there was no room left on the disk for its log".to_owned();
+                        GateOutcome::Infrastructure { message }
+                    }
+                    outcome => outcome,
+                };
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
+            Err(error) if tells_of_trouble(&error.to_string()) => Err(self.stuck(error.to_string())),
             Err(error) => self.not_run(error.to_string(), millis(begun.elapsed()), log, kept).await.map(Some),
         }
     }
@@ -228,7 +252,10 @@ impl JobRun<'_> {
         })
         .await?;
         self.worker.slot = slot;
-        Ok(switched.map_err(|error| NotReady::because("preparing a slot", error)))
+        Ok(switched.map_err(|error| match error.is_trouble() {
+            true => NotReady::Trouble(format!("preparing a slot: {error}")),
+            false => NotReady::because("preparing a slot", error),
+        }))
     }
 
     /// Runs the plan's setup, unless the slot is set up for this very tree's inputs. Only what

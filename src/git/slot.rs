@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::command::{Config, Git, GitError, failed, output};
+use super::command::{Config, Git, GitError, failed, output, tells_of_a_full_disk};
 use super::index::tracked;
 use super::lock;
 use crate::vocabulary::names::{CommitId, TreeId};
@@ -249,11 +249,15 @@ impl Slot {
         if clean == Clean::IgnoredToo {
             self.set_setup_stamp(None)?;
         }
-        let Err(_damaged) = self.try_switch(to, clean) else {
+        if self.try_switch(to, clean).is_ok() {
             return Ok(());
-        };
-        // A tree that cannot be checked out anywhere is no reason to throw away what is warm.
-        self.check_tree(to)?;
+        }
+        // A tree that cannot be checked out anywhere is no reason to throw away what is warm; what
+        // fills the disk is thrown away.
+        match self.check_tree(to) {
+            Err(error) if !tells_of_a_full_disk(&error.to_string()) => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
         self.rebuild()?;
         self.try_switch(to, clean)
     }
@@ -369,6 +373,7 @@ impl Slot {
         let scratch = with_suffix(&self.index, ".check");
         let checked = self.lay_git_dir(to).and_then(|()| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
         remove(&scratch)?;
+        remove(&with_suffix(&scratch, ".lock"))?;
         checked.map(drop)
     }
 

@@ -13,6 +13,7 @@ mod cli_orphans;
 mod cli_resume;
 mod cli_runs;
 mod cli_secrets;
+mod cli_trouble;
 mod cli_undo;
 mod cli_verify;
 mod cli_world;
