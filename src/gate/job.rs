@@ -183,13 +183,13 @@ impl JobRun<'_> {
         let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf)).await?;
         match ended {
             Ok(ended) => {
-                let outcome = match outcome_of(&ended, gate.timeout) {
-                    GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } if log::has_no_room(&log) => {
-                        let message = "it failed when there was no room left on the disk for its log".to_owned();
-                        GateOutcome::Infrastructure { message }
-                    }
-                    outcome => outcome,
-                };
+                let outcome = outcome_of(&ended, gate.timeout);
+                let has_failed = matches!(outcome, GateOutcome::Failed { .. } | GateOutcome::Signaled { .. });
+                if has_failed && log::has_no_room(&log) {
+                    // It may have failed for that alone.
+                    let message = format!("gate {} failed when no room was left for {}", gate.name, log.display());
+                    return Err(self.stuck(message));
+                }
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
             Err(error) if tells_of_trouble(&error.to_string()) => Err(self.stuck(error.to_string())),

@@ -40,7 +40,8 @@ struct Troubled {
 /// `before`, a run, `after`, its resumption: lines for the shell in which `$REPO` and `$WORLD` are
 /// folders and `$LEXPR` is the binary. What `happens` does so in the first gate that runs.
 fn troubled(world: &World, before: &str, happens: &str, after: &str) -> Troubled {
-    let gate = format!("[ -e \"$WORLD/happened\" ] || {{ touch \"$WORLD/happened\"\n{happens}\n}}\n");
+    let gate =
+        format!("[ -e \"$WORLD/happened\" ] || {{ touch \"$WORLD/happened\"\n{happens}\n}}\nseq 1 2000 || exit 1\n");
     fs::write(world.path("gate.sh"), gate).unwrap();
     world.plan(PLAN);
     let script = format!(
@@ -93,7 +94,7 @@ fn ended_well_after(troubled: Troubled, code: i32, complaint: &str) {
 fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
     let world = world();
     // Its last lines are in the journal, which has no room for them.
-    let happens = format!("seq 100 2000\n{}\ntrue", fill("$REPO/.git/lexpr"));
+    let happens = format!("seq 1 2000\n{}\nexit 0", fill("$REPO/.git/lexpr"));
     let troubled = troubled(&world, &disk("$REPO/.git/lexpr", 512), &happens, "rm $REPO/.git/lexpr/fill");
     assert!(troubled.run.stderr.contains("lexpr resume"), "{}", troubled.run.stderr);
     ended_well_after(troubled, 1, "No space left on device");
@@ -102,9 +103,10 @@ fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
 #[test]
 fn a_gate_that_fails_for_want_of_room_for_its_log_fails_no_item() {
     let world = world();
-    let happens = format!("{}\nseq 1 100000; exit 1", fill("$REPO/.git/lexpr"));
-    let troubled = troubled(&world, &disk("$REPO/.git/lexpr", 512), &happens, "rm $REPO/.git/lexpr/fill");
-    ended_well_after(troubled, 1, "No space left on device");
+    let logs = "$REPO/.git/lexpr/runs/*/logs";
+    let happens = format!("logs=$(echo {logs}); {}; {}", disk("$logs", 64), fill("$logs"));
+    let troubled = troubled(&world, "true", &happens, &format!("umount {logs}"));
+    ended_well_after(troubled, 1, "gate g failed when no room was left for");
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn a_target_that_may_no_longer_be_written_stops_the_run_with_exit_code_4() {
 fn a_git_that_is_gone_in_mid_run_stops_it_and_fails_no_item() {
     let world = world();
     let before = "mkdir $WORLD/bin; ln -s $(command -v git) $WORLD/bin/git\n\
-                  for tool in sh touch mv; do ln -s $(command -v $tool) $WORLD/bin/$tool; done\n\
+                  for tool in sh touch mv seq; do ln -s $(command -v $tool) $WORLD/bin/$tool; done\n\
                   export PATH=$WORLD/bin";
     let happens = "mv $WORLD/bin/git $WORLD/bin/gone";
     let troubled = troubled(&world, before, happens, "mv $WORLD/bin/gone $WORLD/bin/git");
@@ -169,7 +171,8 @@ fn in_a_read_only_repository_nothing_begins_and_what_only_reads_works() {
 #[test]
 fn a_gate_that_fills_the_disk_fails_alone_and_its_slot_is_emptied_for_the_next() {
     let world = world();
-    let gate = "[ -e a ] || exit 0\ndd if=/dev/zero of=junk bs=1k 2>/dev/null\nexit 1\n";
+    // Not even the room is left that the slot's own files had.
+    let gate = "[ -e a ] || exit 0\nrm -rf .git\ndd if=/dev/zero of=junk bs=1k 2>/dev/null\nexit 1\n";
     fs::write(world.path("gate.sh"), gate).unwrap();
     world.plan(PLAN);
     let script = format!(
