@@ -184,12 +184,6 @@ impl JobRun<'_> {
         match ended {
             Ok(ended) => {
                 let outcome = outcome_of(&ended, gate.timeout);
-                let has_failed = matches!(outcome, GateOutcome::Failed { .. } | GateOutcome::Signaled { .. });
-                if has_failed && log::has_no_room(&log) {
-                    // It may have failed for that alone.
-                    let message = format!("gate {} failed when no room was left for {}", gate.name, log.display());
-                    return Err(self.stuck(message));
-                }
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
             Err(error) if tells_of_trouble(&error.to_string()) => Err(self.stuck(error.to_string())),

@@ -12,8 +12,6 @@ const TAIL_BYTES: usize = 4 * 1024;
 const TAIL_LINES: usize = 40;
 /// What is read to find that much: colours and progress bars can take most of it.
 const TAIL_RAW_BYTES: u64 = 64 * 1024;
-/// Less room than this on a disk is none: commands write in blocks of about that size.
-const LEAST_ROOM: u64 = 64 * 1024;
 /// Of a name in a file's name, which holds more and may be 255 bytes long.
 const NAME_BYTES: usize = 80;
 
@@ -41,13 +39,6 @@ pub fn digest(path: &Path) -> io::Result<FileDigest> {
     let mut short = [0; 16];
     short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     Ok(FileDigest::from_bytes(short))
-}
-
-/// Whether the disk is full that the log lies on: a command that failed there may have failed for
-/// that alone.
-pub(super) fn has_no_room(path: &Path) -> bool {
-    // What cannot be asked is taken for well.
-    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_ROOM)
 }
 
 /// The last lines of a log as plain text, within [`TAIL_BYTES`] and [`TAIL_LINES`].

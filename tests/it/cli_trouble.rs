@@ -101,12 +101,12 @@ fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
 }
 
 #[test]
-fn a_gate_that_fails_for_want_of_room_for_its_log_fails_no_item() {
+fn a_full_disk_under_the_logs_stops_the_run_and_fails_no_item() {
     let world = world();
     let logs = "$REPO/.git/lexpr/runs/*/logs";
     let happens = format!("logs=$(echo {logs}); {}; {}", disk("$logs", 64), fill("$logs"));
     let troubled = troubled(&world, "true", &happens, &format!("umount {logs}"));
-    ended_well_after(troubled, 1, "gate g failed when no room was left for");
+    ended_well_after(troubled, 1, "could not be written to its log: No space left on device");
 }
 
 #[test]
