@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
-use super::{CleanArgs, conduct, speak, status};
+use super::{CleanArgs, conduct, resume, speak, status};
 use crate::clock::SystemClock;
 use crate::gate::orphans;
 use crate::git::pins::Pins;
@@ -16,7 +16,7 @@ use crate::git::{keeps, lock, slot_sweep};
 use crate::journal;
 use crate::ports::Clock as _;
 use crate::runs::{self, Hold, RunFolder, RunsError};
-use crate::vocabulary::event::{Event, Recorded};
+use crate::vocabulary::event::Event;
 use crate::vocabulary::names::RunId;
 use crate::wording::{ago, bytes, count, shown};
 
@@ -83,8 +83,11 @@ fn unlocked(error: RunsError) -> Failure {
 
 /// What there is to be said of a run before it goes.
 enum Kind {
-    /// It came to its end.
-    Finished(Recorded),
+    /// It came to its end, with this exit code unless something followed.
+    Finished {
+        at_ms: u64,
+        exit_code: Option<u8>,
+    },
     /// It can be resumed, or its journal cannot be read.
     Unfinished,
     NeverBegun,
@@ -123,16 +126,12 @@ impl Sweep<'_> {
         };
         let id = shown(folder.id.as_str()).into_owned();
         let removed = match kind_of(folder) {
-            Kind::Finished(end) if is_named || self.is_old(end.at_ms) => {
-                let exit_code = match &end.event {
-                    Event::RunFinished { exit_code, .. } => *exit_code,
-                    _ => 0,
-                };
-                let ended = ago(self.now_ms, end.at_ms);
-                let what = format!("run {id} (ended {ended}, exit code {exit_code}): {}", contents(folder));
+            Kind::Finished { at_ms, exit_code } if is_named || self.is_old(at_ms) => {
+                let exit_code = exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+                let what = format!("run {id} (ended {}{exit_code}): {}", ago(self.now_ms, at_ms), contents(folder));
                 self.remove_run(folder, hold.as_ref(), &what)
             }
-            Kind::Finished(_) => Ok(()),
+            Kind::Finished { .. } => Ok(()),
             Kind::Unfinished if is_named => {
                 let what = format!("run {id}, which had not come to its end: {}", contents(folder));
                 self.remove_run(folder, hold.as_ref(), &what)
@@ -276,14 +275,15 @@ fn kind_of(folder: &RunFolder) -> Kind {
     if !path.is_file() {
         return Kind::NeverBegun;
     }
-    match journal::last(&path) {
-        Some(last) if is_final(&last) => Kind::Finished(last),
-        _ => Kind::Unfinished,
+    if resume::is_unfinished(folder) {
+        return Kind::Unfinished;
     }
-}
-
-fn is_final(last: &Recorded) -> bool {
-    matches!(&last.event, Event::RunFinished { exit_code, .. } if conduct::is_final(*exit_code))
+    let last = journal::last(&path);
+    let exit_code = last.as_ref().and_then(|last| match &last.event {
+        Event::RunFinished { exit_code, .. } => Some(*exit_code),
+        _ => None,
+    });
+    Kind::Finished { at_ms: last.map_or_else(|| changed_ms(&path), |last| last.at_ms), exit_code }
 }
 
 /// What goes with a run. Receipts are evidence: they are named.
