@@ -5,7 +5,7 @@
 //! damaged elsewhere is an error, because what stands behind it can no longer be trusted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::crash;
@@ -14,6 +14,9 @@ use crate::vocabulary::event::Recorded;
 
 /// The checksum's length in hex digits.
 const CHECKSUM_DIGITS: usize = 16;
+
+/// What is read at once in search of the last line: that of a run of a hundred items.
+const LAST_CHUNK: u64 = 16 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -145,6 +148,29 @@ pub fn first(path: &Path) -> Option<Recorded> {
     parse_line(line.strip_suffix(b"\n")?, 1).ok()
 }
 
+/// The last event of a journal, without reading the rest; `None` where its end is no whole event.
+/// Whether what stands before it is intact is not looked at.
+pub fn last(path: &Path) -> Option<Recorded> {
+    let mut file = File::open(path).ok()?;
+    let mut from = file.metadata().ok()?.len();
+    let mut tail = Vec::new();
+    loop {
+        let chunk = LAST_CHUNK.min(from);
+        from -= chunk;
+        file.seek(SeekFrom::Start(from)).ok()?;
+        let mut bytes = Vec::new();
+        (&file).take(chunk).read_to_end(&mut bytes).ok()?;
+        bytes.append(&mut tail);
+        tail = bytes;
+        let lines = tail.strip_suffix(b"\n")?;
+        match lines.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => return parse_any(&lines[end + 1..]).ok(),
+            None if from == 0 => return parse_any(lines).ok(),
+            None => {}
+        }
+    }
+}
+
 /// Reads a journal, one that is being written included.
 ///
 /// # Errors
@@ -179,16 +205,21 @@ fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
 }
 
 fn parse_line(line: &[u8], expected_seq: u64) -> Result<Recorded, String> {
+    let event = parse_any(line)?;
+    if event.seq != expected_seq {
+        return Err(format!("event {} stands where {expected_seq} is expected", event.seq));
+    }
+    Ok(event)
+}
+
+/// A whole line, wherever it stands.
+fn parse_any(line: &[u8]) -> Result<Recorded, String> {
     let (sum, json) = line.split_at_checked(CHECKSUM_DIGITS).ok_or("a line is too short")?;
     let json = json.strip_prefix(b" ").ok_or("a line has no checksum")?;
     if checksum(json).as_bytes() != sum {
         return Err("a checksum does not match".to_owned());
     }
-    let event: Recorded = serde_json::from_slice(json).map_err(|error| format!("an event cannot be read: {error}"))?;
-    if event.seq != expected_seq {
-        return Err(format!("event {} stands where {expected_seq} is expected", event.seq));
-    }
-    Ok(event)
+    serde_json::from_slice(json).map_err(|error| format!("an event cannot be read: {error}"))
 }
 
 fn checksum(json: &[u8]) -> String {
@@ -222,6 +253,26 @@ mod tests {
         assert_eq!(journal.events.len(), 3);
         assert_eq!(journal.events[2].event, Event::JobFinished { job: JobId(3) });
         assert_eq!(journal.torn_bytes, 0);
+    }
+
+    #[test]
+    fn the_last_event_is_found_from_the_end_however_long_it_is() {
+        let (_folder, path) = journal_of(3);
+        assert_eq!(last(&path).unwrap().seq, 3);
+        let item = crate::vocabulary::names::ItemName::new("x".repeat(LAST_CHUNK as usize * 2));
+        let event = Event::ApexFormed {
+            apex: crate::vocabulary::names::ApexId(1),
+            base: "11".repeat(20).parse().unwrap(),
+            items: vec![item],
+        };
+        let long = Recorded { seq: 4, at_ms: 4, event };
+        JournalFile::reopen(&path, 0).unwrap().append(&long).unwrap();
+        assert_eq!(last(&path), Some(long));
+        let torn = OpenOptions::new().append(true).open(&path).unwrap();
+        (&torn).write_all(b"half an ev").unwrap();
+        assert_eq!(last(&path), None);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(last(&path), None);
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! 5. [`git`], [`gate`], [`cache`], [`clock`], [`journal`], [`memory`], [`runs`]: the hands (I/O),
 //!    with `crash`, the places at which tests kill them
 //! 6. [`engine`]: one loop that owns the state
-//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`diagnostics`]: the faces,
-//!    functions of events and problems, with [`wording`] and [`output`], which they share
+//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
+//!    [`diagnostics`]: the faces, functions of events and problems, with [`wording`] and [`output`],
+//!    which they share
 //! 8. [`cli`]: the commands
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod journal;
 pub mod memory;
 pub mod metrics;
 pub mod output;
+pub mod overview;
 pub mod plan;
 pub mod ports;
 pub mod progress;

@@ -127,6 +127,9 @@ pub enum JobNews {
         attempt: u32,
         run: Box<GateRun>,
     },
+    /// Trouble with the machine, such as a full disk, keeps this gate from running and would keep
+    /// any other: it says nothing of what is gated, and the run cannot go on. The last news of a job.
+    Stuck(PortError),
 }
 
 /// One ended attempt of a gate.

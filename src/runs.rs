@@ -1,13 +1,16 @@
 //! The folders that runs leave behind: `<git common dir>/lexpr/runs/<id>/`, each with a journal,
 //! a copy of the plan, logs, artifacts and receipts.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::git::lock;
 use crate::vocabulary::names::RunId;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,19 @@ pub enum RunsError {
         /// Oldest first.
         runs: Vec<String>,
     },
+}
+
+/// A run's folder is ours until this is dropped, or until the process ends, however it does.
+#[derive(Debug)]
+pub struct Hold {
+    folder: File,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A process that is just being started holds a copy of the descriptor until it execs.
+        let _ = self.folder.unlock();
+    }
 }
 
 /// How many of the runs that were meant, perhaps, a message lists.
@@ -46,16 +62,43 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run, with an id from [`fresh_id`].
+    /// Makes the folder of a new run, with an id from [`fresh_id`], and holds it.
     ///
     /// # Errors
     /// Where it cannot be made.
-    pub fn create(common_dir: &Path, id: RunId) -> Result<Self, RunsError> {
+    pub fn create(common_dir: &Path, id: RunId) -> Result<(Self, Hold), RunsError> {
         let runs = runs_dir(common_dir);
         std::fs::create_dir_all(&runs).map_err(io("making", &runs))?;
         let path = runs.join(id.as_str());
         std::fs::create_dir(&path).map_err(io("making", &path))?;
-        Ok(Self { id, path })
+        let folder = Self { id, path };
+        match folder.hold()? {
+            Some(hold) => Ok((folder, hold)),
+            // Taken for one that a dead run left, in the moment before it was held.
+            None => Err(io("holding", &folder.path)(ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Keeps every other process from working on this run; `None` where another one is at it, or
+    /// has removed it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be opened or locked.
+    pub fn hold(&self) -> Result<Option<Hold>, RunsError> {
+        let hold = || {
+            let folder = match File::open(&self.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            let is_ours = lock::try_alone(&folder)? && lock::is_at(&folder, &self.path)?;
+            Ok(is_ours.then_some(Hold { folder }))
+        };
+        hold().map_err(io("locking", &self.path))
+    }
+
+    /// Whether a process works on this run. Changes nothing.
+    pub fn is_held(&self) -> bool {
+        lock::is_held(&self.path)
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -73,6 +116,29 @@ impl RunFolder {
 
     pub fn artifacts(&self) -> PathBuf {
         self.path.join("artifacts")
+    }
+
+    pub fn receipts(&self) -> PathBuf {
+        self.path.join("receipts")
+    }
+
+    /// Makes it a run no more: what is left is a folder without a journal, which nobody reads.
+    ///
+    /// # Errors
+    /// Where the journal cannot be removed.
+    pub fn forget(&self, _hold: &Hold) -> Result<(), RunsError> {
+        match std::fs::remove_file(self.journal()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io("removing", &self.journal())(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the folder with all that is in it.
+    ///
+    /// # Errors
+    /// Where something in it cannot be removed.
+    pub fn remove(&self, _hold: &Hold) -> Result<(), RunsError> {
+        std::fs::remove_dir_all(&self.path).map_err(io("removing", &self.path))
     }
 
     /// The repository in which the run's composites are made.
@@ -126,12 +192,43 @@ pub fn folders(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let mut runs = Vec::new();
     for entry in entries {
         let entry = entry.map_err(io("reading", &path))?;
-        if let Some(name) = entry.file_name().to_str() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if let Some(name) = entry.file_name().to_str().filter(|_| is_folder) {
             runs.push(RunFolder { id: RunId::new(name), path: entry.path() });
         }
     }
     runs.sort_by(|left, right| left.id.cmp(&right.id));
     Ok(runs)
+}
+
+/// What `path` and all that is in it take up on the disk, in bytes; what cannot be looked at counts
+/// as nothing. A file of several names counts for each of them.
+pub fn disk_usage(path: &Path) -> u64 {
+    // In units of 512 bytes, whatever the file system's own are (stat(2)).
+    const BLOCK: u64 = 512;
+    let mut used = 0;
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+        used += meta.blocks() * BLOCK;
+        if meta.is_dir() {
+            open.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    }
+    used
+}
+
+/// Keeps other processes from making room at the same time; `None` where one is at it.
+///
+/// # Errors
+/// Where lexpr's folder cannot be opened or locked.
+pub fn hold_all(common_dir: &Path) -> Result<Option<Hold>, RunsError> {
+    let path = common_dir.join("lexpr");
+    let hold = || {
+        let folder = File::open(&path)?;
+        Ok(lock::try_alone(&folder)?.then_some(Hold { folder }))
+    };
+    hold().map_err(io("locking", &path))
 }
 
 fn runs_dir(common_dir: &Path) -> PathBuf {
@@ -156,7 +253,7 @@ mod tests {
     use super::*;
 
     fn with_journal(common_dir: &Path) -> RunFolder {
-        let run = RunFolder::create(common_dir, fresh_id()).unwrap();
+        let (run, _) = RunFolder::create(common_dir, fresh_id()).unwrap();
         std::fs::write(run.journal(), "").unwrap();
         run
     }

@@ -152,6 +152,21 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// How long before `now_ms` something was, both in milliseconds since the Unix epoch: `just now`,
+/// `5 min ago`, `3 h ago`, `12 d ago`.
+pub fn ago(now_ms: u64, then_ms: u64) -> String {
+    const MINUTE_S: u64 = 60;
+    const HOUR_S: u64 = 3600;
+    const DAY_S: u64 = 86_400;
+    // A clock that was set back makes no future.
+    match now_ms.saturating_sub(then_ms) / 1000 {
+        0..MINUTE_S => "just now".to_owned(),
+        seconds @ MINUTE_S..HOUR_S => format!("{} min ago", seconds / MINUTE_S),
+        seconds @ HOUR_S..DAY_S => format!("{} h ago", seconds / HOUR_S),
+        seconds => format!("{} d ago", seconds / DAY_S),
+    }
+}
+
 /// Bytes in binary units with three digits or fewer before the point: `512 B`, `1.5 MiB`.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -263,6 +278,9 @@ mod tests {
     fn times_and_sizes_read_well() {
         let times = [0, 450, 59_999, 60_000, 3_599_999, 7_380_000].map(duration);
         assert_eq!(times, ["0.0s", "0.4s", "59.9s", "1m 00s", "59m 59s", "2h 03m"]);
+        let agos = [0, 59_999, 60_000, 3_600_000, 86_400_000].map(|then| ago(86_400_000, 86_400_000 - then));
+        assert_eq!(agos, ["just now", "just now", "1 min ago", "1 h ago", "1 d ago"]);
+        assert_eq!(ago(0, 5), "just now");
         let sizes = [0, 1023, 1024, 1_572_864, 1 << 30, u64::MAX].map(bytes);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "16383 PiB"]);
     }

@@ -18,6 +18,7 @@ use crate::crash;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, orphans, own_executable};
+use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::{LockError, RunLock, is_at_work};
 use crate::git::pins::Pins;
@@ -27,7 +28,7 @@ use crate::journal::{self, JournalFile};
 use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
-use crate::runs::{self, RunFolder};
+use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 
@@ -154,6 +155,18 @@ pub(super) async fn claim(
     }
 }
 
+/// Keeps every other process from working on a run that there is already.
+///
+/// # Errors
+/// Where one is at it, or has removed it.
+pub(super) fn hold(folder: &RunFolder) -> Result<Hold, Failure> {
+    let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
+    hold.ok_or_else(|| {
+        Failure::usage(format!("run {} is in the hands of another lexpr", folder.id))
+            .with_hint("`lexpr runs` shows whether it is still there once that has ended")
+    })
+}
+
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -211,13 +224,23 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Limits {
-        max_workers: policy.max_workers.unwrap_or(cores),
+        max_workers: policy.max_workers.unwrap_or(cores).min(most_workers()),
         batch_size: policy.performance.batch_size,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
         spend: policy.spend,
         max_rebases: policy.max_rebases,
     }
+}
+
+/// As many as the limit on open files allows: a worker has a slot's locks, a guard's pipes and, for
+/// moments, those of a git.
+fn most_workers() -> u32 {
+    const OF_LEXPR: u64 = 32;
+    const OF_A_WORKER: u64 = 12;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let workers = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OF_LEXPR) / OF_A_WORKER);
+    u32::try_from(workers).unwrap_or(u32::MAX).max(1)
 }
 
 pub(super) fn surroundings(policy: &Policy) -> Surroundings {
@@ -283,6 +306,7 @@ pub(super) fn lander(options: &Options, prepared: &Prepared, folder: &RunFolder)
         target: prepared.target.full_name.clone(),
         push: options.push.clone(),
         no_sign: options.no_sign,
+        run: folder.id.clone(),
         run_dir: folder.path.clone(),
     })
 }
@@ -345,6 +369,8 @@ fn broken_off(error: EngineError, run: &RunId) -> Failure {
 pub(super) fn tidy_up(common_dir: &Path, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
     if is_final(exit_code) {
         Pins::of(common_dir).release(&folder.id)?;
+        // Of a process of this run that was killed while it landed.
+        keeps::release(&common_dir.join("objects").join("pack"), &folder.id)?;
     }
     // What cannot be removed costs space and nothing else.
     let _ = std::fs::remove_dir_all(folder.quarantine());
@@ -374,7 +400,7 @@ pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
                 Err(_) => folder.journal().exists(),
             };
         // A run has its target before it has a folder, so that one without a target is dead.
-        if has_begun || is_at_work(common_dir, &folder.id) {
+        if has_begun || folder.is_held() || is_at_work(common_dir, &folder.id) {
             continue;
         }
         wait_for_git(&folder.id);

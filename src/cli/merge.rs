@@ -11,7 +11,7 @@ use crate::crash;
 use crate::engine;
 use crate::git::command;
 use crate::report::{Destination, Report};
-use crate::runs::{self, RunFolder};
+use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::names::RunId;
 use crate::wording::Paint;
 
@@ -43,13 +43,14 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
 /// A run's folder that is removed again unless the run begins.
 struct Tentative {
     folder: RunFolder,
+    _hold: Hold,
     has_begun: bool,
 }
 
 impl Tentative {
     fn create(common_dir: &Path, id: RunId) -> Result<Self, Failure> {
-        let folder = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Self { folder, has_begun: false })
+        let (folder, hold) = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Self { folder, _hold: hold, has_begun: false })
     }
 }
 

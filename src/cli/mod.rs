@@ -2,6 +2,7 @@
 //! each answer. The commands themselves are in the modules beside this one.
 
 pub mod check;
+pub mod clean;
 mod conduct;
 pub mod demo;
 mod dry_run;
@@ -12,6 +13,7 @@ pub mod order;
 pub mod plan;
 mod prepare;
 pub mod resume;
+pub mod runs;
 pub mod schema;
 mod signals;
 pub mod source;
@@ -59,6 +61,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
+    /// List this repository's runs, the newest first
+    Runs(RunsArgs),
+    /// Remove what finished runs left: journals, logs, artifacts, receipts, slots
+    Clean(CleanArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
@@ -268,6 +274,37 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RunsArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[arg(long, value_enum, default_value_t = RunsFormat::Text)]
+    pub format: RunsFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunsFormat {
+    Text,
+    /// A list, with what the table shows and some more
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "A run that is going on is never touched, and one that can be resumed only where it is named. \
+Slots are caches: a run makes those it needs. Receipts are evidence of what landed; keep a copy of those that matter.")]
+pub struct CleanArgs {
+    /// The runs to remove, by id or the beginning of it; default: all that came to their end, and slots
+    pub runs: Vec<String>,
+    /// Leave what was used within this time: 7d, 12h or 30m
+    #[arg(long, value_name = "DURATION", value_parser = clean::parse_age)]
+    pub older_than: Option<std::time::Duration>,
+    /// Only show what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the repository; default: a new temporary folder
     pub dir: Option<PathBuf>,
@@ -333,6 +370,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
         Command::Status(args) => status::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Clean(args) => clean::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -39,6 +39,7 @@ async fn resume(
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    let _hold = conduct::hold(folder)?;
     conduct::wait_for_git(&folder.id);
     conduct::remove_never_begun(&common_dir)?;
     if let Some(settled) = undo::settle(&repo, folder)? {

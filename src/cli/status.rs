@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::{StatusArgs, speak};
-use crate::git::lock;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::report::json::RunReport;
@@ -26,8 +25,7 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         speak::note(&format!("the journal's last {} bytes are no whole event and were left out\n", journal.torn_bytes));
     }
     let mut view = RunView::of(&journal.events);
-    let target = view.run.as_ref().map(|run| run.target.clone()).unwrap_or_default();
-    if view.ending.is_none() && !lock::is_held(repo.common_dir(), &target) {
+    if view.ending.is_none() && !folder.is_held() {
         speak::note("this run was ended from outside, and nothing of it is running\n");
         view.died();
     }

@@ -32,6 +32,7 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
     let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, args.wait).await?;
+    let _hold = conduct::hold(folder)?;
     // Read again: whoever had the target may have been this very run.
     if let Some(settled) = settle(repo, folder)? {
         speak::note(&settled.note);
@@ -188,6 +189,7 @@ impl<'a> Scene<'a> {
             target: account.started.target.clone(),
             push: undoing.push.clone(),
             no_sign: true,
+            run: folder.id.clone(),
             run_dir: folder.path.clone(),
         });
         Self { folder, undoing, lander, pins: Pins::of(repo.common_dir()) }

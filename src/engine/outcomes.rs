@@ -18,6 +18,7 @@ impl Engine<'_> {
                 }
             }
             JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,
+            JobNews::Stuck(error) => return Err(super::port("running a gate")(error)),
         }
         Ok(())
     }

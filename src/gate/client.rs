@@ -2,6 +2,7 @@
 //! they started. Dropping it closes the pipe, upon which the guard kills whatever still runs.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) enum GuardError {
     NotStarted(String),
     #[error("what the command printed could not be written to its log: {0}")]
     Log(String),
+    #[error("{0}")]
+    NoSlot(String),
     #[error("processes {0:?} could not be ended: they wait for hardware, or belong to another user")]
     Survivors(Vec<i32>),
 }
@@ -69,8 +72,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts `exe guard` and waits until it is ready.
-    pub(super) async fn start(exe: &Path) -> Result<Self, GuardError> {
+    /// Starts `exe guard` and waits until it is ready. It has `at_work` open for as long as it lives,
+    /// and nothing that it starts has.
+    pub(super) async fn start(exe: &Path, at_work: File) -> Result<Self, GuardError> {
         let start_error = |source| GuardError::Start { exe: exe.display().to_string(), source };
         #[expect(clippy::disallowed_methods, reason = "this is the place where guards are started")]
         let mut command = Command::new(exe);
@@ -81,7 +85,8 @@ impl Guard {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            // A guard says nothing there, and each command gets its log in this place.
+            .stderr(Stdio::from(at_work));
         crash::point!("guard.start.before");
         let mut child = command.spawn().map_err(start_error)?;
         crash::point!("guard.start.after");

@@ -24,6 +24,7 @@ use super::run::{LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
 use crate::crash;
+use crate::git::command::tells_of_trouble;
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
@@ -53,11 +54,15 @@ enum NotReady {
         message: String,
         log: Option<PathBuf>,
     },
+    /// The machine is at fault, and would be with any other gate: there is nothing to be said of
+    /// this one.
+    Trouble(String),
 }
 
 impl NotReady {
     fn because(doing: &str, error: impl std::fmt::Display) -> Self {
-        Self::Failed { message: format!("{doing}: {error}"), log: None }
+        let message = format!("{doing}: {error}");
+        if tells_of_trouble(&message) { Self::Trouble(message) } else { Self::Failed { message, log: None } }
     }
 }
 
@@ -115,6 +120,14 @@ impl JobRun<'_> {
         crash::point!("gate.news.after");
     }
 
+    /// Says that nothing can be run here for now.
+    fn stuck(&self, message: String) -> PortError {
+        let hint = "see to that first: a full or read-only disk, a git that is gone, a limit on open files".to_owned();
+        let error = PortError { message, hint: Some(hint) };
+        self.tell(JobNews::Stuck(error.clone()));
+        error
+    }
+
     /// `None` where it was cancelled before it began.
     async fn attempt(&mut self, attempt: Attempt<'_>) -> Result<Option<GateRun>, PortError> {
         let started = || JobNews::Started { job: self.job.job, gate: attempt.position, attempt: attempt.number };
@@ -125,6 +138,7 @@ impl JobRun<'_> {
         let environment = match self.get_ready(attempt).await? {
             Ok(environment) => environment,
             Err(NotReady::Cancelled) => return Ok(None),
+            Err(NotReady::Trouble(message)) => return Err(self.stuck(message)),
             Err(NotReady::Failed { message, log: Some(log) }) => {
                 self.tell(started());
                 let outcome = GateOutcome::Infrastructure { message };
@@ -145,6 +159,9 @@ impl JobRun<'_> {
         let environment = of_gate(environment, &gate.env, &self.surroundings(), &told);
         if let Err(error) = File::create(&log).and_then(|_| shelf.make()) {
             let message = format!("making the gate's log file and artifact folder: {error}");
+            if tells_of_trouble(&message) {
+                return Err(self.stuck(message));
+            }
             return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some);
         }
         let slot = self.slot_path();
@@ -172,6 +189,7 @@ impl JobRun<'_> {
                 let outcome = outcome_of(&ended, gate.timeout);
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
+            Err(error) if tells_of_trouble(&error.to_string()) => Err(self.stuck(error.to_string())),
             Err(error) => self.not_run(error.to_string(), millis(begun.elapsed()), log, kept).await.map(Some),
         }
     }
@@ -216,6 +234,10 @@ impl JobRun<'_> {
     ) -> Result<Result<(), NotReady>, PortError> {
         let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
         let (pool, slot) = (self.gates.pool.clone(), self.worker.slot.take());
+        if slot.is_none() {
+            // A guard is of the slot that it was started for.
+            self.worker.guard = None;
+        }
         let (slot, switched) = blocking(move || {
             let mut slot = match slot.map_or_else(|| pool.take(), Ok) {
                 Ok(slot) => slot,
@@ -227,7 +249,10 @@ impl JobRun<'_> {
         })
         .await?;
         self.worker.slot = slot;
-        Ok(switched.map_err(|error| NotReady::because("preparing a slot", error)))
+        Ok(switched.map_err(|error| match error.is_trouble() {
+            true => NotReady::Trouble(format!("preparing a slot: {error}")),
+            false => NotReady::because("preparing a slot", error),
+        }))
     }
 
     /// Runs the plan's setup, unless the slot is set up for this very tree's inputs. Only what
@@ -323,7 +348,7 @@ impl JobRun<'_> {
         // One that did not come to its end must not be used again.
         let mut guard = match self.worker.guard.take() {
             Some(guard) => guard,
-            None => match Guard::start(&self.gates.settings.guard_exe).await {
+            None => match self.start_guard().await {
                 Ok(guard) => guard,
                 Err(error) => return (Err(error), 0),
             },
@@ -338,6 +363,12 @@ impl JobRun<'_> {
             self.worker.guard = Some(guard);
         }
         (ended, peak.into_inner())
+    }
+
+    async fn start_guard(&self) -> Result<Guard, GuardError> {
+        let slot = self.worker.slot.as_ref().ok_or_else(|| GuardError::NoSlot("there is no slot".to_owned()))?;
+        let at_work = slot.at_work().map_err(|error| GuardError::NoSlot(error.to_string()))?;
+        Guard::start(&self.gates.settings.guard_exe, at_work).await
     }
 
     /// The report on an attempt that lexpr could not run, or not to its end; the log says why.

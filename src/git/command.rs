@@ -30,7 +30,7 @@ pub const DURABLE: [&str; 4] = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=
 /// git could not be started, or answered with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    #[error("git could not be started: {0}")]
+    #[error("git could not be started: {0}; is it still on the PATH?")]
     NotStarted(#[source] std::io::Error),
     #[error("`git {command}` failed ({status}): {stderr}")]
     Failed { command: String, status: String, stderr: String },
@@ -45,6 +45,34 @@ impl GitError {
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// How the C library and git name what a machine lacks or refuses, whatever is asked of it. Read in
+/// English: git is started so.
+const LACK_OF_ROOM: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
+const OTHER_TROUBLE: [&str; 5] = [
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Input/output error",
+    "Transport endpoint is not connected",
+];
+
+/// Whether a message tells of a full disk.
+pub fn tells_of_a_full_disk(message: &str) -> bool {
+    LACK_OF_ROOM.iter().any(|text| message.contains(text))
+}
+
+/// Whether a message tells of trouble with the machine, which no other item would be spared.
+pub fn tells_of_trouble(message: &str) -> bool {
+    tells_of_a_full_disk(message) || OTHER_TROUBLE.iter().any(|text| message.contains(text))
+}
+
+impl GitError {
+    /// It is the machine's, and no tree's or commit's fault: git is gone, a disk is full.
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::NotStarted(_)) || tells_of_trouble(&self.to_string())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::command::tells_of_trouble;
 use super::inputs::Inputs;
 use super::merge_tree::MergeTreeError;
 use super::objects::{commit_id, from_commit, from_tree, tree_id};
@@ -230,6 +231,7 @@ fn port_error(err: ComposeError) -> PortError {
         ComposeError::Merge(MergeTreeError::AttributesOutOfReach { .. }) => {
             Some(format!("install git {} or newer", GitVersion::ATTR_SOURCE))
         }
+        ComposeError::Objects(error) if tells_of_trouble(&error.to_string()) => None,
         ComposeError::Objects(_) => Some("`git fsck` in the repository tells whether its objects are whole".to_owned()),
         _ => None,
     };

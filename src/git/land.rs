@@ -20,7 +20,7 @@ use super::push::Remote;
 use super::refusal::LandRefusal;
 use crate::crash;
 use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
-use crate::vocabulary::names::{ApexId, CommitId};
+use crate::vocabulary::names::{ApexId, CommitId, RunId};
 
 pub use undo::{Commits, Moved, Way};
 
@@ -39,6 +39,7 @@ pub struct LanderSettings {
     pub push: Option<String>,
     /// Land unsigned commits even where the user's configuration asks for signed ones.
     pub no_sign: bool,
+    pub run: RunId,
     /// The run's own folder: receipts go to `receipts` in it.
     pub run_dir: PathBuf,
 }
@@ -257,7 +258,7 @@ impl Inner {
         }
         let heads = request.items.iter().map(|item| item.head);
         let present: Vec<CommitId> = std::iter::once(from).chain(heads).collect();
-        migrate::bring(&self.quarantine, &self.store, to, &present)?;
+        let _until_a_ref_holds_it = migrate::bring(&self.quarantine, &self.store, to, &present, &self.settings.run)?;
         let checkouts = self.checkouts()?;
         for checkout in &checkouts {
             checkout.must_be_free_for(from, to)?;

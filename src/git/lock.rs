@@ -1,8 +1,13 @@
 //! One run at a time for each repository and target. The operating system's lock decides, so
 //! what a dead process left never blocks; what the file says is for the message alone.
+//!
+//! Whoever uses a thing has its lock alone; who only looks shares it for a moment, and is waited
+//! for. A lock file may be removed by whoever shares its lock, so that its holder looks after
+//! locking whether the file is still the one at its path.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::crash;
@@ -36,10 +41,31 @@ impl Drop for RunLock {
     }
 }
 
-/// Whether a run has this target now. Changes nothing.
-pub fn is_held(common_dir: &Path, target: &str) -> bool {
-    let path = common_dir.join("lexpr").join("locks").join(format!("{}.lock", file_name(target)));
-    // Where there is no such file, or it cannot be opened, nobody has locked it.
+/// Locks an open file or folder for this process alone. False where another one has it; those that
+/// only look are waited for.
+///
+/// # Errors
+/// Where the file system knows no locks.
+pub fn try_alone(file: &File) -> io::Result<bool> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => match file.try_lock_shared() {
+                Ok(()) => {
+                    file.unlock()?;
+                    std::thread::yield_now();
+                }
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Err(TryLockError::Error(error)) => return Err(error),
+            },
+        }
+    }
+}
+
+/// Whether a process has the file or folder at `path` to itself now. Changes nothing.
+pub fn is_held(path: &Path) -> bool {
+    // Where there is nothing, or it cannot be opened, nobody has locked it.
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -52,6 +78,89 @@ pub fn is_at_work(common_dir: &Path, run: &RunId) -> bool {
     })
 }
 
+/// Whether `path` still leads to the open `file`: it may have been removed before it was locked.
+///
+/// # Errors
+/// Where that cannot be found out.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the lock file at `path`, made where it is missing, and locks it for this process alone;
+/// `None` where another one has it.
+///
+/// # Errors
+/// Where the file cannot be made or locked.
+pub fn take_file(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = open_file(path)?;
+        if !try_alone(&file)? {
+            return Ok(None);
+        }
+        if is_at(&file, path)? {
+            return Ok(Some(file));
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+/// The process that says it has `target` for `run`.
+pub fn holder(common_dir: &Path, target: &str, run: &RunId) -> Option<u32> {
+    let said = fs::read_to_string(path_of(common_dir, target)).ok()?;
+    let process = said.trim().strip_prefix(&format!("run {run} (process "))?.strip_suffix(')')?;
+    process.parse().ok()
+}
+
+/// The lock files of targets that nobody has.
+///
+/// # Errors
+/// Where their folder cannot be read.
+pub fn unheld(common_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder_of(common_dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "lock") && !is_held(path));
+    found.sort();
+    Ok(found)
+}
+
+/// Removes a lock file unless somebody has it; whether it did. For one remover at a time.
+///
+/// # Errors
+/// Where the file cannot be removed.
+pub fn remove_unheld(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Shared: a run that comes for the lock now waits for us instead of naming a dead holder.
+    match file.try_lock_shared() {
+        Ok(()) => fs::remove_file(path).map(|()| true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn folder_of(common_dir: &Path) -> PathBuf {
+    common_dir.join("lexpr").join("locks")
+}
+
+fn path_of(common_dir: &Path, target: &str) -> PathBuf {
+    folder_of(common_dir).join(format!("{}.lock", file_name(target)))
+}
+
 impl RunLock {
     /// Takes the lock `<common_dir>/lexpr/locks/<target>.lock` for `run`. `target` is a full ref
     /// name, `common_dir` the git directory that all worktrees share.
@@ -59,17 +168,16 @@ impl RunLock {
     /// # Errors
     /// [`LockError::Held`] where another run has it; an I/O error where the folder cannot be written.
     pub fn acquire(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
-        let (mut file, path) = Self::open(common_dir, target)?;
-        match file.try_lock() {
-            Ok(()) => Self::held(file, &path, run),
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
+        let path = Self::make_folder(common_dir, target)?;
+        match take_file(&path).map_err(io("locking", &path))? {
+            Some(file) => Self::held(file, &path, run),
+            None => {
                 // Empty for the moment between locking and writing, or not to be read at all.
-                let _ = file.read_to_string(&mut holder);
+                let mut holder = String::new();
+                let _ = File::open(&path).and_then(|mut file| file.read_to_string(&mut holder));
                 let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() }.to_owned();
                 Err(LockError::Held { holder, target: target.to_owned(), path })
             }
-            Err(TryLockError::Error(source)) => Err(LockError::Io { doing: "locking", path, source }),
         }
     }
 
@@ -78,29 +186,20 @@ impl RunLock {
     /// # Errors
     /// An I/O error where the folder cannot be written.
     pub fn wait_for(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
-        let (file, path) = Self::open(common_dir, target)?;
-        match file.lock() {
-            Ok(()) => Self::held(file, &path, run),
-            Err(source) => Err(LockError::Io { doing: "locking", path, source }),
+        let path = Self::make_folder(common_dir, target)?;
+        loop {
+            let file = open_file(&path).map_err(io("opening", &path))?;
+            file.lock().map_err(io("locking", &path))?;
+            if is_at(&file, &path).map_err(io("looking for", &path))? {
+                return Self::held(file, &path, run);
+            }
         }
     }
 
-    fn open(common_dir: &Path, target: &str) -> Result<(File, PathBuf), LockError> {
-        let folder = common_dir.join("lexpr").join("locks");
-        let io = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| LockError::Io { doing, path, source }
-        };
+    fn make_folder(common_dir: &Path, target: &str) -> Result<PathBuf, LockError> {
+        let folder = folder_of(common_dir);
         fs::create_dir_all(&folder).map_err(io("making", &folder))?;
-        let path = folder.join(format!("{}.lock", file_name(target)));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io("opening", &path))?;
-        Ok((file, path))
+        Ok(path_of(common_dir, target))
     }
 
     fn held(mut file: File, path: &Path, run: &RunId) -> Result<Self, LockError> {
@@ -114,6 +213,11 @@ impl RunLock {
         crash::point!("target.lock.held");
         Ok(Self { file })
     }
+}
+
+fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
+    let path = path.to_owned();
+    move |source| LockError::Io { doing, path, source }
 }
 
 /// A file name that no other ref has: bytes other than letters, digits, `.`, `-` and `_` as `%xx`.
@@ -162,6 +266,38 @@ mod tests {
         let _held = RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap();
         let content = fs::read_to_string(folder.join("refs%2fheads%2fmain.lock")).unwrap();
         assert_eq!(content, format!("run {run} (process {})\n", std::process::id()));
+    }
+
+    #[test]
+    fn who_only_looks_at_a_lock_keeps_nobody_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunId::new("20260101-000000-aaaa");
+        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap());
+        let path = path_of(dir.path(), "refs/heads/main");
+        let looking = File::open(&path).unwrap();
+        looking.try_lock_shared().unwrap();
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| RunLock::acquire(dir.path(), "refs/heads/main", &run).map(drop));
+            // Whether it comes before or after: it is not refused.
+            drop(looking);
+            taken.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lock_file_that_is_removed_while_one_comes_for_it_lets_in_one_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunId::new("20260101-000000-aaaa");
+        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap());
+        assert_eq!(unheld(dir.path()).unwrap(), [path_of(dir.path(), "refs/heads/main")]);
+        let path = path_of(dir.path(), "refs/heads/main");
+        let late = open_file(&path).unwrap();
+        assert!(remove_unheld(&path).unwrap());
+        assert!(try_alone(&late).unwrap() && !is_at(&late, &path).unwrap(), "its lock is nobody's any more");
+        let held = RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap();
+        assert!(!remove_unheld(&path).unwrap() && unheld(dir.path()).unwrap().is_empty());
+        assert_eq!(holder(dir.path(), "refs/heads/main", &run), Some(std::process::id()));
+        drop(held);
     }
 
     #[test]

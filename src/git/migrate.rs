@@ -7,7 +7,7 @@
 //! --strict` would not do: it checks the form of what is in the pack, refuses old histories for
 //! slips that git itself only warns about, and stops at the pack's edge.)
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStringExt;
@@ -16,19 +16,27 @@ use std::process::{Child, Output, Stdio};
 use std::thread;
 
 use super::command::{DURABLE, Git, GitError, failed, shown};
+use super::keeps::{self, Keep};
 use super::slot::quoted;
 use crate::crash;
-use crate::vocabulary::names::CommitId;
+use crate::vocabulary::names::{CommitId, RunId};
 
 /// `PACK`, a version and the number of objects, four bytes each.
 const PACK_HEADER: usize = 12;
 
 /// Makes `wanted` and all it reaches part of `into`; what `present` reaches is there already.
-/// Does it again without harm.
+/// Does it again without harm. What came stays until the keep is dropped, whatever `git gc` does;
+/// by then a ref must hold it.
 ///
 /// # Errors
 /// Where git fails, or where, after all, something that `wanted` reaches is missing in `into`.
-pub fn bring(quarantine: &Git, into: &Git, wanted: CommitId, present: &[CommitId]) -> Result<(), GitError> {
+pub fn bring(
+    quarantine: &Git,
+    into: &Git,
+    wanted: CommitId,
+    present: &[CommitId],
+    run: &RunId,
+) -> Result<Option<Keep>, GitError> {
     let mut revisions = format!("{wanted}\n");
     for commit in present {
         revisions.push_str(&format!("^{commit}\n"));
@@ -42,17 +50,28 @@ pub fn bring(quarantine: &Git, into: &Git, wanted: CommitId, present: &[CommitId
         .tempdir_in(quarantine.git_dir())
         .map_err(GitError::io("making a folder in", quarantine.git_dir()))?;
     let incoming = incoming.path();
-    pack_over(quarantine, into, &objects, incoming, &revisions)?;
+    let hash = pack_over(quarantine, into, &Incoming { objects: &objects, folder: incoming, run }, &revisions)?;
     crash::point!("objects.migrate.packed");
+    let keep = hash.map(|hash| Keep::of(&objects.join("pack"), &hash));
     take_in(&incoming.join("pack"), &objects.join("pack"))?;
     into.run_with_input(["rev-list", "--objects", "--quiet", "--stdin"], revisions.as_bytes())?;
     crash::point!("objects.migrate.after");
-    Ok(())
+    Ok(keep)
 }
 
-/// `git pack-objects` there into `git index-pack` here, which writes to `incoming`, unless the pack
-/// is empty.
-fn pack_over(from: &Git, into: &Git, objects: &Path, incoming: &Path, revisions: &str) -> Result<(), GitError> {
+/// Where a pack is made, and for what.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    /// The store it is for.
+    objects: &'a Path,
+    /// Where it is written, out of reach of whoever prunes the store.
+    folder: &'a Path,
+    run: &'a RunId,
+}
+
+/// `git pack-objects` there into `git index-pack` here, unless the pack is empty. The hash of the
+/// pack where a `.keep` file was made for it.
+fn pack_over(from: &Git, into: &Git, incoming: &Incoming<'_>, revisions: &str) -> Result<Option<String>, GitError> {
     // --delta-base-offset: smaller, and read by every git that can read the rest.
     // One thread: the same objects give the same pack, which is then there already.
     let pack_args = ["-c", "pack.threads=1", "pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
@@ -67,38 +86,47 @@ fn pack_over(from: &Git, into: &Git, objects: &Path, incoming: &Path, revisions:
     let (packed, indexed) = thread::scope(|scope| {
         // What the packer says is read on a thread of its own, or it could wait for a full pipe.
         let packed = scope.spawn(move || packer.wait_with_output());
-        let indexed = pack.map_or(Ok(None), |pack| index(into, objects, incoming, pack));
+        let indexed = pack.map_or(Ok(None), |pack| index(into, incoming, pack));
         (packed.join(), indexed)
     });
     let packed = packed.map_err(|_| unreadable(&pack_args, "its reader stopped"))?.map_err(GitError::NotStarted)?;
-    let indexed = indexed?;
-    match indexed.filter(|indexed| !indexed.status.success()) {
+    match indexed? {
         // A packer that failed by itself cut the pack short; one that a signal ended lost its reader.
-        Some(indexed) if packed.status.success() || packed.status.code().is_none() => {
-            Err(failed(&INDEX_ARGS, &indexed))
+        Some(indexed) if !indexed.status.success() && (packed.status.success() || packed.status.code().is_none()) => {
+            Err(failed(&["index-pack", "--stdin"], &indexed))
         }
-        None if packed.status.success() => Ok(()),
+        indexed if packed.status.success() => Ok(indexed.and_then(|indexed| kept(&indexed.stdout))),
         _ => Err(failed(&pack_args, &packed)),
     }
 }
 
-const INDEX_ARGS: [&str; 2] = ["index-pack", "--stdin"];
+/// `keep<tab><hash>`; `pack<tab><hash>` where there was a `.keep` file already (git-index-pack(1)).
+fn kept(answer: &[u8]) -> Option<String> {
+    let answer = std::str::from_utf8(answer).ok()?;
+    answer.trim().strip_prefix("keep\t").map(str::to_owned)
+}
 
 /// `None` where the pack is empty: git would keep it all the same.
-fn index(into: &Git, objects: &Path, incoming: &Path, mut pack: impl Read + Send) -> Result<Option<Output>, GitError> {
+fn index(into: &Git, incoming: &Incoming<'_>, mut pack: impl Read + Send) -> Result<Option<Output>, GitError> {
     let mut header = [0; PACK_HEADER];
     if pack.read_exact(&mut header).is_err() || header[8..] == [0; 4] {
         // Let the packer end by itself; it says what went wrong, if anything did.
         let _ = std::io::copy(&mut pack, &mut std::io::sink());
         return Ok(None);
     }
-    let folder = incoming.join("pack");
+    let folder = incoming.folder.join("pack");
     fs::create_dir_all(&folder).map_err(GitError::io("creating", &folder))?;
     let mut indexer = into.command();
     indexer
-        .env("GIT_OBJECT_DIRECTORY", incoming)
-        .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", OsString::from_vec(quoted(objects)));
-    indexer.args(DURABLE).args(INDEX_ARGS).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        .env("GIT_OBJECT_DIRECTORY", incoming.folder)
+        .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", OsString::from_vec(quoted(incoming.objects)));
+    let keep = format!("--keep={}", keeps::note(incoming.run));
+    indexer
+        .args(DURABLE)
+        .args(["index-pack", "--stdin", &keep])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut indexer: Child = indexer.spawn().map_err(GitError::NotStarted)?;
     let stdin = indexer.stdin.take();
     crash::point!("objects.migrate.under-way");
@@ -113,8 +141,8 @@ fn index(into: &Git, objects: &Path, incoming: &Path, mut pack: impl Read + Send
     })
 }
 
-/// Moves the files of packs, those first without which an index is none (as git does it). git has
-/// synced what is in them; their names are the folder's.
+/// Moves the files of packs: what keeps them from being pruned first, then those without which an
+/// index is none (as git does it). git has synced what is in them; their names are the folder's.
 fn take_in(from: &Path, to: &Path) -> Result<(), GitError> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -125,7 +153,12 @@ fn take_in(from: &Path, to: &Path) -> Result<(), GitError> {
         names.push(PathBuf::from(entry.map_err(GitError::io("reading", from))?.file_name()));
     }
     fs::create_dir_all(to).map_err(GitError::io("creating", to))?;
-    names.sort_by_key(|name| name.extension().is_some_and(|extension| extension == "idx"));
+    let rank = |name: &PathBuf| match name.extension().and_then(OsStr::to_str) {
+        Some("keep") => 0,
+        Some("idx") => 2,
+        _ => 1,
+    };
+    names.sort_by_key(rank);
     for name in names {
         let (source, destination) = (from.join(&name), to.join(&name));
         match fs::rename(&source, &destination) {

@@ -29,6 +29,14 @@ pub enum ObjectsError {
     NotWritten { kind: &'static str, why: String },
 }
 
+/// The error with what it came of, which is where a full disk shows.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
+
 /// The modes that git writes into trees; everything else is read, but never taken for granted.
 pub mod mode {
     pub const TREE: u32 = 0o40000;
@@ -101,7 +109,7 @@ impl Objects {
         let repo = gix::open::Options::isolated()
             .open_path_as_is(true)
             .open(git_dir)
-            .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: err.to_string() })?
+            .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?
             .to_thread_local();
         let empty_tree = ObjectId::empty_tree(repo.object_hash());
         Ok(Self { repo, trees: HashMap::new(), kept_entries: 0, empty_tree })
@@ -113,7 +121,7 @@ impl Objects {
 
     fn read(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<Vec<u8>, ObjectsError> {
         let object =
-            self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: err.to_string() })?.detach();
+            self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?.detach();
         if object.kind != kind {
             return Err(ObjectsError::WrongKind { id, expected });
         }
@@ -198,7 +206,7 @@ impl Objects {
     }
 
     fn write(&self, kind: Kind, shown: &'static str, data: &[u8]) -> Result<ObjectId, ObjectsError> {
-        let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: err.to_string() };
+        let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: with_causes(&err) };
         let id = gix::objs::compute_hash(self.repo.object_hash(), kind, data).map_err(failed)?;
         // Without a refresh: looking for packs that came meanwhile costs more than a second copy.
         if self.repo.objects.exists_without_refresh(&id) {

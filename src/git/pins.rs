@@ -1,7 +1,9 @@
 //! What a run still needs is kept from `git gc`: one ref under `refs/lexpr/`, to a commit whose
 //! parents are all that must stay. Branches may be deleted and objects pruned meanwhile.
 
-use super::command::{Config, Git, GitError};
+use std::collections::BTreeSet;
+
+use super::command::{Config, DURABLE, Git, GitError};
 use crate::crash;
 use crate::vocabulary::names::{CommitId, RunId, TreeId};
 
@@ -33,12 +35,21 @@ impl Pins {
         // Of nobody and at no time, so that the same is kept by the same commit.
         let nobody = "lexpr <lexpr> 0 +0000";
         commit.push_str(&format!("author {nobody}\ncommitter {nobody}\n\nlexpr: kept for run {run}\n"));
-        let id = self.git.run_with_input(["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
-        let id = String::from_utf8_lossy(&id).trim().to_owned();
+        let written = self.durable(&["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
+        let id = String::from_utf8_lossy(&written).trim().to_owned();
         crash::point!("pins.keep.before");
-        self.git.run(["update-ref", &name(run, what), &id])?;
+        self.durable(&["update-ref", &name(run, what), &id], &[])?;
         crash::point!("pins.keep.after");
         Ok(())
+    }
+
+    /// The runs for which something is kept.
+    ///
+    /// # Errors
+    /// Where refs cannot be read.
+    pub fn runs(&self) -> Result<BTreeSet<RunId>, GitError> {
+        let listed = self.git.line(["for-each-ref", "--format=%(refname:lstrip=3)", FOLDER])?;
+        Ok(listed.lines().filter_map(|name| name.split('/').next()).map(RunId::new).collect())
     }
 
     /// Lets go of what was kept for `run` under this name, if anything was.
@@ -54,17 +65,26 @@ impl Pins {
     /// # Errors
     /// Where refs cannot be changed.
     pub fn release(&self, run: &RunId) -> Result<(), GitError> {
-        let folder = format!("refs/lexpr/runs/{run}/");
+        let folder = format!("{FOLDER}{run}/");
         let listed = self.git.run(["for-each-ref", "--format=delete %(refname)", &folder])?;
         crash::point!("pins.release.before");
         if !listed.is_empty() {
-            self.git.run_with_input(["update-ref", "--stdin"], &listed)?;
+            self.durable(&["update-ref", "--stdin"], &listed)?;
         }
         crash::point!("pins.release.after");
         Ok(())
     }
+
+    /// These refs are lexpr's own: no hook of the user's has a say in them.
+    fn durable(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        let before = DURABLE.into_iter().chain(["-c", "core.hooksPath=/dev/null"]);
+        self.git.run_with_input(before.chain(args.iter().copied()), input)
+    }
 }
 
 fn name(run: &RunId, what: &str) -> String {
-    format!("refs/lexpr/runs/{run}/{what}")
+    format!("{FOLDER}{run}/{what}")
 }
+
+/// A folder for each run is in it.
+const FOLDER: &str = "refs/lexpr/runs/";

@@ -7,20 +7,29 @@
 //!   nothing a gate did to it (commits, stashes, configuration, hooks) reaches the next gate;
 //! - `n.index`: lexpr's own index of the working tree, out of the gates' way, so that what a
 //!   gate stages or marks as unchanged hides nothing; `.git/index` is a copy;
-//! - `n.setup`: what the folder was set up for; `n.lock`: the operating system's lock on it all.
+//! - `n.setup`: what the folder was set up for; `n.lock`: the operating system's lock on it all;
+//!   `n.guard.lock`: held by whatever works in the slot for lexpr, a guard or a git, so that the
+//!   slot of a lexpr that was killed is free once they have ended, and not before.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
-use super::command::{Config, Git, GitError, failed, output};
+use super::command::{Config, Git, GitError, failed, output, tells_of_a_full_disk};
 use super::index::tracked;
+use super::lock;
 use crate::crash;
 use crate::vocabulary::names::{CommitId, TreeId};
+
+/// A warm slot is worth so long a wait for the guard of a killed lexpr: it ends what runs there in
+/// milliseconds, unless the kernel holds it.
+const LONGEST_WAIT_FOR_A_GUARD: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What all slots of one run have in common.
 #[derive(Clone, Debug)]
@@ -68,31 +77,66 @@ impl SlotPool {
         Self { settings }
     }
 
-    /// The lowest-numbered slot that nobody has, made where it is missing. Blocks on the disk,
-    /// never on other takers. What a killed run left in it is dealt with at the next switch.
+    /// The lowest-numbered slot that nobody has and nothing works in, made where it is missing.
+    /// Blocks on the disk, never on other takers. What a killed run left in it is dealt with at the
+    /// next switch.
     ///
     /// # Errors
     /// Where the cache folder cannot be written.
     pub fn take(&self) -> Result<Slot, GitError> {
-        let folder = self.settings.cache_root.join(&self.settings.repository_id);
+        let folder = self.settings.folder();
         fs::create_dir_all(&folder).map_err(GitError::io("creating", &folder))?;
         let mut number = 0_u32;
         loop {
-            let path = folder.join(format!("{number}.lock"));
-            let lock = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)
-                .map_err(GitError::io("opening", &path))?;
-            match lock.try_lock() {
-                Ok(()) => {
-                    crash::point!("slot.take.locked");
-                    return Slot::open(&folder, number, lock, self.settings.clone());
-                }
-                Err(TryLockError::WouldBlock) => number += 1,
-                Err(TryLockError::Error(error)) => return Err(GitError::io("locking", path)(error)),
+            let files = SlotFiles::of(&folder, number);
+            if let Some(lock) = lock::take_file(&files.lock).map_err(GitError::io("locking", &files.lock))?
+                && let Some(at_work) = wait_for_the_guard(&files.guard_lock)?
+            {
+                crash::point!("slot.take.locked");
+                return Slot::open(files, lock, at_work, self.settings.clone());
             }
+            number += 1;
+        }
+    }
+}
+
+impl SlotSettings {
+    /// Where the slots of the repository lie.
+    pub fn folder(&self) -> PathBuf {
+        self.cache_root.join(&self.repository_id)
+    }
+}
+
+/// `None` where something still works in the slot after all the time that is worth waiting.
+fn wait_for_the_guard(path: &Path) -> Result<Option<File>, GitError> {
+    let begun = Instant::now();
+    loop {
+        let taken = lock::take_file(path).map_err(GitError::io("locking", path))?;
+        if taken.is_some() || begun.elapsed() > LONGEST_WAIT_FOR_A_GUARD {
+            return Ok(taken);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// What a slot consists of.
+#[derive(Debug)]
+pub(super) struct SlotFiles {
+    pub(super) work_tree: PathBuf,
+    pub(super) index: PathBuf,
+    pub(super) setup: PathBuf,
+    pub(super) lock: PathBuf,
+    pub(super) guard_lock: PathBuf,
+}
+
+impl SlotFiles {
+    pub(super) fn of(folder: &Path, number: u32) -> Self {
+        Self {
+            work_tree: folder.join(number.to_string()),
+            index: folder.join(format!("{number}.index")),
+            setup: folder.join(format!("{number}.setup")),
+            lock: folder.join(format!("{number}.lock")),
+            guard_lock: folder.join(format!("{number}.guard.lock")),
         }
     }
 }
@@ -124,6 +168,8 @@ pub struct Slot {
     index: PathBuf,
     setup: PathBuf,
     lock: File,
+    /// Shared with what works in the slot, and released when the last of us has ended.
+    at_work: File,
     settings: SlotSettings,
 }
 
@@ -136,14 +182,9 @@ impl Drop for Slot {
 }
 
 impl Slot {
-    fn open(folder: &Path, number: u32, lock: File, settings: SlotSettings) -> Result<Self, GitError> {
-        let slot = Self {
-            work_tree: folder.join(number.to_string()),
-            index: folder.join(format!("{number}.index")),
-            setup: folder.join(format!("{number}.setup")),
-            lock,
-            settings,
-        };
+    fn open(files: SlotFiles, lock: File, at_work: File, settings: SlotSettings) -> Result<Self, GitError> {
+        let SlotFiles { work_tree, index, setup, .. } = files;
+        let slot = Self { work_tree, index, setup, lock, at_work, settings };
         if !is_folder(&slot.work_tree) {
             slot.rebuild()?;
         }
@@ -153,6 +194,14 @@ impl Slot {
     /// The working tree.
     pub fn path(&self) -> &Path {
         &self.work_tree
+    }
+
+    /// For a process that works in the slot: as long as it has this open, nobody takes the slot.
+    ///
+    /// # Errors
+    /// Where there are too many open files.
+    pub fn at_work(&self) -> Result<File, GitError> {
+        self.at_work.try_clone().map_err(GitError::io("sharing the lock of", &self.work_tree))
     }
 
     /// What keeps git in this slot to this slot: variables for the processes run in it. Neither
@@ -208,12 +257,16 @@ impl Slot {
             self.set_setup_stamp(None)?;
         }
         crash::point!("slot.switch.before");
-        let Err(_damaged) = self.try_switch(to, clean) else {
+        if self.try_switch(to, clean).is_ok() {
             crash::point!("slot.switch.after");
             return Ok(());
-        };
-        // A tree that cannot be checked out anywhere is no reason to throw away what is warm.
-        self.check_tree(to)?;
+        }
+        // A tree that cannot be checked out anywhere is no reason to throw away what is warm; what
+        // fills the disk is thrown away.
+        match self.check_tree(to) {
+            Err(error) if !tells_of_a_full_disk(&error.to_string()) => return Err(error),
+            Err(_) | Ok(()) => {}
+        }
         self.rebuild()?;
         self.try_switch(to, clean)
     }
@@ -333,6 +386,7 @@ impl Slot {
         let scratch = with_suffix(&self.index, ".check");
         let checked = self.lay_git_dir(to).and_then(|()| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
         remove(&scratch)?;
+        remove(&with_suffix(&scratch, ".lock"))?;
         checked.map(drop)
     }
 
@@ -355,16 +409,14 @@ impl Slot {
     fn git(&self, index: &Path, args: &[&str]) -> Result<Output, GitError> {
         let git = Git::new(self.work_tree.join(".git"), Config::RepositoryOnly).with_work_tree(&self.work_tree);
         let mut command = git.command();
-        command.env("GIT_INDEX_FILE", index).args(args);
-        // A git that outlives us holds the slot's lock, and nobody takes the slot while it is at work.
-        let lock = self.lock.try_clone().map_err(GitError::io("sharing the lock of", &self.work_tree))?;
-        command.stdin(lock);
+        // It reads no input. One that outlives a killed lexpr keeps others out of the slot.
+        command.env("GIT_INDEX_FILE", index).args(args).stdin(Stdio::from(self.at_work()?));
         let output = output(command, None)?;
         if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -373,12 +425,26 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Moves what cannot be removed, such as files of another user or immutable ones, out of the way:
 /// one such folder must not keep every later gate from running.
 fn set_aside(path: &Path) -> Result<(), GitError> {
-    let free = (1..).map(|n| with_suffix(path, &format!(".unremovable-{n}"))).find(|path| !path.exists());
-    match free {
-        Some(aside) => fs::rename(path, aside).map_err(GitError::io("setting aside (remove it by hand)", path)),
-        None => Ok(()),
+    move_aside(path, UNREMOVABLE).map(drop)
+}
+
+/// Gives a folder the first free name with this mark, and says which.
+pub(super) fn move_aside(path: &Path, mark: &str) -> Result<PathBuf, GitError> {
+    let mut number = 1_u32;
+    loop {
+        let aside = with_suffix(path, &format!("{mark}{number}"));
+        if fs::symlink_metadata(&aside).is_err() {
+            return match fs::rename(path, &aside) {
+                Ok(()) => Ok(aside),
+                Err(error) => Err(GitError::io("setting aside (remove it by hand)", path)(error)),
+            };
+        }
+        number += 1;
     }
 }
+
+/// Between a slot's number and another, in the name of a folder that could not be removed.
+pub(super) const UNREMOVABLE: &str = ".unremovable-";
 
 /// Not through symbolic links.
 fn is_folder(path: &Path) -> bool {
@@ -386,7 +452,7 @@ fn is_folder(path: &Path) -> bool {
 }
 
 /// Removes whatever is at `path`, if anything is; never what a symbolic link points to.
-fn remove(path: &Path) -> Result<(), GitError> {
+pub(super) fn remove(path: &Path) -> Result<(), GitError> {
     let removed = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),

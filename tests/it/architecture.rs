@@ -35,6 +35,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("diagnostics", Faces),
     ("metrics", Faces),
     ("output", Faces),
+    ("overview", Faces),
     ("progress", Faces),
     ("report", Faces),
     ("serve", Faces),

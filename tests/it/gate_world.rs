@@ -159,6 +159,7 @@ impl World {
                     assert_eq!((job, running.take()), (expected_job, Some((gate, attempt))));
                     finished.push((gate, attempt, *run));
                 }
+                JobNews::Stuck(error) => panic!("{error}"),
             }
         }
         assert_eq!(running, None);

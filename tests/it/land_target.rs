@@ -13,7 +13,7 @@ use lexpr::git::migrate;
 use lexpr::git::refusal::LandRefusal;
 use lexpr::plan::graph::ItemIx;
 use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander};
-use lexpr::vocabulary::names::{ApexId, CommitId, MergeStrategy};
+use lexpr::vocabulary::names::{ApexId, CommitId, MergeStrategy, RunId};
 
 use crate::land_world::{Entry, LandWorld, file, land, refused, wait_for};
 
@@ -91,9 +91,9 @@ fn objects_that_are_there_already_are_not_brought_again() {
     let to = world.composite(&AFTER);
     let (quarantine, store) = (&world.quarantine.git, world.user.git.at(world.user.dir()));
     for _ in 0..2 {
-        migrate::bring(quarantine, &store, to, &[world.base]).unwrap();
+        migrate::bring(quarantine, &store, to, &[world.base], &RunId::new("r")).unwrap();
     }
-    migrate::bring(quarantine, &store, to, &[to]).unwrap();
+    migrate::bring(quarantine, &store, to, &[to], &RunId::new("r")).unwrap();
     assert!(world.user.run(&["count-objects", "-v"]).contains("packs: 1"));
 }
 
@@ -103,7 +103,7 @@ fn a_landing_that_would_lack_objects_is_an_error_and_moves_nothing() {
     let to = world.composite(&AFTER);
     // Taken for the user's, but only the quarantine has it.
     let store = world.user.git.at(world.user.dir());
-    let error = migrate::bring(&world.quarantine.git, &store, to, &[world.base, to]).unwrap_err();
+    let error = migrate::bring(&world.quarantine.git, &store, to, &[world.base, to], &RunId::new("r")).unwrap_err();
     assert!(error.to_string().contains(&to.to_string()), "{error}");
     // Only there in part.
     let blob = world.quarantine.blob(b"2\n");

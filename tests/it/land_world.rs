@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use lexpr::git::command::{Config, Git, bare_command, output};
 use lexpr::git::land::{LanderSettings, LocalLander};
 use lexpr::ports::{LandOutcome, LandRequest, Lander, PortError};
-use lexpr::vocabulary::names::{ApexId, CommitId, TreeId};
+use lexpr::vocabulary::names::{ApexId, CommitId, RunId, TreeId};
 use tempfile::TempDir;
 
 pub const FILE: &str = "100644";
@@ -252,6 +252,7 @@ impl LandWorld {
             target: "refs/heads/main".to_owned(),
             push: None,
             no_sign: false,
+            run: RunId::new("20260101-000000-000-aaaa"),
             run_dir: self.folder.path().join("run"),
         }
     }

@@ -2,12 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "what is not as a test expects fails the test, helpers included")]
 
 mod architecture;
+mod cli_clean;
 mod cli_commands;
 mod cli_demo;
+mod cli_gc;
 mod cli_merge;
 mod cli_metrics;
 mod cli_obstacles;
+mod cli_orphans;
+mod cli_resume;
+mod cli_runs;
 mod cli_secrets;
+mod cli_trouble;
 mod cli_undo;
 mod cli_verify;
 mod cli_world;

@@ -1,0 +1,232 @@
+//! What `lexpr runs` says: a line for every run of a repository, and what to do next about those
+//! that have not come to their end. Where the events come from is the command's business.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted};
+use crate::vocabulary::names::RunId;
+use crate::wording::{Paint, Tone, ago, block, ref_name, shown};
+
+/// One run, as far as its journal tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunOverview {
+    pub run: RunId,
+    /// Where the plan was read from. With all that follows `None` where the journal does not tell.
+    pub plan: Option<String>,
+    /// The full name of the ref that moves.
+    pub target: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: Option<u64>,
+    /// Of its last event.
+    pub last_at_ms: Option<u64>,
+    #[serde(flatten)]
+    pub state: State,
+    /// Items that are in the target, those that were there before included.
+    pub landed: Option<usize>,
+    pub items: Option<usize>,
+    pub exit_code: Option<u8>,
+    /// What to do about a run that has not come to its end.
+    pub next: Option<String>,
+}
+
+/// What has become of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum State {
+    Running {
+        /// `None` where it has not said yet.
+        process: Option<u32>,
+    },
+    Finished,
+    Interrupted,
+    /// Something that is no item's fault kept it from going on.
+    Stopped {
+        why: String,
+    },
+    /// Its process is gone and told no end.
+    Died,
+    Damaged {
+        why: String,
+    },
+}
+
+/// Whether a process works on the run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Gone,
+    /// With its number, where it is known.
+    AtWork(Option<u32>),
+}
+
+impl RunOverview {
+    /// Of a run whose journal cannot be read, or not to its end.
+    pub fn damaged(run: RunId, why: String, presence: Presence) -> Self {
+        let state = match presence {
+            Presence::AtWork(process) => State::Running { process },
+            Presence::Gone => State::Damaged { why },
+        };
+        let next = matches!(state, State::Damaged { .. }).then(|| {
+            format!("run its plan again: what has landed is not landed twice; `lexpr clean {run}` removes what is left")
+        });
+        Self {
+            run,
+            plan: None,
+            target: None,
+            started_at_ms: None,
+            last_at_ms: None,
+            state,
+            landed: None,
+            items: None,
+            exit_code: None,
+            next,
+        }
+    }
+
+    /// Of a run with these events; all of them, or the first and the last where that is the run's
+    /// end. `None` where the first is not a run's first.
+    pub fn of(events: &[Recorded], presence: Presence) -> Option<Self> {
+        let (first, last) = (events.first()?, events.last()?);
+        let Event::RunStarted(started) = &first.event else { return None };
+        // What follows a run's end, but for its resumption, is not the run itself.
+        let newest_turn = events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::RunFinished { exit_code, items, .. } => Some(Some((*exit_code, items))),
+            Event::RunResumed { .. } => Some(None),
+            _ => None,
+        });
+        let end = newest_turn.flatten();
+        let state = match (presence, end) {
+            (Presence::AtWork(process), _) => State::Running { process },
+            (Presence::Gone, Some((0 | 3, _))) => State::Finished,
+            (Presence::Gone, Some((130, _))) => State::Interrupted,
+            (Presence::Gone, Some(_)) => State::Stopped { why: halted(events).0 },
+            (Presence::Gone, None) => State::Died,
+        };
+        let is_done = |status| matches!(status, FinalStatus::Landed | FinalStatus::AlreadyLanded);
+        let landed = match end {
+            Some((_, items)) => items.iter().filter(|item| is_done(item.status)).count(),
+            None => landed_so_far(started, events),
+        };
+        let run = &started.run;
+        let next = match &state {
+            State::Running { .. } | State::Finished | State::Damaged { .. } => None,
+            State::Interrupted | State::Died => Some(format!("`lexpr resume {run}` goes on with it")),
+            State::Stopped { .. } => Some(match halted(events).1 {
+                Some(advice) => format!("{advice}, then `lexpr resume {run}`"),
+                None => format!("`lexpr resume {run}` once the cause is gone"),
+            }),
+        };
+        Some(Self {
+            run: run.clone(),
+            plan: Some(started.plan.clone()),
+            target: Some(started.target.clone()),
+            started_at_ms: Some(first.at_ms),
+            last_at_ms: Some(last.at_ms),
+            state,
+            landed: Some(landed),
+            items: Some(started.items.len()),
+            exit_code: end.filter(|_| presence == Presence::Gone).map(|(exit_code, _)| exit_code),
+            next,
+        })
+    }
+
+    fn words(&self) -> (String, Tone) {
+        match &self.state {
+            State::Running { process: Some(process) } => (format!("running (process {process})"), Tone::Notice),
+            State::Running { process: None } => ("running".to_owned(), Tone::Notice),
+            State::Finished if self.exit_code == Some(0) => ("finished".to_owned(), Tone::Good),
+            State::Finished => ("finished".to_owned(), Tone::Quiet),
+            State::Interrupted => ("interrupted".to_owned(), Tone::Notice),
+            State::Stopped { .. } => ("stopped".to_owned(), Tone::Bad),
+            State::Died => ("died".to_owned(), Tone::Bad),
+            State::Damaged { .. } => ("damaged".to_owned(), Tone::Bad),
+        }
+    }
+
+    /// What its line does not say, to be put below it.
+    fn below(&self) -> Vec<String> {
+        let why = match &self.state {
+            State::Stopped { why } | State::Damaged { why } => Some(block(why)),
+            _ => None,
+        };
+        let next = self.next.as_deref().map(|next| format!("Next: {}", shown(next)));
+        why.into_iter().chain(next).collect()
+    }
+}
+
+fn landed_so_far(started: &RunStarted, events: &[Recorded]) -> usize {
+    let before = started.items.iter().filter(|item| item.already_landed.is_some()).count();
+    let since: usize = events
+        .iter()
+        .map(|recorded| match &recorded.event {
+            Event::Landed(landed) => landed.items.len(),
+            _ => 0,
+        })
+        .sum();
+    before + since
+}
+
+/// Why a run could not go on, and what to do before it does.
+fn halted(events: &[Recorded]) -> (String, Option<String>) {
+    let halt = events.iter().rev().find_map(|recorded| match &recorded.event {
+        Event::RunHalted { message, advice, .. } => Some((message.clone(), advice.clone())),
+        _ => None,
+    });
+    halt.unwrap_or_else(|| ("it could not go on".to_owned(), None))
+}
+
+/// A table for standard output, in the order given. Ends with a newline.
+pub fn text(runs: &[RunOverview], now_ms: u64, paint: Paint) -> String {
+    const HEADS: [&str; 6] = ["RUN", "WHEN", "TARGET", "STATE", "LANDED", "EXIT"];
+    let rows: Vec<[String; 6]> = runs.iter().map(|run| cells(run, now_ms)).collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([HEADS[column].len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; 6] = std::array::from_fn(widest);
+    let mut out = paint.paint(Tone::Quiet, &line(&HEADS.map(str::to_owned), &widths, |_, cell| cell));
+    out.push('\n');
+    for (run, row) in runs.iter().zip(&rows) {
+        let tone = run.words().1;
+        let painted = line(row, &widths, |column, cell| match HEADS[column] {
+            "RUN" => paint.paint(Tone::Strong, &cell),
+            "STATE" => paint.paint(tone, &cell),
+            _ => cell,
+        });
+        out.push_str(&painted);
+        out.push('\n');
+        for more in run.below().iter().flat_map(|text| text.lines()) {
+            let _ = writeln!(out, "  {more}");
+        }
+    }
+    out
+}
+
+fn cells(run: &RunOverview, now_ms: u64) -> [String; 6] {
+    let unknown = || "-".to_owned();
+    [
+        shown(run.run.as_str()).into_owned(),
+        run.started_at_ms.map_or_else(unknown, |at| ago(now_ms, at)),
+        run.target.as_deref().map_or_else(unknown, |target| ref_name(target).into_owned()),
+        run.words().0,
+        match (run.landed, run.items) {
+            (Some(landed), Some(items)) => format!("{landed} of {items}"),
+            _ => unknown(),
+        },
+        run.exit_code.map_or_else(String::new, |code| code.to_string()),
+    ]
+}
+
+/// The cells of a line under each other, without spaces at its end.
+fn line(cells: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, String) -> String) -> String {
+    let mut line = String::new();
+    let last = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or_default();
+    for (column, cell) in cells.iter().enumerate().take(last + 1) {
+        let padding = if column == last { 0 } else { widths[column] - cell.chars().count() + 2 };
+        line.push_str(&paint(column, cell.clone()));
+        line.push_str(&" ".repeat(padding));
+    }
+    line
+}

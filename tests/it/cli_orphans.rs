@@ -1,0 +1,98 @@
+//! What a run started is gone before another one works in its place, however lexpr came to its end.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::cli_world::{World, wait_for};
+use crate::gate_guard::{has_ended, number_in, send, wait_for_end, wait_for_file};
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+fn world() -> World {
+    World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])])
+}
+
+fn plan(gate: &str) -> String {
+    format!("schemaVersion: v1\ngates: [{{name: g, run: 'exec sh {gate}'}}]\nitems: [{{name: a}}]\n")
+}
+
+/// A gate's script; what it writes goes to the world's folder.
+fn script(world: &World, name: &str, text: &str) -> String {
+    let path = world.path(name);
+    fs::write(&path, format!("out() {{ echo $2 > {0}/.$1; mv {0}/.$1 {0}/$1; }}\n{text}\n", folder(world))).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn folder(world: &World) -> String {
+    world.path("").to_str().unwrap().trim_end_matches('/').to_owned()
+}
+
+/// Starts a run, stops its guard so that it ends nothing, and kills the run. The guard's process.
+fn killed_with_a_stopped_guard(world: &World, gate: &str, ready: &Path) -> i32 {
+    let plan = world.plan(&plan(gate));
+    let mut run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    wait_for_file(ready);
+    let guard = number_in(&world.path("guard"));
+    send(guard, Signal::STOP);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    guard
+}
+
+#[test]
+fn a_slot_is_taken_only_once_the_guard_of_a_killed_lexpr_has_ended_what_runs_there() {
+    let world = world();
+    let endless = script(&world, "endless.sh", "out guard $PPID; out first $PWD; exec sleep 1000");
+    let guard = killed_with_a_stopped_guard(&world, &endless, &world.path("first"));
+    let second = script(&world, "second.sh", "out second $PWD");
+    world.merge(&plan(&second), &["--execute", "--afresh"]).expect(0);
+    let slot = |name: &str| fs::read_to_string(world.path(name)).unwrap();
+    assert!(!has_ended(guard));
+    assert_ne!(slot("first"), slot("second"), "two were in one slot");
+    send(guard, Signal::CONT);
+    wait_for_end(guard);
+    let third = script(&world, "third.sh", "out third $PWD");
+    let plan = plan(&third).replace("name: a", "name: b");
+    world.merge(&plan, &["--execute"]).expect(0);
+    assert_eq!(slot("first"), slot("third"), "the slot is free, and warm");
+}
+
+#[test]
+fn what_outlives_lexpr_and_its_guard_is_ended_before_a_resumed_run_starts_anything() {
+    let world = world();
+    // A daemon as they are in the wild: in a session of its own, its parent gone.
+    script(&world, "daemon.sh", "out daemon $$; exec sleep 1000");
+    let text = format!(
+        "if [ -e {0}/daemon ]; then\n\
+         if grep '^State:' /proc/$(cat {0}/daemon)/status | grep -qv zombie; then out resumed alive; else out resumed alone; fi; exit 0\n\
+         fi\n\
+         out guard $PPID; setsid sh -c '(sh {0}/daemon.sh &) &' & sleep 1000",
+        folder(&world)
+    );
+    let gate = script(&world, "gate.sh", &text);
+    let guard = killed_with_a_stopped_guard(&world, &gate, &world.path("daemon"));
+    send(guard, Signal::KILL);
+    wait_for_end(guard);
+    let daemon = number_in(&world.path("daemon"));
+    assert!(!has_ended(daemon), "nobody ended it so far");
+    let said = world.lexpr(["resume"]).expect(0);
+    assert!(said.stderr.contains("outlived the run and were ended"), "{}", said.stderr);
+    assert_eq!(fs::read_to_string(world.path("resumed")).unwrap(), "alone\n");
+    wait_for("the daemon's end", || has_ended(daemon).then_some(()));
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_run_that_is_removed_leaves_no_process() {
+    let world = world();
+    let gate = script(&world, "gate.sh", "out guard $PPID; out daemon $$; exec sleep 1000");
+    let guard = killed_with_a_stopped_guard(&world, &gate, &world.path("daemon"));
+    send(guard, Signal::KILL);
+    wait_for_end(guard);
+    let daemon = number_in(&world.path("daemon"));
+    let run = crate::cli_runs::runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    world.lexpr(["clean", &run]).expect(0);
+    wait_for("its end", || has_ended(daemon).then_some(()));
+}

@@ -1,0 +1,214 @@
+//! One target, one run at a time; and runs that are cut short and go on. All of it with the real
+//! binary, real signals and real locks.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::Child;
+
+use crate::cli_runs::runs;
+use crate::cli_world::{Said, World, wait_for};
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+fn world() -> World {
+    World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])])
+}
+
+fn plan(item: &str, gate: &str) -> String {
+    format!("schemaVersion: v1\ngates: [{{name: g, run: '{gate}'}}]\nitems: [{{name: {item}}}]\n")
+}
+
+/// A gate that says that it runs, and ends once `go` is there.
+fn held_gate(world: &World) -> String {
+    let (started, go) = (world.path("started"), world.path("go"));
+    format!("touch {}; until [ -e {} ]; do sleep 0.02; done", started.display(), go.display())
+}
+
+/// Starts a run of `a` whose gate waits for `go`.
+fn start_held(world: &World) -> Child {
+    let plan = world.plan(&plan("a", &held_gate(world)));
+    let run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    wait_for("the gate", || world.path("started").exists().then_some(()));
+    run
+}
+
+fn let_go(world: &World) {
+    fs::write(world.path("go"), "").unwrap();
+}
+
+fn kill(mut run: Child) {
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
+
+fn end(run: Child) -> Said {
+    run.wait_with_output().unwrap().into()
+}
+
+fn id(world: &World) -> String {
+    runs(world)[0]["run"].as_str().unwrap().to_owned()
+}
+
+fn names_the_holder(said: &Said, run: &str, process: u32) {
+    let expected = format!("run {run} (process {process}) is landing on refs/heads/main");
+    assert!(said.stderr.contains(&expected), "{}", said.stderr);
+}
+
+#[test]
+fn a_second_run_on_a_target_is_refused_with_the_run_and_process_that_has_it() {
+    let world = world();
+    let first = start_held(&world);
+    let (process, run) = (first.id(), id(&world));
+    let second = world.path("second.yaml");
+    fs::write(&second, plan("b", "true")).unwrap();
+    let said = world.lexpr(["merge", second.to_str().unwrap(), "--execute"]).expect(4);
+    names_the_holder(&said, &run, process);
+    assert!(said.stderr.contains("--wait"), "{}", said.stderr);
+    let said = world.lexpr(["resume", &run]).expect(4);
+    names_the_holder(&said, &run, process);
+    let_go(&world);
+    end(first).expect(0);
+    assert_eq!(runs(&world).len(), 1, "the refused one left nothing");
+    world.lexpr(["merge", second.to_str().unwrap(), "--execute"]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+}
+
+#[test]
+fn a_run_that_waits_goes_on_with_target_and_branches_where_they_are_by_then() {
+    let world = world();
+    let first = start_held(&world);
+    let (process, run) = (first.id(), id(&world));
+    let second = world.path("second.yaml");
+    // Fails on a tree without what the first lands, and without what comes to the branch meanwhile.
+    fs::write(&second, plan("b", "test -e a && test -e late")).unwrap();
+    let mut waiting = world.start(["merge", second.to_str().unwrap(), "--execute", "--wait"]);
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, format!("waiting: run {run} (process {process}) is landing on refs/heads/main\n"));
+    let late = world.path("late");
+    world.git(&["worktree", "add", "-q", late.to_str().unwrap(), "b"]);
+    fs::write(late.join("late"), "1").unwrap();
+    world.git(&["-C", late.to_str().unwrap(), "add", "late"]);
+    world.git(&["-C", late.to_str().unwrap(), "commit", "-qm", "Late"]);
+    let_go(&world);
+    end(first).expect(0);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b", "late"]);
+}
+
+#[test]
+fn a_lock_file_that_a_dead_process_left_blocks_nobody() {
+    let world = world();
+    kill(start_held(&world));
+    let locks = world.repo().join(".git/lexpr/locks");
+    let lock = fs::read_dir(&locks).unwrap().next().unwrap().unwrap().path();
+    assert!(fs::read_to_string(&lock).unwrap().contains("process"));
+    // Of a process that is there, but has nothing to do with it.
+    fs::write(&lock, format!("run {} (process {})\n", id(&world), std::process::id())).unwrap();
+    world.merge(&plan("b", "true"), &["--execute"]).expect(0);
+    let_go(&world);
+    world.lexpr(["resume"]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+}
+
+#[test]
+fn of_two_resumptions_of_one_run_one_goes_on_and_the_other_is_refused_or_waits_for_its_end() {
+    let world = world();
+    kill(start_held(&world));
+    let run = id(&world);
+    fs::remove_file(world.path("started")).unwrap();
+    let first = world.start(["resume", &run]);
+    wait_for("the gate", || world.path("started").exists().then_some(()));
+    let said = world.lexpr(["resume"]).expect(4);
+    names_the_holder(&said, &run, first.id());
+    let mut waiting = world.start(["resume", "--wait"]);
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting: "), "{line}");
+    let_go(&world);
+    end(first).expect(0);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0), "{rest}");
+    assert!(rest.contains("came to its end: nothing is left to resume"), "{rest}");
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_plan_whose_last_run_is_unfinished_is_refused_with_both_ways_to_go_on() {
+    let world = world();
+    kill(start_held(&world));
+    let (run, plan) = (id(&world), world.path("plan.yaml"));
+    let said = world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(2);
+    assert!(said.stderr.contains(&format!("`lexpr resume {run}`")) && said.stderr.contains("--afresh"), "{said:?}");
+    let_go(&world);
+    world.lexpr(["merge", plan.to_str().unwrap(), "--execute", "--afresh"]).expect(0);
+    world.lexpr(["resume", &run]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+/// All events of the only run.
+fn events(world: &World) -> Vec<serde_json::Value> {
+    let journal: PathBuf = world.repo().join(".git/lexpr/runs").join(id(world)).join("journal.jsonl");
+    let text = fs::read_to_string(journal).unwrap();
+    text.lines().map(|line| serde_json::from_str(&line[17..]).unwrap()).collect()
+}
+
+#[test]
+fn invariant_6_a_loop_of_deadline_and_resume_reaches_the_end_with_nothing_lost_or_gated_twice() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(*name, "1")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (*name, "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    let begun = world.path("begun");
+    let items: String = names.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 2}}\n\
+         gates: [{{name: g, run: 'git rev-parse HEAD^{{tree}} >> {}; sleep 0.4'}}]\nitems:\n{items}",
+        begun.display()
+    );
+    let mut said = world.merge(&plan, &["--execute", "--deadline", "1"]);
+    let mut cut_short = 0;
+    while said.code == 130 {
+        cut_short += 1;
+        assert!(cut_short < 50, "it comes to no end: {said:?}");
+        said = world.lexpr(["resume", "--deadline", "1"]);
+    }
+    said.expect(0);
+    assert!(cut_short > 0, "the deadline cut nothing short");
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b", "c", "d", "e", "f"]);
+
+    let events = events(&world);
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("runStarted").len(), 1);
+    assert_eq!(of("runResumed").len(), cut_short);
+    // What the gates say themselves: none ran but those that the journal knows.
+    let seen: Vec<String> = fs::read_to_string(&begun).unwrap().lines().map(str::to_owned).collect();
+    assert!(seen.len() <= of("gateStarted").len(), "{} runs of gates", seen.len());
+    let cancelled = of("gateFinished").iter().filter(|event| event["outcome"]["how"] == "cancelled").count();
+    let mut trees = seen.clone();
+    trees.sort();
+    trees.dedup();
+    assert!(seen.len() - trees.len() <= cancelled, "{} on {} trees, {cancelled} cancelled", seen.len(), trees.len());
+    // One verdict for each, at most.
+    let mut judged: Vec<&serde_json::Value> = of("gateFinished");
+    judged.retain(|event| !event["verdict"].is_null() && event["outcome"]["how"] != "cancelled");
+    let mut keys: Vec<&str> = judged.iter().map(|event| event["key"].as_str().unwrap()).collect();
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(all, keys.len(), "a key has two verdicts");
+    assert!(all >= names.len());
+    let mut landed: Vec<&str> = of("landed")
+        .iter()
+        .flat_map(|event| event["items"].as_array().unwrap())
+        .map(|item| item.as_str().unwrap())
+        .collect();
+    landed.sort_unstable();
+    assert_eq!(landed, names, "each lands once");
+}

@@ -1,0 +1,129 @@
+//! `lexpr runs` through the real binary: one run in each state there is.
+
+use std::path::PathBuf;
+use std::process::Child;
+
+use rustix::process::Signal;
+
+use crate::cli_world::{World, wait_for};
+use crate::gate_guard::send;
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+fn world() -> World {
+    World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])])
+}
+
+/// A plan of two of the branches with one gate.
+fn plan(gate: &str) -> String {
+    format!("schemaVersion: v1\ngates: [{{name: g, run: '{gate}'}}]\nitems: [{{name: a}}, {{name: b}}]\n")
+}
+
+/// The runs as `lexpr runs --format json` gives them, the newest first.
+pub fn runs(world: &World) -> Vec<serde_json::Value> {
+    serde_json::from_str(&world.lexpr(["runs", "--format", "json"]).expect(0).stdout).unwrap()
+}
+
+/// Starts a run whose gate never ends, and waits until it runs.
+pub fn start_endless(world: &World, args: &[&str]) -> Child {
+    let started = world.path("started");
+    let _ = std::fs::remove_file(&started);
+    let gate = format!("touch {}; sleep 1000", started.display());
+    let plan = world.plan(&format!("schemaVersion: v1\ngates: [{{name: g, run: '{gate}'}}]\nitems: [{{name: c}}]\n"));
+    let run = world.start(["merge", plan.to_str().unwrap(), "--execute"].iter().chain(args));
+    wait_for("the gate", || started.exists().then_some(()));
+    run
+}
+
+fn journal(world: &World, run: &str) -> PathBuf {
+    world.repo().join(".git/lexpr/runs").join(run).join("journal.jsonl")
+}
+
+#[test]
+fn runs_tells_every_state_with_what_to_do_next() {
+    let world = world();
+    assert_eq!(world.lexpr(["runs"]).expect(0).stdout, "");
+    let mut died = start_endless(&world, &[]);
+    died.kill().unwrap();
+    died.wait().unwrap();
+    let interrupted = start_endless(&world, &["--afresh"]);
+    send(i32::try_from(interrupted.id()).unwrap(), Signal::TERM);
+    assert_eq!(interrupted.wait_with_output().unwrap().status.code(), Some(130));
+    world.merge(&plan(&format!("touch {}", world.repo().join("b").display())), &["--execute"]).expect(4);
+    std::fs::remove_file(world.repo().join("b")).unwrap();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let mut running = start_endless(&world, &["--afresh"]);
+
+    let runs = runs(&world);
+    let told: Vec<String> = runs
+        .iter()
+        .map(|run| format!("{} {} of {} {}", run["state"], run["landed"], run["items"], run["exitCode"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "\"running\" 0 of 1 null",
+            "\"finished\" 2 of 2 0",
+            "\"stopped\" 0 of 2 4",
+            "\"interrupted\" 0 of 1 130",
+            "\"died\" 0 of 1 null",
+        ]
+    );
+    assert_eq!(runs[0]["process"], running.id());
+    let text = world.lexpr(["runs"]).expect(0).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    let id = |at: usize| runs[at]["run"].as_str().unwrap();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["RUN", "WHEN", "TARGET", "STATE", "LANDED", "EXIT"]);
+    assert!(lines[1].starts_with(id(0)) && lines[1].contains(&format!("running (process {})", running.id())), "{text}");
+    assert!(lines[2].starts_with(id(1)) && lines[2].ends_with("2 of 2  0"), "{text}");
+    assert!(lines[3].starts_with(id(2)) && lines[3].contains("stopped"), "{text}");
+    assert!(text.contains(&format!("then `lexpr resume {}`", id(2))), "{text}");
+    assert!(text.contains(&format!("  Next: `lexpr resume {}` goes on with it\n", id(3))), "{text}");
+    assert!(text.contains(&format!("  Next: `lexpr resume {}` goes on with it\n", id(4))), "{text}");
+    let columns: Vec<_> = [0, 1, 2].map(|line| lines[line].find("main").or(lines[line].find("TARGET"))).into();
+    assert!(columns.iter().all(|at| *at == columns[0]), "{text}");
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
+#[test]
+fn a_damaged_journal_is_told_in_its_own_line_and_hides_no_other_run() {
+    let world = world();
+    for _ in 0..4 {
+        world.merge(&plan("true"), &["--execute"]).expect(0);
+    }
+    let ids: Vec<String> = runs(&world).iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+    let damage = |at: usize, change: fn(&mut Vec<u8>)| {
+        let path = journal(&world, &ids[at]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    };
+    damage(3, |bytes| {
+        let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 30;
+        bytes[second] ^= 1;
+        bytes.truncate(bytes.len() - 3);
+    });
+    damage(1, |bytes| bytes.clear());
+    damage(2, |bytes| bytes.truncate(bytes.len() - 3));
+    let told = runs(&world);
+    let states: Vec<&str> = told.iter().map(|run| run["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["finished", "damaged", "died", "damaged"]);
+    assert!(told[3]["why"].as_str().unwrap().contains("damaged in line 2"), "{told:#?}");
+    let text = world.lexpr(["runs"]).expect(0).stdout;
+    assert!(text.contains("damaged in line 2") && text.contains(&ids[0]), "{text}");
+}
+
+#[test]
+fn a_run_that_waits_for_the_end_of_another_is_not_taken_for_it() {
+    let world = world();
+    let mut running = start_endless(&world, &[]);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let resumed = world.start(["resume"]);
+    wait_for("the resumption", || (runs(&world)[0]["state"] == "running").then_some(()));
+    wait_for("its process", || (runs(&world)[0]["process"] == resumed.id()).then_some(()));
+    send(i32::try_from(resumed.id()).unwrap(), Signal::KILL);
+    resumed.wait_with_output().unwrap();
+    assert_eq!(runs(&world)[0]["state"], "died");
+}

@@ -1,0 +1,205 @@
+//! What goes wrong with a machine in the middle of a run: each ends with a clear message and exit
+//! code, the journal stays whole, and the run goes on once the cause is gone, to the very commit
+//! that an undisturbed run lands.
+//!
+//! Disks are small ones in memory, in a mount namespace of the test's own (`unshare -rm`).
+
+use std::fs;
+
+use crate::cli_runs::runs;
+use crate::cli_world::{Said, World};
+
+const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+
+fn world() -> World {
+    World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])])
+}
+
+/// Three items, one after another; each gate runs `gate.sh` and nothing else.
+const PLAN: &str = "schemaVersion: v1\npolicy: {maxWorkers: 1}\ngates: [{name: g, run: 'sh \"$WORLD/gate.sh\"'}]\n\
+                    items: [{name: a}, {name: b}, {name: c}]\n";
+
+fn undisturbed() -> String {
+    let world = world();
+    fs::write(world.path("gate.sh"), "true\n").unwrap();
+    let plan = world.plan(PLAN);
+    let mut command = world.command(["merge", plan.to_str().unwrap(), "--execute"]);
+    let said: Said = command.env("WORLD", world.path("")).output().unwrap().into();
+    said.expect(0);
+    world.main()
+}
+
+/// How a run ended that something happened to, how it ended when it was resumed, and where main was
+/// then, seen from where the disks are.
+struct Troubled {
+    run: Said,
+    resumed: Said,
+    main: String,
+}
+
+/// `before`, a run, `after`, its resumption: lines for the shell in which `$REPO` and `$WORLD` are
+/// folders and `$LEXPR` is the binary. What `happens` does so in the first gate that runs.
+fn troubled(world: &World, before: &str, happens: &str, after: &str) -> Troubled {
+    let gate =
+        format!("[ -e \"$WORLD/happened\" ] || {{ touch \"$WORLD/happened\"\n{happens}\n}}\nseq 1 2000 || exit 1\n");
+    fs::write(world.path("gate.sh"), gate).unwrap();
+    world.plan(PLAN);
+    let script = format!(
+        "{before}\n\
+         \"$LEXPR\" merge \"$WORLD/plan.yaml\" --execute >\"$WORLD/1.out\" 2>\"$WORLD/1.err\"; echo $? >\"$WORLD/1.code\"\n\
+         {after}\n\
+         \"$LEXPR\" resume >\"$WORLD/2.out\" 2>\"$WORLD/2.err\"; echo $? >\"$WORLD/2.code\"\n\
+         git rev-parse main >\"$WORLD/main\"\n"
+    );
+    let said = in_namespace(world, &script);
+    let read = |name: &str| fs::read_to_string(world.path(name)).unwrap_or_else(|_| panic!("{said:?}"));
+    let told = |number: u8| Said {
+        code: read(&format!("{number}.code")).trim().parse().unwrap(),
+        stdout: read(&format!("{number}.out")),
+        stderr: read(&format!("{number}.err")),
+    };
+    Troubled { run: told(1), resumed: told(2), main: read("main").trim().to_owned() }
+}
+
+fn in_namespace(world: &World, script: &str) -> Said {
+    let path = world.path("script.sh");
+    fs::write(&path, script).unwrap();
+    let mut command = world.shell("exec unshare -rm sh ../script.sh");
+    command.env("LEXPR", env!("CARGO_BIN_EXE_lexpr")).env("WORLD", world.path("")).env("REPO", world.repo());
+    let said: Said = command.output().unwrap().into();
+    assert!(!said.stderr.contains("unshare failed"), "this test needs the right to mount: {said:?}");
+    said
+}
+
+/// An empty disk of so many KiB at `folder`.
+fn disk(folder: &str, size: u32) -> String {
+    format!("mkdir -p {folder}; mount -t tmpfs -o size={size}k tmpfs {folder}")
+}
+
+fn fill(folder: &str) -> String {
+    format!("dd if=/dev/zero of={folder}/fill bs=1k 2>/dev/null")
+}
+
+#[track_caller]
+fn ended_well_after(troubled: Troubled, code: i32, complaint: &str) {
+    let Troubled { run, resumed, main } = troubled;
+    let run = run.expect(code);
+    let told = format!("{}{}", run.stderr, run.stdout);
+    assert!(told.contains(complaint), "no {complaint:?} in {told}");
+    resumed.expect(0);
+    assert_eq!(main, undisturbed());
+}
+
+#[test]
+fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
+    let world = world();
+    // Its last lines are in the journal, which has no room for them.
+    let happens = format!("seq 1 2000\n{}\nexit 0", fill("$REPO/.git/lexpr"));
+    let troubled = troubled(&world, &disk("$REPO/.git/lexpr", 512), &happens, "rm $REPO/.git/lexpr/fill");
+    assert!(troubled.run.stderr.contains("lexpr resume"), "{}", troubled.run.stderr);
+    ended_well_after(troubled, 1, "No space left on device");
+}
+
+#[test]
+fn a_full_disk_under_the_logs_stops_the_run_and_fails_no_item() {
+    let world = world();
+    let logs = "$REPO/.git/lexpr/runs/*/logs";
+    let happens = format!("logs=$(echo {logs}); {}; {}", disk("$logs", 64), fill("$logs"));
+    let troubled = troubled(&world, "true", &happens, &format!("umount {logs}"));
+    ended_well_after(troubled, 1, "could not be written to its log: No space left on device");
+}
+
+#[test]
+fn a_full_disk_under_the_slots_stops_the_run_and_fails_no_item() {
+    let world = world();
+    // More than the slot itself gives free.
+    let happens = format!("{}\ntrue", fill("$WORLD/disk"));
+    let before = format!("{}; export XDG_CACHE_HOME=$WORLD/disk", disk("$WORLD/disk", 400));
+    let troubled = troubled(&world, &before, &happens, "rm $WORLD/disk/fill");
+    assert!(troubled.run.stderr.contains("lexpr resume"), "{}", troubled.run.stderr);
+    ended_well_after(troubled, 1, "running a gate: preparing a slot");
+}
+
+#[test]
+fn a_full_disk_under_the_users_objects_moves_nothing() {
+    let world = world();
+    let before = format!(
+        "mv $REPO/.git/objects $WORLD/objects; {}; cp -a $WORLD/objects/. $REPO/.git/objects",
+        disk("$REPO/.git/objects", 800)
+    );
+    let happens = format!("{}\ntrue", fill("$REPO/.git/objects"));
+    let troubled = troubled(&world, &before, &happens, "rm $REPO/.git/objects/fill");
+    ended_well_after(troubled, 1, "No space left on device");
+}
+
+#[test]
+fn a_target_that_may_no_longer_be_written_stops_the_run_with_exit_code_4() {
+    let world = world();
+    let refs = "$REPO/.git/refs";
+    let happens = format!("mount --bind {refs} {refs}; mount -o remount,bind,ro {refs}");
+    let troubled = troubled(&world, "true", &happens, &format!("umount {refs}"));
+    assert_eq!(runs(&world)[0]["state"], "finished");
+    ended_well_after(troubled, 4, "Read-only file system");
+}
+
+#[test]
+fn a_git_that_is_gone_in_mid_run_stops_it_and_fails_no_item() {
+    let world = world();
+    let before = "mkdir $WORLD/bin; ln -s $(command -v git) $WORLD/bin/git\n\
+                  for tool in sh touch mv seq; do ln -s $(command -v $tool) $WORLD/bin/$tool; done\n\
+                  export PATH=$WORLD/bin";
+    let happens = "mv $WORLD/bin/git $WORLD/bin/gone";
+    let troubled = troubled(&world, before, happens, "mv $WORLD/bin/gone $WORLD/bin/git");
+    ended_well_after(troubled, 1, "git could not be started");
+}
+
+#[test]
+fn in_a_read_only_repository_nothing_begins_and_what_only_reads_works() {
+    let world = world();
+    fs::write(world.path("gate.sh"), "true\n").unwrap();
+    world.plan(PLAN);
+    let script = "mount --bind $REPO $REPO; mount -o remount,bind,ro $REPO; cd $REPO\n\
+                  for command in \"merge ../plan.yaml\" \"merge ../plan.yaml --execute\" runs clean; do\n\
+                  $LEXPR $command >>$WORLD/out 2>&1; echo $? >>$WORLD/codes\n\
+                  done\n";
+    in_namespace(&world, script);
+    let said = fs::read_to_string(world.path("out")).unwrap();
+    assert_eq!(fs::read_to_string(world.path("codes")).unwrap(), "0\n1\n0\n0\n", "{said}");
+    assert!(said.contains("Read-only file system"), "{said}");
+}
+
+#[test]
+fn a_gate_that_fills_the_disk_fails_alone_and_its_slot_is_emptied_for_the_next() {
+    let world = world();
+    // Not even the room is left that the slot's own files had.
+    let gate = "[ -e a ] || exit 0\nrm -rf .git\ndd if=/dev/zero of=junk bs=1k 2>/dev/null\nexit 1\n";
+    fs::write(world.path("gate.sh"), gate).unwrap();
+    world.plan(PLAN);
+    let script = format!(
+        "{}\nexport XDG_CACHE_HOME=$WORLD/disk\n\
+         $LEXPR merge $WORLD/plan.yaml --execute --report $WORLD/report.json >$WORLD/out 2>&1; echo $? >$WORLD/code\n",
+        disk("$WORLD/disk", 600)
+    );
+    in_namespace(&world, &script);
+    let said = fs::read_to_string(world.path("out")).unwrap();
+    assert_eq!(fs::read_to_string(world.path("code")).unwrap(), "3\n", "{said}");
+    let report = world.report(&world.path("report.json"));
+    assert_eq!(crate::cli_world::statuses(&report), ["a failed", "b landed", "c landed"], "{said}");
+}
+
+#[test]
+fn invariant_7_a_limit_of_64_open_files_slows_a_run_and_nothing_else() {
+    let names: Vec<String> = (0..30).map(|number| format!("item-{number}")).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "1")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    let items: String = names.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 32}}\ngates: [{{name: g, run: 'sleep 0.1'}}]\nitems:\n{items}"
+    );
+    let (plan, lexpr) = (world.plan(&plan), env!("CARGO_BIN_EXE_lexpr"));
+    let line = format!("ulimit -n 64; exec {lexpr} merge {} --execute", plan.display());
+    let said: Said = world.shell(&line).output().unwrap().into();
+    said.expect(0);
+    assert_eq!(world.files_on_main().len(), 31);
+}
