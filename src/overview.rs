@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted};
+use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted, UndoDirection};
 use crate::vocabulary::names::RunId;
 use crate::wording::{Paint, Tone, ago, block, ref_name, shown};
 
@@ -41,6 +41,8 @@ pub enum State {
         process: Option<u32>,
     },
     Finished,
+    /// What it landed was taken back.
+    Undone,
     Interrupted,
     /// Something that is no item's fault kept it from going on.
     Stopped {
@@ -99,6 +101,7 @@ impl RunOverview {
         let end = newest_turn.flatten();
         let state = match (presence, end) {
             (Presence::AtWork(process), _) => State::Running { process },
+            (Presence::Gone, _) if is_undone(events) => State::Undone,
             (Presence::Gone, Some((0 | 3, _))) => State::Finished,
             (Presence::Gone, Some((130, _))) => State::Interrupted,
             (Presence::Gone, Some(_)) => State::Stopped { why: halted(events).0 },
@@ -106,12 +109,13 @@ impl RunOverview {
         };
         let is_done = |status| matches!(status, FinalStatus::Landed | FinalStatus::AlreadyLanded);
         let landed = match end {
+            _ if state == State::Undone => started.items.iter().filter(|item| item.already_landed.is_some()).count(),
             Some((_, items)) => items.iter().filter(|item| is_done(item.status)).count(),
             None => landed_so_far(started, events),
         };
         let run = &started.run;
         let next = match &state {
-            State::Running { .. } | State::Finished | State::Damaged { .. } => None,
+            State::Running { .. } | State::Finished | State::Undone | State::Damaged { .. } => None,
             State::Interrupted | State::Died => Some(format!("`lexpr resume {run}` goes on with it")),
             State::Stopped { .. } => Some(match halted(events).1 {
                 Some(advice) => format!("{advice}, then `lexpr resume {run}`"),
@@ -138,6 +142,7 @@ impl RunOverview {
             State::Running { process: None } => ("running".to_owned(), Tone::Notice),
             State::Finished if self.exit_code == Some(0) => ("finished".to_owned(), Tone::Good),
             State::Finished => ("finished".to_owned(), Tone::Quiet),
+            State::Undone => ("undone".to_owned(), Tone::Quiet),
             State::Interrupted => ("interrupted".to_owned(), Tone::Notice),
             State::Stopped { .. } => ("stopped".to_owned(), Tone::Bad),
             State::Died => ("died".to_owned(), Tone::Bad),
@@ -154,6 +159,14 @@ impl RunOverview {
         let next = self.next.as_deref().map(|next| format!("Next: {}", shown(next)));
         why.into_iter().chain(next).collect()
     }
+}
+
+fn is_undone(events: &[Recorded]) -> bool {
+    let newest = events.iter().rev().find_map(|recorded| match &recorded.event {
+        Event::Undone(undone) => Some(undone.direction),
+        _ => None,
+    });
+    newest == Some(UndoDirection::Back)
 }
 
 fn landed_so_far(started: &RunStarted, events: &[Recorded]) -> usize {

@@ -183,6 +183,7 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn new(repo: &UserRepo, folder: &'a RunFolder, account: &Account, undoing: &'a Undoing) -> Self {
         let lander = LocalLander::new(LanderSettings {
+            run: folder.id.clone(),
             common_dir: repo.common_dir().to_owned(),
             started_in: repo.work_tree().map(std::path::Path::to_owned),
             quarantine: folder.quarantine(),

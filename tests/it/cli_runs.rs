@@ -127,3 +127,22 @@ fn a_run_that_waits_for_the_end_of_another_is_not_taken_for_it() {
     resumed.wait_with_output().unwrap();
     assert_eq!(runs(&world)[0]["state"], "died");
 }
+
+#[test]
+fn a_run_that_was_undone_is_told_as_such_and_may_be_cleaned() {
+    let world = world();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let id = runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    world.lexpr(["undo", &id]).expect(0);
+    let told = &runs(&world)[0];
+    assert_eq!(
+        (&told["state"], &told["landed"], &told["next"]),
+        (&"undone".into(), &0.into(), &serde_json::Value::Null)
+    );
+    world.lexpr(["undo", &id]).expect(0);
+    assert_eq!((&runs(&world)[0]["state"], &runs(&world)[0]["landed"]), (&"finished".into(), &2.into()));
+    world.lexpr(["undo", &id]).expect(0);
+    let said = world.lexpr(["clean"]).expect(0).stdout;
+    assert!(said.contains(&format!("removed run {id} (ended just now)")), "{said}");
+    assert!(runs(&world).is_empty() && world.git(&["for-each-ref", "refs/lexpr"]).is_empty());
+}

@@ -20,7 +20,14 @@ const DEADLINE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// Waits until there is something to read.
 fn wait_for(what: &str, fd: impl AsFd) {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    assert_eq!(poll(&mut fds, Some(&DEADLINE)).unwrap(), 1, "waited too long until {what}");
+    let ready = loop {
+        match poll(&mut fds, Some(&DEADLINE)) {
+            // Another test's child has ended.
+            Err(Errno::INTR) => {}
+            ready => break ready.unwrap(),
+        }
+    };
+    assert_eq!(ready, 1, "waited too long until {what}");
 }
 
 /// What `look` finds in the file, as soon as it finds something: it looks whenever the folder changes.
