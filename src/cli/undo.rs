@@ -190,7 +190,6 @@ impl<'a> Scene<'a> {
             target: account.started.target.clone(),
             push: undoing.push.clone(),
             no_sign: true,
-            run: folder.id.clone(),
             run_dir: folder.path.clone(),
         });
         Self { folder, undoing, lander, pins: Pins::of(repo.common_dir()) }
