@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -42,6 +43,9 @@ impl Drop for Hold {
     }
 }
 
+/// Between looks at a folder that is just being removed, which takes less.
+const BEING_REMOVED: Duration = Duration::from_millis(2);
+
 /// How many of the runs that were meant, perhaps, a message lists.
 const RUNS_LISTED: usize = 10;
 
@@ -69,13 +73,16 @@ impl RunFolder {
     pub fn create(common_dir: &Path, id: RunId) -> Result<(Self, Hold), RunsError> {
         let runs = runs_dir(common_dir);
         std::fs::create_dir_all(&runs).map_err(io("making", &runs))?;
-        let path = runs.join(id.as_str());
-        std::fs::create_dir(&path).map_err(io("making", &path))?;
-        let folder = Self { id, path };
-        match folder.hold()? {
-            Some(hold) => Ok((folder, hold)),
-            // Taken for one that a dead run left, in the moment before it was held.
-            None => Err(io("holding", &folder.path)(ErrorKind::NotFound.into())),
+        let folder = Self { path: runs.join(id.as_str()), id };
+        loop {
+            std::fs::create_dir(&folder.path).map_err(io("making", &folder.path))?;
+            if let Some(hold) = folder.hold()? {
+                return Ok((folder, hold));
+            }
+            // In the moment before it was held it was taken for one that a dead run left.
+            while folder.path.exists() {
+                std::thread::sleep(BEING_REMOVED);
+            }
         }
     }
 
@@ -178,10 +185,10 @@ pub fn list(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     Ok(runs)
 }
 
-/// The folders of all runs, of those without a journal, too, oldest first.
+/// All folders of runs, those of runs that never began included, oldest first.
 ///
 /// # Errors
-/// Where their folder cannot be read.
+/// Where they cannot be read.
 pub fn folders(common_dir: &Path) -> Result<Vec<RunFolder>, RunsError> {
     let path = runs_dir(common_dir);
     let entries = match std::fs::read_dir(&path) {

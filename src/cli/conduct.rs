@@ -20,7 +20,7 @@ use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, orphans, own_executable};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
-use crate::git::lock::{LockError, RunLock, is_at_work};
+use crate::git::lock::{LockError, RunLock};
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
@@ -369,7 +369,7 @@ fn broken_off(error: EngineError, run: &RunId) -> Failure {
 pub(super) fn tidy_up(common_dir: &Path, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
     if is_final(exit_code) {
         Pins::of(common_dir).release(&folder.id)?;
-        // Of a process of this run that was killed while it landed.
+        // Of an earlier process of this run, which was killed while it landed.
         keeps::release(&common_dir.join("objects").join("pack"), &folder.id)?;
     }
     // What cannot be removed costs space and nothing else.
@@ -399,14 +399,15 @@ pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
                 // A damaged one has, and whoever asks for it is told of the damage.
                 Err(_) => folder.journal().exists(),
             };
-        // A run has its target before it has a folder, so that one without a target is dead.
-        if has_begun || folder.is_held() || is_at_work(common_dir, &folder.id) {
+        if has_begun {
             continue;
         }
+        // Who begins one holds it.
+        let Some(hold) = folder.hold().map_err(|error| Failure::internal(error.to_string()))? else { continue };
         wait_for_git(&folder.id);
         Pins::of(common_dir).release(&folder.id)?;
         crash::point!("run.forget");
-        std::fs::remove_dir_all(&folder.path).map_err(|error| Failure::io("removing", &folder.path, &error))?;
+        folder.remove(&hold).map_err(|error| Failure::internal(error.to_string()))?;
     }
     Ok(())
 }

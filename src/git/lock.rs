@@ -69,15 +69,6 @@ pub fn is_held(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Whether `run` has a target now, or is about to. Changes nothing.
-pub fn is_at_work(common_dir: &Path, run: &RunId) -> bool {
-    let locks = fs::read_dir(common_dir.join("lexpr").join("locks")).into_iter().flatten().flatten();
-    locks.map(|entry| entry.path()).any(|path| {
-        let names_it = fs::read_to_string(&path).is_ok_and(|holder| holder.starts_with(&format!("run {run} ")));
-        names_it && File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    })
-}
-
 /// Whether `path` still leads to the open `file`: it may have been removed before it was locked.
 ///
 /// # Errors

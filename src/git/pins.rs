@@ -57,7 +57,7 @@ impl Pins {
     /// # Errors
     /// Where refs cannot be changed.
     pub fn let_go(&self, run: &RunId, what: &str) -> Result<(), GitError> {
-        self.git.run(["update-ref", "-d", &name(run, what)]).map(drop)
+        self.durable(&["update-ref", "-d", &name(run, what)], &[]).map(drop)
     }
 
     /// Lets go of everything that was kept for `run`.
