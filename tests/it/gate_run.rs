@@ -442,3 +442,19 @@ async fn a_gate_that_stops_itself_is_ended_when_its_time_is_up() {
     let outcome = GateOutcome::TimedOut { after_ms: 100, signal: Some(15) };
     assert_eq!(verdicts(&finished), [(0, 1, outcome, FAILED)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_kills_its_guard_leaves_nothing_behind_all_the_same() {
+    let world = World::new();
+    let pid = world.path("pid");
+    let pid_file = word(&pid);
+    let run = format!(
+        "rm -f {pid_file}; setsid sh -c 'echo $$ > \"$0\"; exec sleep 1000' {pid_file} &
+         until test -s {pid_file}; do sleep 0.01; done; kill -9 $PPID; sleep 1000"
+    );
+    let finished = world.run_one(gate("vandal", &run)).await;
+    assert_eq!(finished.last().unwrap().2.verdict, UNKNOWN);
+    // What the last attempt left was ended before it was reported; those before it, before the next.
+    let daemon = number_in(&pid);
+    assert!(has_ended(daemon), "{daemon} lives on");
+}
