@@ -111,7 +111,35 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             );
         }
     }
+    if detail == Detail::Full {
+        out.push_str(&attempts_table(&report.items));
+    }
     out
+}
+
+/// Every attempt of every item's gates, with its log; folded, because few look for one that passed.
+fn attempts_table(items: &[ItemReport]) -> String {
+    let mut rows = String::new();
+    for item in items {
+        for gate in &item.gates {
+            for (at, attempt) in gate.attempts.iter().enumerate() {
+                let _ = writeln!(
+                    rows,
+                    "| {} | {} | {} | {} | {} |",
+                    code(item.name.as_str()),
+                    code(gate.name.as_str()),
+                    at + 1,
+                    escape(&outcome_after(&attempt.run.outcome, attempt.run.duration_ms)),
+                    code(&attempt.run.log)
+                );
+            }
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    let head = "| Item | Gate | Attempt | Outcome | Log |\n|---|---|---:|---|---|\n";
+    format!("\n<details><summary>Every attempt of a gate, with its log</summary>\n\n{head}{rows}\n</details>\n")
 }
 
 fn is_proven(apex: &ApexReport) -> bool {
