@@ -68,10 +68,10 @@ impl JournalFile {
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn reopen(path: &Path, torn_bytes: usize) -> Result<Self, JournalError> {
+    pub fn reopen(path: &Path, torn_bytes: u64) -> Result<Self, JournalError> {
         let reopen = || {
             let file = OpenOptions::new().append(true).open(path)?;
-            let whole = file.metadata()?.len().saturating_sub(torn_bytes as u64);
+            let whole = file.metadata()?.len().saturating_sub(torn_bytes);
             crash::point!("journal.reopen.before");
             file.set_len(whole)?;
             crash::point!("journal.reopen.cut");
@@ -305,7 +305,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         let torn = read(&path).unwrap();
-        let mut journal = JournalFile::reopen(&path, torn.torn_bytes).unwrap();
+        let mut journal = JournalFile::reopen(&path, torn.torn_bytes as u64).unwrap();
         journal.append(&Recorded { seq: 3, at_ms: 9, event: Event::JobFinished { job: JobId(9) } }).unwrap();
         journal.sync().unwrap();
         let read = read(&path).unwrap();

@@ -162,7 +162,7 @@ impl Sweep<'_> {
         if let Some(hold) = hold {
             orphans::end_all(&folder.id);
             folder.forget(hold).map_err(unlocked)?;
-            self.release(&folder.id)?;
+            conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;
         }
         self.gone(what, size);
@@ -183,12 +183,6 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Lets go of what is kept from `git gc` for a run.
-    fn release(&self, run: &RunId) -> Result<(), Failure> {
-        Pins::of(self.repo.common_dir()).release(run)?;
-        Ok(keeps::release(&self.repo.objects().join("pack"), run)?)
-    }
-
     /// Refs and packs that are kept for runs whose folder is gone: it is made before anything is
     /// kept, and removed afterwards.
     fn what_no_run_has(&mut self) -> Result<(), Failure> {
@@ -200,7 +194,7 @@ impl Sweep<'_> {
         }
         for run in kept_for {
             if !self.dry_run {
-                self.release(&run)?;
+                conduct::let_go(self.repo, &run)?;
             }
             self.gone(&format!("what was kept from git gc for run {}, which is gone", shown(run.as_str())), 0);
         }

@@ -23,6 +23,7 @@ use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::{LockError, RunLock};
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
+use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::{self, JournalFile};
 use crate::memory::{self, TreeMemory};
@@ -69,18 +70,12 @@ pub(super) struct Run<'a> {
     pub deadline: Option<Duration>,
 }
 
-/// Where a run's journal stands.
-pub(super) enum Beginning {
-    New,
-    GoesOn(Past),
-}
-
 impl Run<'_> {
-    /// Sees the run through and tells its end.
+    /// Sees the run through, from its `past` where it has one, and tells its end.
     ///
     /// # Errors
     /// Where lexpr fails; what happened until then is in the journal.
-    pub(super) async fn conduct(self, beginning: Beginning) -> Result<Outcome, Failure> {
+    pub(super) async fn conduct(self, past: Option<Past>) -> Result<Outcome, Failure> {
         let Self { prepared, folder, workshop, lander, options, faces: asked, destinations, deadline } = self;
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
@@ -102,22 +97,17 @@ impl Run<'_> {
         let setup = run_setup(prepared, folder.id.clone(), options);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
-        let ended = match beginning {
-            Beginning::New => {
-                let journal = Box::new(JournalFile::create(&folder.journal()).map_err(unwritable)?);
-                engine::run(setup, ports, journal, faces.observers(watched), interrupts).await
-            }
-            Beginning::GoesOn(past) => {
-                let cut = usize::try_from(past.cut_bytes).unwrap_or(usize::MAX);
-                let journal = Box::new(JournalFile::reopen(&folder.journal(), cut).map_err(unwritable)?);
-                faces.recall(&past.events);
-                engine::resume(past, setup, ports, journal, faces.observers(watched), interrupts).await
-            }
+        let journal = match &past {
+            None => JournalFile::create(&folder.journal()),
+            Some(past) => JournalFile::reopen(&folder.journal(), past.cut_bytes),
         };
+        let journal = Box::new(journal.map_err(unwritable)?);
+        faces.recall(past.as_ref().map_or(&[], |past| &past.events));
+        let ended = engine::run(past, setup, ports, journal, faces.observers(watched), interrupts).await;
         faces.leave_terminal();
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         crash::point!("run.ended");
-        tidy_up(prepared.repo.common_dir(), folder, ended.exit_code)?;
+        tidy_up(&prepared.repo, folder, ended.exit_code)?;
         faces.tell_the_end(asked, destinations)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
@@ -298,14 +288,21 @@ fn memory_threshold(policy: &Policy) -> Option<u64> {
     memory_limit(policy).map(|limit| limit / 100 * u64::from(policy.performance.memory_threshold_percent))
 }
 
-pub(super) fn lander(options: &Options, prepared: &Prepared, folder: &RunFolder) -> LocalLander {
+/// What moves a run's target, and that of `push`.
+pub(super) fn lander(
+    repo: &UserRepo,
+    folder: &RunFolder,
+    target: &str,
+    push: Option<&str>,
+    no_sign: bool,
+) -> LocalLander {
     LocalLander::new(LanderSettings {
-        common_dir: prepared.repo.common_dir().to_owned(),
-        started_in: prepared.repo.work_tree().map(Path::to_owned),
+        common_dir: repo.common_dir().to_owned(),
+        started_in: repo.work_tree().map(Path::to_owned),
         quarantine: folder.quarantine(),
-        target: prepared.target.full_name.clone(),
-        push: options.push.clone(),
-        no_sign: options.no_sign,
+        target: target.to_owned(),
+        push: push.map(str::to_owned),
+        no_sign,
         run: folder.id.clone(),
         run_dir: folder.path.clone(),
     })
@@ -366,16 +363,24 @@ fn broken_off(error: EngineError, run: &RunId) -> Failure {
 ///
 /// # Errors
 /// Where refs cannot be changed.
-pub(super) fn tidy_up(common_dir: &Path, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
+pub(super) fn tidy_up(repo: &UserRepo, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
     if is_final(exit_code) {
-        Pins::of(common_dir).release(&folder.id)?;
-        // Of an earlier process of this run, which was killed while it landed.
-        keeps::release(&common_dir.join("objects").join("pack"), &folder.id)?;
+        let_go(repo, &folder.id)?;
     }
     // What cannot be removed costs space and nothing else.
     let _ = std::fs::remove_dir_all(folder.quarantine());
     crash::point!("composites.removed");
     Ok(())
+}
+
+/// Lets go of what is kept from `git gc` for a run: by refs and, where a process of it was killed
+/// while it landed, by files beside packs.
+///
+/// # Errors
+/// Where refs or these files cannot be changed.
+pub(super) fn let_go(repo: &UserRepo, run: &RunId) -> Result<(), Failure> {
+    Pins::of(repo.common_dir()).release(run)?;
+    Ok(keeps::release(&repo.objects().join("pack"), run)?)
 }
 
 /// A git of a killed run that is still at work has its way first.
@@ -393,13 +398,9 @@ pub(super) fn wait_for_git(run: &RunId) {
 /// Where folders cannot be read, or refs or folders not be removed.
 pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
     for folder in runs::folders(common_dir).map_err(status::not_found)? {
-        let has_begun = journal::first(&folder.journal()).is_some()
-            || match journal::read(&folder.journal()) {
-                Ok(journal) => !journal.events.is_empty(),
-                // A damaged one has, and whoever asks for it is told of the damage.
-                Err(_) => folder.journal().exists(),
-            };
-        if has_begun {
+        let path = folder.journal();
+        // One whose journal is damaged has begun, and whoever asks for it is told of the damage.
+        if journal::first(&path).is_some() || path.exists() && journal::read(&path).is_err() {
             continue;
         }
         // Who begins one holds it.

@@ -54,7 +54,7 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
     };
     // Nobody interrupts a dry run gently: there is nothing to bring to an end.
     let (_, no_signals) = mpsc::unbounded_channel();
-    engine::run(setup, ports, Box::new(NothingKept), vec![Box::new(collect)], no_signals).await?;
+    engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(collect)], no_signals).await?;
 
     let seen = Rehearsal::of(events.into_inner().unwrap_or_else(PoisonError::into_inner));
     Ok(DryRun {

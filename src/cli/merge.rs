@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::conduct::{self, Beginning, Options, Outcome, Run};
+use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, resume, speak};
@@ -80,7 +80,8 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let prepared = line_up(opened, &workshop.composer).await?;
-    let lander = conduct::lander(&options, &prepared, &folder);
+    let lander =
+        conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
     lander.preflight(prepared.target.commit)?;
     lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
@@ -97,7 +98,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         destinations,
         deadline: args.deadline.map(Duration::from_secs),
     };
-    run.conduct(Beginning::New).await
+    run.conduct(None).await
 }
 
 fn open(args: &MergeArgs) -> Result<Opened, Failure> {

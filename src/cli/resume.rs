@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::conduct::{self, Beginning, Options, Outcome, Run};
+use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
 use super::{ResumeArgs, speak, status, undo};
@@ -58,7 +58,7 @@ async fn resume(
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         // It may have been killed before it had tidied up.
-        conduct::tidy_up(&common_dir, folder, exit_code)?;
+        conduct::tidy_up(&repo, folder, exit_code)?;
         status::show(&past.events)?;
         return Ok(Outcome { exit_code, items });
     }
@@ -78,7 +78,7 @@ async fn resume(
         gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
         artifact_dir: started.artifact_dir.clone().map(Into::into),
     };
-    let lander = conduct::lander(&options, &prepared, folder);
+    let lander = conduct::lander(&prepared.repo, folder, &started.target, options.push.as_deref(), options.no_sign);
     let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
     let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))
@@ -98,7 +98,7 @@ async fn resume(
         destinations,
         deadline: args.deadline.map(Duration::from_secs),
     };
-    run.conduct(Beginning::GoesOn(past)).await
+    run.conduct(Some(past)).await
 }
 
 /// The named run, or the newest that can be resumed.

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::resume;
 use super::{UndoArgs, speak, status};
 use crate::core::account::{Account, Undoing};
-use crate::git::land::{Commits, LanderSettings, LocalLander, Moved, Way};
+use crate::git::land::{Commits, LocalLander, Moved, Way};
 use crate::git::pins::Pins;
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::UserRepo;
@@ -182,16 +182,7 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn new(repo: &UserRepo, folder: &'a RunFolder, account: &Account, undoing: &'a Undoing) -> Self {
-        let lander = LocalLander::new(LanderSettings {
-            run: folder.id.clone(),
-            common_dir: repo.common_dir().to_owned(),
-            started_in: repo.work_tree().map(std::path::Path::to_owned),
-            quarantine: folder.quarantine(),
-            target: account.started.target.clone(),
-            push: undoing.push.clone(),
-            no_sign: true,
-            run_dir: folder.path.clone(),
-        });
+        let lander = conduct::lander(repo, folder, &account.started.target, undoing.push.as_deref(), true);
         Self { folder, undoing, lander, pins: Pins::of(repo.common_dir()) }
     }
 
@@ -355,9 +346,8 @@ struct Diary {
 impl Diary {
     fn open(folder: &RunFolder) -> Result<Self, Failure> {
         let (past, _) = resume::read(folder)?;
-        let cut = usize::try_from(past.cut_bytes).unwrap_or(usize::MAX);
-        let journal =
-            JournalFile::reopen(&folder.journal(), cut).map_err(|error| Failure::internal(error.to_string()))?;
+        let journal = JournalFile::reopen(&folder.journal(), past.cut_bytes)
+            .map_err(|error| Failure::internal(error.to_string()))?;
         let last = past.events.last();
         Ok(Self { journal, seq: last.map_or(0, |last| last.seq), last_ms: last.map_or(0, |last| last.at_ms) })
     }

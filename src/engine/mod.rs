@@ -146,38 +146,13 @@ enum LandingEnd {
     },
 }
 
-/// Runs a plan to its end.
+/// Runs a plan to its end, or goes on with a run from its `past`, which stands.
 ///
 /// `interrupts` yields the name of each signal that asks the run to stop; only the first counts.
 ///
 /// # Errors
 /// Where lexpr could not do its job; everything it had started has ended by then.
 pub async fn run(
-    setup: RunSetup,
-    ports: Ports,
-    journal: Box<dyn Journal + '_>,
-    observers: Vec<Observer<'_>>,
-    interrupts: mpsc::UnboundedReceiver<String>,
-) -> Result<RunEnd, EngineError> {
-    see_through(None, setup, ports, journal, observers, interrupts).await
-}
-
-/// Goes on with a run that has not come to its end; what it has recorded stands.
-///
-/// # Errors
-/// As [`run`].
-pub async fn resume(
-    past: Past,
-    setup: RunSetup,
-    ports: Ports,
-    journal: Box<dyn Journal + '_>,
-    observers: Vec<Observer<'_>>,
-    interrupts: mpsc::UnboundedReceiver<String>,
-) -> Result<RunEnd, EngineError> {
-    see_through(Some(past), setup, ports, journal, observers, interrupts).await
-}
-
-async fn see_through(
     past: Option<Past>,
     setup: RunSetup,
     ports: Ports,

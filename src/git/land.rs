@@ -108,29 +108,20 @@ impl LocalLander {
 impl Lander for LocalLander {
     fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         let inner = Arc::clone(&self.0);
-        off_the_loop("landing", move || match inner.land(&request) {
-            Ok(outcome) => Ok(outcome),
-            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(LandOutcome::Refused { message: refusal.to_string(), advice: refusal.advice() }),
-        })
+        let refused = |message, advice| LandOutcome::Refused { message, advice };
+        off_the_loop("landing", move || answer(inner.land(&request), refused))
     }
 
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
         let inner = Arc::clone(&self.0);
-        off_the_loop("finishing a landing", move || match inner.recover(&request) {
-            Ok(recovery) => Ok(recovery),
-            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(Recovery::Refused { message: refusal.to_string(), advice: refusal.advice() }),
-        })
+        let refused = |message, advice| Recovery::Refused { message, advice };
+        off_the_loop("finishing a landing", move || answer(inner.recover(&request), refused))
     }
 
     fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
         let inner = Arc::clone(&self.0);
-        off_the_loop("looking for the target", move || match inner.whereabouts(tip) {
-            Ok(whereabouts) => Ok(whereabouts),
-            Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
-            Err(refusal) => Ok(Whereabouts::Lost { message: refusal.to_string(), advice: refusal.advice() }),
-        })
+        let lost = |message, advice| Whereabouts::Lost { message, advice };
+        off_the_loop("looking for the target", move || answer(inner.whereabouts(tip), lost))
     }
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
@@ -144,6 +135,18 @@ impl Lander for LocalLander {
             })?;
             Ok(path)
         })
+    }
+}
+
+/// A refusal is an answer; that git failed is none.
+fn answer<T>(
+    result: Result<T, LandRefusal>,
+    refused: impl FnOnce(String, Option<String>) -> T,
+) -> Result<T, PortError> {
+    match result {
+        Err(LandRefusal::Git(error)) => Err(PortError { message: error.to_string(), hint: None }),
+        Err(refusal) => Ok(refused(refusal.to_string(), refusal.advice())),
+        Ok(answer) => Ok(answer),
     }
 }
 
@@ -270,10 +273,7 @@ impl Inner {
             return self.unmoved(to, unmoved);
         }
         self.move_along(&checkouts, from, to)?;
-        Ok(LandOutcome::Landed {
-            pushed_to: self.settings.push.clone(),
-            moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
-        })
+        Ok(LandOutcome::Landed { pushed_to: self.settings.push.clone(), moved_checkouts: paths(&checkouts) })
     }
 
     /// In the order of [`Inner::land`], asked backwards: how far did it come?
@@ -281,25 +281,15 @@ impl Inner {
         crash::point!("landing.recover.before");
         let (from, to) = (request.from, request.to);
         let now = self.current_target()?;
-        let landed = |checkouts: &[Checkout]| Recovery::Landed {
-            pushed_to: self.settings.push.clone(),
-            moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
-        };
+        let landed = |moved_checkouts| Recovery::Landed { pushed_to: self.settings.push.clone(), moved_checkouts };
         if now == to {
-            let checkouts = self.checkouts()?;
-            for checkout in &checkouts {
-                checkout.catch_up(from, to)?;
-            }
-            return Ok(landed(&checkouts));
+            return Ok(landed(self.catch_up(from, to)?));
         }
         if self.contains(now, to)? {
-            return Ok(landed(&[]));
+            return Ok(landed(Vec::new()));
         }
-        let on_remote = match &self.remote {
-            Some(remote) => remote.now(&self.remotes)? == Some(to),
-            None => false,
-        };
-        if !on_remote {
+        let Some(remote) = &self.remote else { return Ok(Recovery::NotLanded) };
+        if remote.now(&self.remotes)? != Some(to) {
             return Ok(Recovery::NotLanded);
         }
         // The remote has it, and nothing but this repository lags behind. Landing once more pushes
@@ -307,13 +297,7 @@ impl Inner {
         match self.land(request)? {
             LandOutcome::Landed { pushed_to, moved_checkouts } => Ok(Recovery::Landed { pushed_to, moved_checkouts }),
             LandOutcome::TargetMoved { to: now } => {
-                let why = Unmoved::Elsewhere { from, now }.to_string();
-                Err(LandRefusal::LandedOnRemoteOnly {
-                    remote: self.settings.push.clone().unwrap_or_default(),
-                    target: self.settings.target.clone(),
-                    landed: to,
-                    why,
-                })
+                Err(self.on_remote_only(remote, to, Unmoved::Elsewhere { from, now }.to_string()))
             }
             LandOutcome::Refused { message, advice } => Ok(Recovery::Refused { message, advice }),
         }
@@ -324,11 +308,17 @@ impl Inner {
         if now == tip {
             return Ok(Whereabouts::There);
         }
-        match self.followed(tip, now)? {
-            LandOutcome::TargetMoved { to } => Ok(Whereabouts::Moved { to }),
-            LandOutcome::Landed { .. } => Ok(Whereabouts::There),
-            LandOutcome::Refused { message, advice } => Ok(Whereabouts::Lost { message, advice }),
+        self.must_have_grown(tip, now)?;
+        Ok(Whereabouts::Moved { to: now })
+    }
+
+    /// Lets checkouts of the target, which has moved, follow; which there are.
+    fn catch_up(&self, from: CommitId, to: CommitId) -> Result<Vec<String>, LandRefusal> {
+        let checkouts = self.checkouts()?;
+        for checkout in &checkouts {
+            checkout.catch_up(from, to)?;
         }
+        Ok(paths(&checkouts))
     }
 
     /// Whether `descendant` holds `ancestor`; one that is not in the store is held by nothing there.
@@ -337,6 +327,11 @@ impl Inner {
         if !is_there.status.success() {
             return Ok(false);
         }
+        self.is_ancestor(ancestor, descendant)
+    }
+
+    /// Both must be in the store.
+    fn is_ancestor(&self, ancestor: CommitId, descendant: CommitId) -> Result<bool, GitError> {
         let args = ["merge-base", "--is-ancestor", &ancestor.to_string(), &descendant.to_string()];
         let asked = self.store.output(&args, None)?;
         match asked.status.code() {
@@ -371,14 +366,16 @@ impl Inner {
     /// The target is at `now`. Where that holds what it was at before, work was added to it and the
     /// run goes on from there; where not, something was taken back, and to go on would bring it in
     /// again.
-    fn followed(&self, from: CommitId, now: CommitId) -> Result<LandOutcome, LandRefusal> {
-        let args = ["merge-base", "--is-ancestor", &from.to_string(), &now.to_string()];
-        let asked = self.store.output(&args, None)?;
-        match asked.status.code() {
-            Some(0) => Ok(LandOutcome::TargetMoved { to: now }),
-            Some(1) => Err(LandRefusal::TargetRewound { target: self.settings.target.clone(), now, lacks: from }),
-            _ => Err(failed(&args, &asked).into()),
+    fn must_have_grown(&self, from: CommitId, now: CommitId) -> Result<(), LandRefusal> {
+        if self.is_ancestor(from, now)? {
+            return Ok(());
         }
+        Err(LandRefusal::TargetRewound { target: self.settings.target.clone(), now, lacks: from })
+    }
+
+    fn followed(&self, from: CommitId, now: CommitId) -> Result<LandOutcome, LandRefusal> {
+        self.must_have_grown(from, now)?;
+        Ok(LandOutcome::TargetMoved { to: now })
     }
 
     /// What it means that the local target did not move depends on whether the remote's did.
@@ -429,6 +426,11 @@ enum Unmoved {
     Elsewhere { from: CommitId, now: CommitId },
     #[error(transparent)]
     Refused(LandRefusal),
+}
+
+/// As they are told.
+fn paths(checkouts: &[Checkout]) -> Vec<String> {
+    checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect()
 }
 
 /// The reflog's line.

@@ -1,7 +1,7 @@
 //! Moving the target between where a run found it and where it left it, with all that goes along:
 //! a landing's steps in a landing's order, only that nothing has to be made or brought here first.
 
-use super::{Inner, LocalLander, Unmoved};
+use super::{Inner, LocalLander, Unmoved, paths};
 use crate::git::command::GitError;
 use crate::git::refusal::LandRefusal;
 use crate::vocabulary::event::UndoDirection;
@@ -128,10 +128,7 @@ impl Inner {
             LandRefusal::LandedOnRemoteOnly { remote, why, .. } => self.moved_on_remote_only(&remote, to, why),
             other => other,
         })?;
-        Ok(Moved {
-            pushed_to: self.settings.push.clone(),
-            moved_checkouts: checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect(),
-        })
+        Ok(Moved { pushed_to: self.settings.push.clone(), moved_checkouts: paths(&checkouts) })
     }
 
     fn moved_on_remote_only(&self, remote: &str, to: CommitId, why: String) -> LandRefusal {
@@ -143,12 +140,7 @@ impl Inner {
         let now = self.current_target()?;
         let pushed_to = self.settings.push.clone();
         if now == to {
-            let checkouts = self.checkouts()?;
-            for checkout in &checkouts {
-                checkout.catch_up(from, to)?;
-            }
-            let moved_checkouts = checkouts.iter().map(|checkout| checkout.path.display().to_string()).collect();
-            return Ok(Some(Moved { pushed_to, moved_checkouts }));
+            return Ok(Some(Moved { pushed_to, moved_checkouts: self.catch_up(from, to)? }));
         }
         // Others may have built on it since.
         let was_done = self.contains(now, to)?

@@ -494,12 +494,7 @@ impl World {
             };
             let journal = Box::new(hands.journal_writer());
             let (setup, ports, observers) = (setup.clone(), ports.clone(), vec![observer()]);
-            let run = async {
-                match past.clone() {
-                    None => engine::run(setup, ports, journal, observers, interrupts).await,
-                    Some(past) => engine::resume(past, setup, ports, journal, observers, interrupts).await,
-                }
-            };
+            let run = engine::run(past.clone(), setup, ports, journal, observers, interrupts);
             let end = time.drive(async {
                 match select(pin!(run), pin!(nuisance)).await {
                     Either::Left((end, _)) => Some(end),

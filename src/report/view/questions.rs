@@ -1,0 +1,110 @@
+//! What the faces ask of what was gathered. Nothing here changes it.
+
+use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
+use crate::report::outcome::is_failure;
+use crate::vocabulary::event::{Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, Reason};
+use crate::vocabulary::names::{ItemName, VerdictKey};
+
+impl RunView {
+    pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
+        self.index.get(name).map(|&ix| &self.items[ix])
+    }
+
+    /// Where an item's verdict came from; `None` where there is none.
+    pub fn source(&self, item: &ItemName, verdict: &ItemVerdict) -> Option<VerdictSource> {
+        if !matches!(verdict.status, ItemGateStatus::Passed | ItemGateStatus::Flaky | ItemGateStatus::Failed) {
+            return None;
+        }
+        let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
+        let is_own = |purpose: &JobPurpose| match purpose {
+            JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
+            JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
+        };
+        Some(if attempts.peek().is_none() {
+            VerdictSource::EarlierRun
+        } else if attempts.any(|attempt| is_own(&attempt.purpose)) {
+            VerdictSource::OwnRun
+        } else {
+            VerdictSource::SharedRun
+        })
+    }
+
+    /// All ended attempts that speak for `key`, in the order they ended.
+    pub fn attempts_of(&self, key: VerdictKey) -> impl DoubleEndedIterator<Item = &AttemptView> {
+        self.by_key.get(&key).into_iter().flatten().map(|&position| &self.attempts[position])
+    }
+
+    pub fn job_attempts<'a>(&'a self, job: &'a JobView) -> impl DoubleEndedIterator<Item = &'a AttemptView> {
+        job.attempts.iter().map(|&position| &self.attempts[position])
+    }
+
+    /// The last attempt that shows why `reason` holds.
+    pub fn evidence(&self, reason: &Reason) -> Option<&AttemptView> {
+        match reason {
+            Reason::GateFailed { key, .. } | Reason::RedOnTarget { key, .. } | Reason::DependenciesFail { key, .. } => {
+                self.attempts_of(*key).rev().find(|attempt| is_failure(&attempt.run.outcome))
+            }
+            Reason::Infrastructure { gate, .. } => self.attempts.iter().rev().find(|attempt| {
+                attempt.run.gate == *gate && matches!(attempt.run.outcome, GateOutcome::Infrastructure { .. })
+            }),
+            _ => None,
+        }
+    }
+
+    /// What every item came to, or would, if the run ended now.
+    pub fn status(&self, item: &ItemView) -> FinalStatus {
+        if let Some(end) = &item.last_word {
+            return end.status;
+        }
+        if item.landed.is_some() {
+            return FinalStatus::Landed;
+        }
+        if item.lined_up.already_landed.is_some() {
+            return FinalStatus::AlreadyLanded;
+        }
+        match item.decided.as_ref().map(|decided| decided.decision) {
+            Some(Decision::Failed) => FinalStatus::Failed,
+            Some(Decision::Conflicted) => FinalStatus::Conflicted,
+            Some(Decision::Blocked) => FinalStatus::Blocked,
+            Some(Decision::Unjudged) => FinalStatus::Unjudged,
+            Some(Decision::Passed) | None if item.passed.is_some() => FinalStatus::NotLanded,
+            Some(Decision::Passed) | None if item.deferred.is_some() => FinalStatus::Unjudged,
+            Some(Decision::Passed) | None => FinalStatus::Skipped,
+        }
+    }
+
+    pub fn stage(&self, item: &ItemView) -> Stage {
+        let done = self.ending.is_some()
+            || item.landed.is_some()
+            || item.decided.is_some()
+            || item.lined_up.already_landed.is_some();
+        if done {
+            Stage::Done
+        } else if item.passed.is_some() {
+            Stage::Passed
+        } else if item.deferred.is_some() {
+            Stage::Deferred
+        } else if item.running > 0 {
+            Stage::Running
+        } else {
+            Stage::Waiting
+        }
+    }
+
+    /// From the first event to the newest one.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.latest_at_ms.saturating_sub(self.started_at_ms).saturating_sub(self.idle_ms)
+    }
+
+    /// The target's short name, safe to show.
+    pub fn target(&self) -> String {
+        self.run.as_ref().map(|run| crate::wording::ref_name(&run.target).into_owned()).unwrap_or_default()
+    }
+}
+
+impl ApexView {
+    /// The number of items that make up all of it.
+    pub fn height(&self) -> usize {
+        if self.commit.is_some() { self.steps.len() } else { self.items.len() }
+    }
+}
