@@ -61,8 +61,10 @@ impl Account {
                 }
             }
             Event::TargetMoved { .. } => self.landing = None,
-            Event::RunResumed { .. } => {
-                self.landing = None;
+            Event::RunResumed { landing_is_open, .. } => {
+                if !landing_is_open {
+                    self.landing = None;
+                }
                 self.ending = None;
             }
             Event::RunFinished { exit_code, items, .. } => self.ending = Some((*exit_code, items.clone())),

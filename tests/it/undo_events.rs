@@ -120,3 +120,19 @@ fn every_face_tells_of_an_undo_and_counts_no_time_for_it() {
     assert!(lines[0].contains("undone") && lines[0].contains("and on origin"), "{lines:?}");
     assert!(lines[1].contains("not undone") && lines[1].contains("no\\nway"), "{lines:?}");
 }
+
+#[test]
+fn a_landing_that_a_resumption_left_open_is_open_to_an_account_as_it_is_to_the_state() {
+    let (outcome, ..) = landed();
+    let intent = outcome.events.iter().position(|recorded| matches!(recorded.event, Event::LandingIntended(_)));
+    let upto = intent.unwrap() + 1;
+    for landing_is_open in [true, false] {
+        let resumed = Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open };
+        let mut state = outcome.replayed(upto);
+        state.apply(&resumed).unwrap();
+        let mut events = outcome.events[..upto].to_vec();
+        events.push(Recorded { seq: upto as u64 + 1, at_ms: 0, event: resumed });
+        assert_eq!(Account::of(&events).unwrap().landing.as_ref(), state.landing());
+        assert_eq!(state.landing().is_some(), landing_is_open);
+    }
+}
