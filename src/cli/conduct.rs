@@ -9,7 +9,7 @@ use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
-use super::{FaceArgs, ProgressKind, status};
+use super::{FaceArgs, ProgressKind, leftovers, status};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
@@ -17,7 +17,7 @@ use crate::core::limits::Limits;
 use crate::crash;
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
-use crate::gate::{GateSettings, LocalGates, orphans, own_executable};
+use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::{LockError, RunLock};
@@ -383,14 +383,6 @@ pub(super) fn let_go(repo: &UserRepo, run: &RunId) -> Result<(), Failure> {
     Ok(keeps::release(&repo.objects().join("pack"), run)?)
 }
 
-/// A git of a killed run that is still at work has its way first.
-pub(super) fn wait_for_git(run: &RunId) {
-    let left = orphans::wait_for_git(run);
-    if left > 0 {
-        super::speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
-    }
-}
-
 /// Removes what runs left that were killed before their first event: they have done nothing that
 /// could be resumed.
 ///
@@ -405,7 +397,7 @@ pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
         }
         // Who begins one holds it.
         let Some(hold) = folder.hold().map_err(|error| Failure::internal(error.to_string()))? else { continue };
-        wait_for_git(&folder.id);
+        leftovers::settle_gits(common_dir, &folder.id)?;
         Pins::of(common_dir).release(&folder.id)?;
         crash::point!("run.forget");
         folder.remove(&hold).map_err(|error| Failure::internal(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
-use super::{MergeArgs, dry_run, faces, resume, speak};
+use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
 use crate::crash;
 use crate::engine;
 use crate::git::command;
@@ -74,8 +74,11 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     command::work_for(&tentative.folder.id);
     let folder = tentative.folder.clone();
     let opened = if waited { open(args)? } else { opened };
-    if !args.afresh {
-        resume::refuse_unfinished(&common_dir, &opened)?;
+    if let Some(unfinished) = resume::unfinished_of(&common_dir, &opened)? {
+        if !args.afresh {
+            return Err(resume::refuse(&unfinished));
+        }
+        leftovers::clear_for_good(&opened.repo, &unfinished)?;
     }
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;

@@ -8,6 +8,7 @@ pub mod demo;
 mod dry_run;
 mod faces;
 pub mod failure;
+mod leftovers;
 pub mod merge;
 pub mod order;
 pub mod plan;

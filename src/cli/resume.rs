@@ -6,11 +6,10 @@ use std::time::Duration;
 use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
-use super::{ResumeArgs, speak, status, undo};
+use super::{ResumeArgs, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
 use crate::engine::Past;
-use crate::gate::orphans;
 use crate::git::command;
 use crate::git::repo::UserRepo;
 use crate::journal;
@@ -40,7 +39,7 @@ async fn resume(
     let target = read(folder)?.1.target;
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
     let _hold = conduct::hold(folder)?;
-    conduct::wait_for_git(&folder.id);
+    leftovers::clear(&repo, folder)?;
     conduct::remove_never_begun(&common_dir)?;
     if let Some(settled) = undo::settle(&repo, folder)? {
         speak::note(&settled.note);
@@ -63,10 +62,7 @@ async fn resume(
         return Ok(Outcome { exit_code, items });
     }
     command::work_for(&folder.id);
-    let orphans = orphans::end_all(&folder.id);
-    if orphans > 0 {
-        speak::note(&format!("{orphans} processes of gates outlived the run and were ended\n"));
-    }
+    leftovers::end_gates(&folder.id);
     let text = std::fs::read(folder.plan()).map_err(|error| Failure::io("reading", &folder.plan(), &error))?;
     let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
     remove_half_made(&folder.quarantine())?;
@@ -152,11 +148,11 @@ fn remove_half_made(quarantine: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A new run of a plan whose last run has not come to its end would judge again what is judged.
+/// The newest run of this plan onto this target, where it has not come to its end.
 ///
 /// # Errors
-/// Where there is such a run, with both ways to go on.
-pub(super) fn refuse_unfinished(common_dir: &Path, opened: &Opened) -> Result<(), Failure> {
+/// Where runs cannot be listed.
+pub(super) fn unfinished_of(common_dir: &Path, opened: &Opened) -> Result<Option<RunFolder>, Failure> {
     let all = runs::list(common_dir).map_err(status::not_found)?;
     let is_of_plan = |folder: &RunFolder| match journal::first(&folder.journal()) {
         Some(Recorded { event: Event::RunStarted(started), .. }) => {
@@ -164,13 +160,14 @@ pub(super) fn refuse_unfinished(common_dir: &Path, opened: &Opened) -> Result<()
         }
         _ => false,
     };
-    match all.into_iter().rev().find(is_of_plan) {
-        Some(folder) if is_unfinished(&folder) => {
-            Err(Failure::usage(format!("run {} of this plan has not come to its end", folder.id)).with_hint(format!(
-                "`lexpr resume {}` goes on with it and runs no gate again; with --afresh a new run begins",
-                folder.id
-            )))
-        }
-        _ => Ok(()),
-    }
+    Ok(all.into_iter().rev().find(is_of_plan).filter(is_unfinished))
+}
+
+/// A new run of a plan whose last run has not come to its end would judge again what is judged: both
+/// ways to go on.
+pub(super) fn refuse(unfinished: &RunFolder) -> Failure {
+    Failure::usage(format!("run {} of this plan has not come to its end", unfinished.id)).with_hint(format!(
+        "`lexpr resume {}` goes on with it and runs no gate again; with --afresh a new run begins",
+        unfinished.id
+    ))
 }

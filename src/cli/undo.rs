@@ -3,7 +3,7 @@
 use super::conduct;
 use super::failure::Failure;
 use super::resume;
-use super::{UndoArgs, speak, status};
+use super::{UndoArgs, leftovers, speak, status};
 use crate::core::account::{Account, Undoing};
 use crate::git::land::{Commits, LocalLander, Moved, Way};
 use crate::git::pins::Pins;
@@ -33,6 +33,7 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
     let target = resume::read(folder)?.1.target;
     let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, args.wait).await?;
     let _hold = conduct::hold(folder)?;
+    leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.
     if let Some(settled) = settle(repo, folder)? {
         speak::note(&settled.note);

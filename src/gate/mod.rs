@@ -6,6 +6,7 @@ mod artifacts;
 mod client;
 mod environment;
 pub mod guard;
+pub mod holders;
 mod job;
 mod log;
 pub mod orphans;

@@ -135,6 +135,11 @@ fn refuse_held(common_dir: &Path, target: &str) -> Result<(), LandRefusal> {
 }
 
 impl Checkout {
+    /// Its own git directory, where its index is.
+    pub fn git_dir(&self) -> &Path {
+        self.git.git_dir()
+    }
+
     /// Nothing staged, nothing tracked modified, no merge or the like under way, no other git at
     /// work there. Changes nothing, not even the index's stat data.
     ///

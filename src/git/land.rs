@@ -4,6 +4,7 @@
 //! into the user's store, checkouts of the target are checked, the remote is pushed to, the ref
 //! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere.
 
+mod locks;
 mod undo;
 
 use std::fs::{self, File};

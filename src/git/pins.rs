@@ -75,6 +75,23 @@ impl Pins {
         Ok(())
     }
 
+    /// Removes what a git left that was killed while it wrote refs of `run`. Only for who knows that no
+    /// git is at work for it.
+    ///
+    /// # Errors
+    /// Where a file cannot be removed.
+    pub fn remove_locks(&self, run: &RunId) -> Result<(), GitError> {
+        // Refs that are kept in tables have no folder.
+        let folder = self.git.git_dir().join(format!("{FOLDER}{run}"));
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                std::fs::remove_file(&path).map_err(GitError::io("removing", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// These refs are lexpr's own: no hook of the user's has a say in them.
     fn durable(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
         let before = DURABLE.into_iter().chain(["-c", "core.hooksPath=/dev/null"]);

@@ -1,14 +1,12 @@
 //! One test for each bug that the proof has found, and what it cannot find by chance.
 
-use std::os::unix::fs::PermissionsExt;
-
 use rustix::process::{Signal, kill_process};
 
 use crate::case::Case;
 use crate::ends::End;
 use crate::proof::{kill_and_resume, undisturbed};
 use crate::scenario::{Mode, Scenario, Shape};
-use crate::world::{Ended, World};
+use crate::world::{Ended, World, wait_for};
 
 #[track_caller]
 fn proves(case: &str) {
@@ -72,29 +70,22 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
     let scenario = Scenario { shape: Shape::Batches, mode: Mode::Bare };
     let (end, _) = undisturbed(scenario);
     let world = World::new(scenario);
-    let hook = world.git_dir().join("hooks/reference-transaction");
-    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
     // Holds the target's lock until somebody lets it go.
-    let script = "#!/bin/sh\n[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n\
+    let script = "[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n\
                   grep -q landingIntended lexpr/runs/*/journal.jsonl 2>/dev/null || exit 0\n\
                   touch \"$TRACE.held\"; until [ -e \"$TRACE.go\" ]; do sleep 0.01; done\n";
-    std::fs::write(&hook, script).unwrap();
-    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.write_script("bare.git/hooks/reference-transaction", script);
     let (held, go) = (world.path("trace.held"), world.path("trace.go"));
 
     let killed = World::start(&mut world.go_on());
-    while !held.exists() {
-        std::thread::park_timeout(std::time::Duration::from_millis(2));
-    }
+    wait_for(|| held.exists());
     kill_process(killed, Signal::KILL).unwrap();
     assert_eq!(world.wait(killed, None), Ended::Killed);
 
     let passed = world.passed();
     let resumed = World::start(world.go_on().env("LEXPR_CRASH_LIST", &passed));
     let says = |place: &str| std::fs::read_to_string(&passed).is_ok_and(|text| text.lines().any(|line| line == place));
-    while !says("resume.waits") && !says("journal.append.before") {
-        std::thread::park_timeout(std::time::Duration::from_millis(2));
-    }
+    wait_for(|| says("resume.waits") || says("journal.append.before"));
     let waited = !says("journal.append.before");
     std::fs::write(go, "").unwrap();
     let Ended::Code(code) = world.wait(resumed, None) else { panic!("nobody killed it") };
@@ -103,20 +94,61 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
     resumed.compare(&end, 1).unwrap();
 }
 
-/// As where a machine dies while git moves the checkout.
+/// As where a machine dies while git is at work: a lock file of git's stays.
 #[test]
-fn a_lock_that_a_dead_git_left_is_named_and_the_landing_finished_once_it_is_gone() {
+fn locks_of_gits_that_were_killed_with_lexpr_keep_nothing_from_its_end() {
+    for (mode, lock) in [(Mode::Bare, "bare.git/refs/heads/main.lock"), (Mode::Checkout, "repo/.git/index.lock")] {
+        let scenario = Scenario { shape: Shape::Batches, mode };
+        let (end, _) = undisturbed(scenario);
+        let world = World::new(scenario);
+        let held = world.path("trace.held");
+        // Once the first landing is under way git is held up while it has the lock.
+        let hold = "cat; grep -q landingIntended \"$(git rev-parse --git-dir)\"/lexpr/runs/*/journal.jsonl || exit 0\n\
+                    touch \"$TRACE.held\"; exec sleep 600\n";
+        match mode {
+            Mode::Bare => world.write_script(
+                "bare.git/hooks/reference-transaction",
+                &format!("[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n{hold}"),
+            ),
+            _ => {
+                world.write_script("hold", hold);
+                world.write("repo/.git/info/attributes", "* filter=hold\n");
+                let hold = world.path("hold").display().to_string();
+                world.git_in(&world.start_folder(), &["config", "filter.hold.smudge", &hold]);
+            }
+        }
+        let killed = World::start(&mut world.go_on());
+        wait_for(|| held.exists());
+        kill_process(killed, Signal::KILL).unwrap();
+        assert_eq!(world.wait(killed, None), Ended::Killed);
+        world.kill_processes();
+        assert!(world.path(lock).exists(), "git had taken no {lock}");
+        match mode {
+            Mode::Bare => std::fs::remove_file(world.path("bare.git/hooks/reference-transaction")).unwrap(),
+            _ => std::fs::remove_file(world.git_dir().join("info/attributes")).unwrap(),
+        }
+
+        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+        assert!(world.said().contains(lock), "{}", world.said());
+        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{lock}: {why}\n{}", world.said()));
+        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{lock}: {why}\n{}", world.said()));
+    }
+}
+
+#[test]
+fn a_lock_that_was_there_before_the_landing_is_named_and_the_landing_finished_once_it_is_gone() {
     for (place, lock) in [
         ("checkout.move.before:1", "repo/.git/index.lock"),
         ("target.swap.before:1", "repo/.git/refs/heads/main.lock"),
         ("target.swap.after:2", "repo/.git/index.lock"),
         ("remote.push.after:1", "repo/.git/refs/heads/main.lock"),
     ] {
+        let before_the_run = std::time::SystemTime::now();
         let case: Case = format!("batches/push {place}").parse().unwrap();
         let (end, _) = undisturbed(case.scenario);
         let world = World::new(case.scenario);
         assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
-        std::fs::write(world.path(lock), "").unwrap();
+        std::fs::File::create(world.path(lock)).unwrap().set_modified(before_the_run).unwrap();
         for _ in 0..2 {
             assert_eq!(world.run(world.go_on(), None), Ended::Code(4), "{place}: {}", world.said());
             assert!(world.said().contains(lock), "{place}: {}", world.said());
@@ -126,4 +158,29 @@ fn a_lock_that_a_dead_git_left_is_named_and_the_landing_finished_once_it_is_gone
         let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
         resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
     }
+}
+
+#[test]
+fn a_lock_that_somebodys_git_holds_is_left_to_it_until_it_is_done() {
+    let case: Case = "batches/checkout checkout.move.before:1".parse().unwrap();
+    let (end, _) = undisturbed(case.scenario);
+    let world = World::new(case.scenario);
+    assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
+    // Somebody writes the message of a `commit -a`, for which git keeps the index's lock, and thinks better of it.
+    world.write_script("editor", "touch \"$TRACE.held\"; until [ -e \"$TRACE.go\" ]; do sleep 0.01; done; exit 1\n");
+    let mut commit = world.git(&world.start_folder());
+    commit
+        .args(["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qa", "--allow-empty"])
+        .env("GIT_EDITOR", world.path("editor"));
+    let mut commit = commit.stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for(|| world.path("trace.held").exists());
+    for _ in 0..2 {
+        assert_eq!(world.run(world.go_on(), None), Ended::Code(4), "{}", world.said());
+        assert!(world.said().contains("repo/.git/index.lock"), "{}", world.said());
+    }
+    std::fs::write(world.path("trace.go"), "").unwrap();
+    assert!(!commit.wait().unwrap().success());
+    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+    let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+    resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
 }

@@ -3,7 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "a person starts lexpr and git")]
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -106,13 +107,31 @@ impl World {
             .stdin(Stdio::null());
     }
 
-    pub fn git_in(&self, folder: &Path, args: &[&str]) -> String {
+    pub fn git(&self, folder: &Path) -> Command {
         let mut command = Command::new("git");
         self.set_up(&mut command);
-        let output = command.current_dir(folder).args(args).output().unwrap();
+        command.current_dir(folder);
+        command
+    }
+
+    pub fn git_in(&self, folder: &Path, args: &[&str]) -> String {
+        let output = self.git(folder).args(args).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "git {args:?} in {}: {stderr}", folder.display());
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Writes a file at a path from this world's top, in folders made for it.
+    pub fn write(&self, path: &str, content: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// A shell script that can be run.
+    pub fn write_script(&self, path: &str, lines: &str) {
+        self.write(path, &format!("#!/bin/sh\n{lines}"));
+        std::fs::set_permissions(self.path(path), Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The newest run's journal, if there is one that holds anything.
@@ -199,17 +218,33 @@ impl World {
         }
         found
     }
+
+    /// Ends them all, and waits until they are gone.
+    pub fn kill_processes(&self) {
+        while let Some((pid, _)) = self.processes().first() {
+            let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         // Whatever a failed case left behind.
-        for (pid, _) in self.processes() {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
+        self.kill_processes();
         if std::env::var_os("LEXPR_PROVE_KEEP").is_some() {
             let _ = Command::new("cp").arg("-a").arg(self.folder.path()).arg("/tmp/lexpr-prove-kept").status();
         }
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_for(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it never comes to that");
+        std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 

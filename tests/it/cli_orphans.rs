@@ -78,20 +78,36 @@ fn what_outlives_lexpr_and_its_guard_is_ended_before_a_resumed_run_starts_anythi
     let daemon = number_in(&world.path("daemon"));
     assert!(!has_ended(daemon), "nobody ended it so far");
     let said = world.lexpr(["resume"]).expect(0);
-    assert!(said.stderr.contains("outlived the run and were ended"), "{}", said.stderr);
+    assert!(said.stderr.contains("outlived run 2"), "{}", said.stderr);
     assert_eq!(fs::read_to_string(world.path("resumed")).unwrap(), "alone\n");
     wait_for("the daemon's end", || has_ended(daemon).then_some(()));
     assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+/// Kills a run with its guard. The gate, which lives.
+fn killed_with_its_guard(world: &World, gate: &str) -> i32 {
+    let guard = killed_with_a_stopped_guard(world, gate, &world.path("daemon"));
+    send(guard, Signal::KILL);
+    wait_for_end(guard);
+    number_in(&world.path("daemon"))
+}
+
+#[test]
+fn a_run_in_whose_place_another_begins_leaves_no_process() {
+    let world = world();
+    let text = format!("[ -e {}/daemon ] && exit 0; out guard $PPID; out daemon $$; exec sleep 1000", folder(&world));
+    let gate = script(&world, "gate.sh", &text);
+    let daemon = killed_with_its_guard(&world, &gate);
+    let said = world.merge(&plan(&gate), &["--execute", "--afresh"]).expect(0);
+    assert!(said.stderr.contains("outlived run 2"), "{}", said.stderr);
+    wait_for("its end", || has_ended(daemon).then_some(()));
 }
 
 #[test]
 fn a_run_that_is_removed_leaves_no_process() {
     let world = world();
     let gate = script(&world, "gate.sh", "out guard $PPID; out daemon $$; exec sleep 1000");
-    let guard = killed_with_a_stopped_guard(&world, &gate, &world.path("daemon"));
-    send(guard, Signal::KILL);
-    wait_for_end(guard);
-    let daemon = number_in(&world.path("daemon"));
+    let daemon = killed_with_its_guard(&world, &gate);
     let run = crate::cli_runs::runs(&world)[0]["run"].as_str().unwrap().to_owned();
     world.lexpr(["clean", &run]).expect(0);
     wait_for("its end", || has_ended(daemon).then_some(()));

@@ -1,0 +1,125 @@
+//! What a run that was killed left behind in the user's repository besides its journal: gits still at
+//! work, and lock files of gits that were killed with it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::failure::Failure;
+use super::{conduct, resume, speak};
+use crate::gate::holders;
+use crate::gate::orphans;
+use crate::git::land::LocalLander;
+use crate::git::pins::Pins;
+use crate::git::repo::UserRepo;
+use crate::runs::RunFolder;
+use crate::vocabulary::event::{Event, Recorded};
+use crate::vocabulary::names::RunId;
+use crate::wording::shown;
+
+/// A program that writes refs by itself (an editor's) holds a lock for milliseconds. One that is the
+/// same file after this long is held by no such program.
+const LONGEST_UNSEEN_HOLD: Duration = Duration::from_secs(1);
+
+/// File systems stamp files with the time of the last tick of the kernel's clock.
+const TIMESTAMPS_LAG: Duration = Duration::from_millis(100);
+
+/// A git of a killed run that is still at work has its way first; then nothing changes any more
+/// behind the back of whoever looks. What it was killed over in the run's own refs is removed.
+///
+/// # Errors
+/// Where a lock in the run's own refs cannot be removed.
+pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<(), Failure> {
+    let left = orphans::wait_for_git(run);
+    if left > 0 {
+        speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
+        return Ok(());
+    }
+    // Nobody but this process works for the run, and nobody else writes its refs.
+    Ok(Pins::of(common_dir).remove_locks(run)?)
+}
+
+/// Both of what follows, for a run whose target and folder this process holds.
+///
+/// # Errors
+/// Where the run's journal cannot be read, or a lock not be removed.
+pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+    settle_gits(repo.common_dir(), &folder.id)?;
+    let (past, started) = resume::read(folder)?;
+    remove_locks(&conduct::lander(repo, folder, &started.target, None, true), &past.events)
+}
+
+/// The same for a run that nobody will resume, gates that outlived it included. A run that cannot be
+/// read, or that somebody is at, is left as it is.
+///
+/// # Errors
+/// Where a lock cannot be removed.
+pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+    let held = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
+    if held.is_none() || resume::read(folder).is_err() {
+        return Ok(());
+    }
+    clear(repo, folder)?;
+    end_gates(&folder.id);
+    Ok(())
+}
+
+/// Ends gates of the run whose guard was killed with it.
+pub(super) fn end_gates(run: &RunId) {
+    let ended = orphans::end_all(run);
+    if ended > 0 {
+        speak::note(&format!("{ended} processes of gates outlived run {run} and were ended\n"));
+    }
+}
+
+/// Removes the lock files that a git of the run left on what it was moving when it was killed:
+/// those made since the run said what it would move, which nobody can hold. Where a git may be at
+/// work in the repository they stay, and who needs them names them.
+///
+/// # Errors
+/// Where one cannot be removed.
+fn remove_locks(lander: &LocalLander, past: &[Recorded]) -> Result<(), Failure> {
+    let begun = past.first().map(|recorded| recorded.at_ms);
+    let mut found = Vec::new();
+    for (paths, since) in [(lander.locks_of_all_refs(), begun), (lander.locks_of_target(), moving_since(past))] {
+        let Some(since) = since.map(|at_ms| UNIX_EPOCH + Duration::from_millis(at_ms) - TIMESTAMPS_LAG) else {
+            continue;
+        };
+        found.extend(paths.into_iter().filter_map(|path| Some((made(&path).filter(|made| *made >= since)?, path))));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    std::thread::sleep(LONGEST_UNSEEN_HOLD);
+    found.retain(|(made_then, path)| made(path) == Some(*made_then));
+    let paths: Vec<PathBuf> = found.into_iter().map(|(_, path)| path).collect();
+    if holders::may_hold(&paths, &lander.places()) {
+        return Ok(());
+    }
+    for path in paths {
+        std::fs::remove_file(&path).map_err(|error| Failure::io("removing", &path, &error))?;
+        speak::note(&format!(
+            "{} was left by a git that ended with the run, and is removed\n",
+            shown(&path.display().to_string())
+        ));
+    }
+    Ok(())
+}
+
+fn made(path: &Path) -> Option<SystemTime> {
+    std::fs::symlink_metadata(path).ok()?.modified().ok()
+}
+
+/// When a move of the target began of which it is not known what became, in milliseconds since the
+/// Unix epoch.
+fn moving_since(past: &[Recorded]) -> Option<u64> {
+    let mut since = None;
+    for recorded in past {
+        match &recorded.event {
+            Event::LandingIntended(_) | Event::UndoIntended { .. } => since = Some(recorded.at_ms),
+            Event::Landed(_) | Event::TargetMoved { .. } | Event::Undone(_) | Event::UndoGivenUp { .. } => since = None,
+            Event::RunResumed { landing_is_open: false, .. } => since = None,
+            _ => {}
+        }
+    }
+    since
+}

@@ -1,0 +1,36 @@
+//! The lock files that git makes where a landing writes.
+
+use std::path::PathBuf;
+
+use super::LocalLander;
+
+impl LocalLander {
+    /// The locks on the target and on the checkouts that follow it, whether they are there or not.
+    /// Blocks.
+    pub fn locks_of_target(&self) -> Vec<PathBuf> {
+        let common_dir = &self.0.settings.common_dir;
+        let mut locks = vec![common_dir.join(format!("{}.lock", self.0.settings.target))];
+        // A git that moves a branch locks the HEAD that is on it, for the reflog.
+        let mut git_dirs = vec![common_dir.clone()];
+        // Where checkouts cannot be listed the landing says so.
+        let checkouts = self.0.checkouts().unwrap_or_default();
+        git_dirs.extend(checkouts.iter().map(|checkout| checkout.git_dir().to_owned()));
+        git_dirs.dedup();
+        for git_dir in git_dirs {
+            locks.extend(["HEAD.lock", "index.lock"].map(|name| git_dir.join(name)));
+        }
+        locks
+    }
+
+    /// The locks that a git takes to remove refs or, where refs are kept in tables, to write any.
+    pub fn locks_of_all_refs(&self) -> Vec<PathBuf> {
+        ["packed-refs.lock", "reftable/tables.list.lock"].map(|name| self.0.settings.common_dir.join(name)).into()
+    }
+
+    /// The git directory and the working trees in which who takes these locks is at work. Blocks.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let checkouts = self.0.checkouts().unwrap_or_default().into_iter();
+        let of_checkouts = checkouts.flat_map(|checkout| [checkout.git_dir().to_owned(), checkout.path]);
+        std::iter::once(self.0.settings.common_dir.clone()).chain(of_checkouts).collect()
+    }
+}
