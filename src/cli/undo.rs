@@ -67,8 +67,8 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
         // How far it came is not known; whoever looks next asks git.
         Err(LandRefusal::Git(error)) => Err(Failure::from(error).with_hint(scene.finish_it())),
         Err(refusal) => {
-            diary.write(Event::UndoGivenUp { why: refusal.to_string() })?;
             scene.forget()?;
+            diary.write(Event::UndoGivenUp { why: refusal.to_string() })?;
             Err(refusal.into())
         }
     }
@@ -113,8 +113,8 @@ pub(super) fn settle(repo: &UserRepo, folder: &RunFolder) -> Result<Option<Settl
             )
         }
         None => {
-            diary.write(Event::UndoGivenUp { why: "it was cut off before it moved anything".to_owned() })?;
             scene.forget()?;
+            diary.write(Event::UndoGivenUp { why: "it was cut off before it moved anything".to_owned() })?;
             format!("an undo of run {} was cut off before it moved anything\n", folder.id)
         }
     };
@@ -202,20 +202,20 @@ impl<'a> Scene<'a> {
         format!("`lexpr undo {}` finds out how far it came and finishes it", self.folder.id)
     }
 
-    /// Records it, and keeps alive what nothing else does.
+    /// Records it. What need not be kept alive any more is let go first: once it is on record nobody
+    /// comes back to it.
     fn done(&self, diary: &mut Diary, moved: &Moved) -> Result<(), Failure> {
         let Undoing { direction, from, to, .. } = *self.undoing;
+        if direction == UndoDirection::Forward {
+            self.let_go()?;
+        }
         diary.write(Event::Undone(Box::new(Undone {
             direction,
             from,
             to,
             pushed_to: moved.pushed_to.clone(),
             moved_checkouts: moved.moved_checkouts.clone(),
-        })))?;
-        match direction {
-            UndoDirection::Back => Ok(()),
-            UndoDirection::Forward => self.let_go(),
-        }
+        })))
     }
 
     /// After an undo that came to nothing: what it would have left behind is in the target still.

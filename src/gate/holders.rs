@@ -12,6 +12,7 @@ pub fn may_hold(locks: &[PathBuf], places: &[PathBuf]) -> bool {
 
 #[cfg(target_os = "linux")]
 mod os {
+    use std::ffi::OsString;
     use std::path::PathBuf;
 
     use procfs::process::{FDTarget, Process, all_processes};
@@ -41,9 +42,39 @@ mod os {
         let (Ok(cwd), Ok(args), Ok(environment)) = (process.cwd(), process.cmdline(), process.environ()) else {
             return process.is_alive();
         };
-        let is_told = args.iter().any(|arg| arg.starts_with("--git-dir") || arg.starts_with("--work-tree"))
-            || environment.keys().any(|name| name == "GIT_DIR" || name == "GIT_WORK_TREE");
-        is_told || places.iter().any(|place| cwd.starts_with(place))
+        let told = TOLD_BY_VARIABLE.iter().filter_map(|name| environment.get(&OsString::from(name)).map(PathBuf::from));
+        let told = told.chain(told_by_arguments(&args));
+        // What is told and not to be found may be there for it: it may see other folders.
+        told.map(|path| cwd.join(path).canonicalize().ok())
+            .chain([Some(cwd.clone())])
+            .any(|at| at.is_none_or(|at| places.iter().any(|place| at.starts_with(place))))
+    }
+
+    const TOLD_BY_VARIABLE: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"];
+
+    /// `--git-dir=PATH`, `--git-dir PATH`, and the same of the working tree.
+    fn told_by_arguments(args: &[String]) -> impl Iterator<Item = PathBuf> + '_ {
+        args.iter().enumerate().filter_map(|(at, arg)| {
+            let rest = ["--git-dir", "--work-tree"].iter().find_map(|option| arg.strip_prefix(option))?;
+            match rest.strip_prefix('=') {
+                Some(path) => Some(path.into()),
+                None => args.get(at + 1).filter(|_| rest.is_empty()).map(PathBuf::from),
+            }
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::path::Path;
+
+        use super::*;
+
+        #[test]
+        fn a_git_is_where_its_arguments_say() {
+            let args = ["git", "--git-dir", "/a b", "--work-tree=c", "status", "--git-dirs", "--git-dir"];
+            let args: Vec<String> = args.map(str::to_owned).into();
+            assert_eq!(told_by_arguments(&args).collect::<Vec<_>>(), [Path::new("/a b"), Path::new("c")]);
+        }
     }
 }
 

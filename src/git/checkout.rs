@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use super::command::{Git, GitError, failed};
 use super::refusal::{LandRefusal, shown_path};
 use crate::crash;
 use crate::vocabulary::names::CommitId;
+
+/// Takes up stat data of files that were touched and are as they were.
+const REFRESH: [&str; 3] = ["update-index", "-q", "--refresh"];
 
 /// A worktree that has the target checked out.
 #[derive(Clone, Debug)]
@@ -209,20 +213,30 @@ impl Checkout {
         self.must_be_at_rest()?;
         let (from, to) = (from.to_string(), to.to_string());
         self.must_have_room_between(&from, &to)?;
-        // -n: takes the index's lock and checks all that the real one will, then stops.
+        // On a copy of the index: git locks what it may write, and killed now would leave the lock.
+        let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
+        let index = folder.path().join("index");
+        match fs::copy(self.git.git_dir().join("index"), &index) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(GitError::io("copying", index)(error).into());
+            }
+            _ => {}
+        }
+        let git = self.git.with_index(index);
+        // -n: checks all that the real one will, then stops.
         let dry_run = ["read-tree", "-n", "-m", "-u", "--no-recurse-submodules", &from, &to];
-        if self.git.output(&dry_run, None)?.status.success() {
+        if git.output(&dry_run, None)?.status.success() {
             return Ok(());
         }
         // To read-tree a file is modified when its stat data are, say after `touch`: compare contents.
-        let refreshed = self.git.output(&["update-index", "-q", "--refresh"], None)?;
-        let checked = self.git.output(&dry_run, None)?;
+        let refreshed = git.output(&REFRESH, None)?;
+        let checked = git.output(&dry_run, None)?;
         if checked.status.success() {
             return Ok(());
         }
         let changed: HashSet<PathBuf> =
             self.changes(&from, &to)?.into_iter().map(|change| change.path.to_owned()).collect();
-        let modified = self.git.run(["diff-index", "--name-only", "-z", "--no-renames", &from])?;
+        let modified = git.run(["diff-index", "--name-only", "-z", "--no-renames", &from])?;
         let mut paths: Vec<String> = modified
             .split(|byte| *byte == 0)
             .filter(|path| changed.contains(Path::new(OsStr::from_bytes(path))))
@@ -248,6 +262,9 @@ impl Checkout {
         // Submodules' folders are the user's to update, whatever submodule.recurse says.
         let args = ["read-tree", "-m", "-u", "--no-recurse-submodules", &from, &to];
         crash::point!("checkout.move.before");
+        // As `git merge` does: to read-tree a file whose stat data are new is modified. That others are
+        // is no failure of the refresh; what comes of it read-tree says.
+        self.git.output(&REFRESH, None)?;
         let output = self.git.output(&args, None)?;
         crash::point!("checkout.move.after");
         if output.status.success() { Ok(()) } else { Err(failed(&args, &output)) }

@@ -82,6 +82,8 @@ pub struct Git {
     /// Passed as `--git-dir`: git looks for no repository of its own.
     git_dir: PathBuf,
     work_tree: Option<PathBuf>,
+    /// Another index than the repository's own.
+    index: Option<PathBuf>,
     config: Config,
     terminal: Terminal,
 }
@@ -97,12 +99,17 @@ enum Terminal {
 
 impl Git {
     pub fn new(git_dir: impl Into<PathBuf>, config: Config) -> Self {
-        Self { git_dir: git_dir.into(), work_tree: None, config, terminal: Terminal::Apart }
+        Self { git_dir: git_dir.into(), work_tree: None, index: None, config, terminal: Terminal::Apart }
     }
 
     /// The same repository with `work_tree` as its working tree.
     pub fn with_work_tree(&self, work_tree: impl Into<PathBuf>) -> Self {
         Self { work_tree: Some(work_tree.into()), ..self.clone() }
+    }
+
+    /// The same repository with its index at `index`, beside which git makes its lock.
+    pub fn with_index(&self, index: impl Into<PathBuf>) -> Self {
+        Self { index: Some(index.into()), ..self.clone() }
     }
 
     /// Another git directory, under the same configuration.
@@ -126,6 +133,9 @@ impl Git {
             command.process_group(rustix::process::getpgrp().as_raw_nonzero().get());
         }
         command.arg("--git-dir").arg(&self.git_dir);
+        if let Some(index) = &self.index {
+            command.env("GIT_INDEX_FILE", index);
+        }
         if let Some(work_tree) = &self.work_tree {
             command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
         } else {

@@ -172,7 +172,7 @@ fn nothing_left_in(git_dir: &Path) -> Result<(), String> {
             if is_left {
                 return Err(format!("{} is left", path.display()));
             }
-            runs += usize::from(folder.ends_with("lexpr/runs"));
+            runs += usize::from(folder == git_dir.join("lexpr/runs"));
             if path.is_dir() {
                 open.push(path);
             }

@@ -8,4 +8,5 @@ mod ends;
 mod proof;
 mod regressions;
 mod scenario;
+mod undo;
 mod world;

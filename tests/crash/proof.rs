@@ -25,6 +25,11 @@ fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
     std::env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
+/// How many cases, and the seed that chooses them.
+pub fn sample() -> (usize, u64) {
+    (asked("LEXPR_PROVE_KILLS").unwrap_or(KILLS), asked("LEXPR_PROVE_SEED").unwrap_or(SEED))
+}
+
 /// The run that nobody disturbs, and how often it passed each place.
 pub fn undisturbed(scenario: Scenario) -> (End, BTreeMap<String, u64>) {
     let world = World::new(scenario);
@@ -97,7 +102,7 @@ fn resumed(world: &World, case: &Case, undisturbed: &End) -> Result<usize, Strin
 }
 
 /// Does `work` with each of `all` on as many threads as there are cores.
-fn on_all_cores<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn on_all_cores<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -114,12 +119,12 @@ fn on_all_cores<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> V
 }
 
 /// Not captured with the output of tests that pass: this is what the proof is read for.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// So many cases come by every place.
-const ALL_PLACES: usize = 200;
+pub const ALL_PLACES: usize = 200;
 
 /// The names in `crash::point!` of the product. Those made up of a git's name, and the one at which
 /// a git is waited for, have tests of their own.
@@ -155,7 +160,7 @@ fn invariant_6_a_run_that_is_killed_anywhere_and_resumed_ends_as_if_it_had_not_b
     }
     // Whichever thread was first.
     passages.values_mut().for_each(|known| known.sort_unstable());
-    let (kills, seed) = (asked("LEXPR_PROVE_KILLS").unwrap_or(KILLS), asked("LEXPR_PROVE_SEED").unwrap_or(SEED));
+    let (kills, seed) = sample();
     let cases = one.map_or_else(|| choose(&passages, kills, seed), |case| vec![case]);
     say(&format!("{} places, {} scenarios, {} cases, seed {seed}", passages.len(), ends.len(), cases.len()));
     let results = on_all_cores(&cases, |case| {

@@ -142,13 +142,18 @@ impl World {
         journals.pop().filter(|path| lexpr::journal::first(path).is_some())
     }
 
-    /// `lexpr merge`, or `lexpr resume` where there is something to resume.
-    pub fn go_on(&self) -> Command {
+    fn lexpr(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lexpr"));
         self.set_up(&mut command);
         command.current_dir(self.start_folder());
         let said = File::options().create(true).append(true).open(self.path("said")).unwrap();
         command.stdout(said.try_clone().unwrap()).stderr(said);
+        command
+    }
+
+    /// `lexpr merge`, or `lexpr resume` where there is something to resume.
+    pub fn go_on(&self) -> Command {
+        let mut command = self.lexpr();
         if self.journal().is_some() {
             command.arg("resume");
         } else {
@@ -156,6 +161,17 @@ impl World {
             if self.mode == Mode::Push {
                 command.args(["--push", "upstream"]);
             }
+        }
+        command
+    }
+
+    /// `lexpr undo` of the newest run, on the remote, too, where there is one.
+    pub fn undo(&self) -> Command {
+        let mut command = self.lexpr();
+        let journal = self.journal().unwrap();
+        command.arg("undo").arg(journal.parent().unwrap().file_name().unwrap());
+        if self.mode == Mode::Push {
+            command.arg("--push");
         }
         command
     }
