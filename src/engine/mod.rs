@@ -134,7 +134,7 @@ enum LandingEnd {
         pushed_to: Option<String>,
         moved_checkouts: Vec<String>,
         /// `None` where nothing had to be moved.
-        receipt: Option<Result<String, PortError>>,
+        receipt: Option<String>,
     },
     Moved {
         to: CommitId,

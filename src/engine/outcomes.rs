@@ -112,11 +112,6 @@ impl Engine<'_> {
     ) -> Result<(), EngineError> {
         match result.map_err(port("landing"))? {
             LandingEnd::Landed { pushed_to, moved_checkouts, receipt } => {
-                let (receipt, lost) = match receipt {
-                    Some(Ok(path)) => (Some(path), None),
-                    Some(Err(error)) => (None, Some(error)),
-                    None => (None, None),
-                };
                 self.record(Event::Landed(Box::new(Landed {
                     apex: action.apex,
                     from: action.from.commit,
@@ -128,11 +123,6 @@ impl Engine<'_> {
                     receipt,
                     duration_us,
                 })))?;
-                if let Some(error) = lost {
-                    // The target has moved all the same, and that comes first.
-                    self.sync()?;
-                    return Err(port("writing the receipt of a landing")(error));
-                }
             }
             LandingEnd::Moved { to, to_tree } => {
                 self.record(Event::TargetMoved { from: action.from.commit, to, to_tree })?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::starting::write_receipt;
 use super::{Engine, EngineError, LandingEnd, port, receipt};
 use crate::core::judge::Surroundings;
 use crate::core::state::{ImpossibleTransition, RunState, Standpoint};
@@ -81,8 +82,8 @@ impl Engine<'_> {
                 let receipt = match intended.from == intended.to {
                     true => None,
                     false => {
-                        let written = self.ports.lander.write_receipt(action.apex, receipt).await;
-                        Some(written.map(|path| path.to_string_lossy().into_owned()))
+                        let written = write_receipt(&*self.ports.lander, action.apex, receipt).await;
+                        Some(written.map_err(port("finishing a landing"))?)
                     }
                 };
                 let landed = LandingEnd::Landed { pushed_to, moved_checkouts, receipt };

@@ -208,13 +208,22 @@ async fn land(
 ) -> Result<LandingEnd, PortError> {
     Ok(match lander.land(request).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
-            let path = lander.write_receipt(apex, receipt).await;
-            let receipt = path.map(|path| path.to_string_lossy().into_owned());
-            LandingEnd::Landed { pushed_to, moved_checkouts, receipt: Some(receipt) }
+            // Without its receipt it is not done: it stays open, and a resumption comes back to it.
+            let receipt = Some(write_receipt(lander, apex, receipt).await?);
+            LandingEnd::Landed { pushed_to, moved_checkouts, receipt }
         }
         LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
         LandOutcome::Refused { message, advice } => LandingEnd::Refused { message, advice },
     })
+}
+
+/// The path at which it is.
+pub(super) async fn write_receipt(
+    lander: &dyn Lander,
+    apex: ApexId,
+    receipt: serde_json::Value,
+) -> Result<String, PortError> {
+    Ok(lander.write_receipt(apex, receipt).await?.to_string_lossy().into_owned())
 }
 
 fn micros_since(begun: std::time::Instant) -> u64 {

@@ -131,7 +131,7 @@ impl Lander for LocalLander {
             let path = folder.join(format!("{}.json", apex.0));
             let content = format!("{receipt:#}\n");
             write_durably(&folder, &path, content.as_bytes()).map_err(|error| PortError {
-                message: format!("writing {}: {error}", path.display()),
+                message: format!("writing the receipt {}: {error}", path.display()),
                 hint: Some("make room or give lexpr the right to write there, then resume the run".to_owned()),
             })?;
             Ok(path)

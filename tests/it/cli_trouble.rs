@@ -143,6 +143,37 @@ fn a_target_that_may_no_longer_be_written_stops_the_run_with_exit_code_4() {
 }
 
 #[test]
+fn invariant_6_a_permission_lost_in_mid_run_stops_it_fails_no_item_and_loses_nothing() {
+    // Root, and without what lets root write where nobody may.
+    let before = "printf '#!/bin/sh\\nexec setpriv --bounding-set=-dac_override,-dac_read_search \"%s\" \"$@\"' \"$LEXPR\" \
+                  >$WORLD/lexpr; chmod +x $WORLD/lexpr; LEXPR=$WORLD/lexpr";
+    for (folder, code) in [
+        ("$REPO", 4),
+        ("$REPO/.git", 4),
+        ("$REPO/.git/refs/heads", 4),
+        ("$REPO/.git/objects/pack", 1),
+        ("$REPO/.git/lexpr/runs/*", 1),
+        ("$REPO/.git/lexpr/runs/*/logs", 1),
+        ("$REPO/.git/lexpr/runs/*/composites.git/objects", 1),
+        ("$XDG_CACHE_HOME/lexpr/*", 1),
+    ] {
+        let world = world();
+        let troubled = troubled(&world, before, &format!("chmod -w {folder}"), &format!("chmod u+w {folder}"));
+        assert!(
+            troubled.run.stdout.contains("lexpr resume") || troubled.run.stderr.contains("lexpr resume"),
+            "{folder}"
+        );
+        ended_well_after(troubled, code, "Permission denied");
+        assert_eq!(fs::read_dir(only_run(&world).join("receipts")).unwrap().count(), 1, "{folder}");
+    }
+}
+
+fn only_run(world: &World) -> std::path::PathBuf {
+    let mut runs = fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap();
+    runs.next().unwrap().unwrap().path()
+}
+
+#[test]
 fn a_git_that_is_gone_in_mid_run_stops_it_and_fails_no_item() {
     let world = world();
     let before = "mkdir $WORLD/bin; ln -s $(command -v git) $WORLD/bin/git\n\
