@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::conduct::{Options, cache_root, limits, run_started, surroundings};
+use super::conduct::{Options, limits, run_started, surroundings};
 use super::failure::Failure;
 use super::prepare::{Opened, Workshop, line_up};
+use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
 use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};
 use crate::engine::{self, Ports, RunSetup};
@@ -26,7 +27,7 @@ use crate::vocabulary::names::{ApexId, GateName, ItemName, RunId};
 /// Where git or the disk fails.
 pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
     let begun = Instant::now();
-    let folder = scratch_folder()?;
+    let folder = ScratchFolder::create()?;
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
     let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
@@ -70,16 +71,6 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         items: prepared.lined_up.iter().map(|item| seen.item(item)).collect(),
         apexes: seen.apexes,
     })
-}
-
-/// In lexpr's cache where that can be written, else among the system's temporary folders.
-pub(super) fn scratch_folder() -> Result<tempfile::TempDir, Failure> {
-    let root = cache_root();
-    let prefix = tempfile::Builder::new().prefix("dry-run-").to_owned();
-    let in_cache = std::fs::create_dir_all(&root).and_then(|()| prefix.tempdir_in(&root));
-    in_cache
-        .or_else(|_| prefix.tempdir())
-        .map_err(|error| Failure::io("making a folder in", &std::env::temp_dir(), &error))
 }
 
 /// What a rehearsal recorded, by item.

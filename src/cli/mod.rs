@@ -16,6 +16,7 @@ mod prepare;
 pub mod resume;
 pub mod runs;
 pub mod schema;
+mod scratch;
 mod signals;
 pub mod source;
 mod speak;

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::conduct::runtime;
-use super::dry_run::scratch_folder;
 use super::failure::Failure;
 use super::prepare::Workshop;
+use super::scratch::ScratchFolder;
 use super::{PlanArgs, speak};
 use crate::git::branches::{self, Branch, BranchGlobs};
 use crate::git::compose::ComposeSettings;
@@ -55,7 +55,7 @@ pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
 /// Which branches contain which, and which have landed: read through a repository of lexpr's own
 /// that is deleted again.
 fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
-    let folder = scratch_folder()?;
+    let folder = ScratchFolder::create()?;
     let merge = MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict };
     let workshop = Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;
     let heads = branches

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
@@ -20,6 +20,9 @@ const CLEARING: Duration = Duration::from_millis(200);
 pub(super) struct Signals {
     tasks: [JoinHandle<()>; 3],
     after_the_run: Arc<Notify>,
+    /// Heard by nobody: a write beyond `ulimit -f` is then an error that can be told, and not the end
+    /// of the process.
+    _file_too_large: Option<Signal>,
 }
 
 impl Signals {
@@ -37,7 +40,8 @@ impl Signals {
             tokio::spawn(listen_for_stops(engine, progress, Arc::clone(&after_the_run))),
             tokio::spawn(listen_for_continuation(continued)),
         ];
-        (Self { tasks, after_the_run }, interrupts)
+        let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        (Self { tasks, after_the_run, _file_too_large: signal(too_large).ok() }, interrupts)
     }
 
     /// Waits for the first signal that comes when the run has ended.

@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::dry_run::scratch_folder;
 use super::failure::Failure;
 use super::prepare::Workshop;
+use super::scratch::ScratchFolder;
 use super::{CheckFormat, VerifyArgs, conduct, speak, status};
 use crate::core::account::Account;
 use crate::engine::verifying::{self, Check, Finding};
@@ -179,7 +179,7 @@ async fn composite(repo: &UserRepo, receipt: &Receipt) -> Result<Vec<Check>, Fai
             })
             .collect());
     }
-    let folder = scratch_folder()?;
+    let folder = ScratchFolder::create()?;
     let settings = ComposeSettings { merge: receipt.merge, committer: receipt.committer.clone(), remember_for: None };
     let workshop = Workshop::new(folder.path(), repo, settings)?;
     match verifying::composite(receipt, &*workshop.composer).await {

@@ -69,7 +69,10 @@ fn set_up() -> io::Result<()> {
     // handlers need its runtime no more.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _inside = runtime.enter();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
+    // A write beyond `ulimit -f` is an error that can be told.
+    let too_large = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit(), too_large]
+    {
         drop(signal(kind)?);
     }
     Ok(())

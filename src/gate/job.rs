@@ -122,7 +122,9 @@ impl JobRun<'_> {
 
     /// Says that nothing can be run here for now.
     fn stuck(&self, message: String) -> PortError {
-        let hint = "see to that first: a full or read-only disk, a git that is gone, a limit on open files".to_owned();
+        let hint =
+            "see to that first: a full or read-only disk, a git that is gone, a limit on open files or on their size"
+                .to_owned();
         let error = PortError { message, hint: Some(hint) };
         self.tell(JobNews::Stuck(error.clone()));
         error

@@ -51,7 +51,9 @@ impl GitError {
 /// How the C library and git name what a machine lacks or refuses, whatever is asked of it. Read in
 /// English: git is started so.
 const LACK_OF_ROOM: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
-const OTHER_TROUBLE: [&str; 6] = [
+const OTHER_TROUBLE: [&str; 8] = [
+    "File too large",
+    "SIGXFSZ",
     "Permission denied",
     "Read-only file system",
     "Too many open files",

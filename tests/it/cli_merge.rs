@@ -26,6 +26,21 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
+fn what_a_killed_dry_run_left_is_removed_by_the_next_and_what_a_living_one_works_in_is_not() {
+    let world = World::new(&[("README.md", "# A project\n")], &[("a", "main", &[("a", "1")])]);
+    let (dead, alive) = (world.path("cache/lexpr/dry-run-dead/objects"), world.path("cache/lexpr/dry-run-alive"));
+    std::fs::create_dir_all(&dead).unwrap();
+    std::fs::create_dir_all(&alive).unwrap();
+    std::fs::write(dead.join("pack"), "composites").unwrap();
+    let held = std::fs::File::open(&alive).unwrap();
+    held.lock().unwrap();
+    world.merge("schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: a}]\n", &[]).expect(0);
+    let left: Vec<_> =
+        std::fs::read_dir(world.path("cache/lexpr")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [alive]);
+}
+
+#[test]
 fn invariant_5_a_dry_run_leaves_every_byte_of_the_repository_as_it_was() {
     let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("a", "2")])]);
     let before = contents(&world.repo());

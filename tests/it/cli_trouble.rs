@@ -168,6 +168,14 @@ fn invariant_6_a_permission_lost_in_mid_run_stops_it_fails_no_item_and_loses_not
     }
 }
 
+#[test]
+fn a_limit_on_the_size_of_files_stops_a_run_with_a_word_and_fails_no_item() {
+    let world = world();
+    // Of the kernel's blocks, 512 bytes each.
+    let troubled = troubled(&world, "ulimit -S -f 40", "seq 1 20000", "ulimit -S -f unlimited");
+    ended_well_after(troubled, 1, "File too large");
+}
+
 fn only_run(world: &World) -> std::path::PathBuf {
     let mut runs = fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap();
     runs.next().unwrap().unwrap().path()

@@ -1,0 +1,71 @@
+//! Folders for composites that nobody needs for longer than a command takes.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::conduct::cache_root;
+use super::failure::Failure;
+use crate::git::lock;
+
+/// A folder that is removed when this is dropped, or by the next that is made where its process was
+/// killed.
+pub(super) struct ScratchFolder {
+    folder: TempDir,
+    /// Held while the folder is ours.
+    _lock: File,
+}
+
+const PREFIX: &str = "dry-run-";
+
+impl ScratchFolder {
+    /// In lexpr's cache where that can be written, else among the system's temporary folders.
+    pub(super) fn create() -> Result<Self, Failure> {
+        let root = cache_root();
+        let in_cache = std::fs::create_dir_all(&root).and_then(|()| {
+            remove_left_behind(&root)?;
+            Self::create_in(&root)
+        });
+        in_cache
+            .or_else(|_| Self::create_in(&std::env::temp_dir()))
+            .map_err(|error| Failure::io("making a folder in", &std::env::temp_dir(), &error))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn create_in(root: &Path) -> std::io::Result<Self> {
+        loop {
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?;
+            // In the moment before it was locked it may have been taken for one that was left.
+            if let Some(lock) = lock_alone(folder.path())? {
+                return Ok(Self { folder, _lock: lock });
+            }
+        }
+    }
+}
+
+/// In a folder that is lexpr's alone.
+fn remove_left_behind(root: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(root)?.flatten() {
+        let is_one = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if is_one && let Some(_lock) = lock_alone(&entry.path())? {
+            // What cannot be removed costs space and nothing else.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// `None` where another process has it, or it is gone.
+fn lock_alone(folder: &Path) -> std::io::Result<Option<File>> {
+    let opened = match File::open(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let is_ours = lock::try_alone(&opened)? && lock::is_at(&opened, folder)?;
+    Ok(is_ours.then_some(opened))
+}
