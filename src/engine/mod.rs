@@ -181,6 +181,7 @@ pub async fn run(
         throttle,
         passes: Passes::default(),
         last_ms: 0,
+        behind_ms: 0,
     };
     let result = engine.drive(past, news, interrupts).await;
     if let Err(error) = &result {
@@ -216,6 +217,8 @@ struct Engine<'a> {
     passes: Passes,
     /// When the last event was recorded: a clock that was set back does not turn the run's time.
     last_ms: u64,
+    /// How far the clock was set back before the run went on: its time goes on from its past.
+    behind_ms: u64,
 }
 
 impl Engine<'_> {
@@ -239,7 +242,7 @@ impl Engine<'_> {
                 break;
             }
             something_changed = true;
-            self.throttle.sample_if_older(self.ports.clock.now_ms(), MEMORY_SAMPLE_MS);
+            self.throttle.sample_if_older(self.now_ms(), MEMORY_SAMPLE_MS);
             let wake = self.ports.clock.sleep_ms(self.throttle.sample_again_in_ms(MEMORY_SAMPLE_MS));
             tokio::select! {
                 // News first: a job's last words must be heard before its end.
@@ -300,17 +303,22 @@ impl Engine<'_> {
         };
         // Nothing is held back any more, if it was.
         self.is_throttled()?;
-        self.throttle.sample(self.ports.clock.now_ms());
+        self.throttle.sample(self.now_ms());
         let peak_memory_bytes = self.throttle.peak_bytes();
         self.record(Event::RunFinished { exit_code, peak_memory_bytes, items: items.clone() })?;
         self.sync()?;
         Ok(RunEnd { exit_code, items })
     }
 
+    /// Milliseconds since the Unix epoch, or as many more as make the run's time go forward.
+    fn now_ms(&self) -> u64 {
+        self.ports.clock.now_ms() + self.behind_ms
+    }
+
     /// Journals a fact, then lets it change the state, then shows it.
     fn record(&mut self, event: Event) -> Result<(), EngineError> {
         self.seq += 1;
-        self.last_ms = self.last_ms.max(self.ports.clock.now_ms());
+        self.last_ms = self.last_ms.max(self.now_ms());
         let recorded = Recorded { seq: self.seq, at_ms: self.last_ms, event };
         self.journal.append(&recorded).map_err(EngineError::Journal)?;
         self.passes.note(&recorded.event, &self.state);

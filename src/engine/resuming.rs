@@ -43,6 +43,7 @@ impl Engine<'_> {
             self.seq = recorded.seq;
             self.last_ms = self.last_ms.max(recorded.at_ms);
         }
+        self.behind_ms = self.last_ms.saturating_sub(self.ports.clock.now_ms());
         let stuck = match self.state.landing().cloned() {
             Some(intended) => self.recover(intended).await?,
             None => None,
@@ -77,7 +78,7 @@ impl Engine<'_> {
             Recovery::NotLanded => Ok(None),
             Recovery::Refused { message, advice } => Ok(Some(stuck(message, advice))),
             Recovery::Landed { pushed_to, moved_checkouts } => {
-                let now_ms = self.ports.clock.now_ms();
+                let now_ms = self.now_ms();
                 let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, now_ms);
                 let receipt = match intended.from == intended.to {
                     true => None,

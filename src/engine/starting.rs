@@ -149,7 +149,7 @@ impl Engine<'_> {
 
     pub(super) fn is_throttled(&mut self) -> Result<bool, EngineError> {
         let running = !self.state.jobs().is_empty();
-        let (throttled, event) = self.throttle.check(self.ports.clock.now_ms(), running);
+        let (throttled, event) = self.throttle.check(self.now_ms(), running);
         if let Some(event) = event {
             self.record(event)?;
         }
@@ -158,7 +158,7 @@ impl Engine<'_> {
 
     /// True where work that was held back may start.
     pub(super) fn sample_memory(&mut self) -> Result<bool, EngineError> {
-        self.throttle.sample(self.ports.clock.now_ms());
+        self.throttle.sample(self.now_ms());
         Ok(self.throttle.is_holding() && !self.is_throttled()?)
     }
 
@@ -176,7 +176,7 @@ impl Engine<'_> {
             proof: action.proof.clone(),
             push: self.setup.started.push.clone(),
         };
-        let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.ports.clock.now_ms());
+        let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.now_ms());
         self.record(Event::LandingIntended(Box::new(intended)))?;
         self.sync()?;
         let begun = std::time::Instant::now();

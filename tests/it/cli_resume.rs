@@ -6,6 +6,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::Child;
 
+use lexpr::journal::JournalFile;
+use lexpr::ports::Journal as _;
+use lexpr::vocabulary::event::Recorded;
+
 use crate::cli_runs::runs;
 use crate::cli_world::{Said, World, wait_for};
 
@@ -211,4 +215,48 @@ fn invariant_6_a_loop_of_deadline_and_resume_reaches_the_end_with_nothing_lost_o
         .collect();
     landed.sort_unstable();
     assert_eq!(landed, names, "each lands once");
+}
+
+/// The journal says afterwards that all happened this much later.
+fn postpone(world: &World, ms: u64) {
+    let path = world.repo().join(".git/lexpr/runs").join(id(world)).join("journal.jsonl");
+    let past = lexpr::journal::read(&path).unwrap().events;
+    fs::remove_file(&path).unwrap();
+    let mut journal = JournalFile::create(&path).unwrap();
+    for recorded in past {
+        journal.append(&Recorded { at_ms: recorded.at_ms + ms, ..recorded }).unwrap();
+    }
+    journal.sync().unwrap();
+}
+
+#[test]
+fn invariant_6_a_clock_that_is_set_back_before_a_run_goes_on_changes_nothing_but_times() {
+    const A_DAY: u64 = 86_400_000;
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let go = world.path("go");
+    let gate = format!("test ! -e b || until [ -e {} ]; do sleep 0.02; done", go.display());
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 1, performance: {{batchSize: 1}}}}\n\
+         gates: [{{name: g, run: '{gate}'}}]\nitems: [{{name: a}}, {{name: b}}]\n"
+    );
+    let plan = world.plan(&plan);
+    let run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    wait_for("the first landing", || (world.files_on_main() == ["README.md", "a"]).then_some(()));
+    kill(run);
+    postpone(&world, A_DAY);
+    fs::write(&go, "").unwrap();
+    let report = world.path("report.json");
+    world.lexpr(["resume", "--report", report.to_str().unwrap()]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b"]);
+    let times: Vec<u64> = events(&world).iter().map(|event| event["atMs"].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    // Its own time goes on where it was, and does not stand still.
+    let took = times.last().unwrap() - times[0];
+    assert!(took > 0 && took < A_DAY, "{times:?}");
+    let durations = world.report(&report)["summary"]["durationMs"].as_u64().unwrap();
+    assert!(durations < A_DAY, "{durations}");
+    world.lexpr(["runs"]).expect(0);
+    world.lexpr(["verify", &id(&world)]).expect(0);
+    world.lexpr(["undo", &id(&world)]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md"]);
 }
