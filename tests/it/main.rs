@@ -23,6 +23,7 @@ mod compose_real;
 mod compose_strategies;
 mod engine_properties;
 mod engine_scenarios;
+mod engine_simulation;
 mod fake_terminal;
 mod gate_guard;
 mod gate_run;

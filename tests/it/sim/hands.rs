@@ -1,135 +1,84 @@
-//! The scripted hands: composer, gate runner, lander, journal and memory gauge of one world. They
-//! check what only the outside can see: that nothing is begun before it is journalled, that no
-//! more jobs run than there are workers, that every composite holds its items' dependencies.
+//! The scripted hands: composer, lander and memory gauge of one world. They check what only the
+//! outside can see: that every composite holds its items' dependencies, that nothing lands whose
+//! intent is not durable.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::ports::{
-    ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, Journal,
-    LandOutcome, LandRequest, Lander, MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
+    ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, MemoryGauge, PortError,
+    Recovery, Whereabouts,
 };
-use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step, Verdict};
-use lexpr::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, ItemName, JobId, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
-};
-use tokio::sync::{Notify, mpsc, watch};
+use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step};
+use lexpr::vocabulary::names::{ApexId, CommitId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId};
+use tokio::sync::Notify;
 
+use super::content::{Content, GateRecord, LandingRecord};
 use super::time::VirtualTime;
-use super::{Effect, Mishap, Stop, World, commit_of, mix};
+use super::watch::Watch;
+use super::{Effect, Mishap, OthersMove, Stop, When, World, commit_of, mix};
 
-/// How often the scripted runner tries a gate that it cannot run.
-const INFRASTRUCTURE_ATTEMPTS: u32 = 2;
+/// What memory is in use at a peak: more than any threshold of a scripted world.
+const PEAK_BYTES: u64 = 1_000_000;
 
-/// A run that tells more than this will never end.
-const MOST_EVENTS: u64 = 200_000;
+/// How long memory stays as it is.
+const PEAK_MS: u64 = 700;
 
-/// What is in a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
-    /// One bit an item, by canonical position.
-    items: Vec<u64>,
-    /// How often somebody else had moved the target.
-    moves: u64,
-}
-
-impl Content {
-    fn of(items: usize) -> Self {
-        Self { items: vec![0; items.div_ceil(64)], moves: 0 }
-    }
-
-    pub fn has(&self, ix: ItemIx) -> bool {
-        self.items[ix.get() / 64] >> (ix.get() % 64) & 1 == 1
-    }
-
-    pub fn with(&self, ix: ItemIx) -> Self {
-        let mut content = self.clone();
-        content.items[ix.get() / 64] |= 1 << (ix.get() % 64);
-        content
-    }
-
-    pub fn without(&self, ix: ItemIx) -> Self {
-        let mut content = self.clone();
-        content.items[ix.get() / 64] &= !(1 << (ix.get() % 64));
-        content
-    }
-
-    pub fn tree(&self) -> TreeId {
-        let words: Vec<u8> = self.items.iter().chain([&self.moves]).flat_map(|word| word.to_le_bytes()).collect();
-        TreeId::from_bytes(&super::twenty_bytes(&[b"tree", &words])).unwrap()
-    }
-}
-
-/// One ended attempt of a gate, as the world saw it.
-#[derive(Clone, Debug)]
-pub struct GateRecord {
-    pub gate: String,
-    pub definition: DefinitionDigest,
-    pub key: VerdictKey,
-    pub tree: TreeId,
-    pub what: Arc<Content>,
-    /// Names of the items in the tree, in canonical order.
-    pub content: Vec<String>,
-    pub passed: bool,
-    pub failed: bool,
-    pub clean_slot: bool,
-    pub job: JobId,
-    /// Its run came to a verdict with it.
-    pub judged: bool,
-    /// The run was killed before it had recorded it.
-    pub lost: bool,
-}
-
-/// One move of the target by the run.
-#[derive(Clone, Debug)]
-pub struct LandingRecord {
-    pub before: Arc<Content>,
-    pub after: Arc<Content>,
-    /// How many gate records there were by then.
-    pub gate_records: usize,
-}
+/// The moves that a world's mishaps make have the lower bits of [`Content::moves`] for themselves.
+const FIRST_BIT_OF_OTHERS: usize = 32;
 
 /// What must be there, what must not, and what happens then.
 type ResolvedRule = (Vec<ItemIx>, Vec<ItemIx>, Effect);
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     commits: HashMap<CommitId, Arc<Content>>,
-    trees: HashMap<TreeId, Arc<Content>>,
+    pub(super) trees: HashMap<TreeId, Arc<Content>>,
     target: Option<CommitId>,
-    attempts: HashMap<VerdictKey, u32>,
-    gates: Vec<GateRecord>,
+    pub(super) attempts: HashMap<VerdictKey, u32>,
+    pub(super) gates: Vec<GateRecord>,
+    pub(super) gates_begun: usize,
     landings: Vec<LandingRecord>,
     receipts: Vec<serde_json::Value>,
-    journal: Vec<Recorded>,
-    synced: usize,
-    journalled_jobs: HashSet<JobId>,
-    journal_failed: bool,
-    in_work: BTreeSet<WorkerId>,
-    most_in_work: usize,
+    pub(super) journal: Vec<Recorded>,
+    pub(super) synced: usize,
+    pub(super) journalled_jobs: HashSet<JobId>,
+    pub(super) journal_failed: bool,
+    /// It was full once, and is not again.
+    pub(super) journal_was_full: bool,
+    pub(super) in_work: BTreeSet<WorkerId>,
+    pub(super) most_in_work: usize,
     composites: usize,
     landing_attempts: usize,
-    moves: u64,
-    /// All that the target was moved to.
-    landed: Vec<CommitId>,
+    recoveries: usize,
+    moves: usize,
+    /// Which of the world's `others` have happened.
+    others_done: HashSet<usize>,
+    /// All that the target was moved to by the run, and by others.
+    pub(super) landed: Vec<CommitId>,
+    pub(super) moved_by_others: Vec<CommitId>,
+    /// When memory was measured last, and what it was.
+    pub(super) measured: Option<(u64, u64)>,
 }
 
 pub struct Hands {
-    world: World,
-    graph: Arc<Graph>,
-    time: VirtualTime,
+    pub(super) world: World,
+    pub(super) graph: Arc<Graph>,
+    pub(super) time: VirtualTime,
     base: CommitId,
     conflicts: HashMap<ItemIx, Vec<ItemIx>>,
-    conflicts_with_others: HashSet<ItemIx>,
+    /// By item: the moves of others that it cannot be merged with.
+    conflicts_with_others: HashMap<ItemIx, u64>,
     already_landed: Vec<bool>,
     /// Rules by gate, with names resolved.
     rules: HashMap<String, Vec<ResolvedRule>>,
-    inner: Arc<Mutex<Inner>>,
-    appended: Arc<Notify>,
+    inner: Mutex<Inner>,
+    pub(super) watch: Mutex<Watch>,
+    pub(super) appended: Notify,
 }
 
 impl Hands {
@@ -156,8 +105,18 @@ impl Hands {
             already_landed[ix.get()] = true;
         }
         let base = commit_of(&[b"base"]);
+        let mut conflicts_with_others: HashMap<ItemIx, u64> = HashMap::new();
+        for item in &world.conflicts_with_others {
+            conflicts_with_others.insert(find(item), u64::MAX);
+        }
+        for (number, others) in world.others.iter().enumerate() {
+            for item in &others.conflicts_with {
+                *conflicts_with_others.entry(find(item)).or_default() |= 1 << (FIRST_BIT_OF_OTHERS + number);
+            }
+        }
         let hands = Self {
-            conflicts_with_others: world.conflicts_with_others.iter().map(find).collect(),
+            watch: Mutex::new(Watch::new(world, Arc::clone(&graph))),
+            conflicts_with_others,
             world: world.clone(),
             graph,
             time,
@@ -165,15 +124,15 @@ impl Hands {
             conflicts,
             already_landed,
             rules,
-            inner: Arc::default(),
-            appended: Arc::default(),
+            inner: Mutex::default(),
+            appended: Notify::new(),
         };
         hands.lock().target = Some(base);
         hands.know(base, content);
         hands
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
 
@@ -211,14 +170,6 @@ impl Hands {
         self.lock().journal.last().cloned()
     }
 
-    pub fn journal_writer(&self) -> JournalWriter {
-        let full_at = self.world.mishaps.iter().find_map(|mishap| match mishap {
-            Mishap::JournalFull(seq) => Some(*seq),
-            _ => None,
-        });
-        JournalWriter { inner: Arc::clone(&self.inner), appended: Arc::clone(&self.appended), full_at }
-    }
-
     /// Waits until the journal has so many events.
     pub async fn journalled(&self, events: usize) {
         while self.lock().journal.len() < events {
@@ -236,16 +187,17 @@ impl Hands {
     /// Takes from the world what goes with a process that is killed; how many events are left.
     /// Between two waits of the loop nothing happens outside of it, so that it may as well have
     /// been killed at any event in between.
-    pub fn die(&self, stop: Stop, before: usize) -> usize {
+    pub fn die(&self, stop: Option<Stop>, before: usize) -> usize {
         let mut inner = self.lock();
         let kept = match stop {
-            Stop::Kill(events) => inner.journal.len().min(before + events),
-            Stop::PowerLoss(_, part) => inner.synced + (inner.journal.len() - inner.synced) / (part + 1),
-            Stop::Interrupt(_) | Stop::Refused | Stop::KillOnceMoved(_) => inner.journal.len(),
+            Some(Stop::Kill(events)) => inner.journal.len().min(before + events),
+            Some(Stop::PowerLoss(_, part)) => inner.synced + (inner.journal.len() - inner.synced) / (part + 1),
+            Some(Stop::Interrupt(_) | Stop::Refused | Stop::KillOnceMoved(_)) | None => inner.journal.len(),
         };
         inner.journal.truncate(kept);
         inner.synced = kept;
         inner.in_work.clear();
+        inner.journal_failed = false;
         let mut recorded: HashMap<(JobId, VerdictKey), u32> = HashMap::new();
         let mut attempts: HashMap<VerdictKey, u32> = HashMap::new();
         for event in &inner.journal {
@@ -262,6 +214,13 @@ impl Hands {
             *left = left.saturating_sub(1);
         }
         kept
+    }
+
+    /// A new process takes the run up.
+    pub fn begin_again(&self) {
+        let inner = &mut *self.lock();
+        inner.measured = None;
+        self.watch.lock().unwrap().begin_again(inner);
     }
 
     pub fn jobs_in_work(&self) -> usize {
@@ -281,15 +240,15 @@ impl Hands {
     }
 
     pub fn gate_records(&self) -> Vec<GateRecord> {
-        let mut records = self.lock().gates.clone();
-        for record in &mut records {
-            let within = self.graph.indices().filter(|ix| record.what.has(*ix));
-            record.content = within.map(|ix| self.graph.name(ix).to_string()).collect();
-        }
-        records
+        self.lock().gates.clone()
     }
 
-    fn has_mishap(&self, mishap: Mishap) -> bool {
+    /// The names of the items in a tree, in canonical order.
+    pub fn names_in(&self, content: &Content) -> Vec<String> {
+        self.graph.indices().filter(|ix| content.has(*ix)).map(|ix| self.graph.name(ix).to_string()).collect()
+    }
+
+    pub(super) fn has_mishap(&self, mishap: Mishap) -> bool {
         self.world.mishaps.contains(&mishap)
     }
 
@@ -315,7 +274,7 @@ impl Hands {
             return Ok(standing.clone());
         }
         let with = self.conflicts.get(&item.ix).and_then(|with| with.iter().find(|with| standing.has(**with)));
-        let meets_others = standing.moves > 0 && self.conflicts_with_others.contains(&item.ix);
+        let meets_others = self.conflicts_with_others.get(&item.ix).is_some_and(|moves| moves & standing.moves != 0);
         if with.is_none() && !meets_others {
             return Ok(standing.with(item.ix));
         }
@@ -380,137 +339,50 @@ impl Hands {
         let (before, after) = (Arc::clone(&inner.commits[&target]), Arc::clone(&inner.commits[&request.to]));
         assert_eq!(after.tree(), request.tree, "the tree is that of the commit");
         let gate_records = inner.gates.len();
-        inner.landings.push(LandingRecord { before, after, gate_records });
+        inner.landings.push(LandingRecord { to: request.to, before, after, gate_records });
         inner.target = Some(request.to);
         inner.landed.push(request.to);
         self.appended.notify_one();
         Ok(())
     }
 
-    /// Runs all attempts of one gate; true where the job must not go on.
-    async fn run_gate(&self, job: &Job, at: usize, news: &Sender, cancel: &mut Cancel) -> Result<bool, PortError> {
-        let JobGateRun { gate, key, .. } = &job.gates[at];
-        let content = Arc::clone(&self.lock().trees[&job.tree]);
-        // A gate with inputs sees nothing else.
-        let seen = gate.inputs.as_ref().map(|inputs| {
-            let looked_at = inputs.iter().filter_map(|name| self.graph.find(&ItemName::new(name)));
-            let there = looked_at.filter(|ix| content.has(*ix));
-            there.fold(Content::of(self.graph.len()), |seen, ix| seen.with(ix))
-        });
-        let effects = self.effects(&gate.run, seen.as_ref().unwrap_or(&content));
-        let tried_before = self.lock().attempts.contains_key(key);
-        if effects.contains(&Effect::BreaksOff) || (effects.contains(&Effect::FailsThenBreaksOff) && tried_before) {
-            return Err(PortError { message: "the slot is gone".to_owned(), hint: None });
+    /// Somebody else moves the target.
+    fn move_target(&self, bit: usize, brings: &[String]) {
+        let (target, moves) = {
+            let mut inner = self.lock();
+            inner.moves += 1;
+            (inner.target.unwrap(), inner.moves)
+        };
+        let mut content = (*self.lock().commits[&target]).clone();
+        content.moves |= 1 << bit;
+        for item in brings {
+            content = content.with(self.graph.find(&ItemName::new(item)).unwrap());
         }
-        for attempt in 1.. {
-            send(news, JobNews::Started { job: job.job, gate: at, attempt });
-            let run_no = {
-                let mut inner = self.lock();
-                let counted = inner.attempts.entry(*key).or_default();
-                *counted += 1;
-                *counted
-            };
-            let fixed = effects.iter().find_map(|effect| match effect {
-                Effect::Takes(ms) => Some(*ms),
-                _ => None,
-            });
-            let tree = u64::from_le_bytes(job.tree.as_bytes()[..8].try_into().unwrap());
-            let varied = mix(mix(self.world.seed, tree), u64::from(run_no)) % (self.world.longest_gate_ms + 1);
-            let ended = self.unless_cancelled(fixed.unwrap_or(varied), cancel).await;
-            let outcome = if ended { outcome(&effects, run_no) } else { GateOutcome::Cancelled };
-            let limit = match outcome {
-                GateOutcome::Infrastructure { .. } => INFRASTRUCTURE_ATTEMPTS,
-                GateOutcome::Passed | GateOutcome::Cancelled => attempt,
-                _ => gate.retry.max_attempts,
-            };
-            let again = attempt < limit;
-            let verdict = match outcome {
-                _ if again => None,
-                GateOutcome::Passed => Some(Verdict::Passed { flaky: attempt > 1 }),
-                GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => Some(Verdict::Unknown),
-                _ => Some(Verdict::Failed),
-            };
-            let passed = outcome == GateOutcome::Passed;
-            let failed = !passed && !matches!(outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. });
-            self.lock().gates.push(GateRecord {
-                gate: gate.run.clone(),
-                definition: gate.definition,
-                key: *key,
-                tree: job.tree,
-                what: Arc::clone(&content),
-                content: Vec::new(),
-                passed,
-                failed,
-                clean_slot: job.clean_slot,
-                job: job.job,
-                judged: matches!(verdict, Some(Verdict::Passed { .. } | Verdict::Failed)),
-                lost: false,
-            });
-            let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());
-            let run = Box::new(gate_run(outcome, verdict, varied, backoff));
-            send(news, JobNews::Finished { job: job.job, gate: at, attempt, run });
-            if !ended {
-                // It did not come to doing what it does at this try.
-                self.lock().attempts.entry(*key).and_modify(|tries| *tries -= 1);
-                return Ok(true);
-            }
-            if !again {
-                return Ok(failed && gate.required && job.fail_fast);
-            }
-            if !self.unless_cancelled(backoff.unwrap_or(0), cancel).await {
-                return Ok(true);
-            }
-        }
-        unreachable!("the last attempt returns")
+        let moved = commit_of(&[b"moved", target.as_bytes(), &moves.to_le_bytes()]);
+        self.know(moved, content);
+        let mut inner = self.lock();
+        inner.target = Some(moved);
+        inner.moved_by_others.push(moved);
     }
 
-    /// Sleeps; false where the run was cancelled meanwhile.
-    async fn unless_cancelled(&self, ms: u64, cancel: &mut Cancel) -> bool {
-        if *cancel.borrow() {
-            return false;
+    /// Somebody else makes those of the world's moves whose time has come.
+    pub fn others_move(&self, is_due: impl Fn(When) -> bool) {
+        for (number, OthersMove { when, brings, .. }) in self.world.others.iter().enumerate() {
+            if is_due(*when) && self.lock().others_done.insert(number) {
+                self.move_target(FIRST_BIT_OF_OTHERS + number, brings);
+            }
         }
-        let sleep = self.time.sleep(ms);
-        let cancelled = cancel.changed();
-        matches!(select(std::pin::pin!(sleep), std::pin::pin!(cancelled)).await, Either::Left(_))
     }
-}
 
-type Sender = mpsc::UnboundedSender<JobNews>;
-type Cancel = watch::Receiver<bool>;
-
-fn send(news: &Sender, what: JobNews) {
-    // Nobody listens any more where the run was abandoned.
-    let _ = news.send(what);
-}
-
-fn outcome(effects: &[Effect], run_no: u32) -> GateOutcome {
-    let failed = GateOutcome::Failed { exit_code: 1 };
-    let is = |wanted: Effect| effects.contains(&wanted);
-    if is(Effect::CannotRun) {
-        GateOutcome::Infrastructure { message: "no space left in the slot".to_owned() }
-    } else if is(Effect::Fails) || is(Effect::FailsThenBreaksOff) {
-        failed
-    } else if is(Effect::TimesOut) {
-        GateOutcome::TimedOut { after_ms: 1, signal: Some(15) }
-    } else if effects.iter().any(|effect| matches!(effect, Effect::FailsAtFirst(runs) if run_no <= *runs)) {
-        failed
-    } else {
-        GateOutcome::Passed
-    }
-}
-
-fn gate_run(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64, backoff_ms: Option<u64>) -> GateRun {
-    GateRun {
-        outcome,
-        verdict,
-        duration_ms,
-        backoff_ms,
-        peak_memory_bytes: None,
-        log: PathBuf::from("log"),
-        log_digest: None,
-        tail: String::new(),
-        artifacts: Vec::new(),
-        missing_artifacts: Vec::new(),
+    /// The same at their times, for as long as it is waited for.
+    pub async fn others_move_in_time(&self) {
+        let mut times: Vec<u64> = self.world.others.iter().filter_map(|others| others.when.at_ms()).collect();
+        times.sort_unstable();
+        for at_ms in times {
+            self.time.sleep(at_ms.saturating_sub(self.time.now())).await;
+            self.others_move(|when| when == When::At(at_ms));
+        }
+        std::future::pending().await
     }
 }
 
@@ -548,35 +420,6 @@ impl Composer for Hands {
         .boxed()
     }
 }
-
-impl GateRunner for Hands {
-    fn run(&self, job: Job, news: Sender, mut cancel: Cancel) -> BoxFuture<'_, Result<(), PortError>> {
-        async move {
-            {
-                let mut inner = self.lock();
-                assert!(inner.journalled_jobs.contains(&job.job), "invariant 6: a job before its journal line");
-                assert!(*cancel.borrow() || !inner.journal_failed, "nothing starts after the journal has failed");
-                assert!(inner.in_work.insert(job.worker), "invariant 7: a worker does two jobs at once");
-                inner.most_in_work = inner.most_in_work.max(inner.in_work.len());
-            }
-            let mut result = Ok(());
-            for at in 0..job.gates.len() {
-                match self.run_gate(&job, at, &news, &mut cancel).await {
-                    Ok(false) => {}
-                    Ok(true) => break,
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-            }
-            self.lock().in_work.remove(&job.worker);
-            result
-        }
-        .boxed()
-    }
-}
-
 impl Lander for Hands {
     fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         async move {
@@ -602,17 +445,10 @@ impl Lander for Hands {
                 return Ok(LandOutcome::Refused { message, advice: None });
             }
             if self.has_mishap(Mishap::MovedBeforeLanding(number)) {
-                let (target, moves) = {
-                    let mut inner = self.lock();
-                    inner.moves += 1;
-                    (inner.target.unwrap(), inner.moves)
-                };
-                let mut content = (*self.lock().commits[&target]).clone();
-                content.moves = moves;
-                let moved = commit_of(&[b"moved", target.as_bytes(), &moves.to_le_bytes()]);
-                self.know(moved, content);
-                self.lock().target = Some(moved);
+                let bit = self.lock().moves % FIRST_BIT_OF_OTHERS;
+                self.move_target(bit, &[]);
             }
+            self.others_move(|when| when == When::BeforeLanding(number));
             if let Err(elsewhere) = self.swap(&request) {
                 return Ok(LandOutcome::TargetMoved { to: elsewhere });
             }
@@ -624,8 +460,15 @@ impl Lander for Hands {
     }
 
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
-        let landed = self.lock().landed.contains(&request.to);
+        let (landed, number) = {
+            let mut inner = self.lock();
+            inner.recoveries += 1;
+            (inner.landed.contains(&request.to), inner.recoveries)
+        };
         let recovery = match landed {
+            true if self.has_mishap(Mishap::RefusedRecovery(number)) => {
+                Recovery::Refused { message: "another git holds the index".to_owned(), advice: None }
+            }
             true => Recovery::Landed { pushed_to: None, moved_checkouts: Vec::new() },
             false => Recovery::NotLanded,
         };
@@ -650,51 +493,12 @@ impl Lander for Hands {
 
 impl MemoryGauge for Hands {
     fn used_bytes(&self) -> Option<u64> {
-        let in_work = self.lock().in_work.len();
-        self.world.memory.get(in_work).or(self.world.memory.last()).copied()
-    }
-}
-
-pub struct JournalWriter {
-    inner: Arc<Mutex<Inner>>,
-    appended: Arc<Notify>,
-    full_at: Option<u64>,
-}
-
-impl Journal for JournalWriter {
-    fn append(&mut self, recorded: &Recorded) -> Result<(), PortError> {
-        let mut inner = self.inner.lock().unwrap();
-        if inner.journal_failed || self.full_at == Some(recorded.seq) {
-            inner.journal_failed = true;
-            return Err(PortError { message: "no space left on device".to_owned(), hint: None });
-        }
-        if let Event::JobStarted(job) = &recorded.event {
-            inner.journalled_jobs.insert(job.job);
-        }
-        assert_eq!(recorded.seq, inner.journal.len() as u64 + 1, "events are numbered without gaps");
-        assert!(recorded.seq < MOST_EVENTS, "the run does not end");
-        inner.journal.push(recorded.clone());
-        self.appended.notify_one();
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), PortError> {
-        let mut inner = self.inner.lock().unwrap();
-        inner.synced = inner.journal.len();
-        Ok(())
-    }
-}
-
-/// Passes that outlive a run.
-#[derive(Debug, Default)]
-pub struct Store(Mutex<HashMap<VerdictKey, RunId>>);
-
-impl VerdictStore for Store {
-    fn pass(&self, key: &VerdictKey) -> Option<RunId> {
-        self.0.lock().unwrap().get(key).cloned()
-    }
-
-    fn remember_pass(&self, key: VerdictKey, run: &RunId) {
-        self.0.lock().unwrap().insert(key, run.clone());
+        let now = self.time.now();
+        let mut inner = self.lock();
+        let of_jobs = self.world.memory.get(inner.in_work.len()).or(self.world.memory.last()).copied()?;
+        let is_peak = self.world.memory_peaks && mix(self.world.seed, now / PEAK_MS).is_multiple_of(3);
+        let used = if is_peak { PEAK_BYTES } else { of_jobs };
+        inner.measured = Some((now, used));
+        Some(used)
     }
 }

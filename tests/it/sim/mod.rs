@@ -6,33 +6,35 @@
 //! are the same tree, as in git; a commit is its base and the sequence of what was merged.
 #![expect(clippy::unwrap_used, reason = "a world that contradicts itself fails its test")]
 
+mod content;
 mod hands;
+mod journal;
 pub mod oracle;
 mod outcome;
+mod run;
+mod runner;
+pub mod strategies;
 pub mod time;
+mod watch;
+mod words;
 
 use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, select};
 use globset::Glob;
-use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::Limits;
-use lexpr::engine::{self, Observer, Past, Ports, RunSetup};
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
-use lexpr::ports::ComposeItem;
-use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpGate, LinedUpItem, Recorded, RunStarted};
+use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpGate, LinedUpItem, RunStarted};
 use lexpr::vocabulary::names::{
     CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
 };
-use tokio::sync::mpsc;
 
-pub use hands::{Content, GateRecord, Hands, Store};
+pub use content::{Content, GateRecord};
+pub use hands::Hands;
+pub use journal::Store;
 pub use outcome::Outcome;
-use time::VirtualTime;
 
 /// Mixes two numbers into one that looks like neither.
 pub fn mix(a: u64, b: u64) -> u64 {
@@ -76,6 +78,8 @@ pub enum Effect {
     CannotRun,
     /// The job breaks off without a word.
     BreaksOff,
+    /// lexpr cannot run it at first.
+    CannotRunAtFirst(u32),
     /// The first attempt fails, and then the job breaks off whenever it is tried again.
     FailsThenBreaksOff,
     /// Takes this long, whatever the seed says.
@@ -192,6 +196,39 @@ pub enum Mishap {
     JournalFull(u64),
     /// The composite of this number (from 1) cannot be made.
     BrokenComposite(usize),
+    /// The machine lets nothing run when it comes to the gate of this number (from 1).
+    StuckGate(usize),
+    /// A landing that was begun cannot be brought to its end at the try of this number (from 1).
+    RefusedRecovery(usize),
+}
+
+/// A move of the target by somebody else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OthersMove {
+    pub when: When,
+    /// Items that they merged by hand.
+    pub brings: Vec<String>,
+    /// Items that conflict with what they merged.
+    pub conflicts_with: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum When {
+    /// Just before the landing of this number (from 1) is tried.
+    BeforeLanding(usize),
+    /// At this time.
+    At(u64),
+    /// After the process of this number (from 1) has ended.
+    Between(usize),
+}
+
+impl When {
+    fn at_ms(self) -> Option<u64> {
+        match self {
+            Self::At(at_ms) => Some(at_ms),
+            Self::BeforeLanding(_) | Self::Between(_) => None,
+        }
+    }
 }
 
 /// The world before a run.
@@ -208,10 +245,15 @@ pub struct World {
     pub mishaps: Vec<Mishap>,
     /// How the run is stopped, one after another; after each it is resumed.
     pub stops: Vec<Stop>,
+    /// How often a run that ended by itself before its end is taken up again, whatever it ended by.
+    pub taken_up: usize,
+    pub others: Vec<OthersMove>,
     pub limits: Limits,
     /// Memory in use with so many jobs in work, by their number; the last holds for all above.
     pub memory: Vec<u64>,
     pub memory_threshold: Option<u64>,
+    /// Every now and then there is hardly any memory left, whatever runs.
+    pub memory_peaks: bool,
     /// Decides durations and who is first among those that are done at the same time.
     pub seed: u64,
     /// Gates take up to this long.
@@ -241,6 +283,8 @@ impl World {
             block_on: Vec::new(),
             mishaps: Vec::new(),
             stops: Vec::new(),
+            taken_up: 0,
+            others: Vec::new(),
             limits: Limits {
                 max_workers: 4,
                 batch_size: 50,
@@ -251,6 +295,7 @@ impl World {
             },
             memory: vec![0],
             memory_threshold: None,
+            memory_peaks: false,
             seed: 1,
             longest_gate_ms: 1000,
             longest_hand_ms: 0,
@@ -418,107 +463,18 @@ impl World {
         }
     }
 
-    fn is_already_landed(&self, name: &ItemName) -> bool {
-        self.items.iter().any(|item| item.already_landed && item.name == name.as_str())
+    /// The same without anything that goes wrong around a run.
+    pub fn undisturbed(self) -> Self {
+        Self { stops: Vec::new(), mishaps: Vec::new(), others: Vec::new(), taken_up: 0, ..self }
     }
 
-    /// Runs the plan in this world to its end.
-    pub fn run(&self) -> Outcome {
-        let graph = Arc::new(self.graph());
-        let time = VirtualTime::new(self.seed);
-        let hands = Arc::new(Hands::new(self, Arc::clone(&graph), time.clone()));
-        let setup = RunSetup {
-            started: self.started(&graph, hands.base(), hands.base_tree()),
-            items: graph
-                .indices()
-                .map(|ix| {
-                    let item = graph.item(ix);
-                    Arc::new(ComposeItem {
-                        ix,
-                        name: item.name.clone(),
-                        branch: item.branch.clone(),
-                        head: head(&item.name),
-                        strategy: item.strategy,
-                        deps: graph.deps(ix).to_vec(),
-                        merged: Vec::new(),
-                    })
-                })
-                .collect(),
-            graph: Arc::clone(&graph),
-            policy: Arc::new(self.policy()),
-            limits: self.limits,
-            surroundings: Surroundings::default(),
-            memory_threshold: self.memory_threshold,
-        };
-        let ports = Ports {
-            composer: hands.clone(),
-            gates: hands.clone(),
-            lander: hands.clone(),
-            clock: Arc::new(time.clone()),
-            memory: hands.clone(),
-            verdicts: self.remembered.clone().map(|store| store as _),
-        };
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let observer = || -> Observer<'_> {
-            let (shown, hands) = (Arc::clone(&shown), Arc::clone(&hands));
-            Box::new(move |recorded: &Recorded| {
-                assert_eq!(hands.last_journalled().as_ref(), Some(recorded), "invariant 6: shown before journalled");
-                shown.lock().unwrap().push(recorded.clone());
-            })
-        };
-        let mut stops = self.stops.iter().copied();
-        let mut past: Option<Past> = None;
-        let end = loop {
-            let stop = stops.next();
-            let before = past.as_ref().map_or(0, |past| past.events.len());
-            let (signals, interrupts) = mpsc::unbounded_channel();
-            let interrupt_at = self.mishaps.iter().find_map(|mishap| match mishap {
-                Mishap::Interrupt(at_ms) => Some(*at_ms),
-                _ => None,
-            });
-            let nuisance = async {
-                let at_ms = match stop {
-                    Some(Stop::Interrupt(at_ms)) => Some(at_ms),
-                    Some(_) => None,
-                    None => interrupt_at,
-                };
-                if let Some(at_ms) = at_ms {
-                    time.sleep(at_ms.saturating_sub(time.now())).await;
-                    signals.send("SIGINT".to_owned()).expect("the run listens until its end");
-                }
-                match stop {
-                    Some(Stop::Kill(events) | Stop::PowerLoss(events, _)) => hands.journalled(before + events).await,
-                    Some(Stop::KillOnceMoved(times)) => hands.moved(times).await,
-                    _ => std::future::pending().await,
-                }
-            };
-            let journal = Box::new(hands.journal_writer());
-            let (setup, ports, observers) = (setup.clone(), ports.clone(), vec![observer()]);
-            let run = engine::run(past.clone(), setup, ports, journal, observers, interrupts);
-            let end = time.drive(async {
-                match select(pin!(run), pin!(nuisance)).await {
-                    Either::Left((end, _)) => Some(end),
-                    Either::Right(((), _)) => None,
-                }
-            });
-            match (end, stop) {
-                (None, Some(stop)) => {
-                    let kept = hands.die(stop, before);
-                    shown.lock().unwrap().truncate(kept);
-                }
-                (Some(Ok(end)), Some(Stop::Interrupt(_))) if end.exit_code == engine::exit::INTERRUPTED => {}
-                (Some(Ok(end)), Some(Stop::Refused)) if end.exit_code == engine::exit::TARGET_NOT_MOVED => {}
-                (Some(end), _) => break end,
-                (None, None) => unreachable!("a nuisance never ends"),
-            }
-            past = match hands.journal() {
-                nothing if nothing.is_empty() => None,
-                events => Some(Past { events, cut_bytes: 0 }),
-            };
-        };
-        assert_eq!(hands.jobs_in_work(), 0, "a run that has ended leaves no job behind");
-        let shown = std::mem::take(&mut *shown.lock().unwrap());
-        Outcome { world: self.clone(), graph, end, events: hands.journal(), shown, hands, took_ms: time.now() }
+    /// Whether more than one process works on it.
+    pub fn is_resumed(&self) -> bool {
+        !self.stops.is_empty() || self.taken_up > 0
+    }
+
+    fn is_already_landed(&self, name: &ItemName) -> bool {
+        self.items.iter().any(|item| item.already_landed && item.name == name.as_str())
     }
 }
 

@@ -67,7 +67,9 @@ impl Outcome {
 
     /// The trees that a gate was run on, each as the names in it.
     pub fn trees_of(&self, gate: &str) -> Vec<String> {
-        self.gate_runs().iter().filter(|run| run.gate == gate).map(|run| run.content.join("+")).collect()
+        let runs = self.gate_runs();
+        let of_gate = runs.iter().filter(|run| run.gate == gate);
+        of_gate.map(|run| self.hands.names_in(&run.what).join("+")).collect()
     }
 
     pub fn count(&self, of: impl Fn(&Event) -> bool) -> usize {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures::FutureExt;
@@ -19,9 +19,14 @@ const MOST_WAKES: u64 = 300_000;
 /// When, then who first (by seed), then a number that tells timers apart.
 type TimerKey = (u64, u64, u64);
 
+/// A run in which nothing happens for so long will never go on: the longest gate is over long before.
+const LONGEST_SILENCE_MS: u64 = 3_600_000;
+
 #[derive(Default)]
 struct Timers {
     now_ms: u64,
+    /// When something was last told.
+    told_ms: u64,
     made: u64,
     waiting: BTreeMap<TimerKey, Waker>,
 }
@@ -61,9 +66,14 @@ impl VirtualTime {
                 }
             }
             let mut timers = self.timers.lock().unwrap();
-            let ((at, _, _), waker) = timers.waiting.pop_first().expect("nothing is left that could go on: a hang");
+            let Some(((at, _, _), waker)) = timers.waiting.pop_first() else {
+                drop(timers);
+                panic!("invariant 7: a hang: nothing is left that could go on");
+            };
             timers.now_ms = at;
+            let silence_ms = at - timers.told_ms;
             drop(timers);
+            assert!(silence_ms < LONGEST_SILENCE_MS, "invariant 7: a hang: timers, and nothing happens");
             waker.wake();
         }
         panic!("the run does not end");
@@ -71,6 +81,11 @@ impl VirtualTime {
 
     pub fn now(&self) -> u64 {
         self.timers.lock().unwrap().now_ms
+    }
+
+    pub fn something_happened(&self) {
+        let mut timers = self.timers.lock().unwrap();
+        timers.told_ms = timers.now_ms;
     }
 
     pub fn sleep(&self, ms: u64) -> Sleep {
@@ -113,6 +128,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.time.timers.lock().unwrap().waiting.remove(&self.key);
+        // Also where the run has broken an invariant, which is told and hides nothing.
+        self.time.timers.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&self.key);
     }
 }

@@ -1,0 +1,185 @@
+//! The scripted gate runner: what a gate does on a tree is what the world's rules say of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
+use lexpr::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
+use lexpr::vocabulary::event::{GateOutcome, Verdict};
+use lexpr::vocabulary::names::ItemName;
+use tokio::sync::{mpsc, watch};
+
+use super::content::{Content, GateRecord};
+use super::{Effect, Hands, Mishap, mix};
+
+/// How often the scripted runner tries a gate that it cannot run.
+pub const INFRASTRUCTURE_ATTEMPTS: u32 = 2;
+
+impl Hands {
+    /// Runs all attempts of one gate; true where the job must not go on.
+    async fn run_gate(&self, job: &Job, at: usize, news: &Sender, cancel: &mut Cancel) -> Result<bool, PortError> {
+        let JobGateRun { gate, key, .. } = &job.gates[at];
+        let content = Arc::clone(&self.lock().trees[&job.tree]);
+        // A gate with inputs sees nothing else.
+        let seen = gate.inputs.as_ref().map(|inputs| {
+            let looked_at = inputs.iter().filter_map(|name| self.graph.find(&ItemName::new(name)));
+            let there = looked_at.filter(|ix| content.has(*ix));
+            there.fold(Content::of(self.graph.len()), |seen, ix| seen.with(ix))
+        });
+        let effects = self.effects(&gate.run, seen.as_ref().unwrap_or(&content));
+        let tried_before = self.lock().attempts.contains_key(key);
+        if effects.contains(&Effect::BreaksOff) || (effects.contains(&Effect::FailsThenBreaksOff) && tried_before) {
+            return Err(PortError { message: "the slot is gone".to_owned(), hint: None });
+        }
+        let number = {
+            let mut inner = self.lock();
+            inner.gates_begun += 1;
+            inner.gates_begun
+        };
+        if self.has_mishap(Mishap::StuckGate(number)) {
+            let stuck = PortError { message: "no space left on device".to_owned(), hint: None };
+            send(news, JobNews::Stuck(stuck.clone()));
+            return Err(stuck);
+        }
+        for attempt in 1.. {
+            send(news, JobNews::Started { job: job.job, gate: at, attempt });
+            let run_no = {
+                let mut inner = self.lock();
+                let counted = inner.attempts.entry(*key).or_default();
+                *counted += 1;
+                *counted
+            };
+            let fixed = effects.iter().find_map(|effect| match effect {
+                Effect::Takes(ms) => Some(*ms),
+                _ => None,
+            });
+            let tree = u64::from_le_bytes(job.tree.as_bytes()[..8].try_into().unwrap());
+            let varied = mix(mix(self.world.seed, tree), u64::from(run_no)) % (self.world.longest_gate_ms + 1);
+            let ended = self.unless_cancelled(fixed.unwrap_or(varied), cancel).await;
+            let outcome = if ended { outcome(&effects, run_no) } else { GateOutcome::Cancelled };
+            let limit = match outcome {
+                GateOutcome::Infrastructure { .. } => INFRASTRUCTURE_ATTEMPTS,
+                GateOutcome::Passed | GateOutcome::Cancelled => attempt,
+                _ => gate.retry.max_attempts,
+            };
+            let again = attempt < limit;
+            let verdict = match outcome {
+                _ if again => None,
+                GateOutcome::Passed => Some(Verdict::Passed { flaky: attempt > 1 }),
+                GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => Some(Verdict::Unknown),
+                _ => Some(Verdict::Failed),
+            };
+            let passed = outcome == GateOutcome::Passed;
+            let failed = !passed && !matches!(outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. });
+            self.lock().gates.push(GateRecord {
+                gate: gate.run.clone(),
+                definition: gate.definition,
+                key: *key,
+                tree: job.tree,
+                what: Arc::clone(&content),
+                passed,
+                failed,
+                clean_slot: job.clean_slot,
+                job: job.job,
+                judged: matches!(verdict, Some(Verdict::Passed { .. } | Verdict::Failed)),
+                lost: false,
+            });
+            let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());
+            let run = Box::new(gate_run(outcome, verdict, varied, backoff));
+            send(news, JobNews::Finished { job: job.job, gate: at, attempt, run });
+            if !ended {
+                // It did not come to doing what it does at this try.
+                self.lock().attempts.entry(*key).and_modify(|tries| *tries -= 1);
+                return Ok(true);
+            }
+            if !again {
+                return Ok(failed && gate.required && job.fail_fast);
+            }
+            if !self.unless_cancelled(backoff.unwrap_or(0), cancel).await {
+                return Ok(true);
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Sleeps; false where the run was cancelled meanwhile.
+    async fn unless_cancelled(&self, ms: u64, cancel: &mut Cancel) -> bool {
+        if *cancel.borrow() {
+            return false;
+        }
+        let sleep = self.time.sleep(ms);
+        let cancelled = cancel.changed();
+        matches!(select(std::pin::pin!(sleep), std::pin::pin!(cancelled)).await, Either::Left(_))
+    }
+}
+
+type Sender = mpsc::UnboundedSender<JobNews>;
+type Cancel = watch::Receiver<bool>;
+
+fn send(news: &Sender, what: JobNews) {
+    // Nobody listens any more where the run was abandoned.
+    let _ = news.send(what);
+}
+
+fn outcome(effects: &[Effect], run_no: u32) -> GateOutcome {
+    let failed = GateOutcome::Failed { exit_code: 1 };
+    let is = |wanted: Effect| effects.contains(&wanted);
+    let not_yet = |effect: &Effect| matches!(effect, Effect::CannotRunAtFirst(runs) if run_no <= *runs);
+    if is(Effect::CannotRun) || effects.iter().any(not_yet) {
+        GateOutcome::Infrastructure { message: "no space left in the slot".to_owned() }
+    } else if is(Effect::Fails) || is(Effect::FailsThenBreaksOff) {
+        failed
+    } else if is(Effect::TimesOut) {
+        GateOutcome::TimedOut { after_ms: 1, signal: Some(15) }
+    } else if effects.iter().any(|effect| matches!(effect, Effect::FailsAtFirst(runs) if run_no <= *runs)) {
+        failed
+    } else {
+        GateOutcome::Passed
+    }
+}
+
+fn gate_run(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64, backoff_ms: Option<u64>) -> GateRun {
+    GateRun {
+        outcome,
+        verdict,
+        duration_ms,
+        backoff_ms,
+        peak_memory_bytes: None,
+        log: PathBuf::from("log"),
+        log_digest: None,
+        tail: String::new(),
+        artifacts: Vec::new(),
+        missing_artifacts: Vec::new(),
+    }
+}
+
+impl GateRunner for Hands {
+    fn run(&self, job: Job, news: Sender, mut cancel: Cancel) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            {
+                let mut inner = self.lock();
+                assert!(inner.journalled_jobs.contains(&job.job), "invariant 6: a job before its journal line");
+                assert!(*cancel.borrow() || !inner.journal_failed, "nothing starts after the journal has failed");
+                assert!(inner.in_work.insert(job.worker), "invariant 7: a worker does two jobs at once");
+                let (in_work, workers) = (inner.in_work.len(), self.world.limits.max_workers as usize);
+                assert!(in_work <= workers, "invariant 7: {in_work} jobs on {workers} workers");
+                inner.most_in_work = inner.most_in_work.max(inner.in_work.len());
+            }
+            let mut result = Ok(());
+            for at in 0..job.gates.len() {
+                match self.run_gate(&job, at, &news, &mut cancel).await {
+                    Ok(false) => {}
+                    Ok(true) => break,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+            }
+            self.lock().in_work.remove(&job.worker);
+            result
+        }
+        .boxed()
+    }
+}
