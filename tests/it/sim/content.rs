@@ -47,7 +47,6 @@ pub struct GateRecord {
     pub gate: String,
     pub definition: DefinitionDigest,
     pub key: VerdictKey,
-    pub tree: TreeId,
     pub what: Arc<Content>,
     pub passed: bool,
     pub failed: bool,

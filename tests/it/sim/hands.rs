@@ -166,8 +166,8 @@ impl Hands {
         self.lock().journal.clone()
     }
 
-    pub fn last_journalled(&self) -> Option<Recorded> {
-        self.lock().journal.last().cloned()
+    pub fn is_last_journalled(&self, recorded: &Recorded) -> bool {
+        self.lock().journal.last() == Some(recorded)
     }
 
     /// Waits until the journal has so many events.

@@ -76,7 +76,6 @@ impl Hands {
                 gate: gate.run.clone(),
                 definition: gate.definition,
                 key: *key,
-                tree: job.tree,
                 what: Arc::clone(&content),
                 passed,
                 failed,
