@@ -14,6 +14,11 @@ test:
 # kill lexpr at every place and compare; SEED chooses other passages, see docs/reliability.md
 prove kills="300" seed="20261121":
     LEXPR_PROVE_KILLS={{kills}} LEXPR_PROVE_SEED={{seed}} cargo test --features failpoints --test crash
+    just simulate
+
+# run so many disturbed worlds in virtual time, each made from one number, beginning with FROM
+simulate seeds="50000" from="0":
+    LEXPR_SIM_SEEDS={{seeds}} LEXPR_SIM_FROM={{from}} cargo test --release --test it simulation_of_many_seeds
 
 # write the schemas anew after a change of their types
 schemas:

@@ -58,7 +58,8 @@ pub enum Phase {
     /// For dependencies to pass.
     Waiting,
     Eligible,
-    /// Its dependencies fail together; it is judged, or blocked, once they have landed or not.
+    /// Its dependencies fail together, or one that passed meets a base that has moved since; it is
+    /// judged, or blocked, once they have landed or not.
     Deferred(Box<Reason>),
     Passed,
     Landed,
@@ -193,7 +194,7 @@ pub struct RunState {
     frontier: usize,
     /// How many of `passed` stand before `frontier`.
     settled: usize,
-    /// Deferred items whose dependencies have all landed.
+    /// Deferred items whose dependencies have all landed although they fail together.
     overdue: BTreeSet<ItemIx>,
     /// Items whose dependency did not land, with that dependency's root cause.
     to_block: VecDeque<(ItemIx, ItemIx)>,

@@ -54,7 +54,8 @@ pub enum Event {
     /// What an item's own work came to. After `passed` comes at most one other decision; `blocked`
     /// replaces any other where a dependency turned out not to land.
     ItemDecided(Box<ItemDecided>),
-    /// The item can only be judged once its dependencies, which fail together, have landed or not.
+    /// The item can only be judged once its dependencies have landed or not: they fail together, or
+    /// one of them passed and meets a base that has moved since.
     ItemDeferred { item: ItemName, reason: Reason },
     /// A gate fails on the target itself (or on what stands on it) without the item it failed on.
     GateRedOnTarget { gate: GateName, definition: DefinitionDigest, tree: TreeId },

@@ -21,6 +21,7 @@ mod compose_cases;
 mod compose_random;
 mod compose_real;
 mod compose_strategies;
+mod engine_findings;
 mod engine_properties;
 mod engine_scenarios;
 mod engine_simulation;

@@ -279,7 +279,7 @@ impl RunState {
         self.leave_phase(ix);
         self.advance_frontier();
         self.items[ix.get()].phase = Phase::Out(decided.decision, Box::new(reason.clone()));
-        if self.apex.as_ref().is_some_and(|apex| apex.candidates.binary_search(&ix).is_ok()) {
+        if self.ends_the_apex(ix, decided.decision, &reason) {
             self.apex = None;
         }
         if first_fall {
@@ -294,13 +294,28 @@ impl RunState {
         Ok(())
     }
 
+    /// Whether a candidate's end is that of the apex. Where a gate is red on the target, all who need
+    /// it go, one event each, and the suspect last: until then the apex says who is still to go. A
+    /// candidate is blocked by another that goes, and says nothing new.
+    fn ends_the_apex(&self, ix: ItemIx, decision: Decision, reason: &Reason) -> bool {
+        let Some(apex) = self.apex.as_ref().filter(|apex| apex.candidates.binary_search(&ix).is_ok()) else {
+            return false;
+        };
+        let suspect = apex.made.as_ref().and_then(|made| made.members.get(apex.landed));
+        match (decision, reason) {
+            (Decision::Blocked, _) => false,
+            (_, Reason::RedOnTarget { .. }) => suspect.is_none_or(|(suspect, _)| *suspect == ix),
+            _ => true,
+        }
+    }
+
     fn deferred(&mut self, item: &ItemName, reason: &Reason) -> Result<(), ImpossibleTransition> {
         let ix = self.ix(item)?;
         self.expect_phase(ix, "deferred", |phase| *phase == Phase::Eligible)?;
         self.leave_phase(ix);
         self.items[ix.get()].phase = Phase::Deferred(Box::new(reason.clone()));
         self.note_overdue(ix);
-        // It will not pass, whatever its dependencies do, so nobody waits for what is behind it.
+        // It will not pass before its dependencies have landed, so nobody waits for what is behind it.
         let mut behind = self.graph.dependents(ix).to_vec();
         while let Some(dependent) = behind.pop() {
             if self.undecided.remove(&dependent) {
@@ -311,15 +326,39 @@ impl RunState {
         Ok(())
     }
 
+    /// A deferred item whose dependencies have all landed has its answer.
     fn note_overdue(&mut self, ix: ItemIx) {
         let landed = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Landed | Phase::AlreadyLanded);
-        if matches!(self.items[ix.get()].phase, Phase::Deferred(_)) && self.graph.deps(ix).iter().all(landed) {
+        let Phase::Deferred(reason) = &self.items[ix.get()].phase else { return };
+        if !self.graph.deps(ix).iter().all(landed) {
+            return;
+        }
+        // What kept it from being judged was a dependency that would not land, and did.
+        if matches!(**reason, Reason::DependencyFailed { .. }) {
+            self.reopen(ix);
+        } else {
             self.overdue.insert(ix);
         }
     }
 
-    /// Moves the frontier to the first undecided item. What is decided stays so, so that it only
-    /// ever moves on.
+    /// A deferred item is to be judged after all, and what is behind it waits for it again.
+    fn reopen(&mut self, ix: ItemIx) {
+        self.items[ix.get()].phase = Phase::Eligible;
+        self.fresh.insert((self.start_rank(ix), ix));
+        for at in self.graph.indices().skip(ix.get()) {
+            let deferred = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Deferred(_));
+            let is_open = matches!(self.items[at.get()].phase, Phase::Waiting | Phase::Eligible);
+            if is_open && !self.graph.closure(at).iter().any(deferred) {
+                self.undecided.insert(at);
+            }
+        }
+        let passed_behind = self.passed.range(ix..).filter(|passed| passed.get() < self.frontier).count();
+        self.settled -= passed_behind;
+        self.frontier = self.frontier.min(ix.get());
+    }
+
+    /// Moves the frontier on to the first undecided item. It moves back only where an item is opened
+    /// again.
     fn advance_frontier(&mut self) {
         let first_undecided = self.undecided.first().map_or(self.items.len(), |ix| ix.get());
         while self.frontier < first_undecided {

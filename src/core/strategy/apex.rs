@@ -5,8 +5,9 @@ use super::bisect::{Search, search};
 use super::blame::{Accusation, Finding};
 use super::{Action, Judged, LandAction, Round};
 use crate::core::judge::{Judgement, KeyedGate, Wanted, judge};
-use crate::core::state::{Apex, MadeApex, Standpoint};
+use crate::core::state::{Apex, MadeApex, Phase, Standpoint};
 use crate::plan::Spend;
+use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, JobPurpose, Reason, SetAsideCause,
 };
@@ -144,15 +145,22 @@ impl Round<'_> {
     fn excuse(&mut self, made: &MadeApex, landed: usize, gate: &KeyedGate, at: Standpoint) {
         self.red_on_target(gate, at);
         let definition = gate.gate.definition;
-        for (ix, _) in &made.members[landed..] {
-            if self.state.graph().gates(*ix).iter().any(|own| own.definition == definition && own.required) {
-                self.decide(ItemDecided {
-                    item: self.state.graph().name(*ix).clone(),
-                    decision: Decision::Unjudged,
-                    reason: Some(Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key }),
-                    gates: self.item_verdicts(*ix, None),
-                });
-            }
+        let needs_it = |ix: ItemIx| {
+            let mut own = self.state.graph().gates(ix).iter();
+            own.any(|own| own.definition == definition && own.required) && *self.state.phase(ix) == Phase::Passed
+        };
+        // The suspect last, with whom the apex goes: a run that is stopped in between excuses the
+        // others, too.
+        let mut excused: Vec<ItemIx> = made.members[landed..].iter().map(|(ix, _)| *ix).collect();
+        excused.rotate_left(1);
+        excused.retain(|ix| needs_it(*ix));
+        for ix in excused {
+            self.decide(ItemDecided {
+                item: self.state.graph().name(ix).clone(),
+                decision: Decision::Unjudged,
+                reason: Some(Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key }),
+                gates: self.item_verdicts(ix, None),
+            });
         }
     }
 

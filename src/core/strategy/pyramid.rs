@@ -76,8 +76,13 @@ impl Round<'_> {
 
     fn judge_item(&mut self, ix: ItemIx) {
         let Some(cone) = self.state.cone(ix) else { return };
-        if let Some((decision, reason)) = self.set_aside(ix, cone) {
-            return self.set_out(ix, decision, reason, None);
+        match self.set_aside(ix, cone) {
+            Some((_, reason)) if self.hangs_on_a_passed_item(&reason) => {
+                let item = self.state.graph().name(ix).clone();
+                return self.record(Event::ItemDeferred { item, reason });
+            }
+            Some((decision, reason)) => return self.set_out(ix, decision, reason, None),
+            None => {}
         }
         let at = Standpoint { commit: cone.commit, tree: cone.tree };
         let purpose = JobPurpose::Cone { item: self.state.graph().name(ix).clone() };
@@ -106,6 +111,13 @@ impl Round<'_> {
     fn is_in_work(&self, ix: ItemIx) -> bool {
         let name = self.state.graph().name(ix);
         self.state.jobs().values().any(|job| matches!(&job.purpose, JobPurpose::Cone { item } if item == name))
+    }
+
+    /// The dependency that meets a base which has moved may land all the same, where the base moves
+    /// again: others may have merged it themselves.
+    fn hangs_on_a_passed_item(&self, reason: &Reason) -> bool {
+        let Reason::DependencyFailed { root } = reason else { return false };
+        self.state.graph().find(root).is_some_and(|root| *self.state.phase(root) == Phase::Passed)
     }
 
     /// Why an item's cone cannot be judged: it conflicts, or two of its dependencies do.

@@ -64,7 +64,8 @@ struct Account {
     last_landed: Option<ItemIx>,
     base: Option<CommitId>,
     tip: Option<(CommitId, TreeId)>,
-    has_moved: bool,
+    /// Deferred while a dependency met a base that others had moved.
+    met_a_moved_base: HashSet<ItemIx>,
     /// It was interrupted or cannot go on.
     is_over: bool,
 }
@@ -75,6 +76,9 @@ pub struct Watch {
     policy: Policy,
     /// Others merged these by hand, with or without what they depend on.
     brought: HashSet<ItemIx>,
+    /// Those and what is behind them: where others were in the way until they merged one of them
+    /// themselves, it lands after what did not wait for it.
+    late: HashSet<ItemIx>,
     account: Account,
     replay: RunState,
     seen: usize,
@@ -85,8 +89,11 @@ pub struct Watch {
 impl Watch {
     pub fn new(world: &World, graph: Arc<Graph>) -> Self {
         let brought = world.others.iter().flat_map(|others| &others.brings);
+        let brought: HashSet<ItemIx> = brought.map(|name| graph.find(&ItemName::new(name)).unwrap()).collect();
+        let behind = |ix: &ItemIx| graph.closure(*ix).iter().any(|dep| brought.contains(dep));
         Self {
-            brought: brought.map(|name| graph.find(&ItemName::new(name)).unwrap()).collect(),
+            late: graph.indices().filter(|ix| brought.contains(ix) || behind(ix)).collect(),
+            brought,
             policy: world.policy(),
             account: Account::default(),
             replay: RunState::new(Arc::clone(&graph), Surroundings::default()),
@@ -294,9 +301,7 @@ impl Watch {
             (Decision::Blocked, Some(reason)) => {
                 let is_own = matches!(reason, Reason::BlockOn { .. } | Reason::DependenciesConflict { .. });
                 let behind = self.graph.deps(ix).iter().any(|dep| self.stage(*dep) == Stage::Out);
-                // A dependency that passed and meets a base that has moved since may never be decided.
-                let by_base = self.account.has_moved && matches!(reason, Reason::DependencyFailed { .. });
-                assert!(is_own || behind || by_base, "invariant 2: {item} is blocked by nothing: {reason:?}");
+                assert!(is_own || behind, "invariant 2: {item} is blocked by nothing: {reason:?}");
             }
             _ => {}
         }
@@ -347,7 +352,8 @@ impl Watch {
         let (tip, tip_tree) = self.account.tip.unwrap();
         assert_eq!(intended.from, tip, "a landing begins at the tip");
         let items: Vec<ItemIx> = intended.items.iter().map(|name| self.ix(name)).collect();
-        let in_order = items.is_sorted() && self.account.last_landed < items.first().copied();
+        let first = items.iter().find(|ix| !self.late.contains(ix));
+        let in_order = items.is_sorted() && first.is_none_or(|first| self.account.last_landed < Some(*first));
         assert!(in_order, "invariant 8: {:?} land out of order", intended.items);
         let mut added = (*inner.trees[&tip_tree]).clone();
         for &ix in &items {
@@ -425,7 +431,12 @@ impl Watch {
                 let passed = decided.decision == Decision::Passed;
                 account.stages[find(&decided.item).get()] = if passed { Stage::Passed } else { Stage::Out };
             }
-            Event::ItemDeferred { item, .. } => account.stages[find(item).get()] = Stage::Deferred,
+            Event::ItemDeferred { item, reason } => {
+                account.stages[find(item).get()] = Stage::Deferred;
+                if matches!(reason, Reason::DependencyFailed { .. }) {
+                    account.met_a_moved_base.insert(find(item));
+                }
+            }
             Event::LandingIntended(intended) => account.intended = Some((**intended).clone()),
             Event::Landed(landed) => {
                 account.intended = None;
@@ -433,12 +444,21 @@ impl Watch {
                 for item in &landed.items {
                     let ix = find(item);
                     account.stages[ix.get()] = Stage::Landed;
-                    account.last_landed = Some(ix);
+                    if !self.late.contains(&ix) {
+                        account.last_landed = Some(ix);
+                    }
+                }
+                // What they depend on landed after all, so they are judged after all.
+                for ix in &account.met_a_moved_base {
+                    let landed =
+                        |dep: &ItemIx| matches!(account.stages[dep.get()], Stage::AlreadyLanded | Stage::Landed);
+                    if account.stages[ix.get()] == Stage::Deferred && self.graph.deps(*ix).iter().all(landed) {
+                        account.stages[ix.get()] = Stage::Undecided;
+                    }
                 }
             }
             Event::TargetMoved { to, to_tree, .. } => {
                 account.intended = None;
-                account.has_moved = true;
                 account.base = Some(*to);
                 account.tip = Some((*to, *to_tree));
             }

@@ -1,0 +1,49 @@
+//! What the simulation found, each as the smallest world that showed it.
+
+use crate::sim::{Effect, OthersMove, Outcome, Rule, Stop, When, World, gate, oracle};
+
+fn run(world: &World) -> Outcome {
+    let outcome = world.run();
+    oracle::check(&outcome);
+    outcome
+}
+
+#[test]
+fn invariant_6_a_run_stopped_between_those_who_need_a_red_gate_excuses_the_others_too() {
+    // `e2e` is red once `a` has landed; `c` mends that, and nobody asks it in the undisturbed run.
+    let world = World::of("a b c").batch(3).own_gates("a", []).with(|world| {
+        world.gates = vec![gate("e2e")];
+        world.rules.push(Rule {
+            gate: "e2e".to_owned(),
+            present: vec!["a".to_owned()],
+            absent: vec!["c".to_owned()],
+            effect: Effect::Fails,
+        });
+    });
+    let world = world.fails("e2e", &["a", "b"]);
+    let undisturbed = run(&world);
+    assert_eq!(undisturbed.statuses(), ["a landed", "b unjudged", "c unjudged"]);
+    for events in 1..undisturbed.events.len() {
+        let stopped = run(&world.clone().stop(Stop::Kill(events)));
+        assert_eq!(stopped.statuses(), undisturbed.statuses(), "killed after {events} events");
+    }
+}
+
+#[test]
+fn what_waits_for_an_item_that_others_are_in_the_way_of_lands_where_they_merge_it_themselves() {
+    let moves = |brings: &[&str], when| OthersMove {
+        when,
+        brings: brings.iter().map(|item| (*item).to_owned()).collect(),
+        conflicts_with: if brings.is_empty() { vec!["a".to_owned()] } else { Vec::new() },
+    };
+    // `x` and `a` have passed when others move the target to what `a` conflicts with, and `b` is to
+    // be judged there: `a` waits for `x`, and until then the only worker was at `y` and `z`.
+    let world = World::of("x a b:a y z").batch(2).workers(1);
+    let world =
+        ["z", "y", "a", "x"].into_iter().zip(6..).fold(world, |world, (item, first)| world.priority(item, first));
+    let world = world.with(|world| world.others = vec![moves(&[], When::BeforeLanding(1))]);
+    assert_eq!(run(&world).statuses(), ["x landed", "a conflicted", "y landed", "z landed", "b blocked"]);
+    let merged = run(&world.with(|world| world.others.push(moves(&["a"], When::BeforeLanding(2)))));
+    assert!(merged.story().contains(&"b deferred".to_owned()), "{:#?}", merged.story());
+    assert_eq!(merged.statuses(), ["x landed", "a landed", "y landed", "z landed", "b landed"]);
+}
