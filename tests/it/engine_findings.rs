@@ -11,7 +11,8 @@ fn run(world: &World) -> Outcome {
 #[test]
 fn invariant_6_a_run_stopped_between_those_who_need_a_red_gate_excuses_the_others_too() {
     // `e2e` is red once `a` has landed; `c` mends that, and nobody asks it in the undisturbed run.
-    let world = World::of("a b c").batch(3).own_gates("a", []).with(|world| {
+    // `z` keeps the run from its end meanwhile.
+    let world = World::of("a b c z").batch(3).own_gates("a", []).own_gates("z", [gate("slow")]).with(|world| {
         world.gates = vec![gate("e2e")];
         world.rules.push(Rule {
             gate: "e2e".to_owned(),
@@ -20,9 +21,9 @@ fn invariant_6_a_run_stopped_between_those_who_need_a_red_gate_excuses_the_other
             effect: Effect::Fails,
         });
     });
-    let world = world.fails("e2e", &["a", "b"]);
+    let world = world.fails("e2e", &["a", "b"]).when("slow", &["z"], Effect::Takes(9000));
     let undisturbed = run(&world);
-    assert_eq!(undisturbed.statuses(), ["a landed", "b unjudged", "c unjudged"]);
+    assert_eq!(undisturbed.statuses(), ["a landed", "b unjudged", "c unjudged", "z landed"]);
     for events in 1..undisturbed.events.len() {
         let stopped = run(&world.clone().stop(Stop::Kill(events)));
         assert_eq!(stopped.statuses(), undisturbed.statuses(), "killed after {events} events");

@@ -157,11 +157,6 @@ impl Hands {
         self.lock().target.unwrap()
     }
 
-    /// Whether somebody else moved the target.
-    pub fn has_moved(&self) -> bool {
-        self.lock().moves > 0
-    }
-
     pub fn journal(&self) -> Vec<Recorded> {
         self.lock().journal.clone()
     }
