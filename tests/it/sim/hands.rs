@@ -55,6 +55,7 @@ pub(super) struct Inner {
     composites: usize,
     landing_attempts: usize,
     recoveries: usize,
+    receipt_writes: usize,
     moves: usize,
     /// Which of the world's `others` have happened.
     others_done: HashSet<usize>,
@@ -477,7 +478,11 @@ impl Lander for Hands {
     }
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
-        let number = self.lock().landing_attempts;
+        let number = {
+            let mut inner = self.lock();
+            inner.receipt_writes += 1;
+            inner.receipt_writes
+        };
         let lost = self.has_mishap(Mishap::ReceiptLost(number));
         self.lock().receipts.push(receipt);
         let path = PathBuf::from(format!("receipt-{}", apex.0));
