@@ -15,6 +15,10 @@ test:
 prove kills="300" seed="20261121":
     LEXPR_PROVE_KILLS={{kills}} LEXPR_PROVE_SEED={{seed}} cargo test --features failpoints --test crash
 
+# eight runs at once on one target that a ninth moves, some killed and resumed; see docs/reliability.md
+storm rounds="100" seed="20261121":
+    LEXPR_STORM_ROUNDS={{rounds}} LEXPR_STORM_SEED={{seed}} cargo test --test it storm -- --nocapture
+
 # write the schemas anew after a change of their types
 schemas:
     cargo build

@@ -64,6 +64,11 @@ impl World {
         world
     }
 
+    /// For somebody to look at: nothing of it is removed any more.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -46,4 +46,5 @@ mod report_stories;
 mod report_sums;
 mod sim;
 mod slot_switch;
+mod storm;
 mod undo_events;
