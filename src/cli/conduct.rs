@@ -308,6 +308,17 @@ pub(super) fn lander(
     })
 }
 
+/// Says which hook a person may count on and lexpr does not start.
+///
+/// # Errors
+/// Where git fails.
+pub(super) fn tell_of_hooks(lander: &LocalLander) -> Result<(), Failure> {
+    if let Some(hook) = lander.unasked_push_hook()? {
+        super::speak::note(&format!("lexpr starts no hooks: {} is not asked about what is pushed\n", hook.display()));
+    }
+    Ok(())
+}
+
 fn gates(
     options: &Options,
     prepared: &Prepared,

@@ -86,6 +86,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let lander =
         conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
     lander.preflight(prepared.target.commit)?;
+    conduct::tell_of_hooks(&lander)?;
     lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;

@@ -78,6 +78,7 @@ async fn resume(
         artifact_dir: started.artifact_dir.clone().map(Into::into),
     };
     let lander = conduct::lander(&prepared.repo, folder, &started.target, options.push.as_deref(), options.no_sign);
+    conduct::tell_of_hooks(&lander)?;
     let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
     let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))

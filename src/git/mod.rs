@@ -6,6 +6,7 @@ pub mod branches;
 pub mod checkout;
 pub mod command;
 pub mod compose;
+pub mod filters;
 pub mod history;
 pub mod index;
 pub mod inputs;
