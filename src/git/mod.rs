@@ -3,6 +3,7 @@
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
 pub mod branches;
+pub mod brought;
 pub mod checkout;
 pub mod command;
 pub mod compose;
