@@ -29,6 +29,7 @@ mod gate_run;
 mod gate_world;
 mod git_world;
 mod hostile_config;
+mod hostile_names;
 mod hostile_places;
 mod hostile_trees;
 mod hostile_world;
