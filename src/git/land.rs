@@ -54,7 +54,7 @@ pub struct LocalLander(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: LanderSettings,
-    /// The user's repository, in their name: hooks, filters, credentials.
+    /// The user's repository, in their name: filters, credentials.
     repository: Git,
     /// The same where remotes are found as the user finds them.
     remotes: Git,

@@ -188,6 +188,15 @@ impl World {
         self.git(&["ls-tree", "-r", "--name-only", "main"]).lines().map(str::to_owned).collect()
     }
 
+    /// Everything that was started in this world and lives, as folders of /proc: it has the world's home.
+    pub fn processes(&self) -> Vec<PathBuf> {
+        let home = format!("HOME={}", self.path("home").display());
+        let environ = |process: &Path| std::fs::read(process.join("environ")).unwrap_or_default();
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let is_ours = |process: &PathBuf| environ(process).split(|byte| *byte == 0).any(|set| set == home.as_bytes());
+        processes.filter(is_ours).collect()
+    }
+
     /// The newest run's report.
     pub fn report(&self, file: &Path) -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()

@@ -64,7 +64,7 @@ fn a_branch_that_does_not_exist_is_refused_whatever_git_would_take_its_name_for(
 
 #[test]
 fn a_branch_of_any_name_is_that_branch_unless_it_begins_as_options_do() {
-    for name in ["@", "a'b\"c", "$(touch pwned)", "HEAD", "x;y|z&"] {
+    for name in ["@", "a'b\"c", "$(touch)", "HEAD", "x;y|z&"] {
         let world = world();
         let name_in_git = format!("refs/heads/{name}");
         world.git(&["update-ref", &name_in_git, "a"]);

@@ -24,6 +24,7 @@ mod compose_strategies;
 mod engine_properties;
 mod engine_scenarios;
 mod fake_terminal;
+mod gate_enemies;
 mod gate_guard;
 mod gate_run;
 mod gate_world;

@@ -137,7 +137,7 @@ fn whole(world: &World) {
 
 fn nothing_is_left(world: &World, ground: Ground) {
     // The guards of those that were killed end by themselves.
-    wait_for("every process to end", || processes_of(world).is_empty().then_some(()));
+    wait_for("every process to end", || world.processes().is_empty().then_some(()));
     let git_dir = if ground == Ground::Bare { world.repo() } else { world.repo().join(".git") };
     let mut left = Vec::new();
     files_below(&git_dir, &mut |path| {
@@ -160,14 +160,6 @@ fn nothing_but_folders_is_left_by_clean(world: &World) {
     files_below(&world.path("cache"), &mut |path| slots.push(path));
     assert_eq!(slots, Vec::<PathBuf>::new());
     assert_eq!(world.git(&["for-each-ref", "refs/lexpr"]), "");
-}
-
-/// Everything started for this world: it has the world's home.
-fn processes_of(world: &World) -> Vec<PathBuf> {
-    let home = format!("HOME={}", world.path("home").display());
-    let environ = |process: &Path| fs::read(process.join("environ")).unwrap_or_default();
-    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    processes.filter(|process| environ(process).split(|byte| *byte == 0).any(|set| set == home.as_bytes())).collect()
 }
 
 fn files_below(folder: &Path, see: &mut dyn FnMut(PathBuf)) {
