@@ -41,8 +41,7 @@ impl RepositoryFilters {
 
     /// `scope NUL key LF value NUL` and so on; a key without a value has no LF.
     fn read(told: &[u8]) -> Self {
-        // The user's value, and the one that counts.
-        let mut values: BTreeMap<&[u8], (Option<&[u8]>, Option<&[u8]>)> = BTreeMap::new();
+        let mut values: BTreeMap<&[u8], Value<'_>> = BTreeMap::new();
         let mut parts = told.split(|byte| *byte == 0);
         while let (Some(scope), Some(set)) = (parts.next(), parts.next()) {
             let (key, value) = match set.iter().position(|byte| *byte == b'\n') {
@@ -50,14 +49,14 @@ impl RepositoryFilters {
                 None => (set, &b"true"[..]),
             };
             let known = values.entry(key).or_default();
-            known.1 = Some(value);
+            known.counts = Some(value);
             if !matches!(scope, b"local" | b"worktree") {
-                known.0 = Some(value);
+                known.users = Some(value);
             }
         }
         let mut names = BTreeSet::new();
         let mut settings = Vec::new();
-        for (key, (users, counts)) in values {
+        for (key, Value { users, counts }) in values {
             if users != counts {
                 names.extend(name_in(key).map(<[u8]>::to_vec));
                 // Empty: nothing is started.
@@ -93,6 +92,15 @@ impl RepositoryFilters {
         let found = parts.chunks_exact(3).find(|part| self.names.contains(part[2]));
         Ok(found.map(|part| Filtered { filter: part[2].to_vec(), path: part[0].to_vec() }))
     }
+}
+
+/// What a key is set to.
+#[derive(Default)]
+struct Value<'a> {
+    /// By the user, the machine or the caller.
+    users: Option<&'a [u8]>,
+    /// In the end.
+    counts: Option<&'a [u8]>,
 }
 
 /// From `filter.NAME.clean`.

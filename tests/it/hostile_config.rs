@@ -159,6 +159,23 @@ fn a_filter_of_the_repositorys_own_is_never_started_and_a_checkout_that_needs_it
     trapped.nothing_was_started("a landing");
 }
 
+/// Attributes that are not committed are not looked at, and nothing is started for them either.
+#[test]
+fn a_filter_of_the_repositorys_own_is_not_started_for_files_that_only_seem_to_need_it() {
+    let trapped = Trapped::new(World::new(&[("README.md", "# A project\n")], &[("a", "main", &[("a", "1")])]));
+    for part in ["clean", "smudge", "process"] {
+        trapped.set(&format!("filter.evil.{part}"), &trapped.command(part));
+    }
+    trapped.marks();
+    fs::write(trapped.world.repo().join(".gitattributes"), "* filter=evil\n").unwrap();
+    // With other stat data, so that git compares its content.
+    fs::remove_file(trapped.world.repo().join("README.md")).unwrap();
+    fs::write(trapped.world.repo().join("README.md"), "# A project\n").unwrap();
+    trapped.world.merge(ONE, &["--execute"]).expect(0);
+    trapped.nothing_was_started("a landing");
+    assert!(trapped.world.repo().join("a").exists());
+}
+
 #[test]
 fn a_filter_that_an_item_brings_into_use_is_found_before_the_target_moves() {
     let world = World::new(

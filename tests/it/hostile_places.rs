@@ -101,13 +101,17 @@ fn replaced_and_grafted_commits_are_what_others_have_of_them() {
     let evil = world.git(&["commit-tree", "-p", "main", "-m", "Evil", &evil]);
     world.git(&["branch", "-q", "same", &honest]);
     world.git(&["replace", "a", &evil]);
-    world.git(&["replace", &world.git(&["rev-parse", "main^{tree}"]), &world.git(&["rev-parse", "a^{tree}"])]);
+    let tree = world.git(&["rev-parse", "main^{tree}"]);
+    world.git(&["replace", "main", &evil]);
     fs::create_dir_all(world.repo().join(".git/info")).unwrap();
     fs::write(world.repo().join(".git/info/grafts"), format!("{honest}\n")).unwrap();
     world.git(&["checkout", "-q", "--detach"]);
     let plan = "schemaVersion: v1\ngates: [{name: g, run: 'test ! -e evil'}]\nitems: [{name: a}]\n";
     world.merge(plan, &[]).expect(0);
     world.merge(plan, &["--execute"]).expect(0);
+    let run = crate::cli_runs::runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    let journal = world.repo().join(".git/lexpr/runs").join(run).join("journal.jsonl");
+    assert!(fs::read_to_string(journal).unwrap().contains(&format!("\"baseTree\":\"{tree}\"")));
     let files = world.git(&["--no-replace-objects", "ls-tree", "--name-only", "main"]);
     assert_eq!(files, "README.md\na");
     // Has no history for who heeds grafts; its change is there already for who does not.

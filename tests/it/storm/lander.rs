@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,10 +79,10 @@ impl Lander {
     }
 
     /// `None` where it was killed.
-    fn attempt(&mut self, world: &World, plan: &PathBuf, report: &PathBuf, resume: Option<String>) -> Option<Said> {
+    fn attempt(&mut self, world: &World, plan: &Path, report: &Path, resume: Option<String>) -> Option<Said> {
         let mut command = world.command(match &resume {
             Some(run) => vec!["resume".into(), run.into()],
-            None => vec!["merge".into(), plan.clone().into_os_string(), "--execute".into()],
+            None => vec!["merge".into(), plan.as_os_str().to_owned(), "--execute".into()],
         });
         command.args(["--progress", "json", "--report"]).arg(report).args(self.waits.then_some("--wait"));
         let errors = world.path(&format!("{}.err", self.name));

@@ -91,6 +91,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// The seeds follow from the first: `LEXPR_STORM_SEED` with `LEXPR_STORM_ROUNDS` of them.
 #[test]
+#[expect(clippy::print_stdout, reason = "figures, shown with --nocapture or where the test fails")]
 fn invariant_6_in_a_storm_of_runs_kills_and_moves_nothing_is_lost_and_nothing_lands_twice() {
     let first = number("LEXPR_STORM_SEED");
     // One in each kind of repository, as a rule.
@@ -99,7 +100,6 @@ fn invariant_6_in_a_storm_of_runs_kills_and_moves_nothing_is_lost_and_nothing_la
     for seed in (0..rounds).map(|at| first + at) {
         let begun = std::time::Instant::now();
         let figures = round(seed);
-        // Shown with --nocapture, or where the test fails.
         println!("storm {seed}: {figures}, {:.1} s", begun.elapsed().as_secs_f32());
     }
 }
