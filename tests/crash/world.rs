@@ -99,8 +99,8 @@ impl World {
     /// Makes the repository's hooks an instrument of the test: lexpr's git starts none, so one of the
     /// test's is put before it that does.
     pub fn heed_hooks(&self) {
-        let real = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("git"));
-        let real = real.into_iter().find(|git| git.exists()).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        let real = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.exists()).unwrap();
         let script = format!(
             "for arg; do shift\n[ \"$arg\" = core.hooksPath=/dev/null ] && arg=core.hooksPath='{}'\n\
              set -- \"$@\" \"$arg\"\ndone\nexec {} \"$@\"\n",
