@@ -30,7 +30,7 @@ use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, RunStarted};
+use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
 
 /// Verdicts kept in memory.
@@ -308,6 +308,17 @@ pub(super) fn lander(
     })
 }
 
+/// Says which hook a person may count on and lexpr does not start.
+///
+/// # Errors
+/// Where git fails.
+pub(super) fn tell_of_hooks(lander: &LocalLander) -> Result<(), Failure> {
+    if let Some(hook) = lander.unasked_push_hook()? {
+        super::speak::note(&format!("lexpr starts no hooks: {} is not asked about what is pushed\n", hook.display()));
+    }
+    Ok(())
+}
+
 fn gates(
     options: &Options,
     prepared: &Prepared,
@@ -383,24 +394,50 @@ pub(super) fn let_go(repo: &UserRepo, run: &RunId) -> Result<(), Failure> {
     Ok(keeps::release(&repo.objects().join("pack"), run)?)
 }
 
-/// Removes what runs left that were killed before their first event: they have done nothing that
-/// could be resumed.
+/// Puts right what dead runs left. Those that were killed before their first event have done nothing
+/// that could be resumed, and are removed; of those that were killed after their last one nobody
+/// resumes anything, and what was kept for them is let go.
 ///
 /// # Errors
 /// Where folders cannot be read, or refs or folders not be removed.
-pub(super) fn remove_never_begun(common_dir: &Path) -> Result<(), Failure> {
+pub(super) fn tidy_after_dead_runs(repo: &UserRepo) -> Result<(), Failure> {
+    let common_dir = repo.common_dir();
     for folder in runs::folders(common_dir).map_err(status::not_found)? {
         let path = folder.journal();
+        if journal::first(&path).is_some() {
+            tidy_up_if_ended(repo, &folder)?;
+            continue;
+        }
         // One whose journal is damaged has begun, and whoever asks for it is told of the damage.
-        if journal::first(&path).is_some() || path.exists() && journal::read(&path).is_err() {
+        if path.exists() && journal::read(&path).is_err() {
             continue;
         }
         // Who begins one holds it.
-        let Some(hold) = folder.hold().map_err(|error| Failure::internal(error.to_string()))? else { continue };
-        leftovers::settle_gits(common_dir, &folder.id)?;
+        let Some(hold) = hold_if_dead(common_dir, &folder)? else { continue };
         Pins::of(common_dir).release(&folder.id)?;
         crash::point!("run.forget");
         folder.remove(&hold).map_err(|error| Failure::internal(error.to_string()))?;
     }
     Ok(())
+}
+
+/// A run that came to its end and still has the folder of its composites did not tidy up.
+fn tidy_up_if_ended(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+    if folder.quarantine().exists()
+        && let Some(Event::RunFinished { exit_code, .. }) = journal::last(&folder.journal()).map(|last| last.event)
+        && is_final(exit_code)
+        && let Some(_hold) = hold_if_dead(repo.common_dir(), folder)?
+    {
+        tidy_up(repo, folder, exit_code)?;
+    }
+    Ok(())
+}
+
+/// `None` where a process is at it.
+fn hold_if_dead(common_dir: &Path, folder: &RunFolder) -> Result<Option<Hold>, Failure> {
+    let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
+    if hold.is_some() {
+        leftovers::settle_gits(common_dir, &folder.id)?;
+    }
+    Ok(hold)
 }

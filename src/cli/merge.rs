@@ -68,7 +68,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
     let (_lock, waited) = conduct::claim(&common_dir, &opened.target.full_name, &id, args.wait).await?;
-    conduct::remove_never_begun(&common_dir)?;
+    conduct::tidy_after_dead_runs(&opened.repo)?;
     // Only now, so that a folder whose run has no target is that of a dead one.
     let mut tentative = Tentative::create(&common_dir, id)?;
     command::work_for(&tentative.folder.id);
@@ -86,6 +86,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let lander =
         conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
     lander.preflight(prepared.target.commit)?;
+    conduct::tell_of_hooks(&lander)?;
     lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;

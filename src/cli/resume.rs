@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
-use super::{ResumeArgs, leftovers, speak, status, undo};
+use super::{ResumeArgs, faces, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
 use crate::engine::Past;
 use crate::git::command;
 use crate::git::repo::UserRepo;
 use crate::journal;
+use crate::report::Report;
 use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, Recorded, RunStarted};
 
@@ -40,7 +41,7 @@ async fn resume(
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(&repo, folder)?;
-    conduct::remove_never_begun(&common_dir)?;
+    conduct::tidy_after_dead_runs(&repo)?;
     if let Some(settled) = undo::settle(&repo, folder)? {
         speak::note(&settled.note);
     }
@@ -58,7 +59,9 @@ async fn resume(
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         // It may have been killed before it had tidied up.
         conduct::tidy_up(&repo, folder, exit_code)?;
-        status::show(&past.events)?;
+        let report = status::show(&past.events)?;
+        // It may have been asked for by one that was killed before it wrote it.
+        report.map_or(Ok(()), |report| faces::deliver(&Report::Execute(Box::new(report)), destinations))?;
         return Ok(Outcome { exit_code, items });
     }
     command::work_for(&folder.id);
@@ -75,6 +78,7 @@ async fn resume(
         artifact_dir: started.artifact_dir.clone().map(Into::into),
     };
     let lander = conduct::lander(&prepared.repo, folder, &started.target, options.push.as_deref(), options.no_sign);
+    conduct::tell_of_hooks(&lander)?;
     let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
     let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))

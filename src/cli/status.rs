@@ -35,13 +35,16 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What the events of a run tell.
+/// Shows what the events of a run tell, and gives it.
 ///
 /// # Errors
 /// Where standard output cannot be written.
-pub(super) fn show(events: &[Recorded]) -> Result<(), Failure> {
+pub(super) fn show(events: &[Recorded]) -> Result<Option<RunReport>, Failure> {
     let report = RunReport::new(&RunView::of(events), BTreeMap::new());
-    report.map_or(Ok(()), |report| speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout()))))
+    if let Some(report) = &report {
+        speak::result(&status::text(report, Paint::for_stream(&std::io::stdout())))?;
+    }
+    Ok(report)
 }
 
 pub(super) fn not_found(error: RunsError) -> Failure {

@@ -46,6 +46,7 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
     let scene = Scene::new(repo, folder, &account, &undoing);
     scene.must_be_possible(&account)?;
     scene.lander.undo_preflight(&scene.way())?;
+    conduct::tell_of_hooks(&scene.lander)?;
     let mut diary = Diary::open(folder)?;
     if undoing.direction == UndoDirection::Back {
         let tree = repo.git().line(["rev-parse", "--verify", &format!("{}^{{tree}}", undoing.from)])?;

@@ -118,6 +118,29 @@ impl Guard {
         command: &GuardedCommand<'_>,
         cancel: &mut watch::Receiver<bool>,
     ) -> Result<Ended, GuardError> {
+        let mut leader = None;
+        let ended = self.run_watched(command, cancel, &mut leader).await;
+        if let Err(GuardError::Lost(_) | GuardError::Unreadable(_)) = &ended {
+            // It may have been killed before it could tell that it had started anything.
+            end_orphaned_group(leader);
+            let mark = OsStr::new("LEXPR_ARTIFACTS");
+            if let Some(own) = command.environment.get(mark).cloned() {
+                // A folder for each attempt: it tells its processes from all others.
+                let ended = tokio::task::spawn_blocking(move || orphans::end_marked("LEXPR_ARTIFACTS", &own)).await;
+                // Nothing that can be done about it is left to do.
+                drop(ended);
+            }
+        }
+        ended
+    }
+
+    /// `leader` is the command's process, once it is known.
+    async fn run_watched(
+        &mut self,
+        command: &GuardedCommand<'_>,
+        cancel: &mut watch::Receiver<bool>,
+        leader: &mut Option<Process>,
+    ) -> Result<Ended, GuardError> {
         self.runs += 1;
         let run = self.runs;
         crash::point!("gate.start.before");
@@ -129,7 +152,7 @@ impl Guard {
         };
         crash::point!("gate.start.after");
         // For the one case in which there is no guard left to ask.
-        let leader = ProcessTable::process(pid);
+        *leader = ProcessTable::process(pid);
         let to_end = command.grace + KILL_LIMIT + PATIENCE;
         let reply = tokio::select! {
             reply = self.reply() => reply,
@@ -140,22 +163,11 @@ impl Guard {
             () = tokio::time::sleep(command.timeout.saturating_add(to_end)) => Err(self.give_up().await),
         };
         crash::point!("gate.end");
-        match reply {
-            Ok(Reply::Ended(Ended { log_failure: Some(why), .. })) => Err(GuardError::Log(why)),
-            Ok(Reply::Ended(ended)) if ended.survivors.is_empty() => Ok(ended),
-            Ok(Reply::Ended(ended)) => Err(GuardError::Survivors(ended.survivors)),
-            Ok(other) => Err(GuardError::Unreadable(format!("{other:?}"))),
-            Err(error) => {
-                end_orphaned_group(leader);
-                let mark = OsStr::new("LEXPR_ARTIFACTS");
-                if let Some(own) = command.environment.get(mark).cloned() {
-                    // A folder for each attempt: it tells its processes from all others.
-                    let ended = tokio::task::spawn_blocking(move || orphans::end_marked("LEXPR_ARTIFACTS", &own)).await;
-                    // Nothing that can be done about it is left to do.
-                    drop(ended);
-                }
-                Err(error)
-            }
+        match reply? {
+            Reply::Ended(Ended { log_failure: Some(why), .. }) => Err(GuardError::Log(why)),
+            Reply::Ended(ended) if ended.survivors.is_empty() => Ok(ended),
+            Reply::Ended(ended) => Err(GuardError::Survivors(ended.survivors)),
+            other => Err(GuardError::Unreadable(format!("{other:?}"))),
         }
     }
 

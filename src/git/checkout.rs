@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::command::{Git, GitError, failed};
+use super::filters::RepositoryFilters;
 use super::refusal::{LandRefusal, shown_path};
 use crate::crash;
 use crate::vocabulary::names::CommitId;
@@ -24,6 +25,7 @@ pub struct Checkout {
     pub path: PathBuf,
     target: String,
     git: Git,
+    filters: RepositoryFilters,
 }
 
 /// One record of `git worktree list --porcelain -z`.
@@ -76,17 +78,19 @@ pub fn of_target(repository: &Git, target: &str, started_in: Option<&Path>) -> R
         }
         // git lists the main working tree first.
         let path = if at == 0 { main_work_tree(repository, target, record.path, started_in)? } else { record.path };
-        if !path.exists() || at > 0 && !path.join(".git").exists() {
+        if !path.exists() || at > 0 && !is_linked(repository, &path)? {
             if record.locked {
                 return Err(LandRefusal::WorktreeMissing { target: target.to_owned(), worktree: path });
             }
-            // Deleted by hand: `git worktree prune` would drop it.
+            // Deleted by hand, or something else is in its place: `git worktree prune` would drop it.
             continue;
         }
         let git_dir = if at == 0 { repository.git_dir().to_owned() } else { path.join(".git") };
         let git = repository.at(git_dir).with_work_tree(&path);
         let git = repository.at(git.line(["rev-parse", "--absolute-git-dir"])?).with_work_tree(&path);
-        checkouts.push(Checkout { path, target: target.to_owned(), git });
+        let filters = RepositoryFilters::of(&git)?;
+        let git = git.with_settings(filters.settings());
+        checkouts.push(Checkout { path, target: target.to_owned(), git, filters });
     }
     Ok(checkouts)
 }
@@ -106,15 +110,43 @@ fn main_work_tree(
     let configured = repository.output(&args, None)?;
     if configured.status.success() {
         let path = configured.stdout.strip_suffix(b"\n").unwrap_or(&configured.stdout);
-        return Ok(repository.git_dir().join(OsStr::from_bytes(path)));
+        let worktree = repository.git_dir().join(OsStr::from_bytes(path));
+        // Whoever made the repository may name any folder there; a submodule's leads back.
+        if leads_to(repository, &worktree)? {
+            return Ok(worktree);
+        }
+        let git_dir = repository.git_dir().to_owned();
+        return Err(LandRefusal::WorktreeElsewhere { target: target.to_owned(), worktree, git_dir });
     }
-    let unknown =
-        || LandRefusal::WorktreeUnknown { target: target.to_owned(), git_dir: repository.git_dir().to_owned() };
-    let started_in = started_in.ok_or_else(unknown)?;
-    let here = repository.at(started_in.join(".git")).with_work_tree(started_in);
-    let theirs = PathBuf::from(here.line(["rev-parse", "--absolute-git-dir"])?);
-    let same = fs::canonicalize(theirs).ok() == fs::canonicalize(repository.git_dir()).ok();
-    if same { Ok(started_in.to_owned()) } else { Err(unknown()) }
+    match started_in {
+        Some(top) if leads_to(repository, top)? => Ok(top.to_owned()),
+        _ => {
+            let git_dir = repository.git_dir().to_owned();
+            Err(LandRefusal::WorktreeUnknown { target: target.to_owned(), git_dir })
+        }
+    }
+}
+
+/// Where the `.git` of a working tree leads to, if it has one.
+fn git_dir_of(repository: &Git, worktree: &Path) -> Result<Option<PathBuf>, GitError> {
+    let asked = repository.at(worktree.join(".git"));
+    if fs::symlink_metadata(asked.git_dir()).is_err() {
+        return Ok(None);
+    }
+    let answer = asked.with_work_tree(worktree).output(&["rev-parse", "--absolute-git-dir"], None)?;
+    let path = answer.stdout.strip_suffix(b"\n").filter(|_| answer.status.success());
+    Ok(path.and_then(|path| fs::canonicalize(OsStr::from_bytes(path)).ok()))
+}
+
+fn leads_to(repository: &Git, worktree: &Path) -> Result<bool, GitError> {
+    Ok(git_dir_of(repository, worktree)?
+        .is_some_and(|theirs| fs::canonicalize(repository.git_dir()).ok() == Some(theirs)))
+}
+
+/// Whether a folder that the repository names as a linked worktree is one.
+fn is_linked(repository: &Git, worktree: &Path) -> Result<bool, GitError> {
+    let ours = fs::canonicalize(repository.git_dir().join("worktrees")).ok();
+    Ok(git_dir_of(repository, worktree)?.is_some_and(|theirs| theirs.parent() == ours.as_deref()))
 }
 
 /// While a rebase or a bisection runs, HEAD is detached and its branch stands in a file.
@@ -151,6 +183,7 @@ impl Checkout {
     /// A refusal that names what is there.
     pub fn must_be_clean(&self) -> Result<(), LandRefusal> {
         self.must_be_at_rest()?;
+        self.must_need_no_filter_of_the_repository("HEAD")?;
         // Submodules' folders are left alone by a landing, and one that moved a submodule's commit
         // leaves its folder behind until the user updates it: that must not stop the next run.
         let args =
@@ -162,6 +195,18 @@ impl Checkout {
             return Ok(());
         }
         Err(LandRefusal::Dirty { target: self.target.clone(), worktree: self.path.clone(), paths })
+    }
+
+    /// Files would be written, and compared, as the repository's own filters make them, which are not
+    /// started.
+    fn must_need_no_filter_of_the_repository(&self, commit: &str) -> Result<(), LandRefusal> {
+        let Some(found) = self.filters.used_in(&self.git, commit)? else { return Ok(()) };
+        Err(LandRefusal::RepositoryFilter {
+            target: self.target.clone(),
+            worktree: self.path.clone(),
+            filter: shown_path(&found.filter),
+            path: shown_path(&found.path),
+        })
     }
 
     fn must_be_at_rest(&self) -> Result<(), LandRefusal> {
@@ -212,6 +257,7 @@ impl Checkout {
     pub fn must_be_free_for(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
         self.must_be_at_rest()?;
         let (from, to) = (from.to_string(), to.to_string());
+        self.must_need_no_filter_of_the_repository(&to)?;
         self.must_have_room_between(&from, &to)?;
         // On a copy of the index: git locks what it may write, and killed now would leave the lock.
         let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
@@ -236,7 +282,8 @@ impl Checkout {
         }
         let changed: HashSet<PathBuf> =
             self.changes(&from, &to)?.into_iter().map(|change| change.path.to_owned()).collect();
-        let modified = git.run(["diff-index", "--name-only", "-z", "--no-renames", &from])?;
+        let modified =
+            git.run(["diff-index", "--name-only", "-z", "--no-renames", "--ignore-submodules=all", &from])?;
         let mut paths: Vec<String> = modified
             .split(|byte| *byte == 0)
             .filter(|path| changed.contains(Path::new(OsStr::from_bytes(path))))
@@ -290,6 +337,7 @@ impl Checkout {
         if !index_is_at(from)? {
             return Ok(());
         }
+        self.must_need_no_filter_of_the_repository(&to.to_string())?;
         let paths = self.neither_nor(from, to)?;
         if !paths.is_empty() {
             return Err(LandRefusal::InTheWay { target: self.target.clone(), worktree: self.path.clone(), paths });

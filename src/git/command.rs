@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::crash;
 use crate::vocabulary::names::RunId;
@@ -26,6 +26,11 @@ pub enum Config {
 
 /// Put before a git command: what it writes is on disk before it answers, whatever `core.fsync` says.
 pub const DURABLE: [&str; 4] = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync"];
+
+/// Put before every git command: no hook runs, wherever hooks lie, and no program is asked which
+/// files have changed. A fresh clone has neither, and what a repository brings of them was put there
+/// by whoever made it.
+const STARTS_NOTHING: [&str; 4] = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
 
 /// git could not be started, or answered with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +94,11 @@ pub struct Git {
     index: Option<PathBuf>,
     config: Config,
     terminal: Terminal,
+    settings: Settings,
 }
+
+/// Keys and values of configuration that go before what files say.
+pub type Settings = Arc<[(OsString, OsString)]>;
 
 /// Whether the terminal's signals and questions reach git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +111,14 @@ enum Terminal {
 
 impl Git {
     pub fn new(git_dir: impl Into<PathBuf>, config: Config) -> Self {
-        Self { git_dir: git_dir.into(), work_tree: None, index: None, config, terminal: Terminal::Apart }
+        Self {
+            git_dir: git_dir.into(),
+            work_tree: None,
+            index: None,
+            config,
+            terminal: Terminal::Apart,
+            settings: Arc::default(),
+        }
     }
 
     /// The same repository with `work_tree` as its working tree.
@@ -113,6 +129,11 @@ impl Git {
     /// The same repository with its index at `index`, beside which git makes its lock.
     pub fn with_index(&self, index: impl Into<PathBuf>) -> Self {
         Self { index: Some(index.into()), ..self.clone() }
+    }
+
+    /// The same repository with these settings, whatever its files say.
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { settings, ..self.clone() }
     }
 
     /// Another git directory, under the same configuration.
@@ -139,6 +160,7 @@ impl Git {
         if let Some(index) = &self.index {
             command.env("GIT_INDEX_FILE", index);
         }
+        set(&mut command, self.config, &self.settings);
         if let Some(work_tree) = &self.work_tree {
             command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
         } else {
@@ -209,6 +231,13 @@ pub fn bare_command(config: Config) -> Command {
         }
     }
     command
+        .args(STARTS_NOTHING)
+        // An object that is missing is missing: it is not fetched by what a remote's settings start.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        // What others get of a commit: replacements and grafts stay in this repository. The file is
+        // not there and cannot be; git warns of one that is.
+        .env("GIT_NO_REPLACE_OBJECTS", "1")
+        .env("GIT_GRAFT_FILE", "/dev/null/none")
         // Messages that lexpr reads or passes on are the English ones.
         .env("LC_ALL", "C")
         // A run waits for no password.
@@ -229,11 +258,24 @@ pub fn bare_command(config: Config) -> Command {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_ATTR_NOSYSTEM", "1")
             // The default of core.attributesFile lies under XDG_CONFIG_HOME or HOME.
-            .env("XDG_CONFIG_HOME", "/dev/null")
-            // Replaced objects would make trees that others cannot make again.
-            .env("GIT_NO_REPLACE_OBJECTS", "1");
+            .env("XDG_CONFIG_HOME", "/dev/null");
     }
     command
+}
+
+/// Adds settings to those that the caller's environment may hold (git-config(1), `GIT_CONFIG_COUNT`):
+/// unlike `-c`, whatever a key holds.
+fn set(command: &mut Command, config: Config, settings: &Settings) {
+    if settings.is_empty() {
+        return;
+    }
+    let before = std::env::var("GIT_CONFIG_COUNT").ok().filter(|_| config == Config::Users);
+    let before: usize = before.and_then(|count| count.parse().ok()).unwrap_or_default();
+    for (at, (key, value)) in settings.iter().enumerate() {
+        let at = before + at;
+        command.env(format!("GIT_CONFIG_KEY_{at}"), key).env(format!("GIT_CONFIG_VALUE_{at}"), value);
+    }
+    command.env("GIT_CONFIG_COUNT", (before + settings.len()).to_string());
 }
 
 /// Runs a command to its end, whatever its exit status.

@@ -7,8 +7,10 @@
 mod locks;
 mod undo;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +54,7 @@ pub struct LocalLander(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: LanderSettings,
-    /// The user's repository, in their name: hooks, filters, credentials.
+    /// The user's repository, in their name: filters, credentials.
     repository: Git,
     /// The same where remotes are found as the user finds them.
     remotes: Git,
@@ -95,6 +97,15 @@ impl LocalLander {
     /// A refusal that names what is in the way.
     pub fn must_have_room_for(&self, base: CommitId, arriving: &[PathBuf]) -> Result<(), LandRefusal> {
         self.0.checkouts()?.iter().try_for_each(|checkout| checkout.must_have_room_for(base, arriving))
+    }
+
+    /// A hook that `git push` would start and a landing does not: none of a repository's hooks runs,
+    /// wherever its configuration says that they lie.
+    ///
+    /// # Errors
+    /// Where git fails.
+    pub fn unasked_push_hook(&self) -> Result<Option<PathBuf>, GitError> {
+        self.0.unasked_push_hook()
     }
 
     /// The commit the target is at. Blocks.
@@ -208,6 +219,23 @@ impl Inner {
             remote.must_be_at(&self.remotes, base)?;
         }
         Ok(())
+    }
+
+    fn unasked_push_hook(&self) -> Result<Option<PathBuf>, GitError> {
+        if self.remote.is_none() {
+            return Ok(None);
+        }
+        let set = self.remotes.output(&["config", "--type=path", "-z", "--get-all", "core.hooksPath"], None)?;
+        // The last one is lexpr's own.
+        let set = set.stdout.split(|byte| *byte == 0).rev().nth(2).map(|path| PathBuf::from(OsStr::from_bytes(path)));
+        let folder = match (set, &self.settings.started_in) {
+            // A relative one is relative to where hooks run.
+            (Some(set), Some(top)) => top.join(set),
+            (Some(set), None) => self.settings.common_dir.join(set),
+            (None, _) => self.settings.common_dir.join("hooks"),
+        };
+        let hook = folder.join("pre-push");
+        Ok(Some(hook).filter(|hook| rustix::fs::access(hook, rustix::fs::Access::EXEC_OK).is_ok()))
     }
 
     fn signing_is_asked_for(&self) -> Result<bool, GitError> {

@@ -3,9 +3,11 @@
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
 pub mod branches;
+pub mod brought;
 pub mod checkout;
 pub mod command;
 pub mod compose;
+pub mod filters;
 pub mod history;
 pub mod index;
 pub mod inputs;

@@ -45,6 +45,12 @@ pub mod mode {
     pub const SYMLINK: u32 = 0o120_000;
     pub const SUBMODULE: u32 = 0o160_000;
 
+    /// Which kind of file; the rest are permissions.
+    pub const TYPE_BITS: u32 = 0o170_000;
+    pub const FILE_TYPE: u32 = 0o100_000;
+    /// No mode has more bits.
+    pub const BEYOND: u32 = 0o200_000;
+
     pub const ALL: [u32; 5] = [TREE, FILE, EXECUTABLE, SYMLINK, SUBMODULE];
 }
 
@@ -71,6 +77,8 @@ pub struct Tree {
     /// Whether git would write the very same bytes: only its own modes, in its order, no name twice or
     /// empty, no folder that is empty. What merges such trees rewrites none of their entries.
     pub canonical: bool,
+    /// Whether names come in git's order.
+    pub in_order: bool,
 }
 
 /// A decoded commit. Author and committer are the raw lines, in the encoding of the commit.
@@ -126,6 +134,16 @@ impl Objects {
             return Err(ObjectsError::WrongKind { id, expected });
         }
         Ok(object.data)
+    }
+
+    /// Looks at an object without reading it.
+    ///
+    /// # Errors
+    /// Where it is missing or of another kind.
+    pub fn must_be(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<(), ObjectsError> {
+        let header =
+            self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
+        if header.kind() == kind { Ok(()) } else { Err(ObjectsError::WrongKind { id, expected }) }
     }
 
     /// # Errors
@@ -225,7 +243,7 @@ fn parse_tree(id: ObjectId, mut data: &[u8], empty_tree: ObjectId) -> Result<Tre
     let damaged = |what| ObjectsError::Damaged { id, what };
     let hash_len = id.as_slice().len();
     let mut entries: Vec<Entry> = Vec::with_capacity(data.len() / 36);
-    let mut canonical = true;
+    let (mut canonical, mut in_order) = (true, true);
     while !data.is_empty() {
         let space = data.iter().position(|b| *b == b' ').ok_or_else(|| damaged("an entry has no mode"))?;
         let nul = data.iter().position(|b| *b == 0).ok_or_else(|| damaged("an entry has no end"))?;
@@ -243,14 +261,14 @@ fn parse_tree(id: ObjectId, mut data: &[u8], empty_tree: ObjectId) -> Result<Tre
         canonical &= !name.is_empty() && !name.contains(&b'/') && entry_id != empty_tree;
         let entry = Entry { name: Arc::from(name), mode, id: entry_id };
         if let Some(last) = entries.last() {
-            canonical &= git_order(&last.name, last.is_tree()).lt(git_order(name, entry.is_tree()));
+            in_order &= git_order(&last.name, last.is_tree()).lt(git_order(name, entry.is_tree()));
         }
         entries.push(entry);
         data = &data[nul + 1 + hash_len..];
     }
     entries.sort_by(|l, r| l.name.cmp(&r.name));
-    canonical &= entries.windows(2).all(|pair| pair[0].name != pair[1].name);
-    Ok(Tree { entries, canonical })
+    canonical &= in_order && entries.windows(2).all(|pair| pair[0].name != pair[1].name);
+    Ok(Tree { entries, canonical, in_order })
 }
 
 fn parse_commit(id: ObjectId, data: &[u8]) -> Result<Commit, ObjectsError> {

@@ -92,10 +92,8 @@ impl Pins {
         Ok(())
     }
 
-    /// These refs are lexpr's own: no hook of the user's has a say in them.
     fn durable(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
-        let before = DURABLE.into_iter().chain(["-c", "core.hooksPath=/dev/null"]);
-        self.git.run_with_input(before.chain(args.iter().copied()), input)
+        self.git.run_with_input(DURABLE.into_iter().chain(args.iter().copied()), input)
     }
 }
 

@@ -21,8 +21,7 @@ impl Remote {
     /// # Errors
     /// A refusal where it cannot be pushed to, or has the target elsewhere than at `base`.
     pub fn must_be_at(&self, repository: &Git, base: CommitId) -> Result<(), LandRefusal> {
-        // The hook is asked when there is something to push.
-        match self.push(repository, &["--dry-run", "--no-verify"], base, base)? {
+        match self.push(repository, &["--dry-run"], base, base)? {
             Ok(()) => Ok(()),
             Err(why) => Err(self.refusal(repository, base, why)?),
         }
@@ -58,7 +57,9 @@ impl Remote {
         let lease = format!("--force-with-lease={}:{from}", self.target);
         let refspec = format!("{to}:{}", self.target);
         // The target and nothing with it, whatever push.followTags and push.recurseSubmodules say.
-        let mut args = vec!["push", "--porcelain", "--atomic", "--no-follow-tags", "--recurse-submodules=no", &lease];
+        // No hook and no signature: nothing is started but what reaches the remote.
+        let mut args = vec!["push", "--porcelain", "--atomic", "--no-verify", "--no-signed", &lease];
+        args.extend(["--no-follow-tags", "--recurse-submodules=no"]);
         args.extend(options);
         args.extend(["--", &self.name, &refspec]);
         let pushed = repository.at_the_terminal().output(&args, None)?;

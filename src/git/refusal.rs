@@ -41,6 +41,13 @@ pub enum LandRefusal {
     CannotMoveAlong { target: String, worktree: PathBuf, why: String },
     #[error("{target} is checked out in {worktree}, which is locked and not there now")]
     WorktreeMissing { target: String, worktree: PathBuf },
+    #[error("{git_dir} says that {target} is checked out in {worktree}, which has no .git that leads back there")]
+    WorktreeElsewhere { target: String, worktree: PathBuf, git_dir: PathBuf },
+    #[error(
+        "{target} is checked out in {worktree}, where the filter {filter} makes files such as {path} what they are: \
+         it is a command in the repository's own configuration, and lexpr starts none of those"
+    )]
+    RepositoryFilter { target: String, worktree: PathBuf, filter: String, path: String },
     #[error("{target} is checked out in a working tree that {git_dir} does not name")]
     WorktreeUnknown { target: String, git_dir: PathBuf },
     #[error("commit.gpgSign is set, and lexpr does not sign what it makes")]
@@ -87,6 +94,16 @@ impl LandRefusal {
             Self::WorktreeMissing { worktree, .. } => {
                 format!("make {} available, or remove it with `git worktree remove --force`", worktree.display())
             }
+            Self::WorktreeElsewhere { worktree, git_dir, .. } => format!(
+                "unset core.worktree, or make {} a file that says `gitdir: {}`",
+                worktree.join(".git").display(),
+                git_dir.display()
+            ),
+            Self::RepositoryFilter { worktree, filter, .. } => format!(
+                "if you trust it, move filter.{filter} to your own configuration (`git config --global`); or check \
+                 out another branch in {}",
+                worktree.display()
+            ),
             Self::WorktreeUnknown { .. } => "start lexpr in that working tree".to_owned(),
             Self::Signing => "give --no-sign to land unsigned commits".to_owned(),
             Self::TargetLocked { target, .. } => format!("see to what keeps git from changing {target}"),

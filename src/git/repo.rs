@@ -323,7 +323,7 @@ fn path_from(dir: &Path, args: &[&str]) -> Result<PathBuf, GitError> {
 }
 
 fn is_partial(git: &Git) -> Result<bool, GitError> {
-    let pattern = r"^(extensions\.partialclone|remote\..*\.promisor)$";
+    let pattern = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$";
     let answer = git.output(&["config", "--get-regexp", pattern].map(OsString::from), None)?;
     // Status 1: no such key.
     let text = String::from_utf8_lossy(&answer.stdout);

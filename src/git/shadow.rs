@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gix::ObjectId;
 
+use super::brought::Inspector;
 use super::command::{Git, GitError};
 use super::history::{Divergence, History};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
@@ -94,6 +95,7 @@ pub struct Workbench {
     pub history: History,
     pub counts: MergeCounts,
     splicer: Splicer,
+    pub(super) inspector: Inspector,
     merges: MergeTree,
     git: Git,
     committer: Option<Identity>,
@@ -121,6 +123,7 @@ impl Workbench {
             history: History::default(),
             counts: MergeCounts::default(),
             splicer: Splicer::default(),
+            inspector: Inspector::default(),
             merges: MergeTree::new(git.clone(), quarantine.version(), merge),
             git,
             committer,
@@ -157,10 +160,14 @@ impl Workbench {
             return Ok(unchanged(None));
         };
         if divergence.bases.is_empty() {
-            let messages = vec![format!("{} has no history in common with what it is merged onto", item.branch)];
-            return Ok(unchanged(Some(SetAsideCause::Conflict(Conflict { with: None, paths: Vec::new(), messages }))));
+            let why = format!("{} has no history in common with what it is merged onto", item.branch);
+            return Ok(unchanged(Some(cannot_be_merged(why))));
         }
         let head_commit = self.objects.commit(head)?;
+        let left_at = self.objects.commit(divergence.bases[0])?.tree;
+        if let Some(unsound) = self.inspector.inspect(&mut self.objects, Some(left_at), head_commit.tree)? {
+            return Ok(unchanged(Some(cannot_be_merged(unsound.to_string()))));
+        }
         let outcome = match divergence.bases[..] {
             [base] => {
                 let base = self.objects.commit(base)?.tree;
@@ -307,6 +314,10 @@ impl Workbench {
                 Some(parent) => self.objects.commit(*parent)?.tree,
                 None => self.objects.empty_tree(),
             };
+            if let Some(unsound) = self.inspector.inspect(&mut self.objects, Some(base), commit.tree)? {
+                let messages = vec![format!("commit {}: {unsound}", commit_id(id).short())];
+                return Ok(Err(Conflict { with: None, paths: Vec::new(), messages }));
+            }
             match self.merge(base, at, commit.tree)? {
                 Outcome::Tree(next) if next == at => {}
                 Outcome::Tree(next) => {
@@ -516,6 +527,11 @@ impl Workbench {
 pub(super) fn related(l: &[u8], r: &[u8]) -> bool {
     let (short, long) = if l.len() <= r.len() { (l, r) } else { (r, l) };
     long.starts_with(short) && (long.len() == short.len() || long[short.len()] == b'/')
+}
+
+/// Not onto anything.
+fn cannot_be_merged(why: String) -> SetAsideCause {
+    SetAsideCause::Conflict(Conflict { with: None, paths: Vec::new(), messages: vec![why] })
 }
 
 fn lossy(path: &[u8]) -> String {

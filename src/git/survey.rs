@@ -64,10 +64,17 @@ impl Workbench {
         Ok(Relations { implied, already_landed, merged, arriving: arriving.into_iter().collect() })
     }
 
-    /// What `head` has that `base`, whose tree is `tree`, has not; `None` where that is nothing.
+    /// What `head` has that `base`, whose tree is `tree`, has not; `None` where that is nothing that could be merged.
     fn own(&mut self, base: ObjectId, tree: ObjectId, head: ObjectId) -> Result<Option<Own>, ComposeError> {
         let Some((_, divergence)) = self.divergence(base, tree, head, &[])? else { return Ok(None) };
         let head_tree = self.objects.commit(head)?.tree;
+        // What cannot be merged comes nowhere; it is set aside when it is to be.
+        if let Some(base) = divergence.bases.first() {
+            let left_at = self.objects.commit(*base)?.tree;
+            if self.inspector.inspect(&mut self.objects, Some(left_at), head_tree)?.is_some() {
+                return Ok(None);
+            }
+        }
         let mut left_at = Vec::new();
         let mut own: Option<Vec<Change>> = None;
         for commit in divergence.bases {

@@ -75,6 +75,7 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
                   grep -q landingIntended lexpr/runs/*/journal.jsonl 2>/dev/null || exit 0\n\
                   touch \"$TRACE.held\"; until [ -e \"$TRACE.go\" ]; do sleep 0.01; done\n";
     world.write_script("bare.git/hooks/reference-transaction", script);
+    world.heed_hooks();
     let (held, go) = (world.path("trace.held"), world.path("trace.go"));
 
     let killed = World::start(&mut world.go_on());
@@ -106,15 +107,16 @@ fn locks_of_gits_that_were_killed_with_lexpr_keep_nothing_from_its_end() {
         let hold = "cat; grep -q landingIntended \"$(git rev-parse --git-dir)\"/lexpr/runs/*/journal.jsonl || exit 0\n\
                     touch \"$TRACE.held\"; exec sleep 600\n";
         match mode {
-            Mode::Bare => world.write_script(
-                "bare.git/hooks/reference-transaction",
-                &format!("[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n{hold}"),
-            ),
+            Mode::Bare => {
+                let script = format!("[ \"$1\" = prepared ] && grep -q refs/heads/main || exit 0\n{hold}");
+                world.write_script("bare.git/hooks/reference-transaction", &script);
+                world.heed_hooks();
+            }
             _ => {
                 world.write_script("hold", hold);
                 world.write("repo/.git/info/attributes", "* filter=hold\n");
                 let hold = world.path("hold").display().to_string();
-                world.git_in(&world.start_folder(), &["config", "filter.hold.smudge", &hold]);
+                world.git_in(&world.start_folder(), &["config", "--global", "filter.hold.smudge", &hold]);
             }
         }
         let killed = World::start(&mut world.go_on());

@@ -96,10 +96,26 @@ impl World {
         self.path("passed")
     }
 
+    /// Makes the repository's hooks an instrument of the test: lexpr's git starts none, so one of the
+    /// test's is put before it that does.
+    pub fn heed_hooks(&self) {
+        let path = std::env::var_os("PATH").unwrap();
+        let real = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.exists()).unwrap();
+        let script = format!(
+            "for arg; do shift\n[ \"$arg\" = core.hooksPath=/dev/null ] && arg=core.hooksPath='{}'\n\
+             set -- \"$@\" \"$arg\"\ndone\nexec {} \"$@\"\n",
+            self.git_dir().join("hooks").display(),
+            real.display()
+        );
+        self.write_script("bin/git", &script);
+    }
+
     fn set_up(&self, command: &mut Command) {
+        let before = Some(self.path("bin")).filter(|bin| bin.exists());
+        let path = std::env::var_os("PATH").unwrap();
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", std::env::join_paths(before.into_iter().chain(std::env::split_paths(&path))).unwrap())
             .env("HOME", self.path("home"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("GIT_CONFIG_NOSYSTEM", "1")

@@ -36,6 +36,7 @@ fn undisturbed() -> String {
 
 /// Makes git tell `text`, a script for the shell, of every change of refs.
 fn hook(world: &World, text: &str) -> PathBuf {
+    world.heed_hooks();
     let hook = world.repo().join(".git/hooks/reference-transaction");
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
     fs::write(&hook, text).unwrap();
@@ -111,14 +112,4 @@ fn a_run_that_was_killed_while_it_landed_leaves_no_keep_file_once_it_is_resumed(
     assert_eq!(keep_files(&world), 1);
     world.lexpr(["resume"]).expect(0);
     assert_eq!((world.main(), keep_files(&world)), (undisturbed(), 0));
-}
-
-#[test]
-fn no_hook_of_the_users_has_a_say_in_lexprs_own_refs() {
-    let world = world();
-    let seen = world.path("seen");
-    hook(&world, &format!("#!/bin/sh\ncat >> {}\n", seen.display()));
-    world.merge(&plan("true"), &["--execute"]).expect(0);
-    let seen = fs::read_to_string(seen).unwrap();
-    assert!(seen.contains("refs/heads/main") && !seen.contains("refs/lexpr"), "{seen}");
 }

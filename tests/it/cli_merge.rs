@@ -558,6 +558,7 @@ fn invariant_6_ctrl_c_in_a_landing_lets_git_finish_what_it_is_at() {
     );
     std::fs::write(&hook, script).unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.heed_hooks();
     std::fs::write(&go, "").unwrap();
     let plan = world.plan("schemaVersion: v1\nitems: [{name: a}]\n");
     // The checks at the start prepare a transaction, too: those may pass.

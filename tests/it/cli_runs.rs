@@ -146,3 +146,35 @@ fn a_run_that_was_undone_is_told_as_such_and_may_be_cleaned() {
     assert!(said.contains(&format!("removed run {id} (ended just now)")), "{said}");
     assert!(runs(&world).is_empty() && world.git(&["for-each-ref", "refs/lexpr"]).is_empty());
 }
+
+/// What a run leaves that is killed between its last event and its tidying up.
+#[test]
+fn what_was_kept_for_a_run_that_came_to_its_end_is_let_go_by_the_next_one_and_what_an_undo_keeps_is_not() {
+    let world = world();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let run = runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    let composites = world.repo().join(".git/lexpr/runs").join(&run).join("composites.git");
+    let needed = format!("refs/lexpr/runs/{run}/needed");
+    let leave = || {
+        world.git(&["update-ref", &needed, "main"]);
+        std::fs::create_dir(&composites).unwrap();
+    };
+    leave();
+    world.merge(&plan("true"), &["--execute", "--afresh"]).expect(0);
+    assert!(!composites.exists() && world.git(&["for-each-ref", "refs/lexpr"]).is_empty());
+    world.lexpr(["undo", &run]).expect(0);
+    let kept = world.git(&["for-each-ref", "refs/lexpr"]);
+    assert!(!kept.is_empty());
+    std::fs::create_dir(&composites).unwrap();
+    world.merge(&plan("exit 1"), &["--execute"]).expect(3);
+    assert_eq!(world.git(&["for-each-ref", "refs/lexpr"]), kept);
+}
+
+#[test]
+fn resuming_a_run_that_came_to_its_end_gives_the_report_that_is_asked_for() {
+    let world = world();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let report = world.path("report.json");
+    world.lexpr(["resume", "--report", report.to_str().unwrap()]).expect(0);
+    assert_eq!(world.report(&report)["summary"]["successful"], 2);
+}

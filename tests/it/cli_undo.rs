@@ -286,6 +286,7 @@ fn an_undo_is_undone_only_where_it_left_the_target() {
 fn invariant_6_an_undo_killed_once_main_moved_is_finished_by_the_next_one_and_not_undone() {
     let world = world();
     let (before, after, run) = landed(&world, &[]);
+    world.heed_hooks();
     hook(&world.repo().join(".git"), "reference-transaction", &format!(
         "[ $1 = committed ] && grep -q refs/heads/main && rm .git/hooks/reference-transaction && {KILL_LEXPR}; exit 0"
     ).replace(".git/hooks", &world.repo().join(".git/hooks").display().to_string()));
@@ -328,10 +329,9 @@ fn invariant_6_an_undo_killed_once_the_remote_moved_is_finished_here() {
     let world = world();
     let remote = with_remote(&world);
     let (before, after, run) = landed(&world, &["--push", "origin"]);
-    // Who answers a push is git's child, and git is lexpr's.
-    let pid = world.path("pid");
-    hook(&world.repo().join(".git"), "pre-push", &format!("awk '{{print $4}}' /proc/$PPID/stat > {}", pid.display()));
-    hook(&remote, "post-receive", &format!("kill -9 $(cat {})", pid.display()));
+    // Who answers a push is below git, and git is below lexpr.
+    let up = "p=$PPID; until [ $(cat /proc/$p/comm) = lexpr ]; do p=$(awk '{print $4}' /proc/$p/stat); done";
+    hook(&remote, "post-receive", &format!("{up}; kill -9 $p"));
     world.lexpr(["undo", &run, "--push"]).expect(-1);
     wait_for("the push to end", || (on_remote(&world) == before).then_some(()));
     assert_eq!(world.main(), after);
@@ -464,6 +464,7 @@ fn where_nothing_was_moved_there_is_nothing_to_undo() {
 fn a_landing_that_was_cut_off_is_settled_by_resume_before_an_undo() {
     let world = world();
     let before = world.main();
+    world.heed_hooks();
     hook(
         &world.repo().join(".git"),
         "reference-transaction",

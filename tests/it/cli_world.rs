@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a person starts lexpr, git and a shell")]
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -64,6 +65,11 @@ impl World {
         world
     }
 
+    /// For somebody to look at: nothing of it is removed any more.
+    pub fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -87,10 +93,30 @@ impl World {
         command
     }
 
+    /// Makes hooks of the repository an instrument of the test: lexpr's own git starts none, so a git
+    /// of the test's is put before it that does.
+    pub fn heed_hooks(&self) {
+        let real = self.shell("command -v git").output().unwrap().stdout;
+        let real = String::from_utf8(real).unwrap();
+        let script = format!(
+            "#!/bin/sh\nfor arg; do shift\n[ \"$arg\" = core.hooksPath=/dev/null ] && arg=core.hooksPath='{}'\n\
+             set -- \"$@\" \"$arg\"\ndone\nexec {} \"$@\"\n",
+            self.repo().join(".git/hooks").display(),
+            real.trim()
+        );
+        std::fs::create_dir(self.path("bin")).unwrap();
+        let git = self.path("bin/git");
+        std::fs::write(&git, script).unwrap();
+        std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     fn set_up(&self, command: &mut Command) {
+        let path = std::env::var_os("PATH").unwrap();
+        let before = Some(self.path("bin")).filter(|bin| bin.exists());
+        let path = std::env::join_paths(before.into_iter().chain(std::env::split_paths(&path))).unwrap();
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", path)
             .env("HOME", self.path("home"))
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -137,6 +163,18 @@ impl World {
         said.stdout.trim_end().to_owned()
     }
 
+    /// As [`World::git`], with `input` for git to read.
+    #[track_caller]
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> String {
+        let path = self.path("input");
+        std::fs::write(&path, input).unwrap();
+        let mut command = Command::new("git");
+        self.set_up(&mut command);
+        let said: Said = command.args(args).stdin(std::fs::File::open(path).unwrap()).output().unwrap().into();
+        assert_eq!(said.code, 0, "git {args:?}: {}", said.stderr);
+        said.stdout.trim_end().to_owned()
+    }
+
     pub fn write(&self, path: &str, content: &str) {
         std::fs::write(self.repo().join(path), content).unwrap();
     }
@@ -148,6 +186,15 @@ impl World {
     /// The files of main, sorted.
     pub fn files_on_main(&self) -> Vec<String> {
         self.git(&["ls-tree", "-r", "--name-only", "main"]).lines().map(str::to_owned).collect()
+    }
+
+    /// Everything that was started in this world and lives, as folders of /proc: it has the world's home.
+    pub fn processes(&self) -> Vec<PathBuf> {
+        let home = format!("HOME={}", self.path("home").display());
+        let environ = |process: &Path| std::fs::read(process.join("environ")).unwrap_or_default();
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+        let is_ours = |process: &PathBuf| environ(process).split(|byte| *byte == 0).any(|set| set == home.as_bytes());
+        processes.filter(is_ours).collect()
     }
 
     /// The newest run's report.

@@ -237,6 +237,18 @@ async fn a_guard_that_is_killed_is_replaced_and_its_command_ended() {
     wait_for_end(number_in(&world.path("pid")));
 }
 
+/// Sometimes before it has told that the command runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_its_command_kills_at_once_leaves_nothing_behind() {
+    for _ in 0..20 {
+        let world = World::new();
+        let (marker, pid) = (word(&world.path("marker")), word(&world.path("pid")));
+        let run = format!("[ -e {marker} ] && exit 0; echo $$ > {pid}; : > {marker}; kill -KILL $PPID; sleep 1000");
+        world.run_one(gate("unit", &run)).await;
+        wait_for_end(number_in(&world.path("pid")));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_lexpr_from_running_a_gate_is_no_verdict_and_ends_the_job() {
     let world = World::new();

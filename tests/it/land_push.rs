@@ -157,7 +157,10 @@ fn a_local_target_that_moved_during_the_push_is_left_alone_and_the_message_says_
     let world = World::new();
     let theirs = world.theirs(&world.here.user);
     world.here.user.run(&["checkout", "-q", "--detach"]);
-    hook(&world.here.user, "pre-push", &format!("git update-ref refs/heads/main {theirs}"));
+    // The remote's hook stands in for somebody who is at work here meanwhile.
+    let here = world.here.user.dir().display().to_string();
+    let move_it = format!("env -i PATH=\"$PATH\" git --git-dir='{here}' update-ref refs/heads/main {theirs}");
+    hook(&world.remote, "pre-receive", &move_it);
     world.lander("origin").preflight(world.here.base).unwrap();
     let (to, outcome) = world.land();
     let message = refused(outcome);

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
@@ -15,17 +14,11 @@ use lexpr::plan::graph::ItemIx;
 use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander};
 use lexpr::vocabulary::names::{ApexId, CommitId, MergeStrategy, RunId};
 
+use crate::cli_world::wait_for as wait_until;
 use crate::land_world::{Entry, LandWorld, file, land, refused, wait_for};
 
 const BEFORE: [Entry; 1] = [(crate::land_world::FILE, b"a", b"1\n")];
 const AFTER: [Entry; 1] = [(crate::land_world::FILE, b"a", b"2\n")];
-
-fn hook(world: &LandWorld, name: &str, script: &str) {
-    let path = world.user.dir().join("hooks").join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
 
 fn is_whole(world: &LandWorld, commit: CommitId) {
     world.user.run(&["fsck", "--full", "--strict", "--no-dangling", &commit.to_string()]);
@@ -164,25 +157,36 @@ fn of_many_landings_at_once_exactly_one_wins() {
     }
 }
 
-/// The hook runs between the look at the target and its move.
 #[test]
 fn a_lost_race_is_told_from_a_refusal() {
     let world = LandWorld::with(&["--bare"], &BEFORE);
     let theirs = world.user.commit(&[file("theirs", "x\n")], &[world.base]);
-    hook(&world, "reference-transaction", "exit 1");
+    let main = world.user.dir().join("refs/heads/main");
+    let lock = main.with_extension("lock");
+    fs::write(&lock, "").unwrap();
     let message = refused(world.land(&AFTER).1);
-    assert!(message.contains("hook"), "{message}");
+    assert!(message.contains("main.lock"), "{message}");
     assert_eq!(world.user.at("main"), world.base);
 
-    // As a transaction of somebody else's would: after the look, before the lock.
-    let main = world.user.dir().join("refs/heads/main");
-    hook(
-        &world,
-        "reference-transaction",
-        &format!("test $1 = prepared && echo {theirs} >'{}'; exit 1", main.display()),
-    );
-    let (_, outcome) = world.land(&AFTER);
+    // Somebody has the lock when lexpr has looked at the target and comes to move it: they move it.
+    world.user.run(&["config", "core.filesRefLockTimeout", "-1"]);
+    let outcome = std::thread::scope(|scope| {
+        let landing = scope.spawn(|| world.land(&AFTER).1);
+        wait_until("lexpr's git to wait for the lock", || is_waiting(world.user.dir()).then_some(()));
+        fs::write(&main, format!("{theirs}\n")).unwrap();
+        fs::remove_file(&lock).unwrap();
+        landing.join().unwrap()
+    });
     assert_eq!(outcome, LandOutcome::TargetMoved { to: theirs });
+}
+
+/// Whether there is a `git update-ref` for this repository.
+fn is_waiting(git_dir: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let commands = processes.map(|process| fs::read(process.join("cmdline")).unwrap_or_default());
+    commands
+        .map(|command| String::from_utf8_lossy(&command).into_owned())
+        .any(|command| command.contains("\0update-ref\0") && command.contains(&git_dir.display().to_string()))
 }
 
 #[test]
