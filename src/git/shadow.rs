@@ -17,6 +17,7 @@ use super::message::{self, Signature, Squashed, Words};
 use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
 use super::quarantine::Quarantine;
 use super::splice::{Spliced, Splicer, changes};
+use crate::plan::globs::GlobError;
 use crate::plan::{Identity, MergeSettings};
 use crate::ports::{Beneath, ComposeItem};
 use crate::vocabulary::event::{Conflict, SetAside, SetAsideCause};
@@ -32,7 +33,7 @@ pub enum ComposeError {
     #[error(transparent)]
     Git(#[from] GitError),
     #[error("a glob of inputs is not valid: {0}")]
-    Glob(#[from] globset::Error),
+    Glob(#[from] GlobError),
 }
 
 /// What stands after some items: the base alone, or a prefix and one more item.
