@@ -41,9 +41,9 @@ pub const MAX_ENTRIES: usize = 100_000;
 /// gates of their own has fewer. It takes a few hundred megabytes.
 pub(super) const MAX_NODES: usize = 1_000_000;
 
-/// What aliases may add to a small document, in [`weight`]; enough for a hundred items that share
-/// fifty gates, and soon reached by a bomb.
-const MIN_ALIAS_WEIGHT: usize = 25_000;
+/// What aliases may add to a small document, in [`Node::weight`]; enough for thirty items that share
+/// thirty gates, and soon reached by a bomb.
+const MIN_ALIAS_WEIGHT: usize = 10_000;
 
 /// What aliases may add to a large document, per byte of it up to there: an item of 25 bytes may
 /// share a hundred values of gates.

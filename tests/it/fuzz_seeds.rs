@@ -20,7 +20,7 @@ use crate::sim::{Effect, Mishap, Outcome, Stop, World, gate, mix};
 pub mod fuzz;
 
 /// Mutations of seeds that are tried of each kind.
-const MUTATIONS: u64 = 3_000;
+const MUTATIONS: u64 = 1_000;
 
 /// As long as what the fuzzer makes of them.
 const MUTANT_BYTES: usize = 8 * 1024;
