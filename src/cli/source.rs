@@ -15,23 +15,23 @@ use crate::plan::unreadable::too_large;
 pub fn read_plan(path: &str) -> Result<Checked, Invalid> {
     let bytes = read(path).map_err(|problem| {
         let source_text = Source { name: path.to_owned(), text: "".into() };
-        Invalid { source_text, problems: vec![problem] }
+        Invalid { source_text, problems: vec![*problem] }
     })?;
     check(path, &bytes)
 }
 
 /// No more than a plan can have, and one byte more to tell: an endless device is refused like a
 /// large file, and the file by its size, before it is read.
-fn read(path: &str) -> Result<Vec<u8>, Problem> {
+fn read(path: &str) -> Result<Vec<u8>, Box<Problem>> {
     let most = MAX_BYTES as u64;
-    let io_error = |error: io::Error| cannot_read(path, &error);
+    let io_error = |error: io::Error| Box::new(cannot_read(path, &error));
     let mut bytes = Vec::new();
     if path == "-" {
         io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     } else {
         let file = File::open(path).map_err(io_error)?;
         if file.metadata().map_err(io_error)?.len() > most {
-            return Err(too_large());
+            return Err(Box::new(too_large()));
         }
         file.take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     }

@@ -1,6 +1,5 @@
 //! Documents made to hurt: too deep, too large, too many, or noise. Each gets an answer, soon,
 //! and none a panic.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
 
