@@ -24,6 +24,21 @@ simulate seeds="50000" from="0":
 storm rounds="100" seed="20261121":
     LEXPR_STORM_ROUNDS={{rounds}} LEXPR_STORM_SEED={{seed}} cargo test --test it storm -- --nocapture
 
+# try plans, journals and runs that a fuzzer makes, so many of each; needs nightly and cargo-fuzz
+fuzz executions="1000000":
+    LEXPR_FUZZ_CORPUS="$PWD/fuzz/corpus" cargo test --test it fuzz_seeds
+    for target in plan journal run; do \
+        RUSTC_WRAPPER="$PWD/fuzz/watch-own" cargo +nightly fuzz run -O -a -s none --no-trace-compares $target -- \
+            -runs={{executions}} -rss_limit_mb=200 -timeout=10 -max_len=4096 -entropic=0 \
+            -dict=fuzz/$target.dict || exit 1; \
+    done
+
+# land so many items in one process, and make so many runs in one repository, with a release build
+soak items="10000" runs="200":
+    cargo build --release
+    LEXPR_SOAK_BINARY="$PWD/target/release/lexpr" LEXPR_SOAK_ITEMS={{items}} LEXPR_SOAK_RUNS={{runs}} \
+        cargo test --test it soak -- --nocapture --test-threads 1
+
 # write the schemas anew after a change of their types
 schemas:
     cargo build

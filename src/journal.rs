@@ -177,12 +177,29 @@ pub fn last(path: &Path) -> Option<Recorded> {
 /// Where it cannot be read or is damaged before its last line.
 pub fn read(path: &Path) -> Result<ReadJournal, JournalError> {
     let bytes = std::fs::read(path).map_err(JournalError::io("reading", path))?;
-    parse(&bytes).map_err(|(line, why, certain)| JournalError::Damaged { path: path.to_owned(), line, why, certain })
+    parse(&bytes).map_err(|Damage { line, why, certain }| JournalError::Damaged {
+        path: path.to_owned(),
+        line,
+        why,
+        certain,
+    })
 }
 
-type Damage = (usize, String, usize);
+/// A line before the last that is no event, or not the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Counted from 1.
+    pub line: usize,
+    pub why: String,
+    /// How many events before it are intact.
+    pub certain: usize,
+}
 
-fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
+/// Reads the bytes of a journal.
+///
+/// # Errors
+/// Where they are damaged before the last line.
+pub fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
     let mut events: Vec<Recorded> = Vec::new();
     let mut rest = bytes;
     let mut number = 0;
@@ -197,7 +214,7 @@ fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
             // Without its newline even a line that reads well may be half of one.
             Ok(_) => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
             Err(_) if after.is_empty() => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
-            Err(why) => return Err((number, why, events.len())),
+            Err(why) => return Err(Damage { line: number, why, certain: events.len() }),
         }
         rest = after;
     }
@@ -294,8 +311,8 @@ mod tests {
         for at in second_line..second_line + 40 {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
-            let (line, _, certain) = parse(&damaged).unwrap_err();
-            assert_eq!((line, certain), (2, 1), "damaged at {at}");
+            let damage = parse(&damaged).unwrap_err();
+            assert_eq!((damage.line, damage.certain), (2, 1), "damaged at {at}");
         }
     }
 

@@ -5,29 +5,35 @@ use std::io::{self, Read};
 
 use crate::plan::check::{Checked, Invalid, check};
 use crate::plan::problem::{Problem, Source};
-
-/// Bytes read of a plan, so that an endless device is refused instead of read; what is larger
-/// than a plan can be, the reader of plans refuses too.
-const MAX_BYTES: u64 = 512 * 1024 * 1024;
+use crate::plan::spanned::MAX_BYTES;
+use crate::plan::unreadable::too_large;
 
 /// Reads and checks the plan at `path`; `-` is standard input.
 ///
 /// # Errors
 /// With all problems of the plan; that it cannot be read is one.
 pub fn read_plan(path: &str) -> Result<Checked, Invalid> {
-    let bytes = read(path).map_err(|error| {
+    let bytes = read(path).map_err(|problem| {
         let source_text = Source { name: path.to_owned(), text: "".into() };
-        Invalid { source_text, problems: vec![cannot_read(path, &error)] }
+        Invalid { source_text, problems: vec![*problem] }
     })?;
     check(path, &bytes)
 }
 
-fn read(path: &str) -> io::Result<Vec<u8>> {
+/// No more than a plan can have, and one byte more to tell: an endless device is refused like a
+/// large file, and the file by its size, before it is read.
+fn read(path: &str) -> Result<Vec<u8>, Box<Problem>> {
+    let most = MAX_BYTES as u64;
+    let io_error = |error: io::Error| Box::new(cannot_read(path, &error));
     let mut bytes = Vec::new();
     if path == "-" {
-        io::stdin().lock().take(MAX_BYTES).read_to_end(&mut bytes)?;
+        io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     } else {
-        File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        let file = File::open(path).map_err(io_error)?;
+        if file.metadata().map_err(io_error)?.len() > most {
+            return Err(Box::new(too_large()));
+        }
+        file.take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     }
     Ok(bytes)
 }

@@ -359,11 +359,11 @@ impl RunState {
     }
 
     pub fn next_apex(&self) -> ApexId {
-        ApexId(self.last_apex + 1)
+        ApexId(self.last_apex.saturating_add(1))
     }
 
     pub fn next_job(&self) -> JobId {
-        JobId(self.last_job + 1)
+        JobId(self.last_job.saturating_add(1))
     }
 
     pub fn jobs(&self) -> &BTreeMap<JobId, JobStarted> {

@@ -160,7 +160,7 @@ impl Search {
         let matcher = if glob.split('/').all(|part| is_plain(&part)) {
             None
         } else {
-            Some(path_glob(glob).map_err(|error| error.kind().to_string())?.compile_matcher())
+            Some(path_glob(glob).map_err(|error| error.to_string())?.compile_matcher())
         };
         Ok(Self { matcher, top, start, is_folder })
     }

@@ -4,7 +4,7 @@
 use crate::git::command::{Config, Git, GitError};
 use crate::git::slot::Slot;
 use crate::plan::Setup;
-use crate::plan::globs::path_globs;
+use crate::plan::globs::{GlobError, path_globs};
 use crate::vocabulary::names::{SubjectDigest, TreeId};
 
 /// It could not be told what a slot is to be set up for.
@@ -13,7 +13,7 @@ pub(super) enum SetupError {
     #[error("reading the tree to see whether the setup must run again: {0}")]
     Git(#[from] GitError),
     #[error("an input of the setup is no glob: {0}")]
-    Glob(#[from] globset::Error),
+    Glob(#[from] GlobError),
 }
 
 /// What a slot is set up for when the setup has run on `tree`: the command, and the files of the

@@ -3,7 +3,7 @@
 use globset::{GlobSet, GlobSetBuilder};
 
 use super::command::{Git, GitError};
-use crate::plan::globs::path_glob;
+use crate::plan::globs::{GlobError, path_glob};
 use crate::vocabulary::names::CommitId;
 
 /// A branch, local or remote-tracking.
@@ -19,7 +19,7 @@ pub struct Branch {
 #[error("{pattern:?} is no glob: {source}")]
 pub struct BadGlob {
     pub pattern: String,
-    source: globset::Error,
+    source: GlobError,
 }
 
 /// Which names of branches a list of globs means: `*` stays between slashes, `**` does not.
@@ -35,14 +35,14 @@ impl BranchGlobs {
     pub fn new(patterns: &[String]) -> Result<Self, BadGlob> {
         let bad = |pattern: &str| {
             let pattern = pattern.to_owned();
-            move |source| BadGlob { pattern, source }
+            move |source: GlobError| BadGlob { pattern, source }
         };
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             set.add(path_glob(pattern).map_err(bad(pattern))?);
         }
         let all = patterns.join(" ");
-        Ok(Self { patterns: patterns.to_vec(), set: set.build().map_err(bad(&all))? })
+        Ok(Self { patterns: patterns.to_vec(), set: set.build().map_err(GlobError::from).map_err(bad(&all))? })
     }
 
     pub fn matches(&self, name: &str) -> bool {

@@ -123,11 +123,11 @@ impl ShadowComposer {
                 let mut made = Vec::new();
                 let (mut len, mut at) = match known {
                     Some(known) => known,
-                    None => (0, Arc::new(bench.start(base, beneath)?)),
+                    None => (0, Arc::new(bench.start(base)?)),
                 };
                 made.push((len, Arc::clone(&at)));
                 for item in &request.items[len..] {
-                    at = Arc::new(bench.add(&at, item)?);
+                    at = Arc::new(bench.add(&at, item, &beneath)?);
                     len += 1;
                     made.push((len, Arc::clone(&at)));
                 }

@@ -5,7 +5,7 @@ use globset::GlobSet;
 
 use super::objects::{Objects, ObjectsError};
 use super::shadow::ComposeError;
-use crate::plan::globs::path_globs;
+use crate::plan::globs::{GlobError, path_globs};
 use crate::vocabulary::names::SubjectDigest;
 
 /// Compiled `inputs` globs: matched against whole paths from the tree's root; `*` and `?` stay
@@ -20,7 +20,7 @@ pub struct Inputs {
 impl Inputs {
     /// # Errors
     /// Where a glob cannot be read.
-    pub fn new(patterns: &[String]) -> Result<Self, globset::Error> {
+    pub fn new(patterns: &[String]) -> Result<Self, GlobError> {
         let globs = path_globs(patterns)?;
         let prefixes = patterns.iter().map(|pattern| literal_prefix(pattern).as_bytes().to_vec()).collect();
         Ok(Self { globs, prefixes })

@@ -18,6 +18,7 @@ use super::message::{self, Signature, Squashed, Words};
 use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
 use super::quarantine::Quarantine;
 use super::splice::{Spliced, Splicer, changes};
+use crate::plan::globs::GlobError;
 use crate::plan::{Identity, MergeSettings};
 use crate::ports::{Beneath, ComposeItem};
 use crate::vocabulary::event::{Conflict, SetAside, SetAsideCause};
@@ -33,7 +34,7 @@ pub enum ComposeError {
     #[error(transparent)]
     Git(#[from] GitError),
     #[error("a glob of inputs is not valid: {0}")]
-    Glob(#[from] globset::Error),
+    Glob(#[from] GlobError),
 }
 
 /// What stands after some items: the base alone, or a prefix and one more item.
@@ -46,8 +47,6 @@ pub struct Prefix {
     pub landed: ObjectId,
     /// The tree of both.
     pub tree: ObjectId,
-    /// How the target came to the base, for naming what a conflict meets.
-    pub beneath: Arc<[Beneath]>,
 }
 
 /// One item of a prefix.
@@ -134,23 +133,27 @@ impl Workbench {
     ///
     /// # Errors
     /// Where `base` cannot be read.
-    pub fn start(&self, base: CommitId, beneath: Arc<[Beneath]>) -> Result<Prefix, ComposeError> {
+    pub fn start(&self, base: CommitId) -> Result<Prefix, ComposeError> {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
-        Ok(Prefix { before: None, shadow: base, landed: base, tree, beneath })
+        Ok(Prefix { before: None, shadow: base, landed: base, tree })
     }
 
-    /// The composite of what `before` holds and `item`.
+    /// The composite of what `before` holds and `item`. What a conflict meets may lie `beneath`.
     ///
     /// # Errors
     /// Where an object cannot be read or written, or git cannot merge. A conflict is no error.
-    pub fn add(&mut self, before: &Arc<Prefix>, item: &Arc<ComposeItem>) -> Result<Prefix, ComposeError> {
+    pub fn add(
+        &mut self,
+        before: &Arc<Prefix>,
+        item: &Arc<ComposeItem>,
+        beneath: &[Beneath],
+    ) -> Result<Prefix, ComposeError> {
         let unchanged = |set_aside| Prefix {
             before: Some((Arc::clone(before), Added { item: Arc::clone(item), set_aside })),
             shadow: before.shadow,
             landed: before.landed,
             tree: before.tree,
-            beneath: Arc::clone(&before.beneath),
         };
         if let Some(on) = dependency_set_aside(before, item) {
             return Ok(unchanged(Some(SetAsideCause::Dependency { on })));
@@ -178,7 +181,7 @@ impl Workbench {
         let tree = match outcome {
             Outcome::Tree(tree) => tree,
             Outcome::Clash(clash) => {
-                let conflict = self.explain(before, item, &clash)?;
+                let conflict = self.explain(before, item, beneath, &clash)?;
                 return Ok(unchanged(Some(SetAsideCause::Conflict(conflict))));
             }
         };
@@ -189,7 +192,7 @@ impl Workbench {
             MergeStrategy::Merge if before.landed == shadow => merged,
             MergeStrategy::Merge => self.commit(tree, &[before.landed, head], &words, &merge_message)?,
             MergeStrategy::Squash => self.squash(before.landed, tree, item, &words, &divergence.own)?,
-            MergeStrategy::Rebase => match self.replay(before, tree, item, &divergence.own)? {
+            MergeStrategy::Rebase => match self.replay(before, tree, item, beneath, &divergence.own)? {
                 Ok(landed) => landed,
                 Err(conflict) => return Ok(unchanged(Some(SetAsideCause::Conflict(conflict)))),
             },
@@ -199,7 +202,6 @@ impl Workbench {
             shadow: merged,
             landed,
             tree,
-            beneath: Arc::clone(&before.beneath),
         })
     }
 
@@ -301,6 +303,7 @@ impl Workbench {
         before: &Arc<Prefix>,
         tree: ObjectId,
         item: &ComposeItem,
+        beneath: &[Beneath],
         own: &[ObjectId],
     ) -> Result<Result<ObjectId, Conflict>, ComposeError> {
         let mut replayed = Vec::new();
@@ -325,7 +328,7 @@ impl Workbench {
                     at = next;
                 }
                 Outcome::Clash(clash) => {
-                    let mut conflict = self.explain(before, item, &clash)?;
+                    let mut conflict = self.explain(before, item, beneath, &clash)?;
                     conflict.messages.push(format!("while commit {} was replayed", commit_id(id).short()));
                     return Ok(Err(conflict));
                 }
@@ -468,7 +471,13 @@ impl Workbench {
     }
 
     /// A clash in the words of the plan: which item is met, where, and what git says.
-    fn explain(&mut self, before: &Prefix, item: &ComposeItem, clash: &Clash) -> Result<Conflict, ComposeError> {
+    fn explain(
+        &mut self,
+        before: &Prefix,
+        item: &ComposeItem,
+        beneath: &[Beneath],
+        clash: &Clash,
+    ) -> Result<Conflict, ComposeError> {
         let conflicts = || clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
         let (ours, theirs) = (clash.ours.to_string(), clash.theirs.to_string());
         // A file in the way of a folder is put aside as `path~LABEL`; git merge's labels are these.
@@ -483,12 +492,12 @@ impl Workbench {
         paths.dedup();
         let in_words = |text: &str| text.replace(&theirs, &item.branch).replace(&ours, "what it is merged onto");
         let messages = conflicts().flat_map(|message| message.text.lines()).map(in_words).collect();
-        Ok(Conflict { with: self.met(before, clash)?, paths, messages })
+        Ok(Conflict { with: self.met(before, beneath, clash)?, paths, messages })
     }
 
     /// The latest item before that changed what clashes, of the composite or landed beneath it: by path,
     /// or by the very file git shows as ours. None where others have changed it since.
-    fn met(&mut self, before: &Prefix, clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
+    fn met(&mut self, before: &Prefix, beneath: &[Beneath], clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
         let in_messages = clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
         let paths: HashSet<&[u8]> = clash
             .entries
@@ -505,7 +514,7 @@ impl Workbench {
             of_stage(1).filter(|entry| !kept.contains(entry.path.as_slice())).filter_map(|entry| entry.id).collect();
         let items =
             before.backwards().map(|(earlier, added, later)| (Some(&added.item.name), earlier.tree, later.tree));
-        let beneath = before.beneath.iter().rev();
+        let beneath = beneath.iter().rev();
         let beneath = beneath.map(|step| (step.item.as_ref(), from_tree(step.before), from_tree(step.after)));
         for (item, earlier, later) in items.chain(beneath) {
             let mut changed = Vec::new();

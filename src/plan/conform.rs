@@ -22,6 +22,9 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&SCHEMA).expect("the schema is made from types, and a test compiles it")
 });
 
+/// More than anybody mends at once. Beyond, the rest of the document is not looked at.
+const MAX_PROBLEMS: usize = 100_000;
+
 /// What the schema had against a document.
 #[derive(Debug, Default)]
 pub struct Conformity {
@@ -47,11 +50,13 @@ impl Conformity {
     }
 }
 
-/// Takes everything out of `value`, the data of `document`, that the schema does not allow.
+/// Takes everything out of `value`, the data of `document`, that the schema does not allow; all of
+/// it, where that is too much to be told.
 pub fn conform(document: &Document, value: &mut Value) -> Conformity {
     let mut conformity = Conformity::default();
     let mut unwanted = BTreeSet::new();
-    for error in VALIDATOR.iter_errors(value) {
+    let mut errors = VALIDATOR.iter_errors(value);
+    for error in errors.by_ref().take(MAX_PROBLEMS) {
         let place: Pointer = error
             .instance_path()
             .iter()
@@ -79,7 +84,11 @@ pub fn conform(document: &Document, value: &mut Value) -> Conformity {
             }
         }
     }
-    if !unwanted.is_empty() {
+    let more = errors.next().is_some();
+    drop(errors);
+    if more {
+        *value = Value::Null;
+    } else if !unwanted.is_empty() {
         for place in &unwanted {
             blank(value, place);
         }

@@ -106,9 +106,16 @@ pub fn in_file_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
+/// Words of more letters are compared with none: that takes the product of their lengths in time
+/// and memory, and no name may be longer.
+const COMPARED_CHARS: usize = 200;
+
 /// The candidate most like `word`, if any is like it at all.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
+    if length > COMPARED_CHARS {
+        return None;
+    }
     // A third of the letters may differ; of two letters one.
     let allowed = (length / 3).max(1);
     let lower = word.to_lowercase();

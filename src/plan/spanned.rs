@@ -7,28 +7,56 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_yaml::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter, Options, Spanned};
+use serde_yaml::{Location, Options, Spanned};
 
 use super::pointer::{Pointer, Step};
 use super::problem::{Problem, Quoted, Source, Span};
+use super::unreadable::{end_of, too_large, unreadable};
 
-/// A plan of 100,000 items with gates of their own has about 30 MB.
-const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of a text that are read. A plan of 10,000 items with gates of their own has about 3 MB.
+pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of one value, after escapes: Linux gives a process no longer argument
+/// (`MAX_ARG_STRLEN`, execve(2)), so that no longer command can be run.
+pub const MAX_TEXT_BYTES: usize = 128 * 1024;
+
+/// Keys of one map. The schema names no more than twenty for one; environments have the most.
+pub const MAX_KEYS: usize = 10_000;
+
+/// Bytes of a key. YAML allows 1024 characters for one that is not marked with `?`
+/// (<https://yaml.org/spec/1.2.2/#742-flow-mappings>).
+pub const MAX_KEY_BYTES: usize = 1024;
 
 /// The schema nests nine deep (plan, items, item, gates, gate, container, mounts, mount); the rest is
 /// room for a clear message. The reader recurses, so that much deeper would need a large stack.
-const MAX_DEPTH: usize = 20;
+pub(super) const MAX_DEPTH: usize = 20;
 
-/// What aliases may add to a small document, in parser events; enough for a hundred items that
-/// share fifty gates, and soon reached by a bomb.
-const MIN_ALIAS_EVENTS: usize = 50_000;
+/// Entries of one list, and so items of one plan.
+pub const MAX_ENTRIES: usize = 100_000;
 
-/// What aliases may add to a large document, per byte of it: an item of 25 bytes may share 200
-/// events of gates.
-const ALIAS_EVENTS_PER_BYTE: usize = 8;
+/// Values of one document, those that come by aliases included: a plan of 10,000 items with ten
+/// gates of their own has fewer. It takes a few hundred megabytes.
+pub(super) const MAX_NODES: usize = 1_000_000;
+
+/// What aliases may add to a small document, in [`Node::weight`]; enough for thirty items that share
+/// thirty gates, and soon reached by a bomb.
+const MIN_ALIAS_WEIGHT: usize = 10_000;
+
+/// What aliases may add to a large document, per byte of it up to there: an item of 25 bytes may
+/// share a hundred values of gates.
+const ALIAS_WEIGHT_PER_BYTE: usize = 4;
+
+/// So many bytes of text weigh as much as one value without any.
+const BYTES_PER_WEIGHT: usize = 16;
+
+/// Bytes of all texts together, those that aliases repeat included.
+pub(super) const MAX_EXPANDED_BYTES: usize = 2 * MAX_BYTES;
+
+/// The parser's events that a value has: a map's beginning and end.
+const EVENTS_PER_NODE: usize = 2;
 
 /// More than any map has keys that the schema names; beyond, only environments and the like go.
 const UNINDEXED_KEYS: usize = 32;
@@ -58,6 +86,10 @@ impl Place {
 struct Node {
     place: Place,
     content: Content,
+    /// Of this value and all below it.
+    weight: usize,
+    /// Where the text of this value, and of all below it, ends; for an alias, the alias.
+    end: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +127,12 @@ struct Entry {
     value: Node,
 }
 
+impl Entry {
+    fn weight(&self) -> usize {
+        1 + self.key.len() / BYTES_PER_WEIGHT + self.value.weight
+    }
+}
+
 impl Document {
     /// Reads `bytes`, which `name` (a path, or `-`) is what to call.
     ///
@@ -104,8 +142,7 @@ impl Document {
     pub fn read(name: &str, bytes: &[u8]) -> Result<Self, (Source, Box<Problem>)> {
         let source_of = |text: &str| Source { name: name.to_owned(), text: Arc::from(text) };
         if bytes.len() > MAX_BYTES {
-            let message = format!("a plan of {} bytes is too large: at most {MAX_BYTES} are read", bytes.len());
-            return Err((source_of(""), Box::new(Problem::error(message))));
+            return Err((source_of(""), Box::new(too_large())));
         }
         let text = match std::str::from_utf8(bytes) {
             // Places are counted without the mark that some editors begin a file with.
@@ -303,9 +340,8 @@ fn whole(value: f64) -> Option<i64> {
 }
 
 fn options(bytes: usize) -> Options {
-    let alias_events = bytes.saturating_mul(ALIAS_EVENTS_PER_BYTE).max(MIN_ALIAS_EVENTS);
-    // A value of its own takes at least a byte of text; the rest comes by aliases.
-    let nodes = bytes.saturating_add(alias_events).saturating_add(1);
+    let alias_weight = bytes.saturating_mul(ALIAS_WEIGHT_PER_BYTE).max(MIN_ALIAS_WEIGHT);
+    let alias_events = alias_weight.saturating_mul(EVENTS_PER_NODE).min(MAX_NODES * EVENTS_PER_NODE);
     serde_yaml::options! {
         // `no` is a name, not false; `010` and `1_0` are what they look like; `.nan` is text.
         strict_booleans: true,
@@ -319,8 +355,10 @@ fn options(bytes: usize) -> Options {
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: alias_events },
         budget: serde_yaml::budget! {
             max_depth: MAX_DEPTH,
-            max_nodes: nodes,
-            max_events: nodes.saturating_mul(3),
+            max_nodes: MAX_NODES,
+            // Beginnings and ends, and each alias that brought something.
+            max_events: MAX_NODES * 2 * EVENTS_PER_NODE,
+            max_total_scalar_bytes: MAX_EXPANDED_BYTES,
             max_aliases: bytes,
             max_anchors: bytes,
             max_merge_keys: bytes,
@@ -331,7 +369,7 @@ fn options(bytes: usize) -> Options {
     }
 }
 
-fn span(location: &Location) -> Span {
+pub(super) fn span(location: &Location) -> Span {
     let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let start = location.span().byte_offset().unwrap_or(0);
     let end = start + location.span().byte_len().unwrap_or(0);
@@ -350,8 +388,18 @@ fn place(used: &Location, defined: &Location) -> Place {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Content>::deserialize(deserializer)?;
-        Ok(Self { place: place(&spanned.referenced, &spanned.defined), content: spanned.value })
+        let Spanned { value: content, referenced, defined } = Spanned::deserialize(deserializer)?;
+        let place = place(&referenced, &defined);
+        let (below, end) = match &content {
+            Content::List(nodes) => (nodes.iter().map(|node| node.weight).sum(), nodes.last().map(|last| last.end)),
+            Content::Map(map) => {
+                (map.entries.iter().map(Entry::weight).sum(), map.entries.last().map(|last| last.value.end))
+            }
+            Content::Text(text) => (text.len() / BYTES_PER_WEIGHT, None),
+            _ => (0, None),
+        };
+        let end = end.filter(|_| place.defined.is_none()).unwrap_or(0).max(place.used.end);
+        Ok(Self { place, content, weight: 1 + below, end })
     }
 }
 
@@ -398,17 +446,25 @@ impl<'de> Visitor<'de> for ContentVisitor {
         Ok(Content::Float(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Content, E> {
+        bounded("a text", value, MAX_TEXT_BYTES)?;
         Ok(Content::Text(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Content, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Content, E> {
+        bounded("a text", &value, MAX_TEXT_BYTES)?;
         Ok(Content::Text(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = list.next_element()? {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut gain = Gain::default();
+        while let Some(node) = list.next_element::<Node>()? {
+            gain.add(node.weight, node.place.used.start, node.end)?;
+            if nodes.len() == MAX_ENTRIES {
+                let refusal = format!("a list with more than {MAX_ENTRIES} entries");
+                return Err(A::Error::invalid_length(nodes.len(), &refusal.as_str()));
+            }
             nodes.push(node);
         }
         Ok(Content::List(nodes))
@@ -416,9 +472,17 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
         let mut entries = Vec::new();
+        let mut gain = Gain::default();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let key_place = place(&key.referenced, &key.defined);
-            entries.push(Entry { key: key.value, key_place, value: map.next_value()? });
+            bounded("a key", &key.value, MAX_KEY_BYTES)?;
+            if entries.len() == MAX_KEYS {
+                let refusal = format!("a map with more than {MAX_KEYS} keys");
+                return Err(A::Error::invalid_length(entries.len(), &refusal.as_str()));
+            }
+            let entry = Entry { key: key.value, key_place, value: map.next_value()? };
+            gain.add(entry.weight(), entry.key_place.used.start, entry.value.end)?;
+            entries.push(entry);
         }
         let index = (entries.len() > UNINDEXED_KEYS)
             .then(|| entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect());
@@ -430,77 +494,33 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 }
 
-/// The reader's error in the words of this tool.
-fn unreadable(error: &YamlError, text: &str) -> Problem {
-    let inner = match error.without_snippet() {
-        YamlError::AliasError { error, .. } => error,
-        other => other,
-    };
-    let said = DefaultMessageFormatter.format_message(inner).into_owned();
-    let aliases_too_large = || {
-        Problem::error("the aliases of this document expand to far more than the document itself")
-            .hint("write out what differs, or give the shared gates once under `gates`")
-    };
-    let problem = match inner {
-        YamlError::Budget { breach: serde_yaml::budget::BudgetBreach::Depth { .. }, .. } => too_deep(),
-        YamlError::Budget { .. }
-        | YamlError::AliasReplayLimitExceeded { .. }
-        | YamlError::AliasReplayCounterOverflow { .. }
-        | YamlError::AliasExpansionLimitExceeded { .. }
-        | YamlError::AliasReplayStackDepthExceeded { .. } => aliases_too_large(),
-        YamlError::RecursiveReferencesRequireWeakTypes { .. } => {
-            Problem::error("an alias stands inside the anchor that it names").hint("nothing can contain itself")
-        }
-        YamlError::MultipleDocuments { .. } => {
-            Problem::error("a second YAML document begins here").hint("a plan is one document: remove the `---`")
-        }
-        YamlError::NullIntoString { .. } => Problem::error("a key is missing before this `:`"),
-        YamlError::Unexpected { expected: "string scalar", .. } => Problem::error("a key must be text"),
-        YamlError::UnsupportedTag { tag, .. } => {
-            Problem::error(format!("the tag {} means nothing in a plan", Quoted(tag)))
-        }
-        YamlError::MergeValueNotMapOrSeqOfMaps { .. } => {
-            Problem::error("`<<` merges maps: expected an alias of a map, or a list of such aliases")
-        }
-        _ if said.contains("recursion limit") => too_deep(),
-        _ if said.starts_with("tabs disallowed") => {
-            Problem::error("a tab stands where this line is indented").hint("YAML is indented with spaces")
-        }
-        _ => Problem::error(format!("not valid YAML or JSON: {}", said.trim_end_matches('.'))),
-    };
-    Problem { at: error.location().map(|location| place_of_error(&location, text)), ..problem }
+/// What a list or a map weighs, and how much text there was to read for it: where aliases bring
+/// far more than what is written, reading ends early, however large the document.
+#[derive(Default)]
+struct Gain {
+    weight: usize,
+    first_byte: Option<u32>,
 }
 
-/// Where a text ends.
-fn end_of(text: &str) -> Span {
-    let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    let last_line = text.rsplit('\n').next().unwrap_or("");
-    Span {
-        start: narrow(text.len()),
-        end: narrow(text.len()),
-        line: narrow(text.matches('\n').count() + 1),
-        column: narrow(last_line.chars().count() + 1),
+impl Gain {
+    fn add<E: de::Error>(&mut self, weight: usize, start: u32, end: u32) -> Result<(), E> {
+        self.weight += weight;
+        let bytes = end.saturating_sub(*self.first_byte.get_or_insert(start)) as usize;
+        if self.weight > MIN_ALIAS_WEIGHT + bytes * ALIAS_WEIGHT_PER_BYTE {
+            return Err(E::invalid_length(self.weight, &EXPANSION));
+        }
+        Ok(())
     }
 }
 
-fn too_deep() -> Problem {
-    Problem::error(format!("nested too deeply: more than {MAX_DEPTH} lists or maps inside each other"))
-        .hint("a plan needs no more than ten")
-}
+/// How the reader's errors name what [`Gain`] refuses.
+pub(super) const EXPANSION: &str = "no such expansion";
 
-/// Some errors come with a line and a column alone.
-fn place_of_error(location: &Location, text: &str) -> Span {
-    let mut found = span(location);
-    if location.span().byte_offset().is_none() {
-        let line_start = match found.line {
-            0 | 1 => 0,
-            line => text.match_indices('\n').nth(line as usize - 2).map_or(text.len(), |(at, _)| at + 1),
-        };
-        let line = text[line_start..].lines().next().unwrap_or("");
-        let before = line.char_indices().nth(found.column as usize - 1).map_or(line.len(), |(at, _)| at);
-        let width = line[before..].chars().next().map_or(0, char::len_utf8);
-        found.start = u32::try_from(line_start + before).unwrap_or(u32::MAX);
-        found.end = found.start + u32::try_from(width).unwrap_or(0);
+/// Refuses text that is longer than any that a plan needs.
+fn bounded<E: de::Error>(what: &str, text: &str, most: usize) -> Result<(), E> {
+    if text.len() > most {
+        let refusal = format!("{what} of {} bytes, of which at most {most} are read", text.len());
+        return Err(E::invalid_length(text.len(), &refusal.as_str()));
     }
-    found
+    Ok(())
 }

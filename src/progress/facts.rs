@@ -178,7 +178,11 @@ impl Page<'_> {
             Some(Verdict::Passed { .. }) => return Vec::new(),
             None => {
                 let wait = run.backoff_ms.map(|ms| format!(" in {}", duration(ms))).unwrap_or_default();
-                self.line(Tone::Notice, "again", &format!("{gate}: {how}; attempt {}{wait}", run.attempt + 1))
+                self.line(
+                    Tone::Notice,
+                    "again",
+                    &format!("{gate}: {how}; attempt {}{wait}", run.attempt.saturating_add(1)),
+                )
             }
             // What it refutes is said when the job ends.
             Some(Verdict::Failed) if attempt.required && matches!(job.purpose, JobPurpose::Apex { .. }) => {

@@ -345,7 +345,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
         unjudged: with(FinalStatus::Unjudged),
         not_landed: with(FinalStatus::NotLanded),
         duration_ms: elapsed_ms,
-        average_time_ms: busy.iter().sum::<u64>().checked_div(busy.len() as u64).unwrap_or(0),
+        average_time_ms: busy.iter().copied().fold(0, u64::saturating_add).checked_div(busy.len() as u64).unwrap_or(0),
         concurrency: Concurrency {
             max_workers,
             peak_workers: view.pool.peak,
@@ -446,7 +446,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
         key,
         verdict_from: verdict.and_then(|verdict| view.source(&item.lined_up.name, verdict)),
         earlier_run: key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key).cloned()),
-        duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).sum(),
+        duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).fold(0, u64::saturating_add),
         attempts: attempts.into_iter().map(attempt_report).collect(),
     }
 }

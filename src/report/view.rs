@@ -246,7 +246,7 @@ impl RunView {
         }
         let at = recorded.at_ms;
         if let Event::RunResumed { .. } = &recorded.event {
-            self.idle_ms += at.saturating_sub(self.latest_at_ms);
+            self.idle_ms = self.idle_ms.saturating_add(at.saturating_sub(self.latest_at_ms));
         }
         self.latest_at_ms = self.latest_at_ms.max(at);
         match &recorded.event {
@@ -324,7 +324,7 @@ impl RunView {
                 self.throttling.now = true;
             }
             Event::Unthrottled { waited_ms, .. } => {
-                self.throttling.waited_ms += waited_ms;
+                self.throttling.waited_ms = self.throttling.waited_ms.saturating_add(*waited_ms);
                 self.throttling.now = false;
             }
             Event::RunResumed { .. } => self.resumed(at),
@@ -362,7 +362,7 @@ impl RunView {
 
     fn composed(&mut self, composed: &Composed) {
         self.composed.0 += 1;
-        self.composed.1 += composed.duration_us;
+        self.composed.1 = self.composed.1.saturating_add(composed.duration_us);
         match &composed.purpose {
             CompositePurpose::Cone { item } => {
                 if let Some(item) = self.item_mut(item)
@@ -441,7 +441,7 @@ impl RunView {
             job.purpose.clone()
             && let Some(item) = self.item_mut(&item)
         {
-            item.busy_ms += held_ms;
+            item.busy_ms = item.busy_ms.saturating_add(held_ms);
             item.running = item.running.saturating_sub(1);
         }
     }
@@ -496,7 +496,8 @@ impl RunView {
 
     fn count_workers(&mut self, at: u64, change: i32) {
         let pool = &mut self.pool;
-        pool.busy_ms += u64::from(pool.active) * at.saturating_sub(pool.changed_at_ms);
+        let busy_ms = u64::from(pool.active).saturating_mul(at.saturating_sub(pool.changed_at_ms));
+        pool.busy_ms = pool.busy_ms.saturating_add(busy_ms);
         pool.changed_at_ms = at;
         pool.active = pool.active.saturating_add_signed(change);
         pool.peak = pool.peak.max(pool.active);

@@ -252,7 +252,8 @@ macro_rules! digest {
 
             fn from_str(text: &str) -> Result<Self, NotAnObjectId> {
                 let refuse = || NotAnObjectId(text.to_owned());
-                if text.len() != 32 || !text.is_ascii() {
+                // A sign would do for `from_str_radix`.
+                if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     return Err(refuse());
                 }
                 let mut bytes = [0; 16];
@@ -353,5 +354,6 @@ mod tests {
         let joined = VerdictKey::of([b"ab".as_slice(), b"c"]);
         assert_ne!(joined, VerdictKey::of([b"a".as_slice(), b"bc"]));
         assert_eq!(joined.to_string().parse(), Ok(joined));
+        assert!("+f".repeat(16).parse::<VerdictKey>().is_err());
     }
 }

@@ -87,7 +87,12 @@ impl World {
 
     /// The binary, in the repository, in an environment that no user or machine has touched.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lexpr"));
+        self.command_of(env!("CARGO_BIN_EXE_lexpr").as_ref(), args)
+    }
+
+    /// As [`World::command`], of another build.
+    pub fn command_of<S: AsRef<OsStr>>(&self, binary: &OsStr, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary);
         self.set_up(&mut command);
         command.args(args);
         command

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::policy::GateRules;
 use super::{Checker, seconds};
 use crate::plan::file::{AtFile, GateFile, RuntimeFile};
-use crate::plan::globs::path_glob;
+use crate::plan::globs::{bounded_together, path_glob};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Quoted, nearest};
 use crate::plan::{Gate, GateAt};
@@ -140,17 +140,29 @@ impl Checker<'_> {
     }
 
     pub(super) fn path_globs(&mut self, list: &Pointer, patterns: &[String]) {
+        if !self.one_matcher(list, patterns) {
+            return;
+        }
         let places: Vec<Pointer> = self.conformity.places(list, patterns.len()).collect();
         for (pattern, place) in patterns.iter().zip(places) {
             self.no_nul(&place, pattern);
             if let Err(error) = path_glob(pattern) {
-                self.error(&place, format!("{} is not a glob: {}", Quoted(pattern), error.kind()));
+                self.error(&place, format!("{} is not a glob: {error}", Quoted(pattern)));
             } else if pattern.starts_with('/') || leaves_tree(pattern) {
                 let message =
                     format!("{} can match nothing: paths here are relative and without `..`", Quoted(pattern));
                 self.error(&place, message);
             }
         }
+    }
+
+    /// Says so where there are more globs than can be matched.
+    pub(super) fn one_matcher(&mut self, list: &Pointer, patterns: &[String]) -> bool {
+        let bounded = bounded_together(patterns);
+        if let Err(error) = &bounded {
+            self.report(self.document.error_at_key(list, error.to_string()));
+        }
+        bounded.is_ok()
     }
 
     fn claims(&mut self, list: &Pointer, claims: &[String], rules: &GateRules) -> BTreeMap<String, u32> {

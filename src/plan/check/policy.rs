@@ -111,12 +111,15 @@ impl Checker<'_> {
 
     fn block_on(&mut self, patterns: Vec<String>) -> Vec<(String, globset::GlobMatcher)> {
         let list = at("blockOn");
+        if !self.one_matcher(&list, &patterns) {
+            return Vec::new();
+        }
         let places: Vec<Pointer> = self.conformity.places(&list, patterns.len()).collect();
         let mut globs = Vec::with_capacity(patterns.len());
         for (pattern, place) in patterns.into_iter().zip(places) {
             match name_glob(&pattern) {
                 Ok(glob) => globs.push((pattern, glob)),
-                Err(error) => self.error(&place, format!("{} is not a glob: {}", Quoted(&pattern), error.kind())),
+                Err(error) => self.error(&place, format!("{} is not a glob: {error}", Quoted(&pattern))),
             }
         }
         globs

@@ -1,0 +1,154 @@
+//! Any events as a run: what tells of a run and what goes on with one take them as they come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use lexpr::core::account::Account;
+use lexpr::core::judge::Surroundings;
+use lexpr::core::limits::Limits;
+use lexpr::core::state::RunState;
+use lexpr::core::strategy::pyramid;
+use lexpr::journal::parse;
+use lexpr::metrics::Metrics;
+use lexpr::overview::{self, Presence, RunOverview};
+use lexpr::plan::check::check;
+use lexpr::plan::graph::Graph;
+use lexpr::plan::{Gate, GateAt, Item, Policy, Retry, Spend};
+use lexpr::progress::facts;
+use lexpr::report::json::RunReport;
+use lexpr::report::view::RunView;
+use lexpr::report::{Format, Report};
+use lexpr::status;
+use lexpr::vocabulary::event::{Event, LinedUpGate, LinedUpItem, Recorded, RunStarted};
+use lexpr::wording::Paint;
+
+use super::journal::signed;
+
+/// Everything one can do with the events of a journal whose checksums are right.
+///
+/// # Panics
+/// Where something does not hold.
+pub fn try_all(bytes: &[u8]) {
+    let signed = signed(bytes);
+    let events = match parse(&signed) {
+        Ok(journal) => journal.events,
+        // A line that is JSON but no event.
+        Err(damage) => {
+            let lines: Vec<&[u8]> = signed.split_inclusive(|byte| *byte == b'\n').take(damage.certain).collect();
+            parse(&lines.concat()).expect("what is certain can be read").events
+        }
+    };
+    told(&events);
+    replayed(&events);
+}
+
+/// Everything that shows a run from its events.
+fn told(events: &[Recorded]) {
+    let account = Account::of(events);
+    if let Some(account) = &account {
+        assert!(account.landings.iter().all(|landing| landing.from != landing.to));
+        account.moves_of_others().for_each(drop);
+        account.next_undo(None);
+    }
+    let overviews = [Presence::Gone, Presence::AtWork(Some(1))].map(|presence| RunOverview::of(events, presence));
+    assert!(overviews.iter().all(|overview| overview.is_some() == account.is_some()));
+    no_control(&overview::text(&overviews.into_iter().flatten().collect::<Vec<_>>(), u64::MAX, Paint::PLAIN));
+    if account.is_none() {
+        return;
+    }
+    let (mut view, metrics) = (RunView::default(), Metrics::new());
+    for recorded in events {
+        view.apply(recorded);
+        metrics.apply(recorded);
+        for line in facts::lines(&view, recorded, Paint::PLAIN) {
+            no_control(&line);
+        }
+    }
+    assert!(!metrics.render().is_empty());
+    if let Some(report) = RunReport::new(&view, metrics.values()) {
+        no_control(&status::text(&report, Paint::PLAIN));
+        let report = Report::Execute(Box::new(report));
+        report.render(Format::Markdown);
+        let json = report.render(Format::Json);
+        assert!(serde_json::from_str::<Report>(&json).is_ok(), "{json}");
+    }
+}
+
+/// What a resumption does with a journal: replay through the state's one transition, and the
+/// question of what may happen next, after every event.
+fn replayed(events: &[Recorded]) {
+    let Some(Event::RunStarted(started)) = events.first().map(|first| &first.event) else { return };
+    let Some(graph) = graph(started) else { return };
+    let graph = Arc::new(graph);
+    let mut state = RunState::new(Arc::clone(&graph), Surroundings::default());
+    for recorded in events {
+        if state.apply(&recorded.event).is_err() {
+            return;
+        }
+        pyramid::next(&state, &LIMITS, &POLICY);
+        assert_eq!(state.final_items().len(), graph.len());
+        state.next_apex();
+        state.next_job();
+    }
+}
+
+const LIMITS: Limits = Limits {
+    max_workers: 4,
+    batch_size: 3,
+    fail_fast: true,
+    second_opinion: true,
+    spend: Spend::Gates,
+    max_rebases: 3,
+};
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    check("plan.yaml", b"schemaVersion: v1\nitems: [{ name: a }]\n").expect("it is a plan").plan.policy
+});
+
+/// The graph of a run that has no plan, as far as its first event tells: gates know no more than
+/// their names and definitions.
+fn graph(started: &RunStarted) -> Option<Graph> {
+    let names: BTreeSet<_> = started.items.iter().map(|item| &item.name).collect();
+    // Two items of one name, or none at all, are in no plan.
+    if names.len() != started.items.len() || names.is_empty() {
+        return None;
+    }
+    Graph::new(started.items.iter().map(item).collect(), &[]).ok()
+}
+
+fn item(lined_up: &LinedUpItem) -> Item {
+    Item {
+        name: lined_up.name.clone(),
+        branch: lined_up.branch.clone(),
+        pin: None,
+        deps: lined_up.deps.clone(),
+        strategy: lined_up.strategy,
+        priority: lined_up.priority,
+        gates: lined_up.gates.iter().map(|lined_up| Arc::new(gate(lined_up))).collect(),
+    }
+}
+
+fn gate(lined_up: &LinedUpGate) -> Gate {
+    Gate {
+        name: lined_up.name.clone(),
+        definition: lined_up.definition,
+        run: lined_up.run.clone(),
+        cwd: lined_up.cwd.clone(),
+        env: BTreeMap::new(),
+        timeout: Duration::from_secs(1),
+        own_timeout: false,
+        inputs: None,
+        resources: BTreeMap::new(),
+        at: GateAt { cone: true, apex: true },
+        clean: false,
+        context: false,
+        artifacts: Vec::new(),
+        required: lined_up.required,
+        retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
+    }
+}
+
+fn no_control(text: &str) {
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+}
