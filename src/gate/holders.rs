@@ -44,10 +44,11 @@ mod os {
         };
         let told = TOLD_BY_VARIABLE.iter().filter_map(|name| environment.get(&OsString::from(name)).map(PathBuf::from));
         let told = told.chain(told_by_arguments(&args));
-        // What is told and not to be found may be there for it: it may see other folders.
-        told.map(|path| cwd.join(path).canonicalize().ok())
-            .chain([Some(cwd.clone())])
-            .any(|at| at.is_none_or(|at| places.iter().any(|place| at.starts_with(place))))
+        // Where it is itself the kernel says without symbolic links, also of a folder that is gone.
+        told.map(|path| cwd.join(path))
+            .map(|path| path.canonicalize().unwrap_or(path))
+            .chain([cwd.clone()])
+            .any(|at| places.iter().any(|place| at.starts_with(place)))
     }
 
     const TOLD_BY_VARIABLE: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"];

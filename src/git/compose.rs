@@ -2,7 +2,8 @@
 //! allowed, and remembered by what they are made of, prefix by prefix.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::command::tells_of_trouble;
@@ -19,6 +20,7 @@ use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
 use crate::vocabulary::event::Step;
 use crate::vocabulary::names::{CommitId, SubjectDigest, TreeId};
 use futures::future::{BoxFuture, FutureExt};
+use tokio::sync::oneshot;
 
 /// Prefixes remembered at most. Each holds some 300 bytes and shares the prefixes before it.
 pub const MAX_PREFIXES: u64 = 50_000;
@@ -47,7 +49,7 @@ pub struct ComposeStats {
 
 /// Makes composites in a quarantine.
 pub struct ShadowComposer {
-    bench: Arc<Mutex<Workbench>>,
+    bench: Bench,
     /// Held while composites are looked up and made: equal requests never do the work twice.
     turn: tokio::sync::Mutex<()>,
     prefixes: Option<Cache<PrefixKey, Arc<Prefix>>>,
@@ -62,6 +64,45 @@ impl std::fmt::Debug for ShadowComposer {
     }
 }
 
+/// The workbench and the one thread that works at it. One and the same, because what it remembers is
+/// freed where it was made: spread over a pool's threads the memory of each would grow to the most
+/// it has ever held.
+struct Bench {
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Work = Box<dyn FnOnce(&mut Workbench) + Send>;
+
+impl Bench {
+    fn open(mut bench: Workbench) -> Result<Self, PortError> {
+        let (sender, receiver) = mpsc::channel::<Work>();
+        let at_work = move || {
+            for work in receiver {
+                work(&mut bench);
+            }
+        };
+        let thread = std::thread::Builder::new().name("composer".to_owned()).spawn(at_work);
+        let thread = thread.map_err(|error| broken(&format!("its thread could not be started: {error}")))?;
+        Ok(Self { work: Some(sender), thread: Some(thread) })
+    }
+
+    fn hand(&self, work: Work) -> Result<(), PortError> {
+        let handed = self.work.as_ref().and_then(|sender| sender.send(work).ok());
+        handed.ok_or_else(|| broken("an earlier composition panicked"))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // That it panicked was told to who had asked.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// What a prefix is made of: the base and the ordered items, chained.
 type PrefixKey = [u8; 32];
 
@@ -72,7 +113,7 @@ impl ShadowComposer {
         let bench = Workbench::new(quarantine, settings.merge, settings.committer).map_err(port_error)?;
         let prefixes = settings.remember_for.map(|time| Cache::new(MAX_PREFIXES, time));
         Ok(Self {
-            bench: Arc::new(Mutex::new(bench)),
+            bench: Bench::open(bench)?,
             turn: tokio::sync::Mutex::new(()),
             prefixes,
             digests: Cache::without_expiry(MAX_DIGESTS),
@@ -104,13 +145,13 @@ impl ShadowComposer {
         &self,
         work: impl FnOnce(&mut Workbench) -> Result<T, ComposeError> + Send + 'static,
     ) -> Result<T, PortError> {
-        let bench = Arc::clone(&self.bench);
-        let done = tokio::task::spawn_blocking(move || {
-            // A panic in here ends the run: what it left half done is never used again.
-            let mut bench = bench.lock().map_err(|_| broken("an earlier composition panicked"))?;
-            work(&mut bench).map_err(port_error)
-        });
-        done.await.map_err(|err| broken(&err.to_string()))?
+        let (tell, told) = oneshot::channel();
+        self.bench.hand(Box::new(move |bench| {
+            // Whoever asked may have gone.
+            let _ = tell.send(work(bench).map_err(port_error));
+        }))?;
+        // A panic ends the thread: what it left half done is never used again.
+        told.await.map_err(|_| broken("a composition panicked"))?
     }
 
     async fn compose_now(&self, request: ComposeRequest) -> Result<Composite, PortError> {
