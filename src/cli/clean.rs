@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
-use super::{CleanArgs, conduct, resume, speak, status};
+use super::{CleanArgs, conduct, leftovers, resume, speak, status};
 use crate::clock::SystemClock;
 use crate::gate::orphans;
 use crate::git::pins::Pins;
@@ -161,6 +161,7 @@ impl Sweep<'_> {
         let size = runs::disk_usage(&folder.path);
         if let Some(hold) = hold {
             orphans::end_all(&folder.id);
+            leftovers::let_go_of_checkouts(self.repo, folder)?;
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;

@@ -23,19 +23,27 @@ const LONGEST_UNSEEN_HOLD: Duration = Duration::from_secs(1);
 /// File systems stamp files with the time of the last tick of the kernel's clock.
 const TIMESTAMPS_LAG: Duration = Duration::from_millis(100);
 
+/// Of a killed run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gits {
+    Gone,
+    AtWork,
+}
+
 /// A git of a killed run that is still at work has its way first; then nothing changes any more
 /// behind the back of whoever looks. What it was killed over in the run's own refs is removed.
 ///
 /// # Errors
 /// Where a lock in the run's own refs cannot be removed.
-pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<(), Failure> {
+pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<Gits, Failure> {
     let left = orphans::wait_for_git(run);
     if left > 0 {
         speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
-        return Ok(());
+        return Ok(Gits::AtWork);
     }
     // Nobody but this process works for the run, and nobody else writes its refs.
-    Ok(Pins::of(common_dir).remove_locks(run)?)
+    Pins::of(common_dir).remove_locks(run)?;
+    Ok(Gits::Gone)
 }
 
 /// Both of what follows, for a run whose target and folder this process holds.
@@ -43,12 +51,29 @@ pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<(), Failure>
 /// # Errors
 /// Where the run's journal cannot be read, or a lock not be removed.
 pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
-    settle_gits(repo.common_dir(), &folder.id)?;
+    if settle_gits(repo.common_dir(), &folder.id)? == Gits::AtWork {
+        return Ok(());
+    }
     let (past, started) = resume::read(folder)?;
-    remove_locks(&conduct::lander(repo, folder, &started.target, None, true), &past.events)
+    let lander = conduct::lander(repo, folder, &started.target, None, true);
+    lander.let_go_of_checkouts()?;
+    remove_locks(&lander, &past.events)
 }
 
-/// The same for a run that nobody will resume, gates that outlived it included. A run that cannot be
+/// Lets go of checkouts for a run that is removed, whose folder this process holds. A run that cannot
+/// be read holds none that it could name.
+///
+/// # Errors
+/// Where a lock cannot be removed.
+pub(super) fn let_go_of_checkouts(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+    let Ok((_, started)) = resume::read(folder) else { return Ok(()) };
+    if settle_gits(repo.common_dir(), &folder.id)? == Gits::Gone {
+        conduct::lander(repo, folder, &started.target, None, true).let_go_of_checkouts()?;
+    }
+    Ok(())
+}
+
+/// As [`clear`], for a run that nobody will resume, gates that outlived it included. A run that cannot be
 /// read, or that somebody is at, is left as it is.
 ///
 /// # Errors

@@ -1,19 +1,21 @@
-//! Worktrees that have the target checked out: whether they may be moved, and moving them.
-//! The one place that writes to a working tree of the user's, and only after the target itself
-//! has moved. Worktrees that have something else checked out are read, never written.
+//! Worktrees that have the target checked out: which there are, and whether they may be moved.
+//! Moving them is for who holds them ([`Held`]). Worktrees that have something else checked out are
+//! read, never written.
+
+mod held;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::command::{Git, GitError, failed};
+use super::command::{Git, GitError};
 use super::filters::RepositoryFilters;
 use super::refusal::{LandRefusal, shown_path};
-use crate::crash;
 use crate::vocabulary::names::CommitId;
+
+pub use held::{Held, remove_left_by};
 
 /// Takes up stat data of files that were touched and are as they were.
 const REFRESH: [&str; 3] = ["update-index", "-q", "--refresh"];
@@ -226,10 +228,12 @@ impl Checkout {
         }
         // git takes it with O_EXCL, waits for nobody, and would refuse to move the checkout.
         let lock = self.git.git_dir().join("index.lock");
-        match fs::symlink_metadata(&lock) {
-            Ok(_) => Err(LandRefusal::IndexLocked { target, worktree, lock }),
-            Err(_) => Ok(()),
-        }
+        if fs::symlink_metadata(&lock).is_ok() { Err(self.locked(lock)) } else { Ok(()) }
+    }
+
+    fn locked(&self, lock: PathBuf) -> LandRefusal {
+        let by = held::holder(&lock);
+        LandRefusal::IndexLocked { target: self.target.clone(), worktree: self.path.clone(), lock, by }
     }
 
     /// Whether nothing untracked, ignored or not, lies where files would arrive on `base`: the part
@@ -256,18 +260,17 @@ impl Checkout {
     /// A refusal that names what is in the way.
     pub fn must_be_free_for(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
         self.must_be_at_rest()?;
+        self.must_have_a_way(from, to)
+    }
+
+    fn must_have_a_way(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
         let (from, to) = (from.to_string(), to.to_string());
         self.must_need_no_filter_of_the_repository(&to)?;
         self.must_have_room_between(&from, &to)?;
         // On a copy of the index: git locks what it may write, and killed now would leave the lock.
         let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
         let index = folder.path().join("index");
-        match fs::copy(self.git.git_dir().join("index"), &index) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(GitError::io("copying", index)(error).into());
-            }
-            _ => {}
-        }
+        held::copy_index(&self.git.git_dir().join("index"), &index)?;
         let git = self.git.with_index(index);
         // -n: checks all that the real one will, then stops.
         let dry_run = ["read-tree", "-n", "-m", "-u", "--no-recurse-submodules", &from, &to];
@@ -297,121 +300,6 @@ impl Checkout {
             return Err(LandRefusal::CannotMoveAlong { target, worktree, why });
         }
         Err(LandRefusal::InTheWay { target, worktree, paths })
-    }
-
-    /// Moves index and working tree along. Ask [`Checkout::must_be_free_for`] first: git spares
-    /// what is modified or untracked, but overwrites ignored files.
-    ///
-    /// # Errors
-    /// Where git refuses or fails; the index is then as it was.
-    pub fn move_along(&self, from: CommitId, to: CommitId) -> Result<(), GitError> {
-        let (from, to) = (from.to_string(), to.to_string());
-        // Submodules' folders are the user's to update, whatever submodule.recurse says.
-        let args = ["read-tree", "-m", "-u", "--no-recurse-submodules", &from, &to];
-        crash::point!("checkout.move.before");
-        // As `git merge` does: to read-tree a file whose stat data are new is modified. That others are
-        // is no failure of the refresh; what comes of it read-tree says.
-        self.git.output(&REFRESH, None)?;
-        let output = self.git.output(&args, None)?;
-        crash::point!("checkout.move.after");
-        if output.status.success() { Ok(()) } else { Err(failed(&args, &output)) }
-    }
-
-    /// After a process that was moving the target, and this worktree with it, was ended: does what
-    /// was left to do. What somebody has done since is theirs.
-    ///
-    /// # Errors
-    /// A refusal where files hold what neither commit does.
-    pub fn catch_up(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
-        self.must_be_at_rest()?;
-        let index_is_at = |commit: CommitId| -> Result<bool, GitError> {
-            let args = ["diff-index", "--cached", "--quiet", "--ignore-submodules=none", &commit.to_string()];
-            let asked = self.git.output(&args, None)?;
-            match asked.status.code() {
-                Some(0) => Ok(true),
-                Some(1) => Ok(false),
-                _ => Err(failed(&args, &asked)),
-            }
-        };
-        // git writes files first and the index last.
-        if !index_is_at(from)? {
-            return Ok(());
-        }
-        self.must_need_no_filter_of_the_repository(&to.to_string())?;
-        let paths = self.neither_nor(from, to)?;
-        if !paths.is_empty() {
-            return Err(LandRefusal::InTheWay { target: self.target.clone(), worktree: self.path.clone(), paths });
-        }
-        self.put_back(from, to)?;
-        self.move_along(from, to)?;
-        Ok(())
-    }
-
-    /// Files that differ between the two commits and, here, hold what neither has, nor the
-    /// beginning of it, which is what a write that was cut short leaves.
-    fn neither_nor(&self, from: CommitId, to: CommitId) -> Result<Vec<String>, LandRefusal> {
-        let mut others = Vec::new();
-        for change in self.changes(&from.to_string(), &to.to_string())? {
-            if change.from == Kind::Submodule || change.to == Kind::Submodule {
-                continue;
-            }
-            let here = match fs::symlink_metadata(self.path.join(&change.path)) {
-                Ok(meta) if meta.is_dir() => continue,
-                Ok(meta) if meta.is_symlink() => {
-                    let target = fs::read_link(self.path.join(&change.path));
-                    target.map(|target| target.into_os_string().into_encoded_bytes())
-                }
-                Ok(_) => fs::read(self.path.join(&change.path)),
-                // Removed to be written anew, or for good.
-                Err(_) => continue,
-            };
-            let here = here.map_err(GitError::io("reading", &change.path))?;
-            let mut known = change.from == Kind::Nothing && change.to == Kind::Nothing;
-            for (kind, commit) in [(change.from, from), (change.to, to)] {
-                known |= kind == Kind::File && self.content(commit, &change.path)?.starts_with(&here);
-            }
-            if !known {
-                others.push(shown_path(change.path.as_os_str().as_bytes()));
-            }
-        }
-        Ok(others)
-    }
-
-    /// As a checkout writes it, filters and line endings included.
-    fn content(&self, commit: CommitId, path: &Path) -> Result<Vec<u8>, GitError> {
-        let mut object = format!("{commit}:").into_bytes();
-        object.extend_from_slice(path.as_os_str().as_bytes());
-        self.git.run([OsStr::new("cat-file"), OsStr::new("--filters"), OsStr::from_bytes(&object)])
-    }
-
-    /// After a [`Checkout::move_along`] that failed: git writes files first and the index last, so
-    /// the index still says what was there.
-    ///
-    /// # Errors
-    /// Where files cannot be written.
-    pub fn put_back(&self, from: CommitId, to: CommitId) -> Result<(), GitError> {
-        crash::point!("checkout.put-back.before");
-        let changes = self.changes(&from.to_string(), &to.to_string())?;
-        for change in changes.iter().filter(|change| change.to == Kind::File && change.from != Kind::File) {
-            // Nothing was there before, or it would have been in the way.
-            let path = self.path.join(&change.path);
-            let _ = fs::remove_file(&path);
-            for folder in change.path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
-                if fs::remove_dir(self.path.join(folder)).is_err() {
-                    break;
-                }
-            }
-        }
-        crash::point!("checkout.put-back.removed");
-        let mut paths = Vec::new();
-        for change in changes.iter().filter(|change| change.from == Kind::File) {
-            paths.extend_from_slice(change.path.as_os_str().as_bytes());
-            paths.push(0);
-        }
-        // -u: with the stat data of the files written, so that they count as unmodified.
-        self.git.run_with_input(["checkout-index", "-f", "-u", "-q", "-z", "--stdin"], &paths)?;
-        crash::point!("checkout.put-back.after");
-        Ok(())
     }
 
     /// Nothing untracked, ignored or not, lies where the landing puts a file: git would overwrite

@@ -28,6 +28,10 @@ pub const MAX_PREFIXES: u64 = 50_000;
 /// Digests of inputs remembered at most, some 200 bytes each.
 const MAX_DIGESTS: u64 = 10_000;
 
+/// Trees are walked level by level, and one may be a thousand levels deep; what is not used costs
+/// nothing.
+const STACK_BYTES: usize = 16 << 20;
+
 /// How composites are made and kept.
 #[derive(Clone, Debug)]
 pub struct ComposeSettings {
@@ -82,7 +86,7 @@ impl Bench {
                 work(&mut bench);
             }
         };
-        let thread = std::thread::Builder::new().name("composer".to_owned()).spawn(at_work);
+        let thread = std::thread::Builder::new().name("composer".to_owned()).stack_size(STACK_BYTES).spawn(at_work);
         let thread = thread.map_err(|error| broken(&format!("its thread could not be started: {error}")))?;
         Ok(Self { work: Some(sender), thread: Some(thread) })
     }

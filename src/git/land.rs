@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::checkout::{self, Checkout};
+use super::checkout::{self, Checkout, Held};
 use super::command::{Config, DURABLE, Git, GitError, failed};
 use super::migrate;
 use super::push::Remote;
@@ -292,16 +292,15 @@ impl Inner {
         let present: Vec<CommitId> = std::iter::once(from).chain(heads).collect();
         let _until_a_ref_holds_it = migrate::bring(&self.quarantine, &self.store, to, &present, &self.settings.run)?;
         let checkouts = self.checkouts()?;
-        for checkout in &checkouts {
-            checkout.must_be_free_for(from, to)?;
-        }
+        // Before the target moves anywhere, and until they have followed.
+        let held = self.hold(&checkouts, from, to)?;
         if let Some(remote) = &self.remote {
             remote.land(&self.remotes, from, to)?;
         }
         if let Err(unmoved) = self.swap(from, to, &message(request.items.len()))? {
             return self.unmoved(to, unmoved);
         }
-        self.move_along(&checkouts, from, to)?;
+        self.move_along(&held, from, to)?;
         Ok(LandOutcome::Landed { pushed_to: self.settings.push.clone(), moved_checkouts: paths(&checkouts) })
     }
 
@@ -345,9 +344,17 @@ impl Inner {
     fn catch_up(&self, from: CommitId, to: CommitId) -> Result<Vec<String>, LandRefusal> {
         let checkouts = self.checkouts()?;
         for checkout in &checkouts {
-            checkout.catch_up(from, to)?;
+            checkout.hold(&self.settings.run)?.catch_up(from, to)?;
         }
         Ok(paths(&checkouts))
+    }
+
+    /// All of them, free to go from one commit to the other.
+    fn hold<'a>(&self, checkouts: &'a [Checkout], from: CommitId, to: CommitId) -> Result<Vec<Held<'a>>, LandRefusal> {
+        let held = checkouts.iter().map(|checkout| checkout.hold(&self.settings.run));
+        let held: Vec<Held<'a>> = held.collect::<Result<_, _>>()?;
+        held.iter().try_for_each(|checkout| checkout.must_be_free_for(from, to))?;
+        Ok(held)
     }
 
     /// Whether `descendant` holds `ancestor`; one that is not in the store is held by nothing there.
@@ -423,7 +430,7 @@ impl Inner {
 
     /// Checkouts were free for it a moment ago. Should one not follow all the same (a filter that
     /// fails, a full disk), all goes back, but for what was pushed.
-    fn move_along(&self, checkouts: &[Checkout], from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
+    fn move_along(&self, checkouts: &[Held<'_>], from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
         for (at, checkout) in checkouts.iter().enumerate() {
             let Err(error) = checkout.move_along(from, to) else { continue };
             checkout.put_back(from, to)?;
@@ -443,8 +450,8 @@ impl Inner {
         Ok(())
     }
 
-    fn cannot_move_along(&self, checkout: &Checkout, why: String) -> LandRefusal {
-        LandRefusal::CannotMoveAlong { target: self.settings.target.clone(), worktree: checkout.path.clone(), why }
+    fn cannot_move_along(&self, checkout: &Held<'_>, why: String) -> LandRefusal {
+        LandRefusal::CannotMoveAlong { target: self.settings.target.clone(), worktree: checkout.path().to_owned(), why }
     }
 }
 

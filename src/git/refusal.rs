@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::command::GitError;
-use crate::vocabulary::names::CommitId;
+use crate::vocabulary::names::{CommitId, RunId};
 
 /// Paths named in a message; the rest are counted.
 const PATHS_SHOWN: usize = 10;
@@ -28,7 +28,13 @@ pub enum LandRefusal {
     #[error("{target} is checked out in {worktree}, where a {operation} is under way")]
     OperationUnderWay { target: String, worktree: PathBuf, operation: &'static str },
     #[error("{target} is checked out in {worktree}, where another git is at work: {lock} exists")]
-    IndexLocked { target: String, worktree: PathBuf, lock: PathBuf },
+    IndexLocked {
+        target: String,
+        worktree: PathBuf,
+        lock: PathBuf,
+        /// The run that has it, if it is a run's.
+        by: Option<RunId>,
+    },
     #[error("{target} is being worked on by a {operation} in {worktree}")]
     HeldByOperation { target: String, worktree: PathBuf, operation: &'static str },
     #[error(
@@ -83,6 +89,9 @@ impl LandRefusal {
             }
             Self::OperationUnderWay { worktree, operation, .. } | Self::HeldByOperation { worktree, operation, .. } => {
                 format!("finish or abort the {operation} in {}", worktree.display())
+            }
+            Self::IndexLocked { by: Some(run), .. } => {
+                format!("run {run} was landing there: `lexpr resume {run}` brings that to its end")
             }
             Self::IndexLocked { lock, .. } => {
                 format!("let that git finish or, if there is none, remove {}", lock.display())

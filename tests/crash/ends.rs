@@ -168,6 +168,7 @@ fn nothing_left_in(git_dir: &Path) -> Result<(), String> {
                 || name.starts_with("tmp_")
                 || name.starts_with(".tmp")
                 || name == "composites.git"
+                || name == "lexpr-index"
                 || name.starts_with("incoming-");
             if is_left {
                 return Err(format!("{} is left", path.display()));

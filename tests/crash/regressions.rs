@@ -98,7 +98,8 @@ fn a_git_that_outlives_lexpr_has_its_way_before_the_run_goes_on() {
 /// As where a machine dies while git is at work: a lock file of git's stays.
 #[test]
 fn locks_of_gits_that_were_killed_with_lexpr_keep_nothing_from_its_end() {
-    for (mode, lock) in [(Mode::Bare, "bare.git/refs/heads/main.lock"), (Mode::Checkout, "repo/.git/index.lock")] {
+    for (mode, lock) in [(Mode::Bare, "bare.git/refs/heads/main.lock"), (Mode::Checkout, "repo/.git/lexpr-index.lock")]
+    {
         let scenario = Scenario { shape: Shape::Batches, mode };
         let (end, _) = undisturbed(scenario);
         let world = World::new(scenario);
@@ -131,7 +132,8 @@ fn locks_of_gits_that_were_killed_with_lexpr_keep_nothing_from_its_end() {
         }
 
         let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
-        assert!(world.said().contains(lock), "{}", world.said());
+        let is_told = world.said().contains(lock);
+        assert_eq!(is_told, mode == Mode::Bare, "what is lexpr's own is no news: {}", world.said());
         let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{lock}: {why}\n{}", world.said()));
         resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{lock}: {why}\n{}", world.said()));
     }
@@ -164,7 +166,7 @@ fn a_lock_that_was_there_before_the_landing_is_named_and_the_landing_finished_on
 
 #[test]
 fn a_lock_that_somebodys_git_holds_is_left_to_it_until_it_is_done() {
-    let case: Case = "batches/checkout checkout.move.before:1".parse().unwrap();
+    let case: Case = "batches/checkout landing.before:1".parse().unwrap();
     let (end, _) = undisturbed(case.scenario);
     let world = World::new(case.scenario);
     assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
@@ -185,4 +187,40 @@ fn a_lock_that_somebodys_git_holds_is_left_to_it_until_it_is_done() {
     let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
     let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
     resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+}
+
+/// A commit of the index as it was would take back what has landed.
+#[test]
+fn nobody_commits_in_a_checkout_that_has_not_followed_the_target_yet() {
+    for place in ["target.swap.after", "checkout.move.before", "checkout.index.before"] {
+        let case: Case = format!("batches/checkout {place}:1").parse().unwrap();
+        let (end, _) = undisturbed(case.scenario);
+        let world = World::new(case.scenario);
+        assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
+        let commit = |what: &[&str]| {
+            let mut git = world.git(&world.start_folder());
+            git.args(["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "Mine"]).args(what);
+            git.output().unwrap()
+        };
+        for what in [&["--allow-empty"][..], &["--allow-empty", "-a"]] {
+            let refused = commit(what);
+            assert!(String::from_utf8_lossy(&refused.stderr).contains("index.lock"), "{place}: {refused:?}");
+        }
+        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+    }
+}
+
+#[test]
+fn another_run_is_told_whose_landing_holds_the_checkout() {
+    let world = World::new(Scenario { shape: Shape::Batches, mode: Mode::Checkout });
+    let case: Case = "batches/checkout checkout.move.before:1".parse().unwrap();
+    assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
+    let id = world.run_id();
+    world.write("other.yaml", "schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: fourth}]\n");
+    assert_eq!(world.run(world.merge("other.yaml"), None), Ended::Code(4));
+    assert!(world.said().contains(&format!("`lexpr resume {id}`")), "{}", world.said());
+    assert_eq!(world.run(world.clean(&id), None), Ended::Code(0), "{}", world.said());
+    assert!(!world.path("repo/.git/index.lock").exists(), "who removes a run lets go of what it held");
 }

@@ -181,11 +181,29 @@ impl World {
         command
     }
 
+    /// The newest run's.
+    pub fn run_id(&self) -> String {
+        let journal = self.journal().unwrap();
+        journal.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// `lexpr merge` of another plan, which is in this file.
+    pub fn merge(&self, plan: &str) -> Command {
+        let mut command = self.lexpr();
+        command.arg("merge").arg(self.path(plan)).arg("--execute");
+        command
+    }
+
+    pub fn clean(&self, run: &str) -> Command {
+        let mut command = self.lexpr();
+        command.args(["clean", run]);
+        command
+    }
+
     /// `lexpr undo` of the newest run, on the remote, too, where there is one.
     pub fn undo(&self) -> Command {
         let mut command = self.lexpr();
-        let journal = self.journal().unwrap();
-        command.arg("undo").arg(journal.parent().unwrap().file_name().unwrap());
+        command.arg("undo").arg(self.run_id());
         if self.mode == Mode::Push {
             command.arg("--push");
         }

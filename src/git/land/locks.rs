@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::LocalLander;
+use crate::git::checkout::remove_left_by;
+use crate::git::command::GitError;
 
 impl LocalLander {
     /// The locks on the target and on the checkouts that follow it, whether they are there or not.
@@ -20,6 +22,16 @@ impl LocalLander {
             locks.extend(["HEAD.lock", "index.lock"].map(|name| git_dir.join(name)));
         }
         locks
+    }
+
+    /// Lets go of the checkouts that a killed process held for the run. Only for who is the one that
+    /// works on it. Blocks.
+    ///
+    /// # Errors
+    /// Where a lock cannot be removed.
+    pub fn let_go_of_checkouts(&self) -> Result<(), GitError> {
+        let checkouts = self.0.checkouts().unwrap_or_default();
+        checkouts.iter().try_for_each(|checkout| remove_left_by(&self.0.settings.run, checkout.git_dir()))
     }
 
     /// The locks that a git takes to remove refs or, where refs are kept in tables, to write any.

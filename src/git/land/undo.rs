@@ -109,9 +109,7 @@ impl Inner {
         let Way { from, to, .. } = *way;
         self.must_still_be_at(from)?;
         let checkouts = self.checkouts()?;
-        for checkout in &checkouts {
-            checkout.must_be_free_for(from, to)?;
-        }
+        let held = self.hold(&checkouts, from, to)?;
         if let Some(remote) = &self.remote {
             remote.land(&self.remotes, from, to)?;
         }
@@ -124,7 +122,7 @@ impl Inner {
                 }
             });
         }
-        self.move_along(&checkouts, from, to).map_err(|refusal| match refusal {
+        self.move_along(&held, from, to).map_err(|refusal| match refusal {
             LandRefusal::LandedOnRemoteOnly { remote, why, .. } => self.moved_on_remote_only(&remote, to, why),
             other => other,
         })?;
