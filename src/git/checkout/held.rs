@@ -71,6 +71,22 @@ pub(super) fn copy_index(from: &Path, to: &Path) -> Result<(), GitError> {
     }
 }
 
+/// Makes `lock` unless it is there, with all of its content at once: a link is refused as O_EXCL is,
+/// and whoever is killed in between has left no lock that says nothing.
+fn take(lock: &Path, beside: &Path, content: &[u8]) -> std::io::Result<()> {
+    fs::write(beside, content)?;
+    crash::point!("checkout.hold.before");
+    let taken = match fs::hard_link(beside, lock) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            // A file system without links.
+            File::create_new(lock).and_then(|mut lock| lock.write_all(content))
+        }
+        taken => taken,
+    };
+    fs::remove_file(beside)?;
+    taken
+}
+
 impl Checkout {
     /// Takes the lock of its index in the name of `run`.
     ///
@@ -79,19 +95,17 @@ impl Checkout {
     pub fn hold(&self, run: &RunId) -> Result<Held<'_>, LandRefusal> {
         self.must_be_at_rest()?;
         let path = self.git_dir().join(LOCK);
-        let taken = File::create_new(&path).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => self.locked(path.clone()),
-            _ => LandRefusal::CannotMoveAlong {
+        let taken = take(&path, &self.git_dir().join(NEW_INDEX), mark(run).as_bytes());
+        crash::point!("checkout.hold.taken");
+        match taken {
+            Ok(()) => Ok(Held { checkout: self }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.locked(path)),
+            Err(error) => Err(LandRefusal::CannotMoveAlong {
                 target: self.target.clone(),
                 worktree: self.path.clone(),
                 why: format!("{} cannot be made: {error}", path.display()),
-            },
-        });
-        let mut lock = taken?;
-        let held = Held { checkout: self };
-        crash::point!("checkout.hold.taken");
-        lock.write_all(mark(run).as_bytes()).map_err(GitError::io("writing", path))?;
-        Ok(held)
+            }),
+        }
     }
 }
 
