@@ -164,7 +164,8 @@ pub fn find(common_dir: &Path, prefix: Option<&str>) -> Result<RunFolder, RunsEr
     let Some(prefix) = prefix else {
         return Ok(newest);
     };
-    runs.retain(|run| run.id.as_str().starts_with(prefix));
+    // Every id begins with nothing, which is what a variable holds that was never set.
+    runs.retain(|run| !prefix.is_empty() && run.id.as_str().starts_with(prefix));
     match runs.len() {
         0 => Err(RunsError::Unknown { prefix: prefix.to_owned(), newest: newest.id }),
         1 => Ok(runs.remove(0)),
@@ -275,6 +276,8 @@ mod tests {
         assert_eq!(find(common_dir.path(), Some(runs[0].id.as_str())).unwrap(), runs[0]);
         assert!(matches!(find(common_dir.path(), Some("2")), Err(RunsError::Ambiguous { .. })));
         assert!(matches!(find(common_dir.path(), Some("x")), Err(RunsError::Unknown { .. })));
+        runs[0].forget(&runs[0].hold().unwrap().unwrap()).unwrap();
+        assert!(matches!(find(common_dir.path(), Some("")), Err(RunsError::Unknown { .. })), "of one run, too");
     }
 
     #[test]

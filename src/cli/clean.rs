@@ -124,6 +124,9 @@ impl Sweep<'_> {
             Ok(None) if !self.dry_run || folder.is_held() => return self.is_going_on(folder, is_named),
             Ok(hold) => hold,
         };
+        if let Some((command, _)) = resume::finishing(folder) {
+            return self.is_cut_off(folder, &command, is_named);
+        }
         let id = shown(folder.id.as_str()).into_owned();
         let removed = match kind_of(folder) {
             Kind::Finished { at_ms, exit_code } if is_named || self.is_old(at_ms) => {
@@ -143,6 +146,17 @@ impl Sweep<'_> {
             Kind::NeverBegun => Ok(()),
         };
         removed.unwrap_or_else(|failure| self.failed(failure));
+    }
+
+    /// Its journal alone tells whose the files are that it left in a checkout.
+    fn is_cut_off(&mut self, folder: &RunFolder, command: &str, is_named: bool) {
+        let why = format!("run {} was cut off while it moved the target", folder.id);
+        let hint = format!("`{command}` finishes that, then it can be removed");
+        if is_named {
+            self.failed(Failure::usage(why).with_hint(hint));
+        } else {
+            self.text.push_str(&format!("left run {}: {hint}\n", shown(folder.id.as_str())));
+        }
     }
 
     fn is_going_on(&mut self, folder: &RunFolder, is_named: bool) {

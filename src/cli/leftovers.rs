@@ -86,9 +86,13 @@ pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), 
     if held.is_none() || resume::read(folder).is_err() {
         return Ok(());
     }
-    clear(repo, folder)?;
     end_gates(&folder.id);
-    Ok(())
+    // Checkouts that it has half moved stay held, so that nobody takes its files for their own.
+    if resume::finishing(folder).is_some() {
+        settle_gits(repo.common_dir(), &folder.id).map(drop)
+    } else {
+        clear(repo, folder)
+    }
 }
 
 /// Ends gates of the run whose guard was killed with it.

@@ -85,9 +85,10 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let prepared = line_up(opened, &workshop.composer).await?;
     let lander =
         conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
-    lander.preflight(prepared.target.commit)?;
+    let in_the_way = |refusal| resume::in_the_way(&common_dir, &prepared.target.full_name, refusal);
+    lander.preflight(prepared.target.commit).map_err(in_the_way)?;
     conduct::tell_of_hooks(&lander)?;
-    lander.must_have_room_for(prepared.target.commit, &prepared.arriving)?;
+    lander.must_have_room_for(prepared.target.commit, &prepared.arriving).map_err(in_the_way)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     crash::point!("run.plan-kept");

@@ -11,6 +11,7 @@ use crate::core::account::Account;
 use crate::crash;
 use crate::engine::Past;
 use crate::git::command;
+use crate::git::refusal::LandRefusal;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::report::Report;
@@ -165,6 +166,39 @@ pub(super) fn unfinished_of(common_dir: &Path, opened: &Opened) -> Result<Option
         _ => false,
     };
     Ok(all.into_iter().rev().find(is_of_plan).filter(is_unfinished))
+}
+
+/// The command that finishes what a run was doing to the target when it was cut off: a landing, or an
+/// undo. `None` where nothing is open, or its journal cannot be read.
+pub(super) fn finishing(folder: &RunFolder) -> Option<(String, Account)> {
+    let account = Account::of(&journal::read(&folder.journal()).ok()?.events)?;
+    let command = match (&account.undoing, &account.landing) {
+        (Some(_), _) => "undo",
+        (None, Some(_)) => "resume",
+        (None, None) => return None,
+    };
+    Some((format!("lexpr {command} {}", folder.id), account))
+}
+
+/// What stands in the way in a checkout of `target`, told as what it may be: files of a landing that
+/// was cut off there. To commit those would take back what has landed.
+pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) -> Failure {
+    let is_in_a_checkout =
+        matches!(refusal, LandRefusal::Dirty { .. } | LandRefusal::IndexLocked { .. } | LandRefusal::InTheWay { .. });
+    let failure = Failure::from(refusal);
+    if !is_in_a_checkout {
+        return failure;
+    }
+    let all = runs::list(common_dir).unwrap_or_default();
+    let open = all.into_iter().rev().filter_map(|folder| finishing(&folder));
+    match open.into_iter().find(|(_, account)| account.started.target == target) {
+        Some((command, account)) => failure.with_hint(format!(
+            "run {} was cut off while it moved the target, and this is its work: `{command}` finishes it; commit \
+             nothing there before",
+            account.started.run
+        )),
+        None => failure,
+    }
 }
 
 /// A new run of a plan whose last run has not come to its end would judge again what is judged: both

@@ -78,9 +78,14 @@ pub fn tells_of_trouble(message: &str) -> bool {
 }
 
 impl GitError {
-    /// It is the machine's, and no tree's or commit's fault: git is gone, a disk is full.
+    /// It is the machine's, and no tree's or commit's fault: git is gone or was killed, a disk is full.
     pub fn is_trouble(&self) -> bool {
-        matches!(self, Self::NotStarted(_)) || tells_of_trouble(&self.to_string())
+        match self {
+            Self::NotStarted(_) => true,
+            // As an exit status by which a process was ended is shown.
+            Self::Failed { status, .. } if status.starts_with("signal:") => true,
+            _ => tells_of_trouble(&self.to_string()),
+        }
     }
 }
 

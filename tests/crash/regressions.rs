@@ -212,15 +212,31 @@ fn nobody_commits_in_a_checkout_that_has_not_followed_the_target_yet() {
     }
 }
 
+/// To commit the files of a landing that was cut off takes back what has landed.
 #[test]
-fn another_run_is_told_whose_landing_holds_the_checkout() {
-    let world = World::new(Scenario { shape: Shape::Batches, mode: Mode::Checkout });
-    let case: Case = "batches/checkout checkout.move.before:1".parse().unwrap();
+fn nothing_but_its_end_is_offered_for_a_landing_that_was_cut_off() {
+    let case: Case = "batches/checkout checkout.index.before:1".parse().unwrap();
+    let (end, _) = undisturbed(case.scenario);
+    let world = World::new(case.scenario);
     assert_eq!(world.run(world.go_on(), Some(&case.kills[0])), Ended::Killed);
     let id = world.run_id();
     world.write("other.yaml", "schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: fourth}]\n");
-    assert_eq!(world.run(world.merge("other.yaml"), None), Ended::Code(4));
-    assert!(world.said().contains(&format!("`lexpr resume {id}`")), "{}", world.said());
-    assert_eq!(world.run(world.clean(&id), None), Ended::Code(0), "{}", world.said());
-    assert!(!world.path("repo/.git/index.lock").exists(), "who removes a run lets go of what it held");
+    let offers = |command: std::process::Command, code: i32| {
+        let before = world.said().len();
+        assert_eq!(world.run(command, None), Ended::Code(code), "{}", world.said());
+        let said = world.said()[before..].to_owned();
+        assert!(said.contains(&format!("`lexpr resume {id}`")) && !said.contains("commit or stash"), "{said}");
+    };
+    for plan in ["other.yaml", "plan.yaml"] {
+        let mut merge = world.merge(plan);
+        merge.arg("--afresh");
+        offers(merge, 4);
+    }
+    offers(world.clean(&id), 2);
+    // Nor where somebody has taken the lock away by hand.
+    std::fs::remove_file(world.path("repo/.git/index.lock")).unwrap();
+    offers(world.merge("other.yaml"), 4);
+    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+    let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+    resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
 }

@@ -192,6 +192,16 @@ fn a_git_that_is_gone_in_mid_run_stops_it_and_fails_no_item() {
     ended_well_after(troubled, 1, "git could not be started");
 }
 
+/// As by a kernel that is out of memory.
+#[test]
+fn a_git_that_is_killed_in_mid_run_stops_it_and_fails_no_item() {
+    let world = world();
+    let before = "mkdir $WORLD/bin; printf '#!/bin/sh\\n[ -e \"%s/off\" ] && kill -9 $$\\nexec \"%s\" \"$@\"\\n' \
+                  $WORLD $(command -v git) >$WORLD/bin/git; chmod +x $WORLD/bin/git; export PATH=$WORLD/bin:$PATH";
+    let troubled = troubled(&world, before, "touch $WORLD/off", "rm $WORLD/off");
+    ended_well_after(troubled, 1, "SIGKILL");
+}
+
 #[test]
 fn in_a_read_only_repository_nothing_begins_and_what_only_reads_works() {
     let world = world();
