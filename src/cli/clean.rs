@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
-use super::{CleanArgs, conduct, leftovers, resume, speak, status};
+use super::{CleanArgs, conduct, resume, speak, status};
 use crate::clock::SystemClock;
+use crate::core::account::Account;
 use crate::gate::orphans;
 use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
@@ -90,6 +91,11 @@ enum Kind {
     },
     /// It can be resumed, or its journal cannot be read.
     Unfinished,
+    /// While it moved the target.
+    CutOff {
+        /// Which finishes that.
+        command: String,
+    },
     NeverBegun,
 }
 
@@ -124,9 +130,6 @@ impl Sweep<'_> {
             Ok(None) if !self.dry_run || folder.is_held() => return self.is_going_on(folder, is_named),
             Ok(hold) => hold,
         };
-        if let Some((command, _)) = resume::finishing(folder) {
-            return self.is_cut_off(folder, &command, is_named);
-        }
         let id = shown(folder.id.as_str()).into_owned();
         let removed = match kind_of(folder) {
             Kind::Finished { at_ms, exit_code } if is_named || self.is_old(at_ms) => {
@@ -135,6 +138,7 @@ impl Sweep<'_> {
                 self.remove_run(folder, hold.as_ref(), &what)
             }
             Kind::Finished { .. } => Ok(()),
+            Kind::CutOff { command } => return self.is_cut_off(folder, &command, is_named),
             Kind::Unfinished if is_named => {
                 let what = format!("run {id}, which had not come to its end: {}", contents(folder));
                 self.remove_run(folder, hold.as_ref(), &what)
@@ -175,7 +179,6 @@ impl Sweep<'_> {
         let size = runs::disk_usage(&folder.path);
         if let Some(hold) = hold {
             orphans::end_all(&folder.id);
-            leftovers::let_go_of_checkouts(self.repo, folder)?;
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;
@@ -284,8 +287,14 @@ fn kind_of(folder: &RunFolder) -> Kind {
     if !path.is_file() {
         return Kind::NeverBegun;
     }
-    if resume::is_unfinished(folder) {
-        return Kind::Unfinished;
+    let Ok(journal) = journal::read(&path) else { return Kind::Unfinished };
+    if let Some(account) = Account::of(&journal.events) {
+        if let Some(command) = resume::finishing(&account) {
+            return Kind::CutOff { command };
+        }
+        if resume::is_open(&account) {
+            return Kind::Unfinished;
+        }
     }
     let last = journal::last(&path);
     let exit_code = last.as_ref().and_then(|last| match &last.event {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use super::{conduct, resume, speak};
+use crate::core::account::Account;
 use crate::gate::holders;
 use crate::gate::orphans;
 use crate::git::land::LocalLander;
@@ -63,36 +64,20 @@ pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
     remove_locks(&lander, &past.events)
 }
 
-/// Lets go of checkouts for a run that is removed, whose folder this process holds. A run that cannot
-/// be read holds none that it could name.
-///
-/// # Errors
-/// Where a lock cannot be removed.
-pub(super) fn let_go_of_checkouts(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
-    let Ok((_, started)) = resume::read(folder) else { return Ok(()) };
-    if settle_gits(repo.common_dir(), &folder.id)? == Gits::Gone {
-        conduct::lander(repo, folder, &started.target, None, true).let_go_of_checkouts()?;
-    }
-    Ok(())
-}
-
-/// As [`clear`], for a run that nobody will resume, gates that outlived it included. A run that cannot be
-/// read, or that somebody is at, is left as it is.
+/// For a run in whose place another begins: its gates are ended, and of its locks those are removed
+/// that are on nothing it was moving. Checkouts that it has half moved stay held, so that nobody takes
+/// its files for their own. A run that cannot be read, or that somebody is at, is left as it is.
 ///
 /// # Errors
 /// Where a lock cannot be removed.
 pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
     let held = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
-    if held.is_none() || resume::read(folder).is_err() {
-        return Ok(());
-    }
+    let (Some(_held), Ok((past, started))) = (held, resume::read(folder)) else { return Ok(()) };
     end_gates(&folder.id);
-    // Checkouts that it has half moved stay held, so that nobody takes its files for their own.
-    if resume::finishing(folder).is_some() {
-        settle_gits(repo.common_dir(), &folder.id).map(drop)
-    } else {
-        clear(repo, folder)
+    if settle_gits(repo.common_dir(), &folder.id)? == Gits::Gone && moving_since(&past.events).is_none() {
+        remove_locks(&conduct::lander(repo, folder, &started.target, None, true), &past.events)?;
     }
+    Ok(())
 }
 
 /// Ends gates of the run whose guard was killed with it.
@@ -149,14 +134,8 @@ fn made(path: &Path) -> Option<SystemTime> {
 /// When a move of the target began of which it is not known what became, in milliseconds since the
 /// Unix epoch.
 fn moving_since(past: &[Recorded]) -> Option<u64> {
-    let mut since = None;
-    for recorded in past {
-        match &recorded.event {
-            Event::LandingIntended(_) | Event::UndoIntended { .. } => since = Some(recorded.at_ms),
-            Event::Landed(_) | Event::TargetMoved { .. } | Event::Undone(_) | Event::UndoGivenUp { .. } => since = None,
-            Event::RunResumed { landing_is_open: false, .. } => since = None,
-            _ => {}
-        }
-    }
-    since
+    let account = Account::of(past)?;
+    let is_move = |event: &Event| matches!(event, Event::LandingIntended(_) | Event::UndoIntended { .. });
+    let begun = past.iter().rev().find(|recorded| is_move(&recorded.event));
+    begun.filter(|_| account.landing.is_some() || account.undoing.is_some()).map(|recorded| recorded.at_ms)
 }

@@ -116,12 +116,15 @@ fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
 /// journal cannot be read counts, so that somebody is told.
 pub(super) fn is_unfinished(folder: &RunFolder) -> bool {
     match journal::read(&folder.journal()) {
-        Ok(journal) => Account::of(&journal.events).is_some_and(|account| {
-            let is_over = account.ending.is_some_and(|(exit_code, _)| conduct::is_final(exit_code));
-            account.undoing.is_some() || !is_over && !account.is_undone
-        }),
+        Ok(journal) => Account::of(&journal.events).as_ref().is_some_and(is_open),
         Err(_) => true,
     }
+}
+
+/// It has not come to its end and is not undone, or its undo has not.
+pub(super) fn is_open(account: &Account) -> bool {
+    let is_over = account.ending.as_ref().is_some_and(|(exit_code, _)| conduct::is_final(*exit_code));
+    account.undoing.is_some() || !is_over && !account.is_undone
 }
 
 pub(super) fn read(folder: &RunFolder) -> Result<(Past, RunStarted), Failure> {
@@ -169,15 +172,14 @@ pub(super) fn unfinished_of(common_dir: &Path, opened: &Opened) -> Result<Option
 }
 
 /// The command that finishes what a run was doing to the target when it was cut off: a landing, or an
-/// undo. `None` where nothing is open, or its journal cannot be read.
-pub(super) fn finishing(folder: &RunFolder) -> Option<(String, Account)> {
-    let account = Account::of(&journal::read(&folder.journal()).ok()?.events)?;
+/// undo. `None` where nothing is open.
+pub(super) fn finishing(account: &Account) -> Option<String> {
     let command = match (&account.undoing, &account.landing) {
         (Some(_), _) => "undo",
         (None, Some(_)) => "resume",
         (None, None) => return None,
     };
-    Some((format!("lexpr {command} {}", folder.id), account))
+    Some(format!("lexpr {command} {}", account.started.run))
 }
 
 /// What stands in the way in a checkout of `target`, told as what it may be: files of a landing that
@@ -190,12 +192,12 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
         return failure;
     }
     let all = runs::list(common_dir).unwrap_or_default();
-    let open = all.into_iter().rev().filter_map(|folder| finishing(&folder));
-    match open.into_iter().find(|(_, account)| account.started.target == target) {
-        Some((command, account)) => failure.with_hint(format!(
-            "run {} was cut off while it moved the target, and this is its work: `{command}` finishes it; commit \
-             nothing there before",
-            account.started.run
+    let accounts = all.iter().rev().filter_map(|folder| Account::of(&journal::read(&folder.journal()).ok()?.events));
+    let mut of_target = accounts.filter(|account| account.started.target == target);
+    match of_target.find_map(|account| Some((finishing(&account)?, account.started.run))) {
+        Some((command, run)) => failure.with_hint(format!(
+            "run {run} was cut off while it moved the target, and this is its work: `{command}` finishes it; commit \
+             nothing there before"
         )),
         None => failure,
     }

@@ -227,7 +227,7 @@ impl Checkout {
             return Err(LandRefusal::OperationUnderWay { target, worktree, operation });
         }
         // git takes it with O_EXCL, waits for nobody, and would refuse to move the checkout.
-        let lock = self.git.git_dir().join("index.lock");
+        let lock = self.git_dir().join(held::LOCK);
         if fs::symlink_metadata(&lock).is_ok() { Err(self.locked(lock)) } else { Ok(()) }
     }
 

@@ -3,26 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::case::{Case, Kill, Manner};
+use crate::random::Random;
 use crate::scenario::Scenario;
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-}
 
 /// How often each place is passed in each scenario's undisturbed run.
 pub type Passages = BTreeMap<String, Vec<(Scenario, u64)>>;

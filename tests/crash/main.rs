@@ -6,6 +6,8 @@ mod case;
 mod choice;
 mod ends;
 mod proof;
+#[path = "../common/random.rs"]
+mod random;
 mod regressions;
 mod scenario;
 mod undo;

@@ -18,6 +18,14 @@ fn proves(case: &str) {
     }
 }
 
+/// Goes on with a run that was killed once, to the end of an undisturbed one.
+#[track_caller]
+fn goes_on_to(world: &World, end: &End, told: &str) {
+    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
+    let resumed = End::of(world, code).unwrap_or_else(|why| panic!("{told}: {why}\n{}", world.said()));
+    resumed.compare(end, 1).unwrap_or_else(|why| panic!("{told}: {why}\n{}", world.said()));
+}
+
 #[test]
 fn a_run_killed_after_its_end_is_tidied_up_by_its_resumption() {
     for place in ["run.ended", "pins.release.before", "pins.release.after"] {
@@ -158,9 +166,7 @@ fn a_lock_that_was_there_before_the_landing_is_named_and_the_landing_finished_on
             assert!(world.said().contains(lock), "{place}: {}", world.said());
         }
         std::fs::remove_file(world.path(lock)).unwrap();
-        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
-        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
-        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+        goes_on_to(&world, &end, place);
     }
 }
 
@@ -184,9 +190,7 @@ fn a_lock_that_somebodys_git_holds_is_left_to_it_until_it_is_done() {
     }
     std::fs::write(world.path("trace.go"), "").unwrap();
     assert!(!commit.wait().unwrap().success());
-    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
-    let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
-    resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+    goes_on_to(&world, &end, "resumed");
 }
 
 /// A commit of the index as it was would take back what has landed.
@@ -206,9 +210,7 @@ fn nobody_commits_in_a_checkout_that_has_not_followed_the_target_yet() {
             let refused = commit(what);
             assert!(String::from_utf8_lossy(&refused.stderr).contains("index.lock"), "{place}: {refused:?}");
         }
-        let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
-        let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
-        resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{place}: {why}\n{}", world.said()));
+        goes_on_to(&world, &end, place);
     }
 }
 
@@ -236,7 +238,5 @@ fn nothing_but_its_end_is_offered_for_a_landing_that_was_cut_off() {
     // Nor where somebody has taken the lock away by hand.
     std::fs::remove_file(world.path("repo/.git/index.lock")).unwrap();
     offers(world.merge("other.yaml"), 4);
-    let Ended::Code(code) = world.run(world.go_on(), None) else { panic!("nobody killed it") };
-    let resumed = End::of(&world, code).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
-    resumed.compare(&end, 1).unwrap_or_else(|why| panic!("{why}\n{}", world.said()));
+    goes_on_to(&world, &end, "resumed");
 }

@@ -49,6 +49,8 @@ mod plan_examples;
 mod plan_graph;
 mod plan_hostile;
 mod progress_faces;
+#[path = "../common/random.rs"]
+mod random;
 mod repo_open;
 mod report_faces;
 mod report_stories;

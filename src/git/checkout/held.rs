@@ -21,20 +21,19 @@ pub struct Held<'a> {
 }
 
 /// The lock that git takes with O_EXCL before it writes an index (git's api-lockfile).
-const LOCK: &str = "index.lock";
+pub(super) const LOCK: &str = "index.lock";
 
 /// Where the index is written that takes the other's place.
 const NEW_INDEX: &str = "lexpr-index";
 
-/// What the lock holds, so that it is known whose it is when its process was killed.
-fn mark(run: &RunId) -> String {
-    format!("lexpr run {run}\n")
-}
+/// What the lock holds before the run's id and a newline, so that it is known whose it is when its
+/// process was killed.
+const OF_RUN: &str = "lexpr run ";
 
 /// The run whose lock this is, if it is a run's.
 pub(super) fn holder(lock: &Path) -> Option<RunId> {
     let content = fs::read_to_string(lock).ok()?;
-    Some(RunId::new(content.strip_prefix("lexpr run ")?.strip_suffix('\n')?))
+    Some(RunId::new(content.strip_prefix(OF_RUN)?.strip_suffix('\n')?))
 }
 
 /// What a killed run of this id left in a checkout's git directory, if it is the one whose lock is
@@ -58,7 +57,8 @@ fn remove_all(git_dir: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-/// With its time, by which git tells which files may have changed unseen (git's racy-git). One that is not there is copied as such.
+/// With its time, by which git tells which files may have changed unseen (git's racy-git). One that is
+/// not there is copied as such.
 pub(super) fn copy_index(from: &Path, to: &Path) -> Result<(), GitError> {
     let copy = || {
         let time = fs::metadata(from)?.modified()?;
@@ -95,7 +95,7 @@ impl Checkout {
     pub fn hold(&self, run: &RunId) -> Result<Held<'_>, LandRefusal> {
         self.must_be_at_rest()?;
         let path = self.git_dir().join(LOCK);
-        let taken = take(&path, &self.git_dir().join(NEW_INDEX), mark(run).as_bytes());
+        let taken = take(&path, &self.git_dir().join(NEW_INDEX), format!("{OF_RUN}{run}\n").as_bytes());
         crash::point!("checkout.hold.taken");
         match taken {
             Ok(()) => Ok(Held { checkout: self }),

@@ -4,25 +4,9 @@ use std::fmt::Write as _;
 
 use super::LANDERS;
 use crate::cli_world::{NewBranch, World};
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-#[derive(Debug)]
-pub struct Random(pub u64);
+pub use crate::random::Random;
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
     pub fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
@@ -36,8 +20,8 @@ impl Random {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
     Bare,
-    /// In a worktree of its own. Nobody moves it by hand there: what a `git commit` does to an index
-    /// that is being moved along is not lexpr's to say.
+    /// In a worktree of its own. Nobody moves it by hand there: `git update-ref` would leave the
+    /// worktree behind.
     CheckedOut,
 }
 
