@@ -49,6 +49,18 @@ pub(super) struct Options {
     pub artifact_dir: Option<PathBuf>,
 }
 
+impl Options {
+    /// What was asked of a run when it began.
+    pub(super) fn of(started: &RunStarted) -> Self {
+        Self {
+            push: started.push.clone(),
+            no_sign: started.no_sign,
+            gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
+            artifact_dir: started.artifact_dir.clone().map(Into::into),
+        }
+    }
+}
+
 /// How a command that runs a plan ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {

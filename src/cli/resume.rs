@@ -72,12 +72,7 @@ async fn resume(
     remove_half_made(&folder.quarantine())?;
     crash::point!("resume.cleaned");
     let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;
-    let options = Options {
-        push: started.push.clone(),
-        no_sign: started.no_sign,
-        gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
-        artifact_dir: started.artifact_dir.clone().map(Into::into),
-    };
+    let options = Options::of(&started);
     let lander = conduct::lander(&prepared.repo, folder, &started.target, options.push.as_deref(), options.no_sign);
     conduct::tell_of_hooks(&lander)?;
     let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);

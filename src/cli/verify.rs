@@ -6,12 +6,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
+use super::conduct::{self, Options};
 use super::failure::Failure;
-use super::prepare::Workshop;
+use super::prepare::{self, Workshop};
 use super::scratch::ScratchFolder;
-use super::{CheckFormat, VerifyArgs, conduct, speak, status};
+use super::{CheckFormat, VerifyArgs, resume, speak, status};
 use crate::core::account::Account;
-use crate::engine::verifying::{self, Check, Finding};
+use crate::engine::verifying::{self, Check, Claimed, Finding, Records};
 use crate::engine::{self, Receipt, ReceiptGate};
 use crate::gate;
 use crate::git::compose::ComposeSettings;
@@ -39,7 +40,8 @@ struct Verified {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Verification {
-    /// Nothing differs, and every composite could be made again.
+    /// Nothing differs, and nothing is gone that it takes to tell: every composite could be made again,
+    /// and there is evidence of every verdict.
     ok: bool,
     receipts: Vec<Verified>,
 }
@@ -52,11 +54,14 @@ pub fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let repo = UserRepo::open(&args.repository.repo)?;
     let file = Path::new(&args.subject);
     let looks_like_a_file = args.subject.contains('/') || file.extension().is_some();
+    let runs = runs::list(repo.common_dir()).map_err(status::not_found)?;
     let receipts = if file.is_file() || looks_like_a_file {
-        let receipt = read(file)?;
-        vec![conduct::runtime()?.block_on(verify(&repo, file, &receipt))?]
+        let claimed = read(file)?;
+        let folder = runs.iter().find(|folder| folder.id == claimed.receipt.run);
+        let run = Run { repo: &repo, runs: &runs, folder, records: records(&repo, folder) };
+        vec![conduct::runtime()?.block_on(run.verify(file, &claimed))?]
     } else {
-        of_run(&repo, &runs::find(repo.common_dir(), Some(&args.subject)).map_err(status::not_found)?)?
+        of_run(&repo, &runs, &runs::find(repo.common_dir(), Some(&args.subject)).map_err(status::not_found)?)?
     };
     let ok = !receipts.iter().flat_map(|receipt| &receipt.checks).any(|check| check.finding.is_bad());
     let verification = Verification { ok, receipts };
@@ -70,59 +75,60 @@ pub fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     Ok(if ok { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT })
 }
 
-/// All receipts of a run, in the order of its landings; what the journal knows to have landed
-/// without one is told.
-fn of_run(repo: &UserRepo, folder: &RunFolder) -> Result<Vec<Verified>, Failure> {
-    let dir = folder.path.join("receipts");
-    let mut files: Vec<(u64, PathBuf)> = match std::fs::read_dir(&dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Failure::io("reading", &dir, &error)),
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()).map_err(|error| Failure::io("reading", &dir, &error)))
-            .filter_map(|path| match path {
-                Ok(path) if path.extension().is_none_or(|extension| extension != "json") => None,
-                Ok(path) => {
-                    let apex = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-                    Some(Ok((apex.unwrap_or(u64::MAX), path)))
-                }
-                Err(error) => Some(Err(error)),
-            })
-            .collect::<Result<_, Failure>>()?,
-    };
-    files.sort();
-    let runtime = conduct::runtime()?;
-    let mut verified = Vec::new();
-    let mut seen = Vec::new();
-    for (_, file) in &files {
-        let receipt = read(file)?;
-        seen.push(receipt.composite);
-        verified.push(runtime.block_on(verify(repo, file, &receipt))?);
-    }
+/// All receipts of a run, in the order of its landings; of what the journal knows to have landed
+/// without one it is told, too.
+fn of_run(repo: &UserRepo, runs: &[RunFolder], folder: &RunFolder) -> Result<Vec<Verified>, Failure> {
+    let files = files_of(&folder.receipts())?;
     let account = match journal::read(&folder.journal()) {
         Ok(journal) => Account::of(&journal.events),
         // Every receipt says so, where there is one.
-        Err(_) if !verified.is_empty() => None,
+        Err(_) if !files.is_empty() => None,
         Err(error) => return Err(Failure::internal(error.to_string())),
     };
+    let runtime = conduct::runtime()?;
+    let run = Run { repo, runs, folder: Some(folder), records: records(repo, Some(folder)) };
+    let mut verified = Vec::new();
+    let mut seen = Vec::new();
+    for file in &files {
+        let claimed = read(file)?;
+        seen.push(claimed.receipt.composite);
+        verified.push(runtime.block_on(run.verify(file, &claimed))?);
+    }
     let Some(account) = account else { return Ok(verified) };
     for landing in account.landings.iter().filter(|landing| !seen.contains(&landing.to)) {
-        let file = landing
-            .receipt
-            .clone()
-            .unwrap_or_else(|| dir.join(format!("{}.json", landing.apex.0)).display().to_string());
+        let file = folder.receipts().join(format!("{}.json", landing.apex.0));
         verified.push(Verified {
-            receipt: file,
+            receipt: file.display().to_string(),
             run: folder.id.clone(),
             target: account.started.target.clone(),
             commit: landing.to,
             items: landing.items.len(),
-            checks: vec![Check::new("receipt", Finding::Unchecked, "the file is not there")],
+            checks: vec![Check::new("receipt", Finding::Gone, "the file is not there")],
         });
     }
     Ok(verified)
 }
 
-fn read(file: &Path) -> Result<Receipt, Failure> {
+/// The files of a folder of receipts, in the order of the landings; none where there is no folder.
+fn files_of(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let reading = |error: std::io::Error| Failure::io("reading", dir, &error);
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(reading)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(reading)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let apex: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            files.push((apex.unwrap_or(u64::MAX), path));
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().map(|(_, path)| path).collect())
+}
+
+fn read(file: &Path) -> Result<Claimed, Failure> {
     let refuse = |why: String| Failure::usage(format!("{}: {why}", file.display()));
     // Anybody may have put anything there: a folder, a pipe that never ends.
     let meta = std::fs::metadata(file).map_err(|error| refuse(error.to_string()))?;
@@ -139,31 +145,52 @@ fn read(file: &Path) -> Result<Receipt, Failure> {
         .map_err(|bad| refuse(bad.to_string()).with_hint("receipts lie in .git/lexpr/runs/<run>/receipts/"))
 }
 
-async fn verify(repo: &UserRepo, file: &Path, receipt: &Receipt) -> Result<Verified, Failure> {
-    let mut checks = composite(repo, receipt).await?;
-    checks.push(target(repo, receipt)?);
-    let all = runs::list(repo.common_dir()).map_err(status::not_found)?;
-    let folder_of = |run: &RunId| all.iter().find(|folder| folder.id == *run);
-    let folder = folder_of(&receipt.run);
-    match folder.map(|folder| journal::read(&folder.journal())) {
-        None => checks.push(Check::new("journal", Finding::Unchecked, "the run's journal is not there")),
-        Some(Err(error)) => checks.push(Check::new("journal", Finding::Unchecked, error.to_string())),
-        Some(Ok(journal)) => {
-            let earlier = |run: &RunId| -> Option<Vec<Recorded>> {
-                folder_of(run).and_then(|folder| Some(journal::read(&folder.journal()).ok()?.events))
-            };
-            checks.extend(verifying::journal(receipt, &journal.events, &earlier));
+/// The run that receipts are said to be of.
+struct Run<'a> {
+    repo: &'a UserRepo,
+    /// All that are here.
+    runs: &'a [RunFolder],
+    /// `None` where it is not among them.
+    folder: Option<&'a RunFolder>,
+    /// What it recorded, or why that cannot be told.
+    records: Result<Records, String>,
+}
+
+impl Run<'_> {
+    async fn verify(&self, file: &Path, claimed: &Claimed) -> Result<Verified, Failure> {
+        let receipt = &claimed.receipt;
+        let mut checks = composite(self.repo, receipt).await?;
+        checks.push(target(self.repo, receipt)?);
+        match &self.records {
+            Ok(records) => {
+                let earlier = |run: &RunId| -> Option<Vec<Recorded>> {
+                    let folder = self.runs.iter().find(|folder| folder.id == *run)?;
+                    Some(journal::read(&folder.journal()).ok()?.events)
+                };
+                checks.extend(records.check(claimed, &earlier));
+            }
+            Err(why) => checks.push(Check::new("journal", Finding::Gone, format!("no verdict can be checked: {why}"))),
         }
+        checks.extend(receipt.gates.iter().filter_map(|gate| log(gate, self.folder)));
+        Ok(Verified {
+            receipt: file.display().to_string(),
+            run: receipt.run.clone(),
+            target: receipt.target.clone(),
+            commit: receipt.composite,
+            items: receipt.items.len(),
+            checks,
+        })
     }
-    checks.extend(receipt.gates.iter().filter_map(|gate| log(gate, folder)));
-    Ok(Verified {
-        receipt: file.display().to_string(),
-        run: receipt.run.clone(),
-        target: receipt.target.clone(),
-        commit: receipt.composite,
-        items: receipt.items.len(),
-        checks,
-    })
+}
+
+/// What a run recorded, by its journal and the plan that is kept with it.
+fn records(repo: &UserRepo, folder: Option<&RunFolder>) -> Result<Records, String> {
+    let folder = folder.ok_or("the run's journal is not there")?;
+    let (past, started) = resume::read(folder).map_err(|failure| failure.message)?;
+    let text = std::fs::read(folder.plan()).map_err(|error| format!("the plan kept with the run: {error}"))?;
+    let (prepared, _) = prepare::again(&text, repo.clone(), &started, None).map_err(|failure| failure.message)?;
+    let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started));
+    Records::of(&setup, &past.events).map_err(|error| format!("the run's journal is not of its plan: {error}"))
 }
 
 /// Makes the composite again, in a folder that is deleted afterwards.
@@ -208,9 +235,9 @@ fn log(gate: &ReceiptGate, folder: Option<&RunFolder>) -> Option<Check> {
         return unchecked("it is no file of a run that is here");
     };
     match gate::digest(&path) {
-        Ok(found) if found == claimed => Some(Check::new(&what, Finding::Ok, log)),
+        Ok(found) if found == claimed => Some(Check::new(&what, Finding::Ok, path.display().to_string())),
         Ok(found) => {
-            let message = format!("{log}: the receipt says digest {claimed}, it is {found}");
+            let message = format!("{}: the receipt says digest {claimed}, it is {found}", path.display());
             Some(Check::new(&what, Finding::Differs, message))
         }
         Err(error) => unchecked(&error.to_string()),
@@ -255,13 +282,13 @@ fn text(verification: &Verification, paint: Paint) -> String {
         }
     }
     let checks = || verification.receipts.iter().flat_map(|verified| &verified.checks);
-    let bad = checks().filter(|check| check.finding.is_bad()).count();
-    let unchecked = checks().filter(|check| check.finding == Finding::Unchecked).count();
+    let of = |finding: Finding| checks().filter(|check| check.finding == finding).count();
     let all = count(verification.receipts.len(), "receipt");
-    let _ = match (bad, unchecked) {
-        (0, 0) => writeln!(out, "{all} verified: everything is as claimed"),
-        (0, some) => writeln!(out, "{all} verified, as far as can be: {some} of what is claimed cannot be checked"),
-        (bad, _) => writeln!(out, "NOT VERIFIED: {bad} of what is claimed does not hold"),
+    let _ = match (of(Finding::Differs), of(Finding::Gone), of(Finding::Unchecked)) {
+        (0, 0, 0) => writeln!(out, "{all} verified: everything is as claimed"),
+        (0, 0, some) => writeln!(out, "{all} verified; {} cannot be checked any more", count(some, "log")),
+        (0, gone, _) => writeln!(out, "NOT VERIFIED: for {gone} of what is claimed there is no evidence here"),
+        (bad, ..) => writeln!(out, "NOT VERIFIED: {bad} of what is claimed does not hold"),
     };
     out
 }

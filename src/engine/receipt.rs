@@ -2,15 +2,16 @@
 //! to see which verdicts proved its tree.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::RunSetup;
 use crate::core::judge::Standing;
-use crate::core::state::RunState;
+use crate::core::state::{ImpossibleTransition, RunState};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Identity, MergeSettings};
-use crate::vocabulary::event::{Event, LandingIntended, Verdict};
+use crate::vocabulary::event::{Event, LandingIntended, Recorded, Verdict};
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey,
@@ -21,7 +22,7 @@ pub const RECEIPT_FORMAT: u32 = 1;
 
 /// A landing, as it can be checked later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
     pub format: u32,
     pub run: RunId,
@@ -49,7 +50,7 @@ pub struct Receipt {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiptItem {
     pub name: ItemName,
     pub branch: String,
@@ -63,7 +64,7 @@ pub struct ReceiptItem {
 
 /// A pass of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiptGate {
     /// `None` where the pass was found by an earlier run.
     pub name: Option<GateName>,
@@ -127,14 +128,15 @@ impl Passes {
     }
 }
 
-/// The receipt of a landing that is about to be, or has been.
+/// The receipt of a landing that was begun `at_ms`: a function of what the run has recorded until
+/// then, so that it can be told whether a file that claims to be one is it.
 pub(super) fn receipt(
     setup: &RunSetup,
     state: &RunState,
     passes: &Passes,
     intended: &LandingIntended,
     at_ms: u64,
-) -> serde_json::Value {
+) -> Receipt {
     let item = |ix: ItemIx| {
         let item = &setup.items[ix.get()];
         ReceiptItem {
@@ -147,7 +149,7 @@ pub(super) fn receipt(
     };
     let apex = state.apex().filter(|apex| apex.id == intended.apex);
     let before = apex.and_then(|apex| apex.made.as_ref()?.members.get(..apex.landed)).unwrap_or_default();
-    let receipt = Receipt {
+    Receipt {
         format: RECEIPT_FORMAT,
         run: setup.started.run.clone(),
         apex: intended.apex,
@@ -163,6 +165,23 @@ pub(super) fn receipt(
         merge: setup.policy.merge,
         committer: setup.policy.committer.clone(),
         gates: intended.proof.iter().map(|key| passes.of(*key, state)).collect(),
-    };
-    serde_json::to_value(receipt).expect("a receipt is made of strings, numbers and lists")
+    }
+}
+
+/// The receipts of all landings that a run has begun, in order.
+///
+/// # Errors
+/// Where the events are not those of a run with this setup.
+pub(super) fn all(setup: &RunSetup, events: &[Recorded]) -> Result<Vec<Receipt>, ImpossibleTransition> {
+    let mut state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone());
+    let mut passes = Passes::default();
+    let mut receipts = Vec::new();
+    for recorded in events {
+        passes.note(&recorded.event, &state);
+        state.apply(&recorded.event)?;
+        if let Event::LandingIntended(intended) = &recorded.event {
+            receipts.push(receipt(setup, &state, &passes, intended, recorded.at_ms));
+        }
+    }
+    Ok(receipts)
 }

@@ -37,15 +37,19 @@ impl Past {
 
 impl Engine<'_> {
     pub(super) async fn take_up(&mut self, past: Past) -> Result<(), EngineError> {
+        let mut intended_at_ms = 0;
         for recorded in &past.events {
             self.passes.note(&recorded.event, &self.state);
             self.state.apply(&recorded.event)?;
             self.seq = recorded.seq;
             self.last_ms = self.last_ms.max(recorded.at_ms);
+            if matches!(recorded.event, Event::LandingIntended(_)) {
+                intended_at_ms = recorded.at_ms;
+            }
         }
         self.behind_ms = self.last_ms.saturating_sub(self.ports.clock.now_ms());
         let stuck = match self.state.landing().cloned() {
-            Some(intended) => self.recover(intended).await?,
+            Some(intended) => self.recover(intended, intended_at_ms).await?,
             None => None,
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -57,9 +61,9 @@ impl Engine<'_> {
         }
     }
 
-    /// The landing's end, where it had one; the event that ends the run where something keeps the
+    /// The end of a landing that was begun `at_ms`, where it had one; the event that ends the run where something keeps the
     /// landing from its end.
-    async fn recover(&mut self, intended: LandingIntended) -> Result<Option<Event>, EngineError> {
+    async fn recover(&mut self, intended: LandingIntended, at_ms: u64) -> Result<Option<Event>, EngineError> {
         let items = intended.items.iter().filter_map(|name| self.setup.graph.find(name));
         let action = LandAction {
             apex: intended.apex,
@@ -78,12 +82,11 @@ impl Engine<'_> {
             Recovery::NotLanded => Ok(None),
             Recovery::Refused { message, advice } => Ok(Some(stuck(message, advice))),
             Recovery::Landed { pushed_to, moved_checkouts } => {
-                let now_ms = self.now_ms();
-                let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, now_ms);
+                let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, at_ms);
                 let receipt = match intended.from == intended.to {
                     true => None,
                     false => {
-                        let written = write_receipt(&*self.ports.lander, action.apex, receipt).await;
+                        let written = write_receipt(&*self.ports.lander, action.apex, &receipt).await;
                         Some(written.map_err(port("finishing a landing"))?)
                     }
                 };

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 
-use super::{Done, Engine, EngineError, LandingEnd, RunningJob, receipt};
+use super::{Done, Engine, EngineError, LandingEnd, Receipt, RunningJob, receipt};
 use crate::core::strategy::{Action, GateAction, LandAction};
 use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
@@ -176,9 +176,9 @@ impl Engine<'_> {
             proof: action.proof.clone(),
             push: self.setup.started.push.clone(),
         };
-        let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.now_ms());
-        self.record(Event::LandingIntended(Box::new(intended)))?;
+        self.record(Event::LandingIntended(Box::new(intended.clone())))?;
         self.sync()?;
+        let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.last_ms);
         let begun = std::time::Instant::now();
         if action.from.commit == action.to.commit {
             // The target holds these items already; there is nothing to move.
@@ -204,12 +204,12 @@ async fn land(
     composer: &dyn Composer,
     request: LandRequest,
     apex: ApexId,
-    receipt: serde_json::Value,
+    receipt: Receipt,
 ) -> Result<LandingEnd, PortError> {
     Ok(match lander.land(request).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
             // Without its receipt it is not done: it stays open, and a resumption comes back to it.
-            let receipt = Some(write_receipt(lander, apex, receipt).await?);
+            let receipt = Some(write_receipt(lander, apex, &receipt).await?);
             LandingEnd::Landed { pushed_to, moved_checkouts, receipt }
         }
         LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
@@ -218,11 +218,8 @@ async fn land(
 }
 
 /// The path at which it is.
-pub(super) async fn write_receipt(
-    lander: &dyn Lander,
-    apex: ApexId,
-    receipt: serde_json::Value,
-) -> Result<String, PortError> {
+pub(super) async fn write_receipt(lander: &dyn Lander, apex: ApexId, receipt: &Receipt) -> Result<String, PortError> {
+    let receipt = serde_json::to_value(receipt).expect("a receipt is made of strings, numbers and lists");
     Ok(lander.write_receipt(apex, receipt).await?.to_string_lossy().into_owned())
 }
 

@@ -1,15 +1,18 @@
 //! Whether a receipt is true: its composite is made again from base and heads alone, and its
 //! verdicts are looked up in what the run recorded. Reads receipts that anybody may have written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
+use super::RunSetup;
+use super::receipt::{self, RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
+use crate::core::state::ImpossibleTransition;
 use crate::plan::graph::ItemIx;
 use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
-use crate::vocabulary::event::{Event, GateFinished, LandingIntended, LinedUpItem, Recorded, RunStarted, Verdict};
+use crate::vocabulary::event::{Event, Recorded, Verdict};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, RunId, SubjectDigest, TreeId, VerdictKey};
 
 /// A receipt of 10,000 items has some 3 MB.
@@ -17,6 +20,20 @@ pub const MAX_RECEIPT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The longest name, branch or path that a receipt may hold, in bytes.
 const MAX_TEXT: usize = 4096;
+
+/// A receipt in which little is true may differ in everything.
+const MAX_DIFFERENCES: usize = 20;
+
+/// Enough of a text to tell it from another: a digest, a path.
+const LONGEST_SHOWN: usize = 200;
+
+/// What somebody says is a receipt.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub receipt: Receipt,
+    /// As it was written, with all that is in it.
+    json: Value,
+}
 
 /// What was looked at, and how that stands to what the receipt claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,21 +110,20 @@ pub enum BadReceipt {
 ///
 /// # Errors
 /// Where the text is not such a one.
-pub fn read(text: &[u8]) -> Result<Receipt, BadReceipt> {
-    let value: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| BadReceipt::NotJson(error.to_string()))?;
-    match value.get("format").and_then(serde_json::Value::as_u64).ok_or(BadReceipt::NoFormat)? {
+pub fn read(text: &[u8]) -> Result<Claimed, BadReceipt> {
+    let json: Value = serde_json::from_slice(text).map_err(|error| BadReceipt::NotJson(error.to_string()))?;
+    match json.get("format").and_then(Value::as_u64).ok_or(BadReceipt::NoFormat)? {
         format if format == u64::from(RECEIPT_FORMAT) => {}
         other => return Err(BadReceipt::OtherFormat(other)),
     }
-    let receipt: Receipt = serde_json::from_value(value).map_err(|error| BadReceipt::Shape(error.to_string()))?;
+    let receipt = Receipt::deserialize(&json).map_err(|error| BadReceipt::Shape(error.to_string()))?;
     for (place, text, is_fine) in texts(&receipt) {
         if !is_fine(text) || text.len() > MAX_TEXT {
             let value = text.chars().take(80).collect();
             return Err(BadReceipt::Value { place, value });
         }
     }
-    Ok(receipt)
+    Ok(Claimed { receipt, json })
 }
 
 type Rule = fn(&str) -> bool;
@@ -196,33 +212,30 @@ pub async fn composite(receipt: &Receipt, composer: &dyn Composer) -> Result<Vec
     Ok(checks)
 }
 
-/// What a run recorded, as far as a receipt of it can be held against it.
+/// What a run recorded of its gates, as far as a receipt of it can be held against it.
 #[derive(Debug, Default)]
-struct Evidence<'a> {
-    started: Option<&'a RunStarted>,
-    landings: Vec<&'a LandingIntended>,
-    passes: HashMap<VerdictKey, Vec<&'a GateFinished>>,
-    reused: HashMap<VerdictKey, &'a RunId>,
-    trees: HashMap<JobId, TreeId>,
+struct Evidence {
+    /// The trees that a gate ran on when it passed.
+    passes: HashMap<VerdictKey, Vec<Option<TreeId>>>,
+    reused: HashMap<VerdictKey, RunId>,
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
     definitions: HashMap<VerdictKey, DefinitionDigest>,
 }
 
-impl<'a> Evidence<'a> {
-    fn of(events: &'a [Recorded]) -> Self {
+impl Evidence {
+    fn of(events: &[Recorded]) -> Self {
         let mut evidence = Self::default();
+        let mut trees: HashMap<JobId, TreeId> = HashMap::new();
         for recorded in events {
             match &recorded.event {
-                Event::RunStarted(started) => evidence.started = Some(started),
-                Event::LandingIntended(intended) => evidence.landings.push(intended),
                 Event::GateFinished(run) if matches!(run.verdict, Some(Verdict::Passed { .. })) => {
-                    evidence.passes.entry(run.key).or_default().push(run);
+                    evidence.passes.entry(run.key).or_default().push(trees.get(&run.job).copied());
                 }
                 Event::VerdictReused { key, from, .. } => {
-                    evidence.reused.insert(*key, from);
+                    evidence.reused.insert(*key, from.clone());
                 }
                 Event::JobStarted(job) => {
-                    evidence.trees.insert(job.job, job.tree);
+                    trees.insert(job.job, job.tree);
                     evidence.definitions.extend(job.gates.iter().map(|gate| (gate.key, gate.definition)));
                 }
                 Event::InputsDigested { tree, definition, subject } => {
@@ -243,87 +256,111 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Holds a receipt against the journal of its run. `earlier` gives the journal of another run.
-pub fn journal(
-    receipt: &Receipt,
-    events: &[Recorded],
-    earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>,
-) -> Vec<Check> {
-    let evidence = Evidence::of(events);
-    let mut checks = vec![same_run(receipt, &evidence)];
-    let landing =
-        evidence.landings.iter().rfind(|landing| landing.apex == receipt.apex && landing.to == receipt.composite);
-    checks.push(match landing {
-        None => Check::new("landing", Finding::Differs, "the run's journal has no landing of this commit"),
-        Some(landing) => same_landing(receipt, landing),
-    });
-    checks.extend(receipt.gates.iter().map(|gate| verdict(receipt, gate, &evidence, earlier)));
-    checks
+/// What a run recorded, for its receipts to be held against.
+#[derive(Debug)]
+pub struct Records {
+    /// Of every landing that was begun.
+    receipts: Vec<Receipt>,
+    evidence: Evidence,
 }
 
-fn same_run(receipt: &Receipt, evidence: &Evidence<'_>) -> Check {
-    let Some(started) = evidence.started else {
-        return Check::new("items", Finding::Unchecked, "the run's journal has no beginning");
-    };
-    let known: HashMap<_, &LinedUpItem> = started.items.iter().map(|item| (&item.name, item)).collect();
-    let is_known = |item: &&ReceiptItem| {
-        known.get(&item.name).is_some_and(|known| {
-            (known.head, known.strategy, &known.branch, &known.merged)
-                == (item.head, item.strategy, &item.branch, &item.merged)
-        })
-    };
-    let differs = |message: String| Check::new("items", Finding::Differs, message);
-    if (&started.run, &started.target, started.plan_digest) != (&receipt.run, &receipt.target, receipt.plan_digest) {
-        return differs("the run's journal is of another run, plan or target".to_owned());
+impl Records {
+    /// # Errors
+    /// Where the events are not those of a run with this setup.
+    pub fn of(setup: &RunSetup, events: &[Recorded]) -> Result<Self, ImpossibleTransition> {
+        Ok(Self { receipts: receipt::all(setup, events)?, evidence: Evidence::of(events) })
     }
-    match all_items(receipt).find(|item| !is_known(item)) {
-        Some(item) => differs(format!("{} is not as the run's journal has it", item.name)),
-        None => Check::new("items", Finding::Ok, "as the run's journal has them"),
+
+    /// Holds every value of a receipt against them, and the passes that it rests on. `earlier` gives
+    /// the journal of another run.
+    pub fn check(&self, claimed: &Claimed, earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>) -> Vec<Check> {
+        let receipt = &claimed.receipt;
+        let mut checks = self.values(claimed);
+        checks.extend(receipt.gates.iter().map(|gate| verdict(receipt, gate, &self.evidence, earlier)));
+        checks
+    }
+
+    fn values(&self, claimed: &Claimed) -> Vec<Check> {
+        let same_landing = |made: &&Receipt| made.apex == claimed.receipt.apex;
+        let same_commit = |made: &&Receipt| same_landing(made) && made.composite == claimed.receipt.composite;
+        let made = || self.receipts.iter();
+        let Some(made) = made().rfind(same_commit).or_else(|| made().rfind(same_landing)) else {
+            return vec![Check::new("journal", Finding::Differs, "the run's journal has no such landing")];
+        };
+        let made = serde_json::to_value(made).expect("a receipt is made of strings, numbers and lists");
+        let mut found = Vec::new();
+        differences(&mut String::new(), &claimed.json, &made, &mut found);
+        if found.is_empty() {
+            return vec![Check::new("journal", Finding::Ok, "every value is as the run's journal has it")];
+        }
+        let more = found.len().saturating_sub(MAX_DIFFERENCES);
+        found.truncate(MAX_DIFFERENCES);
+        if more > 0 {
+            found.push(Check::new("journal", Finding::Differs, format!("so do {more} more values")));
+        }
+        found
     }
 }
 
-fn same_landing(receipt: &Receipt, landing: &LandingIntended) -> Check {
-    let differs = |message: &str| Check::new("landing", Finding::Differs, message);
-    let proof: HashSet<_> = landing.proof.iter().collect();
-    let named: HashSet<_> = receipt.gates.iter().map(|gate| &gate.key).collect();
-    if (landing.from, landing.tree) != (receipt.from, receipt.tree) {
-        return differs("the run's journal has it from another commit or with another tree");
+/// One check for every value in which `claimed` is not `made`, with its place in the receipt.
+fn differences(place: &mut String, claimed: &Value, made: &Value, found: &mut Vec<Check>) {
+    let mut inner = |name: &str, claimed: Option<&Value>, made: Option<&Value>| {
+        let end = place.len();
+        place.push_str(name);
+        differences(place, claimed.unwrap_or(&Value::Null), made.unwrap_or(&Value::Null), found);
+        place.truncate(end);
+    };
+    match (claimed, made) {
+        (Value::Object(claimed), Value::Object(made)) => {
+            let keys: BTreeSet<&String> = claimed.keys().chain(made.keys()).collect();
+            for key in keys {
+                inner(&format!(".{key}"), claimed.get(key), made.get(key));
+            }
+        }
+        (Value::Array(claimed), Value::Array(made)) => {
+            for at in 0..claimed.len().max(made.len()) {
+                inner(&format!("[{at}]"), claimed.get(at), made.get(at));
+            }
+        }
+        _ if claimed == made => {}
+        _ => {
+            let message = format!("the receipt says {}, the run's journal {}", brief(claimed), brief(made));
+            found.push(Check::new(place.trim_start_matches('.'), Finding::Differs, message));
+        }
     }
-    if !landing.items.iter().eq(receipt.items.iter().map(|item| &item.name)) {
-        return differs("the run's journal has it with other items");
+}
+
+/// A value in few words.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Object(_) | Value::Array(_) => "something else".to_owned(),
+        Value::String(text) => text.chars().take(LONGEST_SHOWN).collect(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
-    if proof != named {
-        return differs("the run's journal has other verdicts that prove it");
-    }
-    Check::new("landing", Finding::Ok, "as the run's journal has it")
 }
 
 fn verdict(
     receipt: &Receipt,
     gate: &ReceiptGate,
-    evidence: &Evidence<'_>,
+    evidence: &Evidence,
     earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>,
 ) -> Check {
     let what = format!("gate {}", title(gate));
     let passed = |message: &str| Check::new(&what, Finding::Ok, message);
     let differs = |message: &str| Check::new(&what, Finding::Differs, message);
     if let Some(passes) = evidence.passes.get(&gate.key) {
-        let is_this = |run: &&&GateFinished| {
-            gate.name.as_ref().is_none_or(|name| *name == run.gate) && run.log_digest == gate.log_digest
-        };
-        let Some(run) = passes.iter().rfind(is_this) else {
-            return differs("it passed, under another name or with another log");
-        };
-        return match evidence.trees.get(&run.job) {
-            Some(ran_on) if evidence.speaks_for(gate.key, *ran_on, receipt.tree) => passed("passed"),
-            _ => differs("it passed on another tree"),
+        let mut trees = passes.iter().flatten();
+        return match trees.any(|ran_on| evidence.speaks_for(gate.key, *ran_on, receipt.tree)) {
+            true => passed("passed"),
+            false => differs("it passed on another tree"),
         };
     }
     let Some(run) = evidence.reused.get(&gate.key) else {
         return differs("the run's journal has no pass of it");
     };
     match earlier(run) {
-        None => Check::new(&what, Finding::Unchecked, format!("known from run {run}, whose journal is not there")),
+        None => Check::new(&what, Finding::Gone, format!("known from run {run}, whose journal is not there any more")),
         Some(events) if Evidence::of(&events).passes.contains_key(&gate.key) => passed(&format!("passed in run {run}")),
         Some(_) => differs(&format!("known from run {run}, whose journal has no pass of it")),
     }

@@ -9,6 +9,7 @@ use std::process::Child;
 use lexpr::journal::JournalFile;
 use lexpr::ports::Journal as _;
 use lexpr::vocabulary::event::Recorded;
+use serde_json::Value;
 
 use crate::cli_runs::runs;
 use crate::cli_world::{Said, World, wait_for};
@@ -217,9 +218,16 @@ fn invariant_6_a_loop_of_deadline_and_resume_reaches_the_end_with_nothing_lost_o
     assert_eq!(landed, names, "each lands once");
 }
 
-/// The journal says afterwards that all happened this much later.
+/// Journal and receipts say afterwards that all happened this much later.
 fn postpone(world: &World, ms: u64) {
-    let path = world.repo().join(".git/lexpr/runs").join(id(world)).join("journal.jsonl");
+    let run = world.repo().join(".git/lexpr/runs").join(id(world));
+    for entry in fs::read_dir(run.join("receipts")).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let mut receipt: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        receipt["atMs"] = (receipt["atMs"].as_u64().unwrap() + ms).into();
+        fs::write(&path, receipt.to_string()).unwrap();
+    }
+    let path = run.join("journal.jsonl");
     let past = lexpr::journal::read(&path).unwrap().events;
     fs::remove_file(&path).unwrap();
     let mut journal = JournalFile::create(&path).unwrap();

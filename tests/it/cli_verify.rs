@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lexpr::engine::Receipt;
-use lexpr::engine::verifying::{self, Finding};
+use lexpr::engine::verifying::{self, Finding, Records};
 use lexpr::vocabulary::event::Recorded;
 use serde_json::{Value, json};
 
@@ -109,8 +108,7 @@ fn invariant_5_a_true_receipt_is_verified_and_nothing_is_written() {
             "commit ok",
             "tree ok",
             "target ok",
-            "items ok",
-            "landing ok",
+            "journal ok",
             "gate unit ok",
             "gate lint ok",
             "log of unit ok",
@@ -130,7 +128,7 @@ fn invariant_5_a_true_receipt_is_verified_and_nothing_is_written() {
 }
 
 #[test]
-fn what_a_composite_was_made_of_is_enough_to_make_it_again_when_branches_and_journal_are_gone() {
+fn what_a_composite_was_made_of_is_enough_to_make_it_again_and_the_journal_to_believe_its_verdicts() {
     let (world, run, files) = landed();
     let receipt = world.path("kept.json");
     fs::copy(&files[1], &receipt).unwrap();
@@ -140,12 +138,13 @@ fn what_a_composite_was_made_of_is_enough_to_make_it_again_when_branches_and_jou
         world.git(&["update-ref", &format!("refs/kept/{head}"), &head]);
     }
     fs::remove_dir_all(world.repo().join(".git/lexpr/runs").join(run)).unwrap();
-    let said = check(&world, &receipt).expect(0);
+    // But nobody here can tell that its gates passed.
+    let said = check(&world, &receipt).expect(3);
     assert_eq!(
         findings(&said),
-        ["commit ok", "tree ok", "target ok", "journal unchecked", "log of unit unchecked", "log of lint unchecked"]
+        ["commit ok", "tree ok", "target ok", "journal gone", "log of unit unchecked", "log of lint unchecked"]
     );
-    says(&world.lexpr(["verify", text(&receipt)]).expect(0).stdout, &["as far as can be", "3 of what is claimed"]);
+    says(&world.lexpr(["verify", text(&receipt)]).expect(3).stdout, &["NOT VERIFIED", "there is no evidence here"]);
 }
 
 fn heads(receipt: &Path) -> Vec<String> {
@@ -169,7 +168,7 @@ fn heads_that_landed_by_content_are_part_of_a_receipt() {
     assert_eq!(value["items"][0]["merged"], json!([a]), "{value:#}");
     check(&world, &receipt).expect(0);
     let said = check(&world, &forged(&world, &receipt, |value| value["items"][0]["merged"] = json!([]))).expect(3);
-    says(&findings(&said).join("\n"), &["commit differs", "items differs"]);
+    says(&findings(&said).join("\n"), &["commit differs", "items[0].merged[0] differs"]);
 }
 
 #[test]
@@ -179,12 +178,8 @@ fn a_claim_that_does_not_hold_is_named_and_ends_with_3() {
     let other_tree = world.git(&["rev-parse", "main~1^{tree}"]);
     type Forgery<'a> = (&'a str, Box<dyn Fn(&mut Value) + 'a>, &'a [&'a str]);
     let forgeries: Vec<Forgery> = vec![
-        ("commit", Box::new(|it| it["composite"] = json!(other)), &["commit differs", "landing differs"]),
-        (
-            "tree",
-            Box::new(|it| it["tree"] = json!(other_tree)),
-            &["tree differs", "landing differs", "gate unit differs"],
-        ),
+        ("commit", Box::new(|it| it["composite"] = json!(other)), &["commit differs", "composite differs"]),
+        ("tree", Box::new(|it| it["tree"] = json!(other_tree)), &["tree differs", "gate unit differs"]),
         ("from", Box::new(|it| it["from"] = it["composite"].clone()), &["from differs"]),
         (
             "base",
@@ -194,28 +189,30 @@ fn a_claim_that_does_not_hold_is_named_and_ends_with_3() {
         (
             "head",
             Box::new(|it| it["items"][0]["head"] = it["items"][1]["head"].clone()),
-            &["commit differs", "items differs"],
+            &["commit differs", "items[0].head differs"],
         ),
         (
             "item",
             Box::new(|it| drop(it["items"].as_array_mut().unwrap().pop())),
-            &["commit differs", "landing differs"],
+            &["commit differs", "items[1] differs"],
         ),
-        ("strategy", Box::new(|it| it["items"][0]["strategy"] = json!("merge")), &["commit differs", "items differs"]),
-        ("committer", Box::new(|it| it["committer"]["name"] = json!("Eve")), &["commit differs"]),
-        ("plan", Box::new(|it| it["planDigest"] = json!("0".repeat(32))), &["items differs"]),
-        ("gate left out", Box::new(|it| drop(it["gates"].as_array_mut().unwrap().pop())), &["landing differs"]),
+        (
+            "strategy",
+            Box::new(|it| it["items"][0]["strategy"] = json!("merge")),
+            &["commit differs", "items[0].strategy differs"],
+        ),
+        (
+            "committer",
+            Box::new(|it| it["committer"]["name"] = json!("Eve")),
+            &["commit differs", "committer.name differs"],
+        ),
+        ("gate left out", Box::new(|it| drop(it["gates"].as_array_mut().unwrap().pop())), &["gates[1] differs"]),
         (
             "gate made up",
             Box::new(|it| it["gates"][0]["key"] = json!("0".repeat(32))),
-            &["gate unit differs", "landing differs"],
+            &["gate unit differs", "gates[0].key differs"],
         ),
-        ("gate renamed", Box::new(|it| it["gates"][0]["name"] = json!("e2e")), &["gate e2e differs"]),
-        (
-            "log digest",
-            Box::new(|it| it["gates"][0]["logDigest"] = json!("0".repeat(32))),
-            &["gate unit differs", "log of unit differs"],
-        ),
+        ("log digest", Box::new(|it| it["gates"][0]["logDigest"] = json!("0".repeat(32))), &["log of unit differs"]),
     ];
     for (name, change, expected) in forgeries {
         let said = check(&world, &forged(&world, &files[1], change));
@@ -229,6 +226,68 @@ fn a_claim_that_does_not_hold_is_named_and_ends_with_3() {
     says(&world.lexpr(["verify", text(&forged)]).expect(3).stdout, &["differs", "NOT VERIFIED", "the receipt says"]);
 }
 
+/// The places of all single values in it.
+fn leaves(place: String, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| leaves(format!("{place}/{key}"), value, found)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(at, value)| leaves(format!("{place}/{at}"), value, found));
+        }
+        _ => found.push(place),
+    }
+}
+
+#[test]
+fn no_value_of_a_receipt_can_be_changed_or_left_out_and_none_added() {
+    let (world, run, files) = landed();
+    let whole: Value = serde_json::from_slice(&fs::read(&files[1]).unwrap()).unwrap();
+    let mut places = Vec::new();
+    leaves(String::new(), &whole, &mut places);
+    assert!(places.len() > 30, "{places:?}");
+    for place in places {
+        let change = |it: &mut Value| {
+            let value = it.pointer_mut(&place).unwrap();
+            *value = match &*value {
+                Value::Bool(is) => json!(!*is),
+                Value::Number(number) => json!(number.as_u64().unwrap() + 1),
+                Value::Null => json!("0".repeat(32)),
+                Value::String(text) if text == "true" => json!("false"),
+                Value::String(text) if text == "conflict" => json!("true"),
+                Value::String(text) if text == "merge" => json!("squash"),
+                Value::String(text) if text == "squash" || text == "rebase" => json!("merge"),
+                // The next digit, or a letter more.
+                Value::String(text) => match text.strip_suffix(|last: char| last.is_ascii_digit()) {
+                    Some(rest) => json!(format!("{rest}{}", (text.as_bytes()[text.len() - 1] - b'0' + 1) % 10)),
+                    None => match text.strip_suffix(|last: char| ('a'..='f').contains(&last)) {
+                        Some(rest) => json!(format!("{rest}0")),
+                        None => json!(format!("{text}0")),
+                    },
+                },
+                Value::Array(_) | Value::Object(_) => unreachable!("those are no leaves"),
+            };
+        };
+        let said = check(&world, &forged(&world, &files[1], change));
+        let is_seen = said.code == 3 || said.code == 2 && place == "/format";
+        assert!(is_seen, "{place} ends with {}:\n{}{}", said.code, said.stdout, said.stderr);
+    }
+    let without = |it: &mut Value| drop(it["gates"][0].as_object_mut().unwrap().remove("name"));
+    says(
+        &findings(&check(&world, &forged(&world, &files[1], without)).expect(3)).join("\n"),
+        &["gates[0].name differs"],
+    );
+    let with = |it: &mut Value| it["gates"][0]["reviewedBy"] = json!("Eve");
+    says(&check(&world, &forged(&world, &files[1], with)).expect(2).stderr, &["unknown field `reviewedBy`"]);
+    let with = |it: &mut Value| it["merge"]["reviewedBy"] = json!("Eve");
+    says(
+        &findings(&check(&world, &forged(&world, &files[1], with)).expect(3)).join("\n"),
+        &["merge.reviewedBy differs"],
+    );
+    // Nor can a receipt be put into another run's folder.
+    let other = forged(&world, &files[1], |it| it["run"] = json!("20200101-000000-000-0000"));
+    fs::copy(other, &files[1]).unwrap();
+    says(&findings(&world.lexpr(["verify", &run, "--format", "json"]).expect(3)).join("\n"), &["run differs"]);
+}
+
 #[test]
 fn a_log_that_was_changed_differs_and_one_that_is_gone_cannot_be_checked() {
     let (world, run, files) = landed();
@@ -240,8 +299,8 @@ fn a_log_that_was_changed_differs_and_one_that_is_gone_cannot_be_checked() {
     says(&findings(&check(&world, &files[1]).expect(0)).join("\n"), &["log of unit unchecked"]);
     // A receipt that is gone is told of, too.
     fs::remove_file(&files[0]).unwrap();
-    let said = world.lexpr(["verify", &run, "--format", "json"]).expect(0);
-    says(&findings(&said).join("\n"), &["receipt unchecked", "commit ok"]);
+    let said = world.lexpr(["verify", &run, "--format", "json"]).expect(3);
+    says(&findings(&said).join("\n"), &["receipt gone", "commit ok"]);
 }
 
 #[test]
@@ -350,11 +409,36 @@ fn a_damaged_journal_is_no_evidence_for_or_against() {
     let mut bytes = fs::read(&journal).unwrap();
     bytes[100] ^= 1;
     fs::write(&journal, bytes).unwrap();
-    let said = check(&world, &files[1]).expect(0);
-    says(&findings(&said).join("\n"), &["commit ok", "journal unchecked", "log of unit ok"]);
-    world.lexpr(["verify", &run]).expect(0);
+    let said = check(&world, &files[1]).expect(3);
+    says(&findings(&said).join("\n"), &["commit ok", "journal gone", "log of unit ok"]);
+    world.lexpr(["verify", &run]).expect(3);
     fs::remove_dir_all(files[0].parent().unwrap()).unwrap();
     says(&world.lexpr(["verify", &run]).expect(1).stderr, &["damaged"]);
+}
+
+#[test]
+fn a_plan_that_is_not_the_runs_is_no_evidence_either() {
+    let (world, run, files) = landed();
+    let plan = world.repo().join(".git/lexpr/runs").join(run).join("plan.yaml");
+    fs::write(&plan, PLAN.replace("name: Bot", "name: Eve")).unwrap();
+    let said = check(&world, &files[1]).expect(3);
+    says(&said.stdout, &["no verdict can be checked", "it is not the one that the run began with"]);
+}
+
+#[test]
+fn a_copy_of_a_repository_is_verified_by_what_lies_in_the_copy() {
+    let (world, run, _) = landed();
+    let copy = world.path("copy");
+    for (path, content) in contents(&world.repo()) {
+        let path = copy.join(path.strip_prefix(world.repo()).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let said = world.lexpr(["verify", &run, "--repo", text(&copy), "--format", "json"]).expect(0);
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    let checks = value["receipts"][0]["checks"].as_array().unwrap();
+    let log = checks.iter().find(|check| check["what"] == "log of unit").unwrap();
+    assert!(log["message"].as_str().unwrap().starts_with(text(&copy.canonicalize().unwrap())), "{log}");
 }
 
 #[test]
@@ -362,10 +446,11 @@ fn a_pass_that_an_earlier_run_found_is_looked_up_there() {
     let remembered = Some(Arc::new(Store::default()));
     let sim = crate::sim::World::of("a").with(|sim| sim.remembered.clone_from(&remembered));
     let (first, second) = (sim.run(), sim.run());
-    let receipt: Receipt = serde_json::from_value(second.hands.receipts()[0].clone()).unwrap();
-    assert_eq!(receipt.gates[0].name, None);
+    let receipt = verifying::read(second.hands.receipts()[0].to_string().as_bytes()).unwrap();
+    assert_eq!(receipt.receipt.gates[0].name, None);
     let gate = |earlier: Option<&[Recorded]>| {
-        let checks = verifying::journal(&receipt, &second.events, &|_| earlier.map(<[Recorded]>::to_vec));
+        let records = Records::of(&second.setup, &second.events).unwrap();
+        let checks = records.check(&receipt, &|_| earlier.map(<[Recorded]>::to_vec));
         let of_gate = checks.iter().find(|check| check.what.starts_with("gate")).unwrap();
         (of_gate.finding, of_gate.message.clone())
     };
@@ -374,5 +459,5 @@ fn a_pass_that_an_earlier_run_found_is_looked_up_there() {
     let (finding, message) = gate(Some(&first.events[..1]));
     assert_eq!(finding, Finding::Differs, "{message}");
     let (finding, message) = gate(None);
-    assert_eq!(finding, Finding::Unchecked, "{message}");
+    assert_eq!(finding, Finding::Gone, "{message}");
 }

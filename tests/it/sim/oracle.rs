@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use lexpr::core::state::Phase;
+use lexpr::engine::verifying::{self, Finding, Records};
 use lexpr::plan::Gate;
 use lexpr::plan::graph::ItemIx;
 use lexpr::vocabulary::event::{Decision, Event, FinalItem, FinalStatus, JobPurpose, Reason, Recorded};
@@ -14,6 +15,7 @@ use super::{Effect, GateRecord, Outcome};
 pub fn check(outcome: &Outcome) {
     invariant_1_what_landed_was_tested(outcome);
     invariant_2_dependencies_hold(outcome);
+    invariant_5_receipts_are_what_the_journal_makes_of_them(outcome);
     invariant_6_the_journal_tells_all(outcome);
     invariant_7_bounded(outcome);
     every_item_has_one_end(outcome);
@@ -50,6 +52,17 @@ fn invariant_1_what_landed_was_tested(outcome: &Outcome) {
                 );
             }
         }
+    }
+}
+
+/// Every receipt that was written, live or by a resumption, is made again from setup and journal.
+fn invariant_5_receipts_are_what_the_journal_makes_of_them(outcome: &Outcome) {
+    let records = Records::of(&outcome.setup, &outcome.events).expect("what happened live can happen again");
+    for receipt in outcome.hands.receipts() {
+        let claimed = verifying::read(receipt.to_string().as_bytes()).expect("lexpr wrote it");
+        let checks = records.check(&claimed, &|_| None);
+        let differs: Vec<_> = checks.iter().filter(|check| check.finding == Finding::Differs).collect();
+        assert!(differs.is_empty(), "invariant 5: {differs:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lexpr::core::judge::Surroundings;
 use lexpr::core::state::RunState;
-use lexpr::engine::{EngineError, RunEnd};
+use lexpr::engine::{EngineError, RunEnd, RunSetup};
 use lexpr::plan::graph::Graph;
 use lexpr::vocabulary::event::{Decision, Event, FinalStatus, GateOutcome, JobPurpose, Recorded};
 use lexpr::vocabulary::names::ItemName;
@@ -15,6 +15,7 @@ use super::{GateRecord, Hands, World};
 pub struct Outcome {
     pub world: World,
     pub graph: Arc<Graph>,
+    pub setup: RunSetup,
     pub end: Result<RunEnd, EngineError>,
     pub events: Vec<Recorded>,
     pub shown: Vec<Recorded>,

@@ -125,7 +125,7 @@ impl World {
         };
         assert_eq!(hands.jobs_in_work(), 0, "a run that has ended leaves no job behind");
         let shown = std::mem::take(&mut *shown.lock().unwrap());
-        Outcome { world: self.clone(), graph, end, events: hands.journal(), shown, hands, took_ms: time.now() }
+        Outcome { world: self.clone(), graph, setup, end, events: hands.journal(), shown, hands, took_ms: time.now() }
     }
 }
 
