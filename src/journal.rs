@@ -1,8 +1,14 @@
 //! The journal: one line an event, each with a checksum, in a file that is only ever appended to.
 //!
 //! A line is `<16 hex digits> <JSON>\n`, the digits being the first 64 bits of the BLAKE3 hash of
-//! the JSON. A torn last line, as a crash leaves it, is left out when reading; a line that is
-//! damaged elsewhere is an error, because what stands behind it can no longer be trusted.
+//! the JSON.
+//!
+//! What was synced is there after a crash; what was written since may be anything after a power
+//! loss: nothing, half a line, zeros, blocks of other files, newlines among them. So from the first
+//! line that is no event, or not the next one, all is a torn tail and is left out, unless a later
+//! event stands behind it: then the journal is damaged in its middle, which is an error, because a
+//! fact is missing that others were built on. Damage that reaches from some event to the end cannot
+//! be told from a torn tail; whoever cuts one off has to say how much it was.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -137,7 +143,7 @@ impl ports::Journal for JournalFile {
 #[derive(Debug)]
 pub struct ReadJournal {
     pub events: Vec<Recorded>,
-    /// Bytes at the end that are no whole line: a write that a crash cut short.
+    /// Bytes at the end that are no whole events: what a crash left of the last writes.
     pub torn_bytes: usize,
 }
 
@@ -174,7 +180,7 @@ pub fn last(path: &Path) -> Option<Recorded> {
 /// Reads a journal, one that is being written included.
 ///
 /// # Errors
-/// Where it cannot be read or is damaged before its last line.
+/// Where it cannot be read or is damaged before its last event.
 pub fn read(path: &Path) -> Result<ReadJournal, JournalError> {
     let bytes = std::fs::read(path).map_err(JournalError::io("reading", path))?;
     parse(&bytes).map_err(|Damage { line, why, certain }| JournalError::Damaged {
@@ -185,7 +191,7 @@ pub fn read(path: &Path) -> Result<ReadJournal, JournalError> {
     })
 }
 
-/// A line before the last that is no event, or not the next one.
+/// A line that is no event, or not the next one, and has a later event behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Counted from 1.
@@ -198,27 +204,34 @@ pub struct Damage {
 /// Reads the bytes of a journal.
 ///
 /// # Errors
-/// Where they are damaged before the last line.
+/// Where they are damaged before the last event.
 pub fn parse(bytes: &[u8]) -> Result<ReadJournal, Damage> {
     let mut events: Vec<Recorded> = Vec::new();
     let mut rest = bytes;
-    let mut number = 0;
-    while !rest.is_empty() {
-        number += 1;
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let line = &rest[..end.unwrap_or(rest.len())];
-        let after = end.map_or(&rest[rest.len()..], |end| &rest[end + 1..]);
+    // Without its newline even a line that reads well may be half of one.
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let expected = events.last().map_or(1, |last| last.seq + 1);
-        match parse_line(line, expected) {
-            Ok(event) if end.is_some() => events.push(event),
-            // Without its newline even a line that reads well may be half of one.
-            Ok(_) => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
-            Err(_) if after.is_empty() => return Ok(ReadJournal { events, torn_bytes: rest.len() }),
-            Err(why) => return Err(Damage { line: number, why, certain: events.len() }),
+        match parse_line(&rest[..end], expected) {
+            Ok(event) => events.push(event),
+            Err(why) if holds_an_event_from(expected, rest) => {
+                return Err(Damage { line: events.len() + 1, why, certain: events.len() });
+            }
+            Err(_) => break,
         }
-        rest = after;
+        rest = &rest[end + 1..];
     }
-    Ok(ReadJournal { events, torn_bytes: 0 })
+    Ok(ReadJournal { events, torn_bytes: rest.len() })
+}
+
+/// Whether a whole event of this number or a later one stands anywhere in `bytes`, be it behind what
+/// was a line of its own before its newline was damaged.
+fn holds_an_event_from(seq: u64, bytes: &[u8]) -> bool {
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    bytes[..whole].split(|byte| *byte == b'\n').any(|line| {
+        let may_begin = |at: &usize| line[*at..].get(CHECKSUM_DIGITS..CHECKSUM_DIGITS + 2) == Some(b" {");
+        let mut starts = (0..line.len()).filter(may_begin);
+        starts.any(|at| parse_any(&line[at..]).is_ok_and(|event| event.seq >= seq))
+    })
 }
 
 fn parse_line(line: &[u8], expected_seq: u64) -> Result<Recorded, String> {
@@ -314,6 +327,45 @@ mod tests {
             let damage = parse(&damaged).unwrap_err();
             assert_eq!((damage.line, damage.certain), (2, 1), "damaged at {at}");
         }
+    }
+
+    #[test]
+    fn invariant_6_whatever_a_power_loss_leaves_behind_the_last_event_is_cut_off_newlines_or_not() {
+        let (_folder, path) = journal_of(3);
+        let whole = std::fs::read(&path).unwrap();
+        let second_line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let half = &whole[second_line..second_line + 30];
+        let tails = [
+            vec![0; 4096],
+            [&[0; 500][..], b"\n", &[0; 500]].concat(),
+            [half, b"\n", half, b"\n"].concat(),
+            b"\n\n\n".to_vec(),
+            b"another file's\nold lines\n".to_vec(),
+            // A block of this very file, from before.
+            [half, b"\n", &whole[..second_line]].concat(),
+            whole[..second_line].to_vec(),
+        ];
+        for tail in tails {
+            let journal = parse(&[&whole[..], &tail].concat()).unwrap();
+            assert_eq!((journal.events.len(), journal.torn_bytes), (3, tail.len()), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_stands_behind_damage_is_never_cut_off() {
+        let (_folder, path) = journal_of(4);
+        let whole = std::fs::read(&path).unwrap();
+        let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
+        // Its third event is zeros, twice as many lines, or not there at all.
+        for between in [vec![0; 300], b"\n\n".to_vec(), b"x\ny\n".to_vec(), Vec::new()] {
+            let damaged = [&whole[..=ends[1]], &between, &whole[ends[2] + 1..]].concat();
+            let damage = parse(&damaged).unwrap_err();
+            assert_eq!((damage.line, damage.certain), (3, 2), "{between:?}");
+        }
+        // The newline between the last two.
+        let mut damaged = whole;
+        damaged[ends[2]] ^= 1;
+        assert_eq!(parse(&damaged).unwrap_err().certain, 2);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub fn try_all(bytes: &[u8]) {
         }
     };
     torn(&signed, events, bytes);
+    overwritten(&signed, events, bytes);
     damaged(&signed, events, bytes);
 }
 
@@ -53,6 +54,19 @@ fn torn(signed: &[u8], events: &[Recorded], entropy: &[u8]) {
     assert_eq!(journal.torn_bytes, cut - line_start(sound, whole));
 }
 
+/// Whatever stands behind events, newlines or not, takes none of them away.
+fn overwritten(signed: &[u8], events: &[Recorded], entropy: &[u8]) {
+    let kept = pick(entropy, events.len() + 1);
+    let sound = &signed[..line_start(signed, kept)];
+    match parse(&[sound, entropy].concat()) {
+        Ok(journal) => {
+            assert_eq!(journal.events[..kept], events[..kept]);
+            assert!(journal.events.len() > kept || journal.torn_bytes == entropy.len());
+        }
+        Err(damage) => assert!(damage.certain >= kept),
+    }
+}
+
 /// A flipped bit is seen, and what stands before it is certain.
 fn damaged(signed: &[u8], events: &[Recorded], entropy: &[u8]) {
     let mut sound = signed[..line_start(signed, events.len())].to_vec();
@@ -64,7 +78,8 @@ fn damaged(signed: &[u8], events: &[Recorded], entropy: &[u8]) {
     let before = signed[..at].iter().filter(|byte| **byte == b'\n').count();
     match parse(&sound) {
         Ok(journal) => {
-            assert_eq!(journal.events, events[..before], "the bit was in the last line");
+            assert_eq!(before + 1, events.len(), "the bit was in the last line");
+            assert_eq!(journal.events, events[..before]);
             assert_eq!(journal.torn_bytes, sound.len() - line_start(signed, before));
         }
         Err(damage) => assert_eq!((damage.line, damage.certain), (before + 1, before)),

@@ -89,6 +89,9 @@ impl Run<'_> {
     /// Where lexpr fails; what happened until then is in the journal.
     pub(super) async fn conduct(self, past: Option<Past>) -> Result<Outcome, Failure> {
         let Self { prepared, folder, workshop, lander, options, faces: asked, destinations, deadline } = self;
+        if let Some(past) = &past {
+            tell_of_the_cut(folder, past);
+        }
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
         let memory = Arc::new(TreeMemory::new(processes));
@@ -123,6 +126,20 @@ impl Run<'_> {
         faces.tell_the_end(asked, destinations)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
+    }
+}
+
+/// Says what is cut off the end of a journal, however the run is shown: nothing of a record goes
+/// without a word.
+pub(super) fn tell_of_the_cut(folder: &RunFolder, past: &Past) {
+    if past.cut_bytes > 0 {
+        super::speak::note(&format!(
+            "the last {} bytes of {} are no whole event, as a crash leaves them, and are cut off; the {} events before \
+             them are whole\n",
+            past.cut_bytes,
+            folder.journal().display(),
+            past.events.len()
+        ));
     }
 }
 

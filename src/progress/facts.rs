@@ -64,7 +64,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             "resumed",
             &format!("after {}, {} of memory in use", duration(*waited_ms), bytes(*used_bytes)),
         )],
-        Event::RunResumed { cut_bytes, .. } => page.resumed(*cut_bytes),
+        Event::RunResumed { .. } => vec![page.resumed()],
         Event::Interrupted { signal } => {
             let running: Vec<String> = view
                 .jobs
@@ -149,21 +149,12 @@ impl Page<'_> {
         lines
     }
 
-    fn resumed(&self, cut_bytes: u64) -> Vec<String> {
+    fn resumed(&self) -> String {
         let run = self.view.run.as_ref().map(|run| shown(run.run.as_str())).unwrap_or_default();
         let done = self.view.items.iter().filter(|item| self.view.stage(item) == Stage::Done).count();
         let text =
             format!("{run}: {} onto {}, {done} of them decided", items(self.view.items.len()), self.view.target());
-        let mut lines = vec![self.line(Tone::Strong, "resumed", &text)];
-        if cut_bytes > 0 {
-            lines.push(
-                self.more(&format!(
-                    "{} at the end of its journal were no whole event and were cut off",
-                    bytes(cut_bytes)
-                )),
-            );
-        }
-        lines
+        self.line(Tone::Strong, "resumed", &text)
     }
 
     fn gate_finished(&self, run: &GateFinished) -> Vec<String> {

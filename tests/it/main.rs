@@ -6,6 +6,7 @@ mod cli_clean;
 mod cli_commands;
 mod cli_demo;
 mod cli_gc;
+mod cli_journal;
 mod cli_merge;
 mod cli_metrics;
 mod cli_obstacles;
