@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::engine::{EngineError, exit};
-use crate::git::command::GitError;
+use crate::git::command::{GitError, is_gone};
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::RepoError;
 use crate::ports::PortError;
@@ -11,6 +11,10 @@ use crate::wording::block;
 
 /// The plan or the command line is invalid.
 pub const EXIT_INVALID: u8 = 2;
+
+/// What to do where no process, thread or file can be added.
+pub(super) const LIMITS: &str =
+    "see what the machine and its limits (`ulimit -a`) leave for open files, processes and memory";
 
 /// A command that could not do its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +71,10 @@ impl From<GitError> for Failure {
     fn from(error: GitError) -> Self {
         let failure = Self::internal(error.to_string());
         match error {
-            GitError::NotStarted(_) => failure.with_hint("install git 2.38 or newer and put it on the PATH"),
+            GitError::NotStarted(error) if is_gone(&error) => {
+                failure.with_hint("install git 2.38 or newer and put it on the PATH")
+            }
+            GitError::NotStarted(_) => failure.with_hint(LIMITS),
             _ => failure,
         }
     }
@@ -94,6 +101,9 @@ impl From<RepoError> for Failure {
 
 impl From<LandRefusal> for Failure {
     fn from(refusal: LandRefusal) -> Self {
+        if let LandRefusal::Git(error @ GitError::NotStarted(_)) = refusal {
+            return error.into();
+        }
         let again =
             refusal.advice().map_or_else(|| "run again".to_owned(), |advice| format!("{advice}, then run again"));
         Self::target(refusal.to_string()).with_hint(again)

@@ -321,7 +321,15 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|command| command == "guard") {
         return guard::run();
     }
-    ExitCode::from(answer())
+    // A panic has said what it is about. It is lexpr's failure: what is on record stays.
+    ExitCode::from(std::panic::catch_unwind(answer).unwrap_or_else(|_| {
+        let failure = Failure::internal("lexpr broke off").with_hint(format!(
+            "{}; otherwise please report this with what stands above. A run it was at goes on with `lexpr resume`",
+            failure::LIMITS
+        ));
+        speak::note(&failure.text());
+        failure.exit_code
+    }))
 }
 
 fn answer() -> u8 {

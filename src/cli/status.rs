@@ -22,7 +22,7 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let folder = runs::find(repo.common_dir(), args.run.as_deref()).map_err(not_found)?;
     let journal = journal::read(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
     if journal.torn_bytes > 0 {
-        speak::note(&format!("the journal's last {} bytes are no whole event and were left out\n", journal.torn_bytes));
+        speak::note(&format!("the journal's last {} bytes are no whole event and are left out\n", journal.torn_bytes));
     }
     let mut view = RunView::of(&journal.events);
     if view.ending.is_none() && !folder.is_held() {
@@ -48,7 +48,8 @@ pub(super) fn show(events: &[Recorded]) -> Result<Option<RunReport>, Failure> {
 }
 
 pub(super) fn not_found(error: RunsError) -> Failure {
-    let failure = Failure::usage(error.to_string());
+    let message = error.to_string();
+    let failure = if matches!(error, RunsError::Io { .. }) { Failure::internal(message) } else { Failure::usage(message) };
     match error {
         RunsError::None => failure.with_hint("`lexpr merge PLAN --execute` makes a run"),
         RunsError::Ambiguous { .. } => failure.with_hint("give as much of the id as only one run has"),

@@ -212,12 +212,19 @@ struct Ending {
 impl Running {
     fn start(start: &Start) -> Result<Self, String> {
         let text = |text| OsString::from(Clone::clone(text));
-        let log = text(&start.log);
-        let file = OpenOptions::new().append(true).open(&log);
-        let file = file.map_err(|error| format!("opening {}: {error}", log.display()))?;
+        let log_path = text(&start.log);
+        let file = OpenOptions::new().append(true).open(&log_path);
+        let file = file.map_err(|error| format!("opening {}: {error}", log_path.display()))?;
         // One for both: what the command's processes write lies one after the other.
         let piped = std::io::pipe().and_then(|(reader, writer)| Ok((reader, writer.try_clone()?, writer)));
         let (output, stdout, stderr) = piped.map_err(|error| format!("making a pipe: {error}"))?;
+        let (pumped, log) = mpsc::channel();
+        let rules = start.log_rules.clone();
+        // It ends with the last process that has the other end of the pipe, and where there is none at
+        // once. Whoever waits for it may have given up.
+        let pumping =
+            std::thread::Builder::new().spawn(move || drop(pumped.send(pump(output, file, &rules))));
+        pumping.map_err(|error| format!("starting a thread for its output: {error}"))?;
         let mut argv = start.argv.iter().map(text);
         let program = argv.next().ok_or("no program was named")?;
         #[expect(clippy::disallowed_methods, reason = "this is the place where gates are started")]
@@ -234,10 +241,6 @@ impl Running {
         let child = command.spawn().map_err(|error| format!("starting {}: {error}", program.display()))?;
         // With it go our ends of the pipe, so that it ends with the last process that writes to it.
         drop(command);
-        let (pumped, log) = mpsc::channel();
-        let rules = start.log_rules.clone();
-        // Whoever waits for it may have given up.
-        std::thread::spawn(move || drop(pumped.send(pump(output, file, &rules))));
         let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
         let started = Instant::now();
         Ok(Self {

@@ -123,7 +123,7 @@ impl JobRun<'_> {
     /// Says that nothing can be run here for now.
     fn stuck(&self, message: String) -> PortError {
         let hint =
-            "see to that first: a full or read-only disk, a git that is gone, a limit on open files or on their size"
+            "see to that first: a full or read-only disk, a git that is gone, a limit on open files, their size or processes"
                 .to_owned();
         let error = PortError { message, hint: Some(hint) };
         self.tell(JobNews::Stuck(error.clone()));

@@ -35,7 +35,7 @@ const STARTS_NOTHING: [&str; 4] = ["-c", "core.hooksPath=/dev/null", "-c", "core
 /// git could not be started, or answered with a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    #[error("git could not be started: {0}; is it still on the PATH?")]
+    #[error("git could not be started: {0}{hint}", hint = if is_gone(.0) { "; is it still on the PATH?" } else { "" })]
     NotStarted(#[source] std::io::Error),
     #[error("`git {command}` failed ({status}): {stderr}")]
     Failed { command: String, status: String, stderr: String },
@@ -43,6 +43,11 @@ pub enum GitError {
     Unreadable { command: String, why: String },
     #[error("{doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+/// Whether a program could not be started because there is none.
+pub fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 impl GitError {
@@ -56,13 +61,16 @@ impl GitError {
 /// How the C library and git name what a machine lacks or refuses, whatever is asked of it. Read in
 /// English: git is started so.
 const LACK_OF_ROOM: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk quota exceeded"];
-const OTHER_TROUBLE: [&str; 8] = [
+const OTHER_TROUBLE: [&str; 10] = [
     "File too large",
     "SIGXFSZ",
     "Permission denied",
     "Read-only file system",
     "Too many open files",
     "Cannot allocate memory",
+    "Out of memory",
+    // No process or thread can be added.
+    "Resource temporarily unavailable",
     "Input/output error",
     "Transport endpoint is not connected",
 ];
@@ -296,13 +304,15 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
     crash::point!(&under_way(&command));
     std::thread::scope(|scope| {
         // On a thread of its own, or both sides could wait for a full pipe to empty.
-        scope.spawn(move || {
+        let feeding = std::thread::Builder::new().spawn_scoped(scope, move || {
             if let Some(mut stdin) = stdin {
                 // A git that stops reading early says why on stderr, with a failing status.
                 let _ = stdin.write_all(input);
             }
         });
-        child.wait_with_output().map_err(GitError::NotStarted)
+        // Without a thread it reads nothing, and ends.
+        let output = child.wait_with_output();
+        feeding.and(output).map_err(GitError::NotStarted)
     })
 }
 

@@ -85,10 +85,11 @@ fn pack_over(from: &Git, into: &Git, incoming: &Incoming<'_>, revisions: &str) -
     let pack = packer.stdout.take();
     let (packed, indexed) = thread::scope(|scope| {
         // What the packer says is read on a thread of its own, or it could wait for a full pipe.
-        let packed = scope.spawn(move || packer.wait_with_output());
+        let packed = thread::Builder::new().spawn_scoped(scope, move || packer.wait_with_output());
+        let packed = packed.map_err(GitError::NotStarted)?;
         let indexed = pack.map_or(Ok(None), |pack| index(into, incoming, pack));
-        (packed.join(), indexed)
-    });
+        Ok::<_, GitError>((packed.join(), indexed))
+    })?;
     let packed = packed.map_err(|_| unreadable(&pack_args, "its reader stopped"))?.map_err(GitError::NotStarted)?;
     match indexed? {
         // A packer that failed by itself cut the pack short; one that a signal ended lost its reader.
@@ -131,13 +132,15 @@ fn index(into: &Git, incoming: &Incoming<'_>, mut pack: impl Read + Send) -> Res
     let stdin = indexer.stdin.take();
     crash::point!("objects.migrate.under-way");
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let feeding = thread::Builder::new().spawn_scoped(scope, move || {
             if let Some(mut stdin) = stdin {
                 // A pack cut short is refused by its checksum.
                 let _ = stdin.write_all(&header).and_then(|()| std::io::copy(&mut pack, &mut stdin));
             }
         });
-        indexer.wait_with_output().map(Some).map_err(GitError::NotStarted)
+        // Without a thread it is given nothing, and ends.
+        let output = indexer.wait_with_output();
+        feeding.and(output).map(Some).map_err(GitError::NotStarted)
     })
 }
 

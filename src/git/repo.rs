@@ -7,7 +7,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::command::{Config, Git, GitError, bare_command, failed, output, shown};
+use super::command::{Config, Git, GitError, bare_command, failed, output, shown, tells_of_trouble};
 use super::version::GitVersion;
 use crate::vocabulary::names::{CommitId, ItemName, TreeId};
 
@@ -123,7 +123,7 @@ impl UserRepo {
             return Err(not_one("there is no such folder".to_owned()));
         }
         let git_dir = path_from(dir, &["--absolute-git-dir"]).map_err(|err| match err {
-            GitError::Failed { stderr, .. } => not_one(stderr),
+            GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
             other => other.into(),
         })?;
         // Not from GIT_DIR and the like: `bare_command` drops those.
@@ -152,9 +152,11 @@ impl UserRepo {
         if is_partial(&git)? {
             return Err(RepoError::PartialClone { repository: repository() });
         }
-        let head = git.output(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"].map(OsString::from), None)?;
+        let asked = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"].map(OsString::from);
+        let head = git.output(&asked, None)?;
         if !head.status.success() {
-            return Err(RepoError::UnbornHead { repository: repository() });
+            let error = failed(&asked, &head);
+            return Err(if error.is_trouble() { error.into() } else { RepoError::UnbornHead { repository: repository() } });
         }
         // Started in a git directory there is none.
         let work_tree = path_from(dir, &["--show-toplevel"]).ok().filter(|path| !path.as_os_str().is_empty());

@@ -252,3 +252,39 @@ fn invariant_7_a_limit_of_64_open_files_slows_a_run_and_nothing_else() {
     said.expect(0);
     assert_eq!(world.files_on_main().len(), 31);
 }
+
+/// Codes 0 and 1: 2 would blame the plan or the command line, 101 is a panic.
+#[test]
+fn too_few_open_files_or_processes_end_a_command_with_a_word_and_are_not_the_plans_fault() {
+    let world = world();
+    fs::write(world.path("gate.sh"), "true\n").unwrap();
+    let plan = world.plan(PLAN);
+    let lexpr = world.path("lexpr");
+    fs::copy(env!("CARGO_BIN_EXE_lexpr"), &lexpr).unwrap();
+    let said = |before: &str, limit: &str, args: &str| {
+        let line = format!("exec {before} prlimit {limit} {} {args}", lexpr.display());
+        let mut command = world.shell(&line);
+        let said: Said = command.env("WORLD", world.path("")).env("RUST_BACKTRACE", "0").output().unwrap().into();
+        let is_clear = said.code == 0 || said.code == 1 && said.stderr.contains("error: ");
+        assert!(is_clear && !said.stderr.contains("panicked"), "{line}: {said:?}");
+        said.code
+    };
+    let merge = format!("merge {} --execute --afresh", plan.display());
+    let codes: Vec<i32> = (5..20).map(|files| said("", &format!("--nofile={files}"), &merge)).collect();
+    assert!(codes.contains(&1), "some of these are too few: {codes:?}");
+    for files in 5..16 {
+        for args in ["runs", "status", "clean --dry-run"] {
+            said("", &format!("--nofile={files}"), args);
+        }
+    }
+    // Of processes root may have as many as it likes; threads count.
+    let nobody = "setpriv --reuid=54321 --clear-groups";
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        let given: Said = world.shell("chown -R 54321 ..").output().unwrap().into();
+        given.expect(0);
+    }
+    let codes: Vec<i32> =
+        (2..9).map(|number| said(if is_root { nobody } else { "" }, &format!("--nproc={number}"), &merge)).collect();
+    assert!(codes.contains(&1), "some of these are too few: {codes:?}");
+}
