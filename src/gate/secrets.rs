@@ -1,6 +1,6 @@
-//! Values that must not be written anywhere: which variables hold them, and striking them out of
-//! a stream of bytes. A value that a gate prints in another form (encoded, or in parts) is not
-//! recognised.
+//! Values that must not be written: which variables hold them, in which forms they are looked for,
+//! and striking them out of a stream of bytes. What the README says of secrets is said of this file.
+//! A value that a gate prints in yet another form, or in parts, is not recognised.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,29 +12,59 @@ use aho_corasick::{AhoCorasick, MatchKind};
 /// What stands where a secret stood.
 const STRUCK_OUT: &[u8] = b"***";
 
-/// Parts of names that say what a variable holds.
-const TELLING: [&str; 11] = [
+/// Parts of names, in capitals, that say that a variable holds a secret.
+const TELLING: [&str; 16] = [
     "TOKEN",
     "SECRET",
     "PASSWORD",
     "PASSWD",
     "PASSPHRASE",
     "CREDENTIAL",
+    "CREDS",
+    "COOKIE",
+    "WEBHOOK",
+    "CONNECTION_STRING",
     "PRIVATE_KEY",
     "API_KEY",
     "APIKEY",
     "ACCESS_KEY",
     "SIGNING_KEY",
+    "ENCRYPTION_KEY",
 ];
+/// The last words of such names: elsewhere in a name they mean something else (`SSH_AUTH_SOCK`,
+/// `KEY_COUNT`).
+const TELLING_AT_THE_END: [&str; 8] = ["KEY", "PAT", "AUTH", "DSN", "PASS", "PW", "PWD", "JWT"];
+/// The last words of names that say where a secret lies. Where it lies is none, and to strike out a
+/// folder would spoil half a log.
+const PLACES: [&str; 4] = ["FILE", "PATH", "DIR", "SOCK"];
 
-/// A shorter value of a variable that nobody listed is no secret but a word (`true`, `1`, `none`).
-const SHORTEST_GUESSED: usize = 6;
+/// Shorter values that nobody listed are found by chance all over a log (`1`, `on`, `sh`).
+const SHORTEST_GUESSED: usize = 4;
+/// From here on a value counts even where it is all letters or all digits; a shorter one of that
+/// kind is a word or a number (`main`, `true`, `8080`).
+const SHORTEST_PLAIN: usize = 6;
+/// What settings are set to, and no secrets are.
+const SETTINGS: [&str; 12] = [
+    "default",
+    "enabled",
+    "disabled",
+    "required",
+    "optional",
+    "always",
+    "master",
+    "develop",
+    "staging",
+    "production",
+    "localhost",
+    "bearer",
+];
+/// A shorter line of a longer value may be anything, as may a shorter user of a URL be any name; the
+/// forms of a shorter value are too short to be told from chance. GitLab masks nothing shorter.
+const SHORTEST_PART: usize = 8;
 
-/// A shorter line of a longer value may be anything.
-const SHORTEST_LINE: usize = 16;
-
-/// The values of variables whose names look like secrets, and of those named in `listed`; of a
-/// value with several lines each long one counts, too, because output is often by lines.
+/// What is to be struck out: the values of variables whose names look like secrets and of those named
+/// in `listed`, and the credentials in values that are URLs, whatever their names; each as it is, line
+/// by line, and as JSON, URLs and Base64 have it.
 pub(super) fn values<'a>(
     environment: impl IntoIterator<Item = (&'a OsStr, &'a OsStr)>,
     listed: &[String],
@@ -42,20 +72,138 @@ pub(super) fn values<'a>(
     let mut values = BTreeSet::new();
     for (name, value) in environment {
         let value = value.as_bytes();
+        // A file that was read into a variable has a newline at its end, which a command may drop.
+        let trimmed = value.trim_ascii();
         let is_listed = listed.iter().any(|listed| name == OsStr::new(listed));
-        if value.is_empty() || !(is_listed || (value.len() >= SHORTEST_GUESSED && tells_of_a_secret(name))) {
+        let credentials = Credentials::of(trimmed);
+        let counts = is_listed || credentials.is_some() || tells_of_a_secret(name) && may_be_a_secret(trimmed);
+        if !counts || trimmed.is_empty() {
             continue;
         }
         values.insert(value.to_vec());
-        let lines = value.split(|byte| *byte == b'\n').filter(|line| line.len() >= SHORTEST_LINE);
-        values.extend(lines.map(<[u8]>::to_vec));
+        values.insert(trimmed.to_vec());
+        let lines = trimmed.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        values.extend(lines.filter(|line| line.len() >= SHORTEST_PART).map(<[u8]>::to_vec));
+        values.extend(credentials.into_iter().flat_map(|credentials| credentials.secrets));
     }
+    let long = values.iter().filter(|value| value.len() >= SHORTEST_PART);
+    let other_forms: Vec<_> = long.flat_map(|value| other_forms(value)).collect();
+    values.extend(other_forms);
     values.into_iter().collect()
 }
 
 fn tells_of_a_secret(name: &OsStr) -> bool {
-    let name = name.to_string_lossy().to_uppercase();
-    TELLING.iter().any(|part| name.contains(part)) || name.ends_with("_KEY") || name.ends_with("_PAT")
+    let name = name.to_string_lossy().to_uppercase().replace(['-', '.'], "_");
+    let last = name.rsplit('_').next().unwrap_or_default();
+    let is_a_place = PLACES.contains(&last);
+    let at_the_end = TELLING_AT_THE_END.contains(&last) || last.ends_with("PWD");
+    // The shell's own.
+    let is_a_folder = matches!(name.as_str(), "PWD" | "OLDPWD");
+    !is_a_place && !is_a_folder && (at_the_end || TELLING.iter().any(|part| name.contains(part)))
+}
+
+/// Whether a value is more than a word, a number or a setting.
+fn may_be_a_secret(value: &[u8]) -> bool {
+    let is_plain = value.iter().all(u8::is_ascii_alphabetic) || value.iter().all(u8::is_ascii_digit);
+    let shortest = if is_plain { SHORTEST_PLAIN } else { SHORTEST_GUESSED };
+    value.len() >= shortest && !SETTINGS.iter().any(|setting| value.eq_ignore_ascii_case(setting.as_bytes()))
+}
+
+/// What a URL gives away.
+struct Credentials {
+    /// The password, or a user that is as long as a token; as it stands there, and decoded.
+    secrets: Vec<Vec<u8>>,
+}
+
+impl Credentials {
+    /// Of a value that is a URL with a password or a token before its host (RFC 3986, 3.2.1).
+    fn of(value: &[u8]) -> Option<Self> {
+        let scheme = value.windows(3).position(|three| three == b"://")?;
+        let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        if scheme == 0 || !value[..scheme].iter().all(is_scheme) {
+            return None;
+        }
+        let rest = &value[scheme + 3..];
+        let authority = rest.split(|byte| b"/?#".contains(byte)).next().unwrap_or_default();
+        // A password that was not encoded may have an @, and even a slash, of its own.
+        let host = authority.iter().rposition(|byte| *byte == b'@').or_else(|| {
+            let whole = rest.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+            whole.contains(&b':').then(|| whole.iter().rposition(|byte| *byte == b'@')).flatten()
+        })?;
+        let user_info = &rest[..host];
+        let colon = user_info.iter().position(|byte| *byte == b':');
+        let (user, password) = match colon {
+            Some(colon) => (&user_info[..colon], &user_info[colon + 1..]),
+            None => (user_info, &b""[..]),
+        };
+        let mut secrets = Vec::new();
+        // What a database is set up with for tests (`postgres:postgres@`) is a word that stands everywhere.
+        if password != user && may_be_a_secret(password) {
+            secrets.push(password);
+        }
+        // `https://TOKEN@host`, `https://TOKEN:x-oauth-basic@host`.
+        if user.len() >= 2 * SHORTEST_PART {
+            secrets.push(user);
+        }
+        if secrets.is_empty() {
+            return None;
+        }
+        let decoded: Vec<_> = secrets.iter().map(|secret| percent_decoded(secret)).collect();
+        Some(Self { secrets: secrets.into_iter().map(<[u8]>::to_vec).chain(decoded).collect() })
+    }
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// A value as it stands in JSON, in a URL and in Base64, as GitHub's runner looks for it, too.
+fn other_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms: Vec<Vec<u8>> = (0..3).flat_map(|before| in_base64(value, before)).collect();
+    let percent = value.iter().flat_map(|byte| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => vec![*byte],
+        other => format!("%{other:02X}").into_bytes(),
+    });
+    forms.push(percent.collect());
+    if let Ok(text) = std::str::from_utf8(value)
+        && let Ok(json) = serde_json::to_vec(text)
+    {
+        forms.push(json[1..json.len() - 1].to_vec());
+    }
+    forms
+}
+
+/// What of the Base64 (RFC 4648) of any text is certain where the value stands in it behind `before`
+/// bytes, modulo 3: in both alphabets, without the digits that its neighbours have a part in.
+fn in_base64(value: &[u8], before: usize) -> [Vec<u8>; 2] {
+    let padded: Vec<u8> = std::iter::repeat_n(0, before).chain(value.iter().copied()).collect();
+    let digit_count = padded.len() * 8 / 6;
+    let digits = (before * 8).div_ceil(6)..digit_count;
+    let digit = |at: usize| {
+        let bit = at * 6;
+        let pair = u16::from_be_bytes([padded[bit / 8], padded.get(bit / 8 + 1).copied().unwrap_or_default()]);
+        usize::from(pair >> (10 - bit % 8) & 63)
+    };
+    let alphabets: [&[u8; 64]; 2] = [
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+    ];
+    alphabets.map(|alphabet| digits.clone().map(|at| alphabet[digit(at)]).collect())
 }
 
 /// Passes bytes on without the secrets in them, wherever the writes that bring them begin and end.
@@ -157,31 +305,98 @@ mod tests {
         assert_eq!(struck(&[], b"hunter2", 3), "hunter2");
     }
 
+    fn found(environment: &[(&str, &str)], listed: &[&str]) -> BTreeSet<String> {
+        let environment = environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let listed: Vec<String> = listed.iter().map(|name| (*name).to_owned()).collect();
+        let values = values(environment, &listed);
+        values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
     #[test]
     fn names_tell_what_is_secret_and_the_plan_may_list_more() {
-        let environment = [
-            ("GITHUB_TOKEN", "ghp_abcdef"),
-            ("npm_config_password", "correct horse"),
-            ("DEPLOY_KEY", "-----BEGIN KEY-----\nfirst line of the key\nx\n"),
-            ("USE_TOKEN", "1"),
-            ("HOME", "/home/ann"),
-            ("SSH_AUTH_SOCK", "/tmp/agent"),
-            ("PIN", "42"),
-            ("EMPTY_SECRET", ""),
-        ];
-        let environment = environment.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
-        let found = values(environment, &["PIN".to_owned()]);
-        let found: Vec<_> = found.iter().map(|value| String::from_utf8_lossy(value)).collect();
-        assert_eq!(
-            found,
-            [
-                "-----BEGIN KEY-----",
-                "-----BEGIN KEY-----\nfirst line of the key\nx\n",
-                "42",
-                "correct horse",
-                "first line of the key",
-                "ghp_abcdef"
-            ]
-        );
+        for name in [
+            "GITHUB_TOKEN",
+            "npm_config_password",
+            "MYSQL_PWD",
+            "DBPWD",
+            "NPM_AUTH",
+            "npm_config__auth",
+            "SESSION_COOKIE",
+            "COOKIE",
+            "SENTRY_DSN",
+            "DB_PASS",
+            "AWS_ACCESS_KEY_ID",
+            "deploy-key",
+            "GH_PAT",
+            "SLACK_WEBHOOK_URL",
+            "AZURE_STORAGE_CONNECTION_STRING",
+        ] {
+            assert!(found(&[(name, "hunter2")], &[]).contains("hunter2"), "{name}");
+        }
+        for name in ["HOME", "PWD", "OLDPWD", "SSH_AUTH_SOCK", "GIT_ASKPASS", "KEYBOARD", "PASSWORD_FILE", "PIN"] {
+            assert_eq!(found(&[(name, "/home/ann2")], &[]), BTreeSet::new(), "{name}");
+        }
+        assert!(found(&[("PIN", "4")], &["PIN"]).contains("4"), "whatever is listed counts");
+    }
+
+    #[test]
+    fn words_numbers_and_settings_are_no_secrets_whatever_the_name() {
+        for value in ["", "1", "/", "on", "abc", "true", "main", "8080", "none", "default", "Enabled", "localhost"] {
+            assert_eq!(found(&[("USE_TOKEN", value)], &[]), BTreeSet::new(), "{value}");
+        }
+        for value in ["a1b2", "s3cr!", "geheim", "123456"] {
+            assert!(found(&[("USE_TOKEN", value)], &[]).contains(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_credentials_in_a_url_are_secret_whatever_the_variable_is_called() {
+        let whole = "postgres://app:p%40ss-w0rd@db.example.org/app";
+        let secrets = found(&[("DATABASE_URL", whole)], &[]);
+        for secret in [whole, "p%40ss-w0rd", "p@ss-w0rd"] {
+            assert!(secrets.contains(secret), "{secret} in {secrets:?}");
+        }
+        assert!(!secrets.contains("app") && !secrets.contains("db.example.org"), "{secrets:?}");
+        assert!(found(&[("PROXY", "http://u:a/b@c1@h:1/")], &[]).contains("a/b@c1"), "encoded badly");
+        let token = "ghp_0123456789abcdef";
+        assert!(found(&[("REMOTE", &format!("https://{token}@example.org/x.git"))], &[]).contains(token));
+        for harmless in [
+            "https://example.org/a@b",
+            "ssh://git@example.org/x",
+            "postgres://postgres:postgres@localhost/t",
+            "a://",
+            "://:",
+        ] {
+            assert_eq!(found(&[("WHERE", harmless)], &[]), BTreeSet::new(), "{harmless}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_several_lines_counts_line_by_line_and_without_the_space_around_it() {
+        let secrets =
+            found(&[("DEPLOY_KEY", "-----BEGIN KEY-----\r\n  first line\nx\n"), ("A_TOKEN", "hunter2\n")], &[]);
+        for secret in ["-----BEGIN KEY-----", "first line", "hunter2"] {
+            assert!(secrets.contains(secret), "{secret} in {secrets:?}");
+        }
+        assert!(!secrets.contains("x"));
+    }
+
+    #[test]
+    fn a_secret_is_found_in_json_in_urls_and_in_base64_wherever_it_stands_there() {
+        let secrets = found(&[("A_TOKEN", "a\"b/c>d?e~f")], &[]);
+        for form in ["a\\\"b/c>d?e~f", "a%22b%2Fc%3Ed%3Fe~f"] {
+            assert!(secrets.contains(form), "{form} in {secrets:?}");
+        }
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        // `printf %s TEXT | base64`, with 0, 1, 2 and 5 bytes before the secret and some after it.
+        for printed in [
+            "YSJiL2M+ZD9lfmY=",
+            "dWEiYi9jPmQ/ZX5mcw==",
+            "dXVhImIvYz5kP2V+Zg==",
+            "YW5uOjphImIvYz5kP2V+ZiE=",
+            "YSJiL2M-ZD9lfmY",
+        ] {
+            assert!(struck(&secrets, printed.as_bytes(), 5).contains("***"), "{printed}");
+        }
     }
 }

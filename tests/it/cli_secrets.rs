@@ -51,6 +51,71 @@ fn a_secret_in_the_environment_is_in_nothing_that_a_run_writes() {
     assert!(!said.stdout.contains(SECRET) && !said.stderr.contains(SECRET));
 }
 
+const CREDENTIALS: &str = "schemaVersion: v1
+policy:
+  secondOpinion: false
+  setup: { run: 'env' }
+gates:
+  - name: leaky
+    run: |
+      env; env | tr -d '\\n' | base64 -w 0
+      echo \"login failed for app with ${DATABASE_URL#*app:}\" >&2
+      printf 'user:%s' \"$MYSQL_PWD\" | base64; printf '\"%s\"' \"$(printf %s \"$SESSION_COOKIE\" | sed 's/\"/\\\\\"/')\"
+      echo \"mode is $TOKEN_MODE at $PWD on port $SECRET_PORT\"
+      test ! -e b.txt
+items:
+  - { name: a }
+  - { name: b }
+";
+
+#[test]
+fn what_only_a_value_or_the_end_of_a_name_tells_is_in_nothing_that_a_run_writes_and_words_are() {
+    let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a.txt", "a")]), ("b", "main", &[("b.txt", "b")])]);
+    let plan = world.plan(CREDENTIALS);
+    let (report, markdown) = (world.path("r.json"), world.path("r.md"));
+    let mut command = world.command(["merge", "--execute", "--progress", "plain"]);
+    command.arg(plan).arg("--report").arg(&report).arg("--report").arg(&markdown);
+    command.envs([
+        ("DATABASE_URL", "postgres://app:dbS3cret@db.example.org/app"),
+        ("MYSQL_PWD", "mysql-hunter2"),
+        ("NPM_AUTH", "bnBtOmF1dGg="),
+        ("SESSION_COOKIE", "a\"b-cookie"),
+        ("SENTRY_DSN", "https://0123456789abcdef0123@sentry.example.org/1"),
+        ("DEPLOY_KEY", "-----BEGIN-----\nline-of-the-key\n-----END-----\n"),
+        ("PROXY", "http://me:proxyS3cret@proxy:3128"),
+        ("TOKEN_MODE", "true"),
+        ("SECRET_PORT", "8080"),
+    ]);
+    let said: Said = command.output().unwrap().into();
+    let said = said.expect(3);
+    let mut files = vec![report, markdown];
+    all_files(&world.repo().join(".git"), &mut files);
+    all_files(&world.path("cache"), &mut files);
+    let mut written: Vec<(String, Vec<u8>)> =
+        files.iter().map(|file| (file.display().to_string(), std::fs::read(file).unwrap())).collect();
+    written.push(("the terminal".to_owned(), format!("{}{}", said.stdout, said.stderr).into_bytes()));
+    for (place, content) in &written {
+        let text = String::from_utf8_lossy(content);
+        for secret in [
+            "dbS3cret",
+            "mysql-hunter2",
+            "bnBtOmF1dGg=",
+            "b-cookie",
+            "0123456789abcdef0123",
+            "line-of-the-key",
+            "proxyS3cret",
+            // `mysql-hunter2` and `user:mysql-hunter2` in Base64.
+            "bXlzcWwtaHVudGVy",
+            "eXNxbC1odW50ZXIy",
+        ] {
+            assert!(!text.contains(secret), "{secret} is in {place}");
+        }
+    }
+    let is_said = |text: &str| written.iter().any(|(_, content)| String::from_utf8_lossy(content).contains(text));
+    assert!(is_said("login failed for app with ***@db.example.org"), "and no more than that");
+    assert!(is_said("mode is true at /") && is_said("on port 8080"), "words and numbers are no secrets");
+}
+
 #[test]
 fn a_password_in_the_address_to_push_to_is_refused() {
     let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a.txt", "a")])]);
