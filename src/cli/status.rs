@@ -49,7 +49,8 @@ pub(super) fn show(events: &[Recorded]) -> Result<Option<RunReport>, Failure> {
 
 pub(super) fn not_found(error: RunsError) -> Failure {
     let message = error.to_string();
-    let failure = if matches!(error, RunsError::Io { .. }) { Failure::internal(message) } else { Failure::usage(message) };
+    let failure =
+        if matches!(error, RunsError::Io { .. }) { Failure::internal(message) } else { Failure::usage(message) };
     match error {
         RunsError::None => failure.with_hint("`lexpr merge PLAN --execute` makes a run"),
         RunsError::Ambiguous { .. } => failure.with_hint("give as much of the id as only one run has"),

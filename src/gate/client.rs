@@ -30,7 +30,10 @@ pub(super) enum GuardError {
     Start { exe: String, source: std::io::Error },
     #[error("{exe} started as a guard did not answer as one: {why}")]
     NotAGuard { exe: String, why: String },
-    #[error("the guard process ended unexpectedly ({0}); something may have killed it")]
+    #[error(
+        "the guard that watches over the command was killed or ended before it ({0}): by the command itself, such as \
+         with `kill $PPID` or `pkill`, by somebody else, or by the kernel for want of memory"
+    )]
     Lost(String),
     #[error("the guard process gave an answer that lexpr cannot read: {0}")]
     Unreadable(String),

@@ -222,8 +222,7 @@ impl Running {
         let rules = start.log_rules.clone();
         // It ends with the last process that has the other end of the pipe, and where there is none at
         // once. Whoever waits for it may have given up.
-        let pumping =
-            std::thread::Builder::new().spawn(move || drop(pumped.send(pump(output, file, &rules))));
+        let pumping = std::thread::Builder::new().spawn(move || drop(pumped.send(pump(output, file, &rules))));
         pumping.map_err(|error| format!("starting a thread for its output: {error}"))?;
         let mut argv = start.argv.iter().map(text);
         let program = argv.next().ok_or("no program was named")?;

@@ -3,6 +3,7 @@
 //! means for an item is not known here.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
+use super::room;
 use super::run::{LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
@@ -32,6 +34,9 @@ use crate::vocabulary::event::{GateOutcome, Verdict};
 
 /// A setup downloads and builds what a project needs; one that takes longer than this hangs.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How many failures of one gate on a full disk do not count, each followed by a try in an emptied
+/// slot. It counts if it has filled the disk by itself every time, so that no gate is tried for ever.
+const FORGIVEN_ON_A_FULL_DISK: u32 = 2;
 /// Between looks at a gate's memory: soon at first, for short gates, then as often as peaks of
 /// compilers and test runners ask for.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
@@ -44,6 +49,10 @@ pub(super) struct JobRun<'a> {
     pub(super) job: &'a Job,
     pub(super) news: mpsc::UnboundedSender<JobNews>,
     pub(super) cancel: watch::Receiver<bool>,
+    /// The command that ran last took its guard with it.
+    pub(super) guard_was_lost: bool,
+    /// Failures of the gate under way that a full disk excuses.
+    pub(super) forgiven: u32,
 }
 
 /// Why a gate could not begin.
@@ -92,10 +101,14 @@ impl JobRun<'_> {
 
     /// All attempts of one gate; `None` where it was cancelled before or between them.
     async fn run_gate(&mut self, position: usize, gate: &JobGateRun) -> Result<Option<Verdict>, PortError> {
+        self.forgiven = 0;
         let mut attempts = Attempts::new(gate.gate.retry, self.gates.settings.run.clone(), gate.key);
         for number in 1.. {
             let attempt = Attempt { position, gate, number };
             let Some(mut run) = self.attempt(attempt).await? else { return Ok(None) };
+            if std::mem::take(&mut self.guard_was_lost) {
+                attempts.lost_a_guard();
+            }
             let next = attempts.after(&run.outcome);
             match next {
                 Next::Done(verdict) => run.verdict = Some(verdict),
@@ -184,11 +197,20 @@ impl JobRun<'_> {
             grace: self.gates.settings.grace,
         };
         let (ended, peak) = self.run_guarded(&command).await;
+        // Before anything is copied, and before anything is tidied up.
+        let is_failure = ended.as_ref().is_ok_and(|ended| is_failure(&outcome_of(ended, gate.timeout)));
+        let full = if is_failure { self.full_disk(&environment).await? } else { None };
         let globs = gate.artifacts.clone();
         let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf)).await?;
         match ended {
             Ok(ended) => {
-                let outcome = outcome_of(&ended, gate.timeout);
+                let outcome = match full.filter(|_| self.forgiven < FORGIVEN_ON_A_FULL_DISK) {
+                    Some(full) => {
+                        self.forgiven += 1;
+                        GateOutcome::Infrastructure { message: format!("it failed, and {full}") }
+                    }
+                    None => outcome_of(&ended, gate.timeout),
+                };
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
             Err(error) if tells_of_trouble(&error.to_string()) => Err(self.stuck(error.to_string())),
@@ -207,7 +229,8 @@ impl JobRun<'_> {
             return Ok(Err(NotReady::because(&format!("making the folder for logs, {}", logs.display()), error)));
         }
         let gate = &attempt.gate.gate;
-        let is_clean = gate.clean || (self.job.clean_slot && attempt.position == 0);
+        // Where the disk was full nothing is kept warm.
+        let is_clean = gate.clean || self.forgiven > 0 || (self.job.clean_slot && attempt.position == 0);
         let clean = if is_clean { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
         let (globs, cwd) = (gate.artifacts.clone(), gate.cwd.clone());
         let remove_leftovers =
@@ -217,6 +240,12 @@ impl JobRun<'_> {
         }
         let slots = self.worker.slot.as_ref().map(Slot::git_env).unwrap_or_default();
         let environment = of_slot(&self.gates.settings.environment, slots, &self.surroundings());
+        if self.forgiven > 0
+            && let Some(full) = self.full_disk(&environment).await?
+        {
+            let message = format!("gate {} failed, which counts for nothing: {full}, with its slot emptied", gate.name);
+            return Ok(Err(NotReady::Trouble(message)));
+        }
         if let Some(setup) = self.job.setup.clone()
             && let Err(not_ready) = self.set_up(&setup, attempt, &environment).await?
         {
@@ -303,6 +332,11 @@ impl JobRun<'_> {
             Err(error) => Some(format!("could not be run: {error}")),
         };
         if let Some(why) = why {
+            if let Some(full) = self.full_disk(environment).await? {
+                self.forgiven += 1;
+                let message = format!("the setup `{}` {why}, and {full}", setup.run);
+                return Ok(Err(NotReady::Failed { message, log: Some(log) }));
+            }
             return Ok(Err(NotReady::Failed { message: format!("the setup `{}` {why}", setup.run), log: Some(log) }));
         }
         if let Err(not_ready) = self.remember_setup(Some(&stamp)) {
@@ -316,6 +350,13 @@ impl JobRun<'_> {
         }
         let message = format!("the setup `{}` left the slot in a state that cannot be switched", setup.run);
         Ok(Err(NotReady::Failed { message, log: Some(log) }))
+    }
+
+    /// The first full disk among those that a gate in this environment and lexpr write to.
+    async fn full_disk(&self, environment: &Environment) -> Result<Option<room::Full>, PortError> {
+        let temporary = environment.get(OsStr::new("TMPDIR")).map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        let folders = [self.slot_path(), temporary, self.gates.settings.logs.clone()];
+        blocking(move || room::first_full(folders.iter().map(PathBuf::as_path))).await
     }
 
     fn log_rules(&self, environment: &Environment) -> LogRules {
@@ -361,6 +402,7 @@ impl JobRun<'_> {
             ended = guard.run(command, &mut self.cancel) => ended,
             never = watch_memory(&self.gates.processes, pid, &peak) => match never {},
         };
+        self.guard_was_lost = matches!(ended, Err(GuardError::Lost(_)));
         if let Ok(_) | Err(GuardError::NotStarted(_)) = ended {
             self.worker.guard = Some(guard);
         }
@@ -449,6 +491,10 @@ fn outcome_of(ended: &Ended, timeout: Duration) -> GateOutcome {
         (Cause::Itself, End::Code(exit_code)) => GateOutcome::Failed { exit_code },
         (Cause::Itself, End::Signal(signal)) => GateOutcome::Signaled { signal },
     }
+}
+
+fn is_failure(outcome: &GateOutcome) -> bool {
+    matches!(outcome, GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. })
 }
 
 /// Keeps `peak` at the most that all processes below `guard` were seen to hold together.

@@ -14,6 +14,7 @@ pub mod processes;
 mod protocol;
 mod pump;
 mod retry;
+mod room;
 mod run;
 mod secrets;
 mod setup;

@@ -11,6 +11,9 @@ use crate::vocabulary::names::{RunId, VerdictKey};
 /// How often lexpr tries to get one gate to run: what a full disk or a flaky network of a setup
 /// takes to recover, and no more.
 const INFRASTRUCTURE_TRIES: u32 = 3;
+/// A guard that was killed may have been killed by chance, for want of memory, once. A gate that kills
+/// it does so each time, and what it started has to be hunted down each time.
+const GUARD_TRIES: u32 = 2;
 const INFRASTRUCTURE_BACKOFF: Duration = Duration::from_millis(500);
 /// Doubling stops here, however often the plan wants a gate tried.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
@@ -36,11 +39,17 @@ pub(super) struct Attempts {
     key: VerdictKey,
     failures: u32,
     not_run: u32,
+    guards_lost: u32,
 }
 
 impl Attempts {
     pub(super) fn new(policy: Retry, run: RunId, key: VerdictKey) -> Self {
-        Self { policy, run, key, failures: 0, not_run: 0 }
+        Self { policy, run, key, failures: 0, not_run: 0, guards_lost: 0 }
+    }
+
+    /// The attempt that has ended took its guard with it.
+    pub(super) fn lost_a_guard(&mut self) {
+        self.guards_lost += 1;
     }
 
     /// Counts an ended attempt.
@@ -50,7 +59,7 @@ impl Attempts {
             GateOutcome::Cancelled => Next::Done(Verdict::Unknown),
             GateOutcome::Infrastructure { .. } => {
                 self.not_run += 1;
-                if self.not_run >= INFRASTRUCTURE_TRIES {
+                if self.not_run >= INFRASTRUCTURE_TRIES || self.guards_lost >= GUARD_TRIES {
                     return Next::Done(Verdict::Unknown);
                 }
                 Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, self.not_run) }
@@ -132,6 +141,16 @@ mod tests {
             assert!(matches!(not_run.after(&broken), Next::Again { .. }));
         }
         assert_eq!(not_run.after(&broken), Next::Done(Verdict::Unknown));
+    }
+
+    #[test]
+    fn a_gate_that_takes_its_guard_with_it_is_tried_once_more() {
+        let mut gate = attempts(9, 1);
+        let lost = GateOutcome::Infrastructure { message: "guard".into() };
+        gate.lost_a_guard();
+        assert!(matches!(gate.after(&lost), Next::Again { .. }));
+        gate.lost_a_guard();
+        assert_eq!(gate.after(&lost), Next::Done(Verdict::Unknown));
     }
 
     #[test]

@@ -90,7 +90,9 @@ impl GateRunner for LocalGates {
         Box::pin(async move {
             let worker = self.worker(job.worker);
             let mut worker = worker.lock().await;
-            JobRun { gates: self, worker: &mut worker, job: &job, news, cancel }.run().await
+            JobRun { gates: self, worker: &mut worker, job: &job, news, cancel, guard_was_lost: false, forgiven: 0 }
+                .run()
+                .await
         })
     }
 }

@@ -156,7 +156,11 @@ impl UserRepo {
         let head = git.output(&asked, None)?;
         if !head.status.success() {
             let error = failed(&asked, &head);
-            return Err(if error.is_trouble() { error.into() } else { RepoError::UnbornHead { repository: repository() } });
+            return Err(if error.is_trouble() {
+                error.into()
+            } else {
+                RepoError::UnbornHead { repository: repository() }
+            });
         }
         // Started in a git directory there is none.
         let work_tree = path_from(dir, &["--show-toplevel"]).ok().filter(|path| !path.as_os_str().is_empty());

@@ -236,6 +236,39 @@ fn a_gate_that_fills_the_disk_fails_alone_and_its_slot_is_emptied_for_the_next()
     assert_eq!(crate::cli_world::statuses(&report), ["a failed", "b landed", "c landed"], "{said}");
 }
 
+/// Somebody fills the disk, and the gate, which needs some of it, fails.
+#[test]
+fn a_gate_that_fails_on_a_disk_that_stays_full_is_no_verdict_and_the_run_goes_on_once_there_is_room() {
+    for (disk_at, before) in [("$WORLD/disk", "XDG_CACHE_HOME=$WORLD/disk"), ("$WORLD/tmp", "TMPDIR=$WORLD/tmp")] {
+        let world = world();
+        let before = format!("{}; export {before}", disk(disk_at, 2000));
+        // What it fills is not the slot's, and what it makes is gone when it has ended.
+        let happens = format!("{}\ndd if=/dev/zero of={disk_at}/more bs=64k count=1 || exit 1", fill(disk_at));
+        let troubled = troubled(&world, &before, &happens, &format!("rm {disk_at}/fill {disk_at}/more"));
+        let told = format!("{}{}", troubled.run.stdout, troubled.run.stderr);
+        assert!(told.contains("lexpr resume"), "{told}");
+        ended_well_after(troubled, 1, "no space is left on the disk under ");
+    }
+}
+
+#[test]
+fn a_gate_that_fails_with_words_of_a_full_disk_where_there_is_room_has_failed() {
+    let world = world();
+    fs::write(
+        world.path("gate.sh"),
+        "[ -e a ] || exit 0\necho >>$WORLD/tries; echo 'No space left on device' >&2; exit 1\n",
+    )
+    .unwrap();
+    let plan = PLAN.replace("maxWorkers: 1", "maxWorkers: 1, secondOpinion: false");
+    let (plan, report) = (world.plan(&plan), world.path("report.json"));
+    let mut command =
+        world.command(["merge", plan.to_str().unwrap(), "--execute", "--report", report.to_str().unwrap()]);
+    let said: Said = command.env("WORLD", world.path("")).output().unwrap().into();
+    said.expect(3);
+    assert_eq!(crate::cli_world::statuses(&world.report(&report)), ["a failed", "b landed", "c landed"]);
+    assert_eq!(fs::read_to_string(world.path("tries")).unwrap().lines().count(), 1);
+}
+
 #[test]
 fn invariant_7_a_limit_of_64_open_files_slows_a_run_and_nothing_else() {
     let names: Vec<String> = (0..30).map(|number| format!("item-{number}")).collect();

@@ -57,6 +57,27 @@ fn gates_that_eat_shout_and_hide_have_their_verdicts_and_harm_nobody() {
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
 
+#[test]
+fn a_gate_that_kills_its_guard_has_no_verdict_a_reason_and_one_more_try_and_harms_nobody() {
+    let world = World::new(&[("f", "1\n")], &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let run = "echo once more >>$TRIES; sleep 1000 & setsid sleep 1000 & kill -9 $PPID; sleep 1000";
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 1}}\nitems:\n  - name: a\n    gates: [{{name: killer, run: '{run}'}}]\n  \
+         - name: b\n    gates: [{{name: good, run: 'true'}}]\n"
+    );
+    let (plan, report, tries) = (world.plan(&plan), world.path("report.json"), world.path("tries"));
+    let mut command =
+        world.command(["merge", plan.to_str().unwrap(), "--execute", "--report", report.to_str().unwrap()]);
+    let said: crate::cli_world::Said = command.env("TRIES", &tries).output().unwrap().into();
+    let said = said.expect(3);
+    assert_eq!(statuses(&world.report(&report)), ["a unjudged", "b landed"]);
+    assert_eq!(fs::read_to_string(tries).unwrap().lines().count(), 2);
+    for told in ["the guard that watches over the command was killed", "SIGKILL", "`kill $PPID`"] {
+        assert!(said.stdout.contains(told), "no {told:?} in {}", said.stdout);
+    }
+    assert_eq!(world.processes(), Vec::<PathBuf>::new());
+}
+
 fn logs(world: &World) -> Vec<PathBuf> {
     let runs = fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().map(|run| run.unwrap().path().join("logs"));
     runs.flat_map(|logs| fs::read_dir(logs).unwrap().map(|log| log.unwrap().path())).collect()
