@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Access;
+
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
@@ -206,7 +208,7 @@ pub(super) fn check_outputs(
     let files = args.report.iter().chain(&args.metrics_file);
     for file in files.filter(|file| !file.exists() || file.is_dir()) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let writable = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+        let writable = rustix::fs::access(folder, Access::WRITE_OK).is_ok();
         if file.is_dir() {
             return Err(Failure::usage(format!("{} is a folder", file.display())).with_hint("name a file in it"));
         }
@@ -226,10 +228,23 @@ pub(super) fn check_outputs(
         })?;
     }
     for folder in folders {
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| Failure::usage(format!("{} cannot be made: {error}", folder.display())))?;
+        must_be_writable(&folder)?;
     }
     Ok(())
+}
+
+/// A folder for what a run makes, which is made where it is missing.
+fn must_be_writable(folder: &Path) -> Result<(), Failure> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    let made = std::fs::create_dir_all(folder);
+    let Err(error) = made.and_then(|()| Ok(rustix::fs::access(folder, access)?)) else { return Ok(()) };
+    let message = format!("{} cannot be made or written to: {error}", folder.display());
+    if folder == cache_root() {
+        let hint = "gates run there: make it writable for the user that runs lexpr, or name another folder in \
+                    XDG_CACHE_HOME";
+        return Err(Failure::internal(message).with_hint(hint));
+    }
+    Err(Failure::usage(message))
 }
 
 pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failure> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::engine::{EngineError, exit};
-use crate::git::command::{GitError, is_gone};
+use crate::git::command::{GitError, is_gone, remedy};
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::RepoError;
 use crate::ports::PortError;
@@ -11,10 +11,6 @@ use crate::wording::block;
 
 /// The plan or the command line is invalid.
 pub const EXIT_INVALID: u8 = 2;
-
-/// What to do where no process, thread or file can be added.
-pub(super) const LIMITS: &str =
-    "see what the machine and its limits (`ulimit -a`) leave for open files, processes and memory";
 
 /// A command that could not do its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +33,11 @@ impl Failure {
         Self { message: String::new(), hint: None, exit_code }
     }
 
-    /// lexpr itself failed: exit code 1.
+    /// lexpr itself failed: exit code 1. Where the machine is at fault the hint says what to do.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit_code: exit::LEXPR_FAILED }
+        let message = message.into();
+        let hint = remedy(&message).map(str::to_owned);
+        Self { message, hint, exit_code: exit::LEXPR_FAILED }
     }
 
     /// The target cannot be moved: exit code 4.
@@ -74,7 +72,6 @@ impl From<GitError> for Failure {
             GitError::NotStarted(error) if is_gone(&error) => {
                 failure.with_hint("install git 2.38 or newer and put it on the PATH")
             }
-            GitError::NotStarted(_) => failure.with_hint(LIMITS),
             _ => failure,
         }
     }
@@ -86,7 +83,8 @@ impl From<EngineError> for Failure {
             EngineError::Port { source, .. } | EngineError::Journal(source) => source.hint.clone(),
             EngineError::Impossible(_) => Some("please report this, with the run's journal".to_owned()),
         };
-        Self { hint, ..Self::internal(error.to_string()) }
+        let failure = Self::internal(error.to_string());
+        Self { hint: hint.or(failure.hint), ..failure }
     }
 }
 
@@ -112,6 +110,7 @@ impl From<LandRefusal> for Failure {
 
 impl From<PortError> for Failure {
     fn from(error: PortError) -> Self {
-        Self { hint: error.hint, ..Self::internal(error.message) }
+        let failure = Self::internal(error.message);
+        Self { hint: error.hint.or(failure.hint), ..failure }
     }
 }

@@ -323,10 +323,10 @@ pub fn main() -> ExitCode {
     }
     // A panic has said what it is about. It is lexpr's failure: what is on record stays.
     ExitCode::from(std::panic::catch_unwind(answer).unwrap_or_else(|_| {
-        let failure = Failure::internal("lexpr broke off").with_hint(format!(
-            "{}; otherwise please report this with what stands above. A run it was at goes on with `lexpr resume`",
-            failure::LIMITS
-        ));
+        let failure = Failure::internal("lexpr broke off").with_hint(
+            "please report this with what stands above, unless the machine or its limits (`ulimit -a`) left too little; \
+             a run it was at goes on with `lexpr resume`",
+        );
         speak::note(&failure.text());
         failure.exit_code
     }))

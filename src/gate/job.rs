@@ -26,7 +26,7 @@ use super::run::{LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
 use crate::crash;
-use crate::git::command::tells_of_trouble;
+use crate::git::command::{remedy, tells_of_trouble};
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
@@ -135,10 +135,9 @@ impl JobRun<'_> {
 
     /// Says that nothing can be run here for now.
     fn stuck(&self, message: String) -> PortError {
-        let hint =
-            "see to that first: a full or read-only disk, a git that is gone, a limit on open files, their size or processes"
-                .to_owned();
-        let error = PortError { message, hint: Some(hint) };
+        let hint = remedy(&message).unwrap_or("see to that first");
+        let hint = Some(hint.to_owned());
+        let error = PortError { message, hint };
         self.tell(JobNews::Stuck(error.clone()));
         error
     }

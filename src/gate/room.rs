@@ -16,7 +16,7 @@ const LEAST_FILES: u64 = 16;
 
 /// A disk on which nothing more can be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no space is left on the disk under {}: {left}", folder.display())]
+#[error("No space left on device under {}: {left}", folder.display())]
 pub(super) struct Full {
     folder: PathBuf,
     left: String,

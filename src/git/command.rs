@@ -85,6 +85,25 @@ pub fn tells_of_trouble(message: &str) -> bool {
     tells_of_a_full_disk(message) || OTHER_TROUBLE.iter().any(|text| message.contains(text))
 }
 
+/// What to do about trouble of which a message tells, where that is plain.
+pub fn remedy(message: &str) -> Option<&'static str> {
+    let tells = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    if tells_of_a_full_disk(message) {
+        Some("free some space there, or raise the quota")
+    } else if tells(&["Permission denied", "Read-only file system", "Operation not permitted"]) {
+        Some("make that place writable for the user that runs lexpr (see `ls -ld` and `findmnt -T` of it)")
+    } else if tells(&[
+        "Too many open files",
+        "Resource temporarily unavailable",
+        "Cannot allocate memory",
+        "Out of memory",
+    ]) {
+        Some("see what the machine and its limits (`ulimit -a`) leave for open files, processes and memory")
+    } else {
+        None
+    }
+}
+
 impl GitError {
     /// It is the machine's, and no tree's or commit's fault: git is gone or was killed, a disk is full.
     pub fn is_trouble(&self) -> bool {

@@ -260,9 +260,14 @@ impl Inner {
             return Err(locked(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
         }
         let objects = self.store.git_dir().join(self.store.line(["rev-parse", "--git-path", "objects"])?);
-        tempfile::tempfile_in(&objects)
-            .map(drop)
-            .map_err(|error| locked(format!("no objects can be written to {}: {error}", objects.display())))
+        // What lands comes as a pack.
+        let pack = objects.join("pack");
+        for folder in [objects, pack].into_iter().filter(|folder| folder.is_dir()) {
+            if let Err(error) = tempfile::tempfile_in(&folder) {
+                return Err(LandRefusal::ObjectsLocked { folder, why: error.to_string() });
+            }
+        }
+        Ok(())
     }
 
     fn current_target(&self) -> Result<CommitId, LandRefusal> {

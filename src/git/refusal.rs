@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::command::GitError;
+use super::command::{GitError, remedy};
 use crate::vocabulary::names::{CommitId, RunId};
 
 /// Paths named in a message; the rest are counted.
@@ -60,6 +60,8 @@ pub enum LandRefusal {
     Signing,
     #[error("{target} cannot be changed: {why}")]
     TargetLocked { target: String, why: String },
+    #[error("no objects can be written to {folder}: {why}")]
+    ObjectsLocked { folder: PathBuf, why: String },
     #[error("{remote} has {target} at {}, not at {expected}",
         now.map_or("no commit".to_owned(), |now| now.to_string()))]
     RemoteElsewhere { remote: String, target: String, now: Option<CommitId>, expected: CommitId },
@@ -115,6 +117,10 @@ impl LandRefusal {
             ),
             Self::WorktreeUnknown { .. } => "start lexpr in that working tree".to_owned(),
             Self::Signing => "give --no-sign to land unsigned commits".to_owned(),
+            Self::ObjectsLocked { folder, why } => match remedy(why) {
+                Some(remedy) => remedy.to_owned(),
+                None => format!("see to what keeps {} from being written to", folder.display()),
+            },
             Self::TargetLocked { target, .. } => format!("see to what keeps git from changing {target}"),
             Self::RemoteElsewhere { remote, target, .. } => {
                 format!(

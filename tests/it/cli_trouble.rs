@@ -218,6 +218,30 @@ fn in_a_read_only_repository_nothing_begins_and_what_only_reads_works() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_to_is_named_with_what_to_do_before_any_gate_runs() {
+    for (folder, code, what_to_do) in [
+        (".git/objects", 4, "make that place writable"),
+        (".git/objects/pack", 4, "make that place writable"),
+        (".git/lexpr", 1, "make that place writable"),
+        ("../cache/lexpr", 1, "XDG_CACHE_HOME"),
+    ] {
+        let world = world();
+        fs::write(world.path("gate.sh"), "touch $WORLD/gated\n").unwrap();
+        world.plan(PLAN);
+        let script = format!(
+            "mkdir -p $REPO/{folder}; cd $REPO/{folder}; place=$(pwd -P); mount --bind $place $place; mount -o remount,bind,ro $place; cd $REPO\n\
+             $LEXPR merge ../plan.yaml --execute >$WORLD/out 2>&1; echo $? >$WORLD/code\n"
+        );
+        in_namespace(&world, &script);
+        let said = fs::read_to_string(world.path("out")).unwrap();
+        assert_eq!(fs::read_to_string(world.path("code")).unwrap(), format!("{code}\n"), "{folder}: {said}");
+        let path = folder.trim_start_matches("../");
+        assert!(said.contains(path) && said.contains(what_to_do), "{folder}: {said}");
+        assert!(said.contains("Read-only file system") && !world.path("gated").exists(), "{folder}: {said}");
+    }
+}
+
+#[test]
 fn a_gate_that_fills_the_disk_fails_alone_and_its_slot_is_emptied_for_the_next() {
     let world = world();
     // Not even the room is left that the slot's own files had.
@@ -247,7 +271,7 @@ fn a_gate_that_fails_on_a_disk_that_stays_full_is_no_verdict_and_the_run_goes_on
         let troubled = troubled(&world, &before, &happens, &format!("rm {disk_at}/fill {disk_at}/more"));
         let told = format!("{}{}", troubled.run.stdout, troubled.run.stderr);
         assert!(told.contains("lexpr resume"), "{told}");
-        ended_well_after(troubled, 1, "no space is left on the disk under ");
+        ended_well_after(troubled, 1, "No space left on device under ");
     }
 }
 
