@@ -305,8 +305,13 @@ impl Metrics {
                 tracker.heights.insert(*apex, items.len());
             }
             Event::Landed(landed) => {
-                self.landings.inc();
-                self.merge_success.inc_by(landed.items.len() as u64);
+                let items = landed.items.len() as u64;
+                if landed.from == landed.to {
+                    self.already_landed.inc_by(items);
+                } else {
+                    self.landings.inc();
+                    self.merge_success.inc_by(items);
+                }
                 for item in &landed.items {
                     tracker.done(item);
                 }

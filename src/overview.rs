@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted, UndoDirection};
+use crate::vocabulary::event::{Event, FinalStatus, Landed, Recorded, RunStarted, UndoDirection};
 use crate::vocabulary::names::RunId;
 use crate::wording::{Paint, Tone, ago, block, ref_name, shown};
 
@@ -40,7 +40,14 @@ pub enum State {
         /// `None` where it has not said yet.
         process: Option<u32>,
     },
+    /// What it landed is being taken back, or brought again.
+    BeingUndone {
+        /// `None` where it has not said yet.
+        process: Option<u32>,
+    },
     Finished,
+    /// An undo of it was begun, and nobody is at it any more.
+    UndoCutOff,
     /// What it landed was taken back.
     Undone,
     Interrupted,
@@ -99,25 +106,39 @@ impl RunOverview {
             _ => None,
         });
         let end = newest_turn.flatten();
+        let halt = halted(events);
+        let undo = Undo::of(events);
         let state = match (presence, end) {
+            (Presence::AtWork(process), _) if undo.is_begun => State::BeingUndone { process },
             (Presence::AtWork(process), _) => State::Running { process },
-            (Presence::Gone, _) if is_undone(events) => State::Undone,
+            (Presence::Gone, _) if undo.is_begun => State::UndoCutOff,
+            (Presence::Gone, _) if undo.is_done => State::Undone,
             (Presence::Gone, Some((0 | 3, _))) => State::Finished,
             (Presence::Gone, Some((130, _))) => State::Interrupted,
-            (Presence::Gone, Some(_)) => State::Stopped { why: halted(events).0 },
-            (Presence::Gone, None) => State::Died,
+            (Presence::Gone, Some(_)) => {
+                State::Stopped { why: halt.as_ref().map_or("it could not go on", |halt| halt.message).to_owned() }
+            }
+            (Presence::Gone, None) => match &halt {
+                Some(halt) => State::Stopped { why: halt.message.to_owned() },
+                None => State::Died,
+            },
         };
         let is_done = |status| matches!(status, FinalStatus::Landed | FinalStatus::AlreadyLanded);
         let landed = match end {
-            _ if state == State::Undone => started.items.iter().filter(|item| item.already_landed.is_some()).count(),
+            _ if undo.is_done => landed_by(started, events, |landed| landed.from == landed.to),
             Some((_, items)) => items.iter().filter(|item| is_done(item.status)).count(),
-            None => landed_so_far(started, events),
+            None => landed_by(started, events, |_| true),
         };
         let run = &started.run;
         let next = match &state {
-            State::Running { .. } | State::Finished | State::Undone | State::Damaged { .. } => None,
+            State::Running { .. }
+            | State::BeingUndone { .. }
+            | State::Finished
+            | State::Undone
+            | State::Damaged { .. } => None,
+            State::UndoCutOff => Some(format!("`lexpr undo {run}` finds out how far it came and finishes it")),
             State::Interrupted | State::Died => Some(format!("`lexpr resume {run}` goes on with it")),
-            State::Stopped { .. } => Some(match halted(events).1 {
+            State::Stopped { .. } => Some(match halt.and_then(|halt| halt.advice) {
                 Some(advice) => format!("{advice}, then `lexpr resume {run}`"),
                 None => format!("`lexpr resume {run}` once the cause is gone"),
             }),
@@ -140,6 +161,11 @@ impl RunOverview {
         match &self.state {
             State::Running { process: Some(process) } => (format!("running (process {process})"), Tone::Notice),
             State::Running { process: None } => ("running".to_owned(), Tone::Notice),
+            State::BeingUndone { process: Some(process) } => {
+                (format!("being undone (process {process})"), Tone::Notice)
+            }
+            State::BeingUndone { process: None } => ("being undone".to_owned(), Tone::Notice),
+            State::UndoCutOff => ("undo cut off".to_owned(), Tone::Bad),
             State::Finished if self.exit_code == Some(0) => ("finished".to_owned(), Tone::Good),
             State::Finished => ("finished".to_owned(), Tone::Quiet),
             State::Undone => ("undone".to_owned(), Tone::Quiet),
@@ -161,33 +187,54 @@ impl RunOverview {
     }
 }
 
-fn is_undone(events: &[Recorded]) -> bool {
-    let newest = events.iter().rev().find_map(|recorded| match &recorded.event {
-        Event::Undone(undone) => Some(undone.direction),
-        _ => None,
-    });
-    newest == Some(UndoDirection::Back)
+/// What was done about the run's landings afterwards.
+struct Undo {
+    /// One was begun, and its end is not recorded.
+    is_begun: bool,
+    /// They are taken back.
+    is_done: bool,
 }
 
-fn landed_so_far(started: &RunStarted, events: &[Recorded]) -> usize {
+impl Undo {
+    fn of(events: &[Recorded]) -> Self {
+        let newest = events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::UndoIntended { .. } => Some(true),
+            Event::Undone(_) | Event::UndoGivenUp { .. } => Some(false),
+            _ => None,
+        });
+        let done = events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::Undone(undone) => Some(undone.direction),
+            _ => None,
+        });
+        Self { is_begun: newest == Some(true), is_done: done == Some(UndoDirection::Back) }
+    }
+}
+
+/// Those that were there before the run, and those of the landings that count.
+fn landed_by(started: &RunStarted, events: &[Recorded], counts: impl Fn(&Landed) -> bool) -> usize {
     let before = started.items.iter().filter(|item| item.already_landed.is_some()).count();
     let since: usize = events
         .iter()
         .map(|recorded| match &recorded.event {
-            Event::Landed(landed) => landed.items.len(),
+            Event::Landed(landed) if counts(landed) => landed.items.len(),
             _ => 0,
         })
         .sum();
     before + since
 }
 
-/// Why a run could not go on, and what to do before it does.
-fn halted(events: &[Recorded]) -> (String, Option<String>) {
-    let halt = events.iter().rev().find_map(|recorded| match &recorded.event {
-        Event::RunHalted { message, advice, .. } => Some((message.clone(), advice.clone())),
+/// Why the run could not go on when it was last at work, and what to do before it does.
+struct Halt<'a> {
+    message: &'a str,
+    advice: Option<&'a str>,
+}
+
+fn halted(events: &[Recorded]) -> Option<Halt<'_>> {
+    let of_newest_turn = events.iter().rev().take_while(|recorded| !matches!(recorded.event, Event::RunResumed { .. }));
+    of_newest_turn.map(|recorded| &recorded.event).find_map(|event| match event {
+        Event::RunHalted { message, advice, .. } => Some(Halt { message, advice: advice.as_deref() }),
         _ => None,
-    });
-    halt.unwrap_or_else(|| ("it could not go on".to_owned(), None))
+    })
 }
 
 /// A table for standard output, in the order given. Ends with a newline.

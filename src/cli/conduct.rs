@@ -22,7 +22,7 @@ use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
-use crate::git::lock::{LockError, RunLock};
+use crate::git::lock::{LockError, Purpose, RunLock};
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::UserRepo;
@@ -159,14 +159,16 @@ pub(super) async fn claim(
     common_dir: &Path,
     target: &str,
     run: &RunId,
+    purpose: Purpose,
     wait: bool,
 ) -> Result<(RunLock, bool), Failure> {
-    match RunLock::acquire(common_dir, target, run) {
+    match RunLock::acquire(common_dir, target, run, purpose) {
         Ok(lock) => Ok((lock, false)),
         Err(LockError::Held { holder, .. }) if wait => {
-            super::speak::note(&format!("waiting: {holder} is landing on {target}\n"));
+            super::speak::note(&format!("waiting: {holder} on {target}\n"));
             let (common_dir, target, run) = (common_dir.to_owned(), target.to_owned(), run.clone());
-            let waited = tokio::task::spawn_blocking(move || RunLock::wait_for(&common_dir, &target, &run)).await;
+            let waited =
+                tokio::task::spawn_blocking(move || RunLock::wait_for(&common_dir, &target, &run, purpose)).await;
             let lock = waited.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
             lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
         }

@@ -108,7 +108,7 @@ impl Rehearsal {
                     JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => {}
                 }
             }
-            Event::Landed(landed) => self.apexes.push(DryRunApex {
+            Event::Landed(landed) if landed.from != landed.to => self.apexes.push(DryRunApex {
                 commit: landed.to,
                 tree: landed.tree,
                 items: landed.items,

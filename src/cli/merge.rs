@@ -10,6 +10,7 @@ use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
 use crate::crash;
 use crate::engine;
 use crate::git::command;
+use crate::git::lock::Purpose;
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::names::RunId;
@@ -30,6 +31,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     if args.execute {
         runtime.block_on(execute(&args, opened, &destinations))
     } else {
+        resume::tell_of_others(opened.repo.common_dir(), &opened)?;
         let report = runtime.block_on(dry_run::rehearse(opened))?;
         let exit_code = if report.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
         if !destinations.iter().any(Destination::is_stdout) {
@@ -67,7 +69,8 @@ impl Drop for Tentative {
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
-    let (_lock, waited) = conduct::claim(&common_dir, &opened.target.full_name, &id, args.wait).await?;
+    let (_lock, waited) =
+        conduct::claim(&common_dir, &opened.target.full_name, &id, Purpose::Landing, args.wait).await?;
     conduct::tidy_after_dead_runs(&opened.repo)?;
     // Only now, so that a folder whose run has no target is that of a dead one.
     let mut tentative = Tentative::create(&common_dir, id)?;
@@ -76,10 +79,11 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let opened = if waited { open(args)? } else { opened };
     if let Some(unfinished) = resume::unfinished_of(&common_dir, &opened)? {
         if !args.afresh {
-            return Err(resume::refuse(&unfinished));
+            return Err(resume::refuse(&unfinished, &opened)?);
         }
         leftovers::clear_for_good(&opened.repo, &unfinished)?;
     }
+    resume::tell_of_others(&common_dir, &opened)?;
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let prepared = line_up(opened, &workshop.composer).await?;

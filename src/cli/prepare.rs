@@ -21,7 +21,7 @@ use crate::plan::problem::{Problem, Source};
 use crate::plan::{Gate, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{LinedUpGate, LinedUpItem, RunStarted};
-use crate::vocabulary::names::{CommitId, PlanDigest};
+use crate::vocabulary::names::{CommitId, ItemName, PlanDigest};
 
 /// A plan whose target and branches are known.
 #[derive(Debug)]
@@ -70,6 +70,17 @@ pub struct Workshop {
 impl Opened {
     pub fn digest(&self) -> PlanDigest {
         self.plan.digest
+    }
+
+    /// The items that a run has, too: by name, or by another name the same head.
+    pub fn shared_with(&self, started: &RunStarted) -> Vec<&ItemName> {
+        let names: HashSet<_> = started.items.iter().map(|item| &item.name).collect();
+        let heads: HashSet<_> = started.items.iter().map(|item| item.head).collect();
+        let items = self.plan.items.iter().zip(&self.heads);
+        items
+            .filter(|(item, head)| names.contains(&item.name) || heads.contains(*head))
+            .map(|(item, _)| &item.name)
+            .collect()
     }
 }
 

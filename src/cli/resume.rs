@@ -9,14 +9,19 @@ use super::prepare::{self, Opened, Workshop};
 use super::{ResumeArgs, faces, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
-use crate::engine::Past;
+use crate::engine::{self, Past};
 use crate::git::command;
+use crate::git::lock::Purpose;
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::UserRepo;
 use crate::journal;
 use crate::report::Report;
 use crate::runs::{self, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, Event, Recorded, RunStarted};
+use crate::vocabulary::event::{EVENT_FORMAT, Event, Recorded, RunStarted, UndoDirection};
+use crate::wording::{count, list, ref_name, shown};
+
+/// How many unfinished runs of other plans are told of.
+const RUNS_TOLD: usize = 3;
 
 /// Runs the command. A run that came to its end ends as it did then, so that a loop of this
 /// command comes to an end, too.
@@ -39,20 +44,34 @@ async fn resume(
 ) -> Result<Outcome, Failure> {
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
-    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, args.wait).await?;
+    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, args.wait).await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(&repo, folder)?;
     conduct::tidy_after_dead_runs(&repo)?;
-    if let Some(settled) = undo::settle(&repo, folder)? {
+    let settled = undo::settle(&repo, folder)?;
+    if let Some(settled) = &settled {
         speak::note(&settled.note);
     }
     // Read again: whoever had the target may have been this very run.
     let (past, started) = read(folder)?;
     let account = Account::of(&past.events);
-    if account.as_ref().is_some_and(|account| account.is_undone) {
-        return Err(Failure::usage(format!("run {} was undone: what it landed is taken back", folder.id)).with_hint(
-            format!("run its plan again; or `lexpr undo {}` undoes the undo, then it can be resumed", folder.id),
-        ));
+    // It may have been asked for by one that was killed before it wrote it.
+    let tell = || match status::show(&past.events)? {
+        Some(report) => faces::deliver(&Report::Execute(Box::new(report)), destinations),
+        None => Ok(()),
+    };
+    if let Some(account) = account.as_ref().filter(|account| account.is_undone) {
+        // To bring an undo to its end was what was left to do.
+        if settled.is_some_and(|settled| settled.was_done) {
+            tell()?;
+            return Ok(Outcome { exit_code: engine::exit::ALL_LANDED, items: Vec::new() });
+        }
+        let back = match undo::can_come_back(&repo, folder, account)? {
+            true => format!("; or `lexpr undo {}` undoes the undo, then it can be resumed", folder.id),
+            false => String::new(),
+        };
+        return Err(Failure::usage(format!("run {} was undone: what it landed is taken back", folder.id))
+            .with_hint(format!("run its plan again{back}")));
     }
     if let Some((exit_code, items)) = account.and_then(|account| account.ending)
         && conduct::is_final(exit_code)
@@ -60,9 +79,7 @@ async fn resume(
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         // It may have been killed before it had tidied up.
         conduct::tidy_up(&repo, folder, exit_code)?;
-        let report = status::show(&past.events)?;
-        // It may have been asked for by one that was killed before it wrote it.
-        report.map_or(Ok(()), |report| faces::deliver(&Report::Execute(Box::new(report)), destinations))?;
+        tell()?;
         return Ok(Outcome { exit_code, items });
     }
     command::work_for(&folder.id);
@@ -82,7 +99,8 @@ async fn resume(
     })?;
     // What a landing that was cut short left behind is brought to its end first.
     if state.landing().is_none() {
-        lander.preflight(lander.current_target()?)?;
+        let now = lander.current_target().map_err(|refusal| refusal.where_it_was(state.tip().commit))?;
+        lander.preflight(now)?;
     }
     let run = Run {
         prepared: &prepared,
@@ -166,6 +184,65 @@ pub(super) fn unfinished_of(common_dir: &Path, opened: &Opened) -> Result<Option
     Ok(all.into_iter().rev().find(is_of_plan).filter(is_unfinished))
 }
 
+/// Says which runs of other plans, or of this one before it was edited, have not come to their end
+/// and would land on the same target what this plan lands. Of a run with this very plan, see
+/// [`unfinished_of`].
+///
+/// # Errors
+/// Where runs cannot be listed.
+pub(super) fn tell_of_others(common_dir: &Path, opened: &Opened) -> Result<(), Failure> {
+    let all = runs::list(common_dir).map_err(status::not_found)?;
+    let newest_first = all.into_iter().rev().filter(|folder| !is_over(folder) && !folder.is_held());
+    let notes: Vec<String> = newest_first.filter_map(|folder| note_on(&folder, opened)).collect();
+    notes.iter().take(RUNS_TOLD).for_each(|note| speak::note(note));
+    if let more @ 1.. = notes.len().saturating_sub(RUNS_TOLD) {
+        speak::note(&format!("and {} more, see `lexpr runs`\n", count(more, "such run")));
+    }
+    Ok(())
+}
+
+/// By its last event alone.
+fn is_over(folder: &RunFolder) -> bool {
+    match journal::last(&folder.journal()).map(|last| last.event) {
+        Some(Event::RunFinished { exit_code, .. }) => conduct::is_final(exit_code),
+        Some(Event::Undone(undone)) => undone.direction == UndoDirection::Back,
+        _ => false,
+    }
+}
+
+fn note_on(folder: &RunFolder, opened: &Opened) -> Option<String> {
+    let Event::RunStarted(started) = journal::first(&folder.journal())?.event else { return None };
+    let shared = opened.shared_with(&started);
+    let is_its_plan = started.plan == opened.source && opened.source != "-";
+    let is_another = started.plan_digest != opened.digest();
+    if started.target != opened.target.full_name || !is_another || shared.is_empty() && !is_its_plan {
+        return None;
+    }
+    let account = Account::of(&journal::read(&folder.journal()).ok()?.events).filter(is_open)?;
+    let run = &started.run;
+    let ways = match finishing(&account) {
+        Some(command) => format!("it was cut off while it moved the target: `{command}` finishes that"),
+        None => {
+            let is_where_it_left_it = account.way().is_some_and(|(_, after)| after == opened.target.commit);
+            let undo = if is_where_it_left_it {
+                format!(", `lexpr undo {run}` takes back what it landed")
+            } else {
+                String::new()
+            };
+            format!("`lexpr resume {run}` goes on with it{undo}, `lexpr clean {run}` removes it")
+        }
+    };
+    let items = match shared.is_empty() {
+        true => String::new(),
+        false => format!(" and has items of this one ({})", list(shared.iter().map(|item| item.as_str()))),
+    };
+    Some(format!(
+        "run {run} of {} onto {} has not come to its end{items}: {ways}\n",
+        shown(&started.plan),
+        ref_name(&started.target)
+    ))
+}
+
 /// The command that finishes what a run was doing to the target when it was cut off: a landing, or an
 /// undo. `None` where nothing is open.
 pub(super) fn finishing(account: &Account) -> Option<String> {
@@ -200,9 +277,29 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
 
 /// A new run of a plan whose last run has not come to its end would judge again what is judged: both
 /// ways to go on.
-pub(super) fn refuse(unfinished: &RunFolder) -> Failure {
-    Failure::usage(format!("run {} of this plan has not come to its end", unfinished.id)).with_hint(format!(
-        "`lexpr resume {}` goes on with it and runs no gate again; with --afresh a new run begins",
-        unfinished.id
-    ))
+///
+/// # Errors
+/// Where git fails.
+pub(super) fn refuse(unfinished: &RunFolder, opened: &Opened) -> Result<Failure, Failure> {
+    let run = &unfinished.id;
+    let failure = Failure::usage(format!("run {run} of this plan has not come to its end"));
+    let account = journal::read(&unfinished.journal()).ok().and_then(|journal| Account::of(&journal.events));
+    let Some(account) = account else {
+        return Ok(failure.with_hint("its journal cannot be read: with --afresh a new run begins"));
+    };
+    if let Some(command) = finishing(&account).filter(|_| account.undoing.is_some()) {
+        return Ok(failure.with_hint(format!("its undo was cut off: `{command}` finishes that first")));
+    }
+    let lander = conduct::lander(&opened.repo, unfinished, &opened.target.full_name, None, true);
+    if let Some((_, after)) = account.way()
+        && !lander.contains(opened.target.commit, after)?
+    {
+        return Ok(failure.with_hint(format!(
+            "what it landed was taken back from {} since: with --afresh a new run begins",
+            ref_name(&opened.target.full_name)
+        )));
+    }
+    Ok(failure.with_hint(format!(
+        "`lexpr resume {run}` goes on with it and runs no gate again; with --afresh a new run begins"
+    )))
 }

@@ -64,7 +64,9 @@ fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunOverview {
     }
 }
 
-/// A run that came to its end needs no more than what it began and ended with.
+/// A run that came to its end needs no more than what it began and ended with: what follows its end,
+/// an undo or what it was killed over, is what is last then, and an undo of it leaves no way on but its
+/// own.
 fn is_the_end(last: &Recorded) -> bool {
     matches!(&last.event, Event::RunFinished { exit_code, .. } if conduct::is_final(*exit_code))
 }

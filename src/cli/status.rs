@@ -26,8 +26,10 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     }
     let mut view = RunView::of(&journal.events);
     if view.ending.is_none() && !folder.is_held() {
-        speak::note("this run was ended from outside, and nothing of it is running\n");
         view.died();
+        if view.is_dead {
+            speak::note("this run was ended from outside, and nothing of it is running\n");
+        }
     }
     let report = RunReport::new(&view, BTreeMap::new())
         .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;

@@ -6,6 +6,7 @@ use super::resume;
 use super::{UndoArgs, leftovers, speak, status};
 use crate::core::account::{Account, Undoing};
 use crate::git::land::{Commits, LocalLander, Moved, Way};
+use crate::git::lock::Purpose;
 use crate::git::pins::Pins;
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::UserRepo;
@@ -13,7 +14,7 @@ use crate::journal::JournalFile;
 use crate::ports::{Clock, Journal};
 use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::{Event, Recorded, UndoDirection, Undone};
-use crate::vocabulary::names::TreeId;
+use crate::vocabulary::names::{CommitId, TreeId};
 use crate::wording::{count, list, ref_name, shown};
 
 /// The name under which the commits of landings that are taken back are kept alive.
@@ -31,7 +32,7 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
-    let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, args.wait).await?;
+    let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, args.wait).await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.
@@ -78,7 +79,7 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
 /// What became of an undo that was cut off.
 pub(super) struct Settled {
     /// The target was moved, then or now.
-    was_done: bool,
+    pub was_done: bool,
     /// In words, with a newline.
     pub note: String,
 }
@@ -122,6 +123,19 @@ pub(super) fn settle(repo: &UserRepo, folder: &RunFolder) -> Result<Option<Settl
     Ok(Some(Settled { was_done, note }))
 }
 
+/// Whether the undo of a run could be undone as things stand: the target is where that left it.
+///
+/// # Errors
+/// Where git fails.
+pub(super) fn can_come_back(repo: &UserRepo, folder: &RunFolder, account: &Account) -> Result<bool, Failure> {
+    let Some((before, _)) = account.way().filter(|_| account.is_undone) else { return Ok(false) };
+    match conduct::lander(repo, folder, &account.started.target, None, true).current_target() {
+        Ok(now) => Ok(now == before),
+        Err(LandRefusal::Git(error)) => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
 fn account(folder: &RunFolder) -> Result<Account, Failure> {
     let (past, _) = resume::read(folder)?;
     Account::of(&past.events).ok_or_else(|| Failure::internal(format!("run {} has no first event", folder.id)))
@@ -140,25 +154,16 @@ fn what_to_do(args: &UndoArgs, account: &Account) -> Result<Undoing, Failure> {
         }
     };
     let Some(undoing) = account.next_undo(push) else {
-        let failure =
-            Failure::usage(format!("run {run} has moved nothing that is on record: there is nothing to undo"));
         return Err(match account.landing {
-            Some(_) => failure.with_hint(cut_off(account)),
-            None => failure,
+            Some(_) => Failure::usage(format!(
+                "of run {run} it is not recorded what it moved: there is nothing to undo that is known"
+            ))
+            .with_hint(cut_off(account)),
+            None => Failure::usage(format!("run {run} has moved nothing: there is nothing to undo")),
         });
     };
     let is_there = account.is_on_remote == Some(true);
     match (&undoing.push, undoing.direction, is_there) {
-        (Some(remote), UndoDirection::Forward, true) => Err(Failure::usage(format!(
-            "run {run} is undone here alone: {remote} has kept what it landed, so there is nothing to bring back there"
-        ))
-        .with_hint(format!(
-            "without --push it comes back here; `git push --force-with-lease={target}:{from} {remote} {to}:{target}` \
-             takes it back there",
-            target = account.started.target,
-            from = undoing.to,
-            to = undoing.from,
-        ))),
         (Some(remote), UndoDirection::Back, false) => {
             Err(Failure::usage(format!("{remote} does not have what run {run} landed: it was taken back there before"))
                 .with_hint("undo it here without --push"))
@@ -178,6 +183,8 @@ fn cut_off(account: &Account) -> String {
 struct Scene<'a> {
     folder: &'a RunFolder,
     undoing: &'a Undoing,
+    /// Its full name.
+    target: String,
     lander: LocalLander,
     pins: Pins,
 }
@@ -185,11 +192,12 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn new(repo: &UserRepo, folder: &'a RunFolder, account: &Account, undoing: &'a Undoing) -> Self {
         let lander = conduct::lander(repo, folder, &account.started.target, undoing.push.as_deref(), true);
-        Self { folder, undoing, lander, pins: Pins::of(repo.common_dir()) }
+        Self { folder, undoing, target: account.started.target.clone(), lander, pins: Pins::of(repo.common_dir()) }
     }
 
     fn way(&self) -> Way {
-        Way { direction: self.undoing.direction, from: self.undoing.from, to: self.undoing.to }
+        let Undoing { direction, from, to, only_on_remote, .. } = *self.undoing;
+        Way { direction, from, to, only_on_remote }
     }
 
     fn reflog(&self) -> String {
@@ -222,8 +230,8 @@ impl<'a> Scene<'a> {
     /// After an undo that came to nothing: what it would have left behind is in the target still.
     fn forget(&self) -> Result<(), Failure> {
         match self.undoing.direction {
-            UndoDirection::Back => self.let_go(),
-            UndoDirection::Forward => Ok(()),
+            UndoDirection::Back if !self.undoing.only_on_remote => self.let_go(),
+            UndoDirection::Back | UndoDirection::Forward => Ok(()),
         }
     }
 
@@ -256,7 +264,9 @@ impl<'a> Scene<'a> {
     fn must_be_possible(&self, account: &Account) -> Result<(), Failure> {
         let target = ref_name(&account.started.target);
         let run = &self.folder.id;
-        let now = self.lander.current_target()?;
+        let Undoing { direction, from, to, only_on_remote, .. } = *self.undoing;
+        let left_at = if only_on_remote { to } else { from };
+        let now = self.lander.current_target().map_err(|refusal| refusal.where_it_was(left_at))?;
         if let Some(landing) = account.landing.as_ref().filter(|landing| landing.from != now && landing.to == now) {
             return Err(Failure::target(format!(
                 "{target} is at {now}, and of run {run} it is not recorded that it landed {}",
@@ -264,10 +274,12 @@ impl<'a> Scene<'a> {
             ))
             .with_hint(cut_off(account)));
         }
-        if self.undoing.direction == UndoDirection::Back {
+        if only_on_remote {
+            return if now == to { Ok(()) } else { Err(self.moved_since_here(now)) };
+        }
+        if direction == UndoDirection::Back {
             self.must_take_back_its_own_alone(account)?;
         }
-        let Undoing { direction, from, .. } = *self.undoing;
         if now == from {
             return Ok(());
         }
@@ -291,6 +303,18 @@ impl<'a> Scene<'a> {
         Err(Failure::target(format!("{target} is at {now}, and {was_left}: {how} since"))
             .with_hint(format!("see `git reflog {target}` for who moved it")))
     }
+
+    /// What was taken back here is to be taken back on the remote, too, and here is more by now.
+    fn moved_since_here(&self, now: CommitId) -> Failure {
+        let Undoing { from, to, push, .. } = self.undoing;
+        let (run, full, remote) = (&self.folder.id, &self.target, push.as_deref().unwrap_or_default());
+        let target = ref_name(full);
+        Failure::target(format!("{target} is at {now}, and the undo of run {run} left it at {to}: it was moved since"))
+            .with_hint(format!(
+                "`git push --force-with-lease={full}:{from} {remote} {to}:{full}` takes back on {remote} what the run \
+                 landed there, whatever {target} is here"
+            ))
+    }
 }
 
 fn named(commits: &Commits) -> String {
@@ -306,6 +330,12 @@ fn told(account: &Account, undoing: &Undoing, moved: &Moved) -> String {
     let target = ref_name(&account.started.target);
     let items = account.landings.iter().map(|landing| landing.items.len()).sum::<usize>();
     let (from, to) = (undoing.from.short(), undoing.to.short());
+    if let Some(remote) = moved.pushed_to.as_deref().map(shown).filter(|_| undoing.only_on_remote) {
+        return format!(
+            "run {run} is undone on {remote}, too: {target} is back there from {from} at {to}\n\
+             Next: `lexpr undo {run} --push` brings it forward again here and there, as long as nobody moves {target}.\n"
+        );
+    }
     let mut text = match undoing.direction {
         UndoDirection::Back => {
             format!("run {run} is undone: {target} is back from {from} at {to}, without its {}\n", count(items, "item"))
@@ -322,7 +352,7 @@ fn told(account: &Account, undoing: &Undoing, moved: &Moved) -> String {
     match (&moved.pushed_to, remote, undoing.direction, account.is_on_remote) {
         (Some(remote), ..) => text.push_str(&format!("  {} was moved, too\n", shown(remote))),
         (None, Some(remote), UndoDirection::Back, Some(true)) => text.push_str(&format!(
-            "  {remote} still has what it landed: undo the undo, then undo with --push, to take it back there, too\n"
+            "  {remote} still has what it landed: `lexpr undo {run} --push` takes it back there, too\n"
         )),
         (None, Some(remote), UndoDirection::Forward, Some(false)) => {
             text.push_str(&format!("  {remote} does not have it: push {target} when you like\n"));
@@ -331,7 +361,10 @@ fn told(account: &Account, undoing: &Undoing, moved: &Moved) -> String {
     }
     match undoing.direction {
         UndoDirection::Back => {
-            text.push_str(&format!("Next: `lexpr undo {run}` undoes this again, as long as nobody moves {target}.\n"))
+            let push = if moved.pushed_to.is_some() { " --push" } else { "" };
+            text.push_str(&format!(
+                "Next: `lexpr undo {run}{push}` undoes this again, as long as nobody moves {target}.\n"
+            ))
         }
         UndoDirection::Forward => text.push_str("Next: nothing; all is as the run left it.\n"),
     }

@@ -1,7 +1,9 @@
 //! What a run's events say of it as a whole: what it landed, whether it came to its end, whether
 //! it was undone. Needs no plan, so that it can be told of any journal.
 
-use crate::vocabulary::event::{Event, FinalItem, Landed, LandingIntended, Recorded, RunStarted, UndoDirection};
+use crate::vocabulary::event::{
+    Event, FinalItem, HaltReason, Landed, LandingIntended, Recorded, RunStarted, UndoDirection,
+};
 use crate::vocabulary::names::CommitId;
 
 /// A run as its journal leaves it.
@@ -12,6 +14,10 @@ pub struct Account {
     pub landings: Vec<Landed>,
     /// A landing that was begun, and of which it is not known what became.
     pub landing: Option<LandingIntended>,
+    /// A landing that was refused before anything moved; a resumption looks at it once more.
+    refused: Option<LandingIntended>,
+    /// The newest resumption could not bring it to its end.
+    is_stuck: bool,
     /// The exit code and the items, where the run came to an end; it may be one to resume from.
     pub ending: Option<(u8, Vec<FinalItem>)>,
     /// An undo that was begun, and of which it is not known what became.
@@ -30,6 +36,8 @@ pub struct Undoing {
     pub to: CommitId,
     /// The remote whose target moves as well.
     pub push: Option<String>,
+    /// The target here was put back before, and the remote's was not.
+    pub only_on_remote: bool,
 }
 
 impl Account {
@@ -40,6 +48,8 @@ impl Account {
             started: RunStarted::clone(started),
             landings: Vec::new(),
             landing: None,
+            refused: None,
+            is_stuck: false,
             ending: None,
             undoing: None,
             is_undone: false,
@@ -51,7 +61,15 @@ impl Account {
 
     fn take_in(&mut self, event: &Event) {
         match event {
-            Event::LandingIntended(intended) => self.landing = Some(LandingIntended::clone(intended)),
+            Event::LandingIntended(intended) => {
+                (self.landing, self.refused) = (Some(LandingIntended::clone(intended)), None);
+            }
+            // With a remote it may have landed there.
+            Event::RunHalted { why: HaltReason::TargetNotMovable, .. }
+                if self.started.push.is_none() && !self.is_stuck =>
+            {
+                self.refused = self.landing.take();
+            }
             Event::Landed(landed) => {
                 self.landing = None;
                 // Items that bring nothing land without moving it.
@@ -62,14 +80,16 @@ impl Account {
             }
             Event::TargetMoved { .. } => self.landing = None,
             Event::RunResumed { landing_is_open, .. } => {
-                if !landing_is_open {
-                    self.landing = None;
-                }
+                let refused = self.refused.take();
+                self.landing = self.landing.take().or(refused).filter(|_| *landing_is_open);
+                self.is_stuck = *landing_is_open;
                 self.ending = None;
             }
             Event::RunFinished { exit_code, items, .. } => self.ending = Some((*exit_code, items.clone())),
             Event::UndoIntended { direction, from, to, push } => {
-                self.undoing = Some(Undoing { direction: *direction, from: *from, to: *to, push: push.clone() });
+                let only_on_remote = self.is_undone && *direction == UndoDirection::Back;
+                self.undoing =
+                    Some(Undoing { direction: *direction, from: *from, to: *to, push: push.clone(), only_on_remote });
             }
             Event::Undone(undone) => {
                 self.undoing = None;
@@ -95,12 +115,14 @@ impl Account {
         pairs.filter(|(left, found)| left != found)
     }
 
-    /// What an undo of the run would do now.
+    /// What an undo of the run would do now. Where the remote has kept what was taken back here, one
+    /// that is to move the remote, too, takes it back there.
     pub fn next_undo(&self, push: Option<String>) -> Option<Undoing> {
         let (before, after) = self.way()?;
-        Some(match self.is_undone {
-            false => Undoing { direction: UndoDirection::Back, from: after, to: before, push },
-            true => Undoing { direction: UndoDirection::Forward, from: before, to: after, push },
+        let only_on_remote = self.is_undone && push.is_some() && self.is_on_remote == Some(true);
+        Some(match self.is_undone && !only_on_remote {
+            false => Undoing { direction: UndoDirection::Back, from: after, to: before, push, only_on_remote },
+            true => Undoing { direction: UndoDirection::Forward, from: before, to: after, push, only_on_remote },
         })
     }
 }

@@ -54,6 +54,7 @@ pub enum ImpossibleTransition {
 /// Where an item stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
+    /// Before the run began, or by others since.
     AlreadyLanded,
     /// For dependencies to pass.
     Waiting,
@@ -182,6 +183,8 @@ pub struct RunState {
     undoing: Option<(UndoDirection, CommitId, CommitId)>,
     /// From where to where the target was put back.
     taken_back: Option<(CommitId, CommitId)>,
+    /// And the remote's with it.
+    taken_back_there: bool,
     rebases: u32,
     /// Eligible items without a cone on the current base, in start order.
     fresh: BTreeSet<(StartRank, ItemIx)>,
@@ -250,6 +253,7 @@ impl RunState {
             landing: None,
             undoing: None,
             taken_back: None,
+            taken_back_there: false,
             rebases: 0,
             fresh: BTreeSet::new(),
             open: BTreeSet::new(),
@@ -382,6 +386,11 @@ impl RunState {
     /// Why the run cannot go on; the first reason, where there are several.
     pub fn halted(&self) -> Option<HaltReason> {
         self.halted
+    }
+
+    /// Nothing more may happen to it unless it is resumed.
+    pub fn is_finished(&self) -> bool {
+        self.finished
     }
 
     pub fn is_interrupted(&self) -> bool {

@@ -334,7 +334,8 @@ impl Engine<'_> {
     }
 
     /// After a failure of lexpr's own: ends what was started, so that nothing outlives the run. A
-    /// landing that is under way ends as it ends, and is recorded where that is still possible.
+    /// landing that is under way ends as it ends, and that and the failure are recorded where that is
+    /// still possible.
     async fn abandon(&mut self, failure: &EngineError) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);
@@ -343,6 +344,14 @@ impl Engine<'_> {
                 // A second failure adds nothing to the first, which is the one that is reported.
                 let _ = self.finish(done);
             }
+        }
+        if let EngineError::Port { source, .. } = failure
+            && !self.state.is_finished()
+            && self.state.halted().is_none()
+        {
+            let (why, message) = (HaltReason::Infrastructure, failure.to_string());
+            let _ = self.record(Event::RunHalted { why, message, advice: source.hint.clone() });
+            let _ = self.sync();
         }
     }
 }

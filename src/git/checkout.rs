@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::command::{Git, GitError};
 use super::filters::RepositoryFilters;
@@ -16,6 +17,11 @@ use super::refusal::{LandRefusal, shown_path};
 use crate::vocabulary::names::CommitId;
 
 pub use held::{Held, remove_left_by};
+
+/// How long a commit that somebody is making there is waited for.
+const LONGEST_COMMIT: Duration = Duration::from_secs(2);
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Takes up stat data of files that were touched and are as they were.
 const REFRESH: [&str; 3] = ["update-index", "-q", "--refresh"];
@@ -26,6 +32,7 @@ pub struct Checkout {
     /// Its top folder.
     pub path: PathBuf,
     target: String,
+    common_dir: PathBuf,
     git: Git,
     filters: RepositoryFilters,
 }
@@ -92,7 +99,8 @@ pub fn of_target(repository: &Git, target: &str, started_in: Option<&Path>) -> R
         let git = repository.at(git.line(["rev-parse", "--absolute-git-dir"])?).with_work_tree(&path);
         let filters = RepositoryFilters::of(&git)?;
         let git = git.with_settings(filters.settings());
-        checkouts.push(Checkout { path, target: target.to_owned(), git, filters });
+        let common_dir = repository.git_dir().to_owned();
+        checkouts.push(Checkout { path, target: target.to_owned(), common_dir, git, filters });
     }
     Ok(checkouts)
 }
@@ -232,7 +240,8 @@ impl Checkout {
     }
 
     fn locked(&self, lock: PathBuf) -> LandRefusal {
-        let by = held::holder(&lock);
+        // One whose folder somebody removed is brought to its end by nobody.
+        let by = held::holder(&lock).filter(|run| self.common_dir.join("lexpr/runs").join(run.as_str()).is_dir());
         LandRefusal::IndexLocked { target: self.target.clone(), worktree: self.path.clone(), lock, by }
     }
 
@@ -300,6 +309,47 @@ impl Checkout {
             return Err(LandRefusal::CannotMoveAlong { target, worktree, why });
         }
         Err(LandRefusal::InTheWay { target, worktree, paths })
+    }
+
+    /// Whether the index went along when somebody moved the target from one commit to the other, as it
+    /// does with `git commit` and `git merge`, and does not with `git update-ref` or a push from
+    /// elsewhere. Changes nothing.
+    ///
+    /// # Errors
+    /// A refusal that names what was left behind.
+    pub fn must_have_followed(&self, before: CommitId, now: CommitId) -> Result<(), LandRefusal> {
+        // `git commit -a` moves the branch first, and the index takes its lock's place after.
+        let lock = self.git_dir().join(held::LOCK);
+        let begun = Instant::now();
+        let is_anothers = || fs::symlink_metadata(&lock).is_ok() && held::holder(&lock).is_none();
+        while is_anothers() && begun.elapsed() < LONGEST_COMMIT {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        let came: HashSet<PathBuf> = self.changed_paths(before, now)?.into_iter().collect();
+        let paths: Vec<String> = self
+            .staged_against(now)?
+            .iter()
+            .filter(|path| came.contains(*path))
+            .map(|path| shown_path(path.as_os_str().as_bytes()))
+            .collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let way = Box::new((before, now));
+        Err(LandRefusal::LeftBehind { target: self.target.clone(), worktree: self.path.clone(), way, paths })
+    }
+
+    fn changed_paths(&self, from: CommitId, to: CommitId) -> Result<Vec<PathBuf>, GitError> {
+        let changes = self.changes(&from.to_string(), &to.to_string())?;
+        Ok(changes.into_iter().map(|change| change.path).collect())
+    }
+
+    /// The paths of which the index holds something else than `commit`.
+    fn staged_against(&self, commit: CommitId) -> Result<HashSet<PathBuf>, GitError> {
+        let args = ["diff-index", "--cached", "--name-only", "-z", "--no-renames", "--ignore-submodules=none"];
+        let listed = self.git.run(args.into_iter().chain([commit.to_string().as_str()]))?;
+        let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
     }
 
     /// Nothing untracked, ignored or not, lies where the landing puts a file: git would overwrite

@@ -275,7 +275,7 @@ impl Inner {
         let args = ["show-ref", "--verify", "--hash", target];
         let shown = self.repository.output(&args, None)?;
         if !shown.status.success() {
-            return Err(LandRefusal::TargetGone { target: target.clone() });
+            return Err(LandRefusal::TargetGone { target: target.clone(), was: None });
         }
         String::from_utf8_lossy(&shown.stdout).trim().parse().map_err(|error| {
             LandRefusal::Git(GitError::Unreadable { command: args.join(" "), why: format!("{error}") })
@@ -289,7 +289,7 @@ impl Inner {
     fn land(&self, request: &LandRequest) -> Result<LandOutcome, LandRefusal> {
         crash::point!("landing.before");
         let (from, to) = (request.from, request.to);
-        let now = self.current_target()?;
+        let now = self.current_target().map_err(|refusal| refusal.where_it_was(from))?;
         if now != from {
             return self.followed(from, now);
         }
@@ -313,13 +313,11 @@ impl Inner {
     fn recover(&self, request: &LandRequest) -> Result<Recovery, LandRefusal> {
         crash::point!("landing.recover.before");
         let (from, to) = (request.from, request.to);
-        let now = self.current_target()?;
+        let now = self.current_target().map_err(|refusal| refusal.where_it_was(from))?;
         let landed = |moved_checkouts| Recovery::Landed { pushed_to: self.settings.push.clone(), moved_checkouts };
-        if now == to {
-            return Ok(landed(self.catch_up(from, to)?));
-        }
-        if self.contains(now, to)? {
-            return Ok(landed(Vec::new()));
+        // Others may have built on it since.
+        if now == to || self.contains(now, to)? {
+            return Ok(landed(self.catch_up(from, to, now)?));
         }
         let Some(remote) = &self.remote else { return Ok(Recovery::NotLanded) };
         if remote.now(&self.remotes)? != Some(to) {
@@ -337,7 +335,7 @@ impl Inner {
     }
 
     fn whereabouts(&self, tip: CommitId) -> Result<Whereabouts, LandRefusal> {
-        let now = self.current_target()?;
+        let now = self.current_target().map_err(|refusal| refusal.where_it_was(tip))?;
         if now == tip {
             return Ok(Whereabouts::There);
         }
@@ -345,13 +343,23 @@ impl Inner {
         Ok(Whereabouts::Moved { to: now })
     }
 
-    /// Lets checkouts of the target, which has moved, follow; which there are.
-    fn catch_up(&self, from: CommitId, to: CommitId) -> Result<Vec<String>, LandRefusal> {
-        let checkouts = self.checkouts()?;
-        for checkout in &checkouts {
-            checkout.hold(&self.settings.run)?.catch_up(from, to)?;
-        }
-        Ok(paths(&checkouts))
+    /// Lets checkouts of the target, which the run has moved to `to` and which is at `now`, follow;
+    /// which there are.
+    fn catch_up(&self, from: CommitId, to: CommitId, now: CommitId) -> Result<Vec<String>, LandRefusal> {
+        let follow = || {
+            let checkouts = self.checkouts()?;
+            for checkout in &checkouts {
+                checkout.hold(&self.settings.run)?.catch_up(from, now)?;
+            }
+            Ok(paths(&checkouts))
+        };
+        follow().map_err(|refusal| match refusal {
+            LandRefusal::Git(error) => LandRefusal::Git(error),
+            refusal => {
+                let target = self.settings.target.clone();
+                LandRefusal::HalfMoved { target, to, refusal: Box::new(refusal) }
+            }
+        })
     }
 
     /// All of them, free to go from one commit to the other.
@@ -406,12 +414,18 @@ impl Inner {
 
     /// The target is at `now`. Where that holds what it was at before, work was added to it and the
     /// run goes on from there; where not, something was taken back, and to go on would bring it in
-    /// again.
+    /// again. Its checkouts, which were at `from` with it, must have followed: what is left behind
+    /// there takes back what was added, and a landing on top would leave it so.
     fn must_have_grown(&self, from: CommitId, now: CommitId) -> Result<(), LandRefusal> {
-        if self.is_ancestor(from, now)? {
-            return Ok(());
+        if !self.is_ancestor(from, now)? {
+            return Err(LandRefusal::TargetRewound {
+                target: self.settings.target.clone(),
+                now,
+                lacks: from,
+                run: self.settings.run.clone(),
+            });
         }
-        Err(LandRefusal::TargetRewound { target: self.settings.target.clone(), now, lacks: from })
+        self.checkouts()?.iter().try_for_each(|checkout| checkout.must_have_followed(from, now))
     }
 
     fn followed(&self, from: CommitId, now: CommitId) -> Result<LandOutcome, LandRefusal> {

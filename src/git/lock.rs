@@ -16,15 +16,32 @@ use crate::vocabulary::names::RunId;
 /// Why a run cannot have its target to itself.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    #[error("{holder} is landing on {target} in this repository (its lock is {path})")]
+    #[error("{holder} on {target} in this repository (its lock is {path})")]
     Held {
-        /// For example `run 20260101-120000-abcd (process 4711)`.
+        /// For example `run 20260101-120000-abcd (process 4711) is landing`.
         holder: String,
         target: String,
         path: PathBuf,
     },
     #[error("{doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// What a run's target is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Landing,
+    Undoing,
+}
+
+impl Purpose {
+    /// What goes on with the run.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Landing => "is landing",
+            Self::Undoing => "is being undone",
+        }
+    }
 }
 
 /// Held until it is dropped, or until the process ends, however it does.
@@ -106,7 +123,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 /// The process that says it has `target` for `run`.
 pub fn holder(common_dir: &Path, target: &str, run: &RunId) -> Option<u32> {
     let said = fs::read_to_string(path_of(common_dir, target)).ok()?;
-    let process = said.trim().strip_prefix(&format!("run {run} (process "))?.strip_suffix(')')?;
+    let process = said.strip_prefix(&format!("run {run} (process "))?.split_once(')')?.0;
     process.parse().ok()
 }
 
@@ -158,15 +175,15 @@ impl RunLock {
     ///
     /// # Errors
     /// [`LockError::Held`] where another run has it; an I/O error where the folder cannot be written.
-    pub fn acquire(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
+    pub fn acquire(common_dir: &Path, target: &str, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
         let path = Self::make_folder(common_dir, target)?;
         match take_file(&path).map_err(io("locking", &path))? {
-            Some(file) => Self::held(file, &path, run),
+            Some(file) => Self::held(file, &path, run, purpose),
             None => {
                 // Empty for the moment between locking and writing, or not to be read at all.
                 let mut holder = String::new();
                 let _ = File::open(&path).and_then(|mut file| file.read_to_string(&mut holder));
-                let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() }.to_owned();
+                let holder = if holder.trim().is_empty() { "another run is at work" } else { holder.trim() }.to_owned();
                 Err(LockError::Held { holder, target: target.to_owned(), path })
             }
         }
@@ -176,13 +193,13 @@ impl RunLock {
     ///
     /// # Errors
     /// An I/O error where the folder cannot be written.
-    pub fn wait_for(common_dir: &Path, target: &str, run: &RunId) -> Result<Self, LockError> {
+    pub fn wait_for(common_dir: &Path, target: &str, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
         let path = Self::make_folder(common_dir, target)?;
         loop {
             let file = open_file(&path).map_err(io("opening", &path))?;
             file.lock().map_err(io("locking", &path))?;
             if is_at(&file, &path).map_err(io("looking for", &path))? {
-                return Self::held(file, &path, run);
+                return Self::held(file, &path, run, purpose);
             }
         }
     }
@@ -193,8 +210,8 @@ impl RunLock {
         Ok(path_of(common_dir, target))
     }
 
-    fn held(mut file: File, path: &Path, run: &RunId) -> Result<Self, LockError> {
-        let holder = format!("run {run} (process {})\n", std::process::id());
+    fn held(mut file: File, path: &Path, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
+        let holder = format!("run {run} (process {}) {}\n", std::process::id(), purpose.words());
         crash::point!("target.lock.empty");
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|source| LockError::Io {
             doing: "writing",
@@ -237,14 +254,17 @@ mod tests {
     #[test]
     fn a_second_run_on_a_target_is_refused_by_name_and_process() {
         let dir = tempfile::tempdir().unwrap();
-        let first = RunLock::acquire(dir.path(), "refs/heads/main", &RunId::new("20260101-000000-aaaa")).unwrap();
+        let first =
+            RunLock::acquire(dir.path(), "refs/heads/main", &RunId::new("20260101-000000-aaaa"), Purpose::Landing)
+                .unwrap();
         let second = RunId::new("20260101-000001-bbbb");
-        let refused = RunLock::acquire(dir.path(), "refs/heads/main", &second).unwrap_err().to_string();
+        let refused =
+            RunLock::acquire(dir.path(), "refs/heads/main", &second, Purpose::Landing).unwrap_err().to_string();
         assert!(refused.contains("20260101-000000-aaaa"), "{refused}");
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
-        RunLock::acquire(dir.path(), "refs/heads/other", &second).unwrap();
+        RunLock::acquire(dir.path(), "refs/heads/other", &second, Purpose::Landing).unwrap();
         drop(first);
-        RunLock::acquire(dir.path(), "refs/heads/main", &second).unwrap();
+        RunLock::acquire(dir.path(), "refs/heads/main", &second, Purpose::Landing).unwrap();
     }
 
     #[test]
@@ -254,21 +274,22 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("refs%2fheads%2fmain.lock"), "run dead (process 1) and much more text\n").unwrap();
         let run = RunId::new("20260101-000000-aaaa");
-        let _held = RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap();
+        let _held = RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap();
         let content = fs::read_to_string(folder.join("refs%2fheads%2fmain.lock")).unwrap();
-        assert_eq!(content, format!("run {run} (process {})\n", std::process::id()));
+        assert_eq!(content, format!("run {run} (process {}) is landing\n", std::process::id()));
     }
 
     #[test]
     fn who_only_looks_at_a_lock_keeps_nobody_from_it() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunId::new("20260101-000000-aaaa");
-        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap());
+        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap());
         let path = path_of(dir.path(), "refs/heads/main");
         let looking = File::open(&path).unwrap();
         looking.try_lock_shared().unwrap();
         std::thread::scope(|scope| {
-            let taken = scope.spawn(|| RunLock::acquire(dir.path(), "refs/heads/main", &run).map(drop));
+            let taken =
+                scope.spawn(|| RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).map(drop));
             // Whether it comes before or after: it is not refused.
             drop(looking);
             taken.join().unwrap().unwrap();
@@ -279,13 +300,13 @@ mod tests {
     fn a_lock_file_that_is_removed_while_one_comes_for_it_lets_in_one_alone() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunId::new("20260101-000000-aaaa");
-        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap());
+        drop(RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap());
         assert_eq!(unheld(dir.path()).unwrap(), [path_of(dir.path(), "refs/heads/main")]);
         let path = path_of(dir.path(), "refs/heads/main");
         let late = open_file(&path).unwrap();
         assert!(remove_unheld(&path).unwrap());
         assert!(try_alone(&late).unwrap() && !is_at(&late, &path).unwrap(), "its lock is nobody's any more");
-        let held = RunLock::acquire(dir.path(), "refs/heads/main", &run).unwrap();
+        let held = RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap();
         assert!(!remove_unheld(&path).unwrap() && unheld(dir.path()).unwrap().is_empty());
         assert_eq!(holder(dir.path(), "refs/heads/main", &run), Some(std::process::id()));
         drop(held);

@@ -2,7 +2,7 @@
 //! Only the words; the looking is done where the thing looked at is known.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command::{GitError, remedy};
 use crate::vocabulary::names::{CommitId, RunId};
@@ -14,13 +14,17 @@ const PATHS_SHOWN: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum LandRefusal {
     #[error("{target} does not exist any more")]
-    TargetGone { target: String },
+    TargetGone {
+        target: String,
+        /// Where it was last known to be.
+        was: Option<CommitId>,
+    },
     #[error("{target} is at {now}, not at {expected}: somebody moved it")]
     TargetElsewhere { target: String, now: CommitId, expected: CommitId },
     #[error(
         "{target} was moved to {now}, which does not hold {lacks}, where it was before: somebody took commits back"
     )]
-    TargetRewound { target: String, now: CommitId, lacks: CommitId },
+    TargetRewound { target: String, now: CommitId, lacks: CommitId, run: RunId },
     #[error("{target} is a symbolic ref to {points_to}")]
     TargetSymbolic { target: String, points_to: String },
     #[error("{target} is checked out in {worktree}, which has uncommitted changes: {}", Listed(paths))]
@@ -43,6 +47,22 @@ pub enum LandRefusal {
         Listed(paths)
     )]
     InTheWay { target: String, worktree: PathBuf, paths: Vec<String> },
+    #[error(
+        "{target} is checked out in {worktree}, which did not follow when somebody moved it to {}, and would take \
+         back what came with that: {}",
+        way.1,
+        Listed(paths)
+    )]
+    LeftBehind {
+        target: String,
+        worktree: PathBuf,
+        /// From where to where it was moved.
+        way: Box<(CommitId, CommitId)>,
+        paths: Vec<String>,
+    },
+    /// A process of the run was killed in the middle, and the rest cannot be done now.
+    #[error("{target} was moved to {to} by this run, and what goes with that is not done yet: {refusal}")]
+    HalfMoved { target: String, to: CommitId, refusal: Box<LandRefusal> },
     #[error("{target} is checked out in {worktree}, which cannot be moved along: {why}")]
     CannotMoveAlong { target: String, worktree: PathBuf, why: String },
     #[error("{target} is checked out in {worktree}, which is locked and not there now")]
@@ -79,12 +99,26 @@ pub enum LandRefusal {
 }
 
 impl LandRefusal {
+    /// Of a target that is gone: where it was.
+    pub fn where_it_was(self, was: CommitId) -> Self {
+        match self {
+            Self::TargetGone { target, .. } => Self::TargetGone { target, was: Some(was) },
+            other => other,
+        }
+    }
+
     /// What to do before another run, as half a sentence; `None` where that is not known.
     pub fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::TargetGone { target } => format!("make {target} again or name another target"),
+            Self::TargetGone { target, was: Some(was) } => {
+                format!("make it again where it was (`git update-ref {target} {was}`)")
+            }
+            Self::TargetGone { target, was: None } => format!("make {target} again or name another target"),
             Self::TargetElsewhere { .. } | Self::Git(_) => return None,
-            Self::TargetRewound { target, .. } => format!("find out why commits were taken back from {target}"),
+            Self::TargetRewound { target, lacks, run, .. } => format!(
+                "if that is to stay so, give the run up (`lexpr clean {run}`) and run its plan again; if not, bring them \
+                 in again (`git merge {lacks}` with {target} checked out)"
+            ),
             Self::TargetSymbolic { points_to, .. } => format!("name {points_to} as the target"),
             Self::Dirty { worktree, .. } => {
                 format!("commit or stash the changes in {}, or check out another branch there", worktree.display())
@@ -99,6 +133,14 @@ impl LandRefusal {
                 format!("let that git finish or, if there is none, remove {}", lock.display())
             }
             Self::InTheWay { worktree, .. } => format!("move what stands in the way in {} away", worktree.display()),
+            Self::LeftBehind { worktree, way, .. } => format!(
+                "let it follow (`git -C {} read-tree -m -u {} {}` does, and spares what is yours), or check out another \
+                 branch there",
+                quoted(worktree),
+                way.0,
+                way.1
+            ),
+            Self::HalfMoved { refusal, .. } => return refusal.advice(),
             Self::CannotMoveAlong { worktree, .. } => {
                 format!("see why {} cannot be moved along, or check out another branch there", worktree.display())
             }
@@ -134,6 +176,13 @@ impl LandRefusal {
             }
         })
     }
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 struct Listed<'a>(&'a [String]);

@@ -246,16 +246,28 @@ impl Page<'_> {
     }
 
     fn undone(&self, undone: &Undone) -> String {
-        let remote = undone.pushed_to.as_deref().map(|remote| format!(" and on {}", shown(remote))).unwrap_or_default();
         let word = match undone.direction {
             UndoDirection::Back => "undone",
             UndoDirection::Forward => "again",
         };
+        // Back once more is for the remote that had stayed behind.
+        let before = self.view.undos.done.iter().rev().nth(1);
+        let is_again = before.is_some_and(|before| before.direction == undone.direction);
+        let place = match undone.pushed_to.as_deref().map(shown) {
+            Some(remote) if is_again => format!("on {remote}"),
+            Some(remote) => format!("here and on {remote}"),
+            None => "here".to_owned(),
+        };
         let (from, to) = (undone.from.short(), undone.to.short());
-        self.line(Tone::Notice, word, &format!("{} was moved from {from} to {to} here{remote}", self.view.target()))
+        self.line(Tone::Notice, word, &format!("{} was moved from {from} to {to} {place}", self.view.target()))
     }
 
     fn landed(&self, landed: &Landed) -> String {
+        let names = list(landed.items.iter().map(|name| name.as_str()));
+        if landed.from == landed.to {
+            let how = format!("others had landed {} on {}: {names}", items(landed.items.len()), self.view.target());
+            return self.line(Tone::Quiet, "landed", &how);
+        }
         let remote = landed.pushed_to.as_deref().map(|remote| format!(" and {}", shown(remote))).unwrap_or_default();
         self.line(
             Tone::Good,
@@ -265,7 +277,7 @@ impl Page<'_> {
                 items(landed.items.len()),
                 self.view.target(),
                 landed.to.short(),
-                list(landed.items.iter().map(|name| name.as_str()))
+                names
             ),
         )
     }

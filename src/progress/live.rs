@@ -193,7 +193,7 @@ impl Picture {
             done.filter(|item| wanted.contains(&view.status(item))).count()
         };
         let landed = with(&[FinalStatus::Landed]);
-        let total = view.items.iter().filter(|item| item.lined_up.already_landed.is_none()).count();
+        let total = view.items.iter().filter(|item| !item.is_in_place()).count();
         let mut parts = vec![self.paint.paint(Tone::Strong, &format!("{landed}/{total} landed"))];
         let mut add = |number: usize, word: &str, tone: Tone| {
             if number > 0 {

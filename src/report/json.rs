@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::summary;
 use super::undo::Undo;
-use super::view::{ApexView, AttemptView, Halt, ItemView, RunView, Stage, TargetMove, Throttling, VerdictSource};
+use super::view::{
+    ApexView, AttemptView, Halt, ItemView, LandingBegun, RunView, Stage, TargetMove, Throttling, VerdictSource,
+};
 use crate::vocabulary::event::{
     FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, UndoDirection,
     Verdict,
@@ -69,6 +71,9 @@ pub struct RunReport {
     /// In the order they were formed.
     pub apexes: Vec<ApexReport>,
     pub landings: Vec<Landing>,
+    /// One was begun, and what became of it is not recorded: the target may have been moved.
+    #[serde(default)]
+    pub landing_begun: Option<LandingBegun>,
     /// The landings are taken back: `lexpr undo` put the target back to where it was before them.
     #[serde(default)]
     pub undone: bool,
@@ -235,6 +240,8 @@ pub struct ApexReport {
 pub enum ApexOutcome {
     /// All of it landed.
     Landed,
+    /// Others had landed all of it: nothing had to be moved.
+    AlreadyLanded,
     /// A required gate failed on all of it, and its first `items` items landed.
     LandedPart { items: usize },
     /// A required gate failed, and nothing of it landed.
@@ -279,6 +286,7 @@ impl RunReport {
             .apexes
             .values()
             .filter_map(|apex| apex.landed.as_ref())
+            .filter(|(_, landed)| landed.from != landed.to)
             .map(|(at_ms, landed)| Landing {
                 at_ms: *at_ms,
                 apex: landed.apex,
@@ -316,6 +324,7 @@ impl RunReport {
             items,
             apexes: view.apexes.iter().map(|(id, apex)| apex_report(view, *id, apex)).collect(),
             landings,
+            landing_begun: view.landing_begun().cloned(),
             undone: view.undos.is_undone(),
             undos: view.undos.done.clone(),
             undo_begun: view.undos.begun,
@@ -375,7 +384,7 @@ fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
         status,
         interrupted: item.interrupted && status == FinalStatus::Skipped,
         stage: view.ending.is_none().then(|| view.stage(item)),
-        reason: reason_text(item, status, because.as_ref()),
+        reason: reason_text(view, item, status, because.as_ref()),
         branch: lined_up.branch.clone(),
         head: lined_up.head,
         strategy: lined_up.strategy,
@@ -397,11 +406,18 @@ fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
     }
 }
 
-fn reason_text(item: &ItemView, status: FinalStatus, because: Option<&Reason>) -> Option<String> {
+fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Option<&Reason>) -> Option<String> {
+    let is_landing = view.landing_begun().is_some_and(|landing| landing.items.contains(&item.lined_up.name));
     let given = || because.map(ToString::to_string);
     match status {
         FinalStatus::Landed => None,
-        FinalStatus::AlreadyLanded => item.lined_up.already_landed.clone(),
+        FinalStatus::AlreadyLanded => {
+            let before = item.lined_up.already_landed.clone();
+            before.or_else(|| Some("others had landed it when its turn came".to_owned()))
+        }
+        FinalStatus::NotLanded if is_landing => {
+            Some("its landing was begun, and what became of that is not recorded".to_owned())
+        }
         FinalStatus::NotLanded => Some("it passed, but the run ended before it could land".to_owned()),
         FinalStatus::Skipped if item.interrupted => {
             Some("its gates were running when the run was interrupted".to_owned())
@@ -470,6 +486,7 @@ fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
         })
         .collect();
     let outcome = match &apex.landed {
+        Some((_, landed)) if landed.from == landed.to => ApexOutcome::AlreadyLanded,
         Some((_, landed)) if landed.items.len() < apex.height() => {
             ApexOutcome::LandedPart { items: landed.items.len() }
         }

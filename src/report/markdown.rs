@@ -85,6 +85,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         for (number, apex) in report.apexes.iter().filter_map(|apex| Some((apex.number?, apex))) {
             let outcome = match apex.outcome {
                 ApexOutcome::Landed => "landed".to_owned(),
+                ApexOutcome::AlreadyLanded => "landed before".to_owned(),
                 ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
                 ApexOutcome::Refuted => "refuted".to_owned(),
                 ApexOutcome::Open if is_proven(apex) => "proven, not landed".to_owned(),

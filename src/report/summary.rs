@@ -139,12 +139,20 @@ pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
 pub fn facts(report: &RunReport) -> Vec<String> {
     let mut facts = Vec::new();
     let target = ref_name(&report.target);
-    if report.tip == report.base {
-        facts.push(format!("{target} was not moved by this run, which began at {}", report.base.short()));
-    } else {
+    if report.tip != report.base {
         let pushed = report.landings.iter().rev().find_map(|landing| landing.pushed_to.as_deref());
         let also = pushed.map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
         facts.push(format!("{target} moved from {} to {}{also}", report.base.short(), report.tip.short()));
+    } else if report.landing_begun.is_none() {
+        facts.push(format!("{target} was not moved by this run, which began at {}", report.base.short()));
+    }
+    if let Some(landing) = &report.landing_begun {
+        facts.push(format!(
+            "a landing was begun that moves {target} from {} to {} with {}; its end is not recorded",
+            landing.from.short(),
+            landing.to.short(),
+            list(landing.items.iter().map(|item| item.as_str()))
+        ));
     }
     facts.extend(undo::facts(report));
     if let Some(signal) = &report.interrupted {
@@ -216,7 +224,8 @@ pub fn next_step(report: &RunReport) -> String {
     }
     if report.undone {
         return format!(
-            "run the plan again to land its items anew, or bring back what landed: `lexpr undo {run}` undoes the undo."
+            "run the plan again to land its items anew; as long as {target} is where the undo left it, \
+             `lexpr undo {run}` undoes the undo and brings them back."
         );
     }
     if let Some(halt) = &report.halted {
@@ -224,7 +233,7 @@ pub fn next_step(report: &RunReport) -> String {
             (Some(advice), _) => shown(advice).into_owned(),
             (None, HaltReason::TargetNotMovable) => format!("see to what keeps {target} from being moved"),
             (None, HaltReason::TargetKeepsMoving) => format!("wait until {target} is moved less often"),
-            (None, HaltReason::Infrastructure) => "see to what kept the gate from being run".to_owned(),
+            (None, HaltReason::Infrastructure) => "see to what went wrong there".to_owned(),
         };
         return format!("{first}, then `lexpr resume {}`.", report.run);
     }

@@ -61,7 +61,7 @@ impl Undos {
 /// that was cut off.
 pub(super) fn facts(report: &RunReport) -> Vec<String> {
     let target = ref_name(&report.target);
-    let mut facts: Vec<String> = report.undos.iter().map(|undo| fact(undo, &target)).collect();
+    let mut facts: Vec<String> = (0..report.undos.len()).map(|at| fact(&report.undos[..=at], &target)).collect();
     if report.undo_begun.is_some() {
         facts.push(format!(
             "an undo was begun, and its end is not recorded: `lexpr undo {}` finds out and finishes it",
@@ -71,10 +71,15 @@ pub(super) fn facts(report: &RunReport) -> Vec<String> {
     facts
 }
 
-fn fact(undo: &Undo, target: &str) -> String {
+/// Of the last of them.
+fn fact(undos: &[Undo], target: &str) -> String {
+    let [before @ .., undo] = undos else { return String::new() };
     let also = undo.pushed_to.as_deref().map(|remote| format!(", also on {}", shown(remote))).unwrap_or_default();
     let (from, to) = (undo.from.short(), undo.to.short());
     match undo.direction {
+        UndoDirection::Back if before.last().is_some_and(|before| before.direction == UndoDirection::Back) => {
+            format!("undone{also}: {target} was put back there from {from} to {to}")
+        }
         UndoDirection::Back => format!("undone: {target} was put back from {from} to {to}{also}"),
         UndoDirection::Forward => format!("undo undone: {target} was moved forward again from {from} to {to}{also}"),
     }

@@ -9,6 +9,8 @@ mod questions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use endings::OpenLanding;
+
 use super::outcome::is_failure;
 use super::undo::Undos;
 use crate::vocabulary::event::{
@@ -58,6 +60,7 @@ pub struct RunView {
     pub halted: Option<Halt>,
     pub ending: Option<Ending>,
     pub undos: Undos,
+    landing: OpenLanding,
 }
 
 /// One item of the run.
@@ -71,6 +74,8 @@ pub struct ItemView {
     pub decided: Option<ItemDecided>,
     pub deferred: Option<Reason>,
     pub landed: Option<LandedItem>,
+    /// Others had landed it when its turn came: nothing had to be moved.
+    pub found_landed: bool,
     /// What the end of the run says.
     pub last_word: Option<FinalItem>,
     /// When the first job for it began.
@@ -109,6 +114,16 @@ pub enum Stage {
     Deferred,
     /// Nothing more will happen to it.
     Done,
+}
+
+/// A move of the target that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LandingBegun {
+    pub from: CommitId,
+    pub to: CommitId,
+    /// In canonical order.
+    pub items: Vec<ItemName>,
 }
 
 /// One occupation of one slot.
@@ -249,6 +264,7 @@ impl RunView {
             self.idle_ms = self.idle_ms.saturating_add(at.saturating_sub(self.latest_at_ms));
         }
         self.latest_at_ms = self.latest_at_ms.max(at);
+        self.landing.take_in(&recorded.event);
         match &recorded.event {
             Event::RunStarted(run) => self.start(at, run),
             Event::Composed(composed) => self.composed(composed),
@@ -476,7 +492,10 @@ impl RunView {
         for name in &landed.items {
             let commit = commits.get(name).copied();
             if let Some(item) = self.item_mut(name) {
-                item.landed = Some(LandedItem { apex: landed.apex, commit, at_ms: at });
+                item.found_landed = landed.from == landed.to;
+                if !item.found_landed {
+                    item.landed = Some(LandedItem { apex: landed.apex, commit, at_ms: at });
+                }
             }
         }
         self.number(landed.apex);
@@ -517,6 +536,7 @@ impl ItemView {
             decided: None,
             deferred: None,
             landed: None,
+            found_landed: false,
             last_word: None,
             started_at_ms: None,
             decided_at_ms: None,

@@ -83,13 +83,15 @@ pub enum Event {
     },
     /// The user asked the run to stop.
     Interrupted { signal: String },
-    /// The run cannot go on for a reason that is no item's fault; it ends unfinished.
+    /// The run cannot go on for a reason that is no item's fault; it ends unfinished, with
+    /// `runFinished` or, where lexpr itself failed, without.
     /// `advice` says what to do before another run, as half a sentence.
     RunHalted { why: HaltReason, message: String, advice: Option<String> },
     /// The last, unless the run is resumed or undone. `items` holds every item in canonical order.
     RunFinished { exit_code: u8, peak_memory_bytes: u64, items: Vec<FinalItem> },
     /// The target is about to be put back to where it was before the run's first landing, or, where
-    /// that was done, forward again; what follows is `undone` or `undoGivenUp`.
+    /// that was done, forward again; what follows is `undone` or `undoGivenUp`. Back once more: it is
+    /// back here, and the remote's is to follow.
     UndoIntended { direction: UndoDirection, from: CommitId, to: CommitId, push: Option<String> },
     /// The target was moved so. While the landings are taken back the run cannot be resumed.
     Undone(Box<Undone>),
@@ -529,7 +531,7 @@ pub enum HaltReason {
     TargetNotMovable,
     /// The target was moved by others more often than a run follows it.
     TargetKeepsMoving,
-    /// A gate of an apex could not be run.
+    /// A gate of an apex could not be run, or lexpr itself failed: a disk is full, git is gone.
     Infrastructure,
 }
 

@@ -237,8 +237,7 @@ fn the_remote_goes_back_with_push_and_is_told_of_without() {
     let said = world.lexpr(["undo", &run]).expect(0);
     says(&said.stdout, &["origin still has what it landed"]);
     assert_eq!((world.main(), on_remote(&world)), (before.clone(), after.clone()));
-    // There is nothing to bring back where nothing was taken back.
-    says(&world.lexpr(["undo", &run, "--push"]).expect(2).stderr, &["origin has kept"]);
+    says(&said.stdout, &[&format!("`lexpr undo {run} --push` takes it back there")]);
     world.lexpr(["undo", &run]).expect(0);
     assert_eq!((world.main(), on_remote(&world)), (after.clone(), after.clone()));
 
@@ -248,6 +247,59 @@ fn the_remote_goes_back_with_push_and_is_told_of_without() {
     checkout_is_clean(&world);
     world.lexpr(["undo", &run, "--push"]).expect(0);
     assert_eq!((world.main(), on_remote(&world)), (after.clone(), after));
+}
+
+#[test]
+fn what_was_taken_back_here_alone_is_taken_back_on_the_remote_when_that_is_asked_for() {
+    let world = world();
+    let remote = with_remote(&world);
+    let (before, after, run) = landed(&world, &["--push", "origin"]);
+    world.lexpr(["undo", &run]).expect(0);
+    // Refused by the remote it is as if it had not been tried.
+    hook(&remote, "pre-receive", "echo history stays; exit 1");
+    says(&world.lexpr(["undo", &run, "--push"]).expect(4).stderr, &["history stays"]);
+    fs::remove_file(remote.join("hooks/pre-receive")).unwrap();
+    assert_eq!((world.main(), on_remote(&world)), (before.clone(), after.clone()));
+    world.git(&["reflog", "expire", "--expire=now", "--all"]);
+    world.git(&["gc", "-q", "--prune=now"]);
+
+    let said = world.lexpr(["undo", &run, "--push"]).expect(0);
+    says(&said.stdout, &["undone on origin, too", &format!("`lexpr undo {run} --push`")]);
+    assert_eq!((world.main(), on_remote(&world)), (before.clone(), before.clone()));
+    assert_eq!(story(&world, &run), ["back?", "done", "back?", "given up", "back?", "done"]);
+    says(&world.lexpr(["status", &run]).expect(0).stdout, &["undone, also on origin: main was put back there"]);
+    world.lexpr(["undo", &run, "--push"]).expect(0);
+    assert_eq!((world.main(), on_remote(&world)), (after.clone(), after.clone()));
+    checkout_is_clean(&world);
+
+    // Cut off before and after the remote was moved.
+    world.lexpr(["undo", &run]).expect(0);
+    let back_there = || Event::UndoIntended {
+        direction: UndoDirection::Back,
+        from: after.parse().unwrap(),
+        to: before.parse().unwrap(),
+        push: Some("origin".to_owned()),
+    };
+    write_down(&world, &run, back_there());
+    let said = world.lexpr(["undo", &run, "--push"]).expect(0);
+    says(&said.stderr, &["cut off before it moved anything"]);
+    assert_eq!((world.main(), on_remote(&world)), (before.clone(), before.clone()));
+    world.lexpr(["undo", &run, "--push"]).expect(0);
+    world.lexpr(["undo", &run]).expect(0);
+    write_down(&world, &run, back_there());
+    world.git(&["push", "-q", "-f", "origin", &format!("{before}:refs/heads/main")]);
+    says(&world.lexpr(["resume", &run]).expect(0).stderr, &["finished now", "undone on origin, too"]);
+    assert_eq!((world.main(), on_remote(&world)), (before.clone(), before.clone()));
+
+    // Where somebody works on here meanwhile, the remote's is theirs to move.
+    world.lexpr(["undo", &run, "--push"]).expect(0);
+    world.lexpr(["undo", &run]).expect(0);
+    world.git(&["commit", "-q", "--allow-empty", "-m", "Moved on"]);
+    let said = world.lexpr(["undo", &run, "--push"]).expect(4);
+    let command = said.stderr.split('`').nth(1).unwrap();
+    says(command, &["git push --force-with-lease=", " origin "]);
+    assert!(world.shell(command).output().unwrap().status.success(), "{command}");
+    assert_eq!(on_remote(&world), before);
 }
 
 #[test]
@@ -298,7 +350,7 @@ fn invariant_6_an_undo_killed_once_main_moved_is_finished_by_the_next_one_and_no
     says(&world.lexpr(["status", &run]).expect(0).stdout, &["an undo was begun", "lexpr undo"]);
 
     // Nothing else begins in between.
-    says(&world.merge(TWO, &["--execute"]).expect(2).stderr, &[&run, "has not come to its end", "lexpr resume"]);
+    says(&world.merge(TWO, &["--execute"]).expect(2).stderr, &[&run, "has not come to its end", "lexpr undo"]);
 
     let said = world.lexpr(["undo", &run]).expect(0);
     says(&said.stderr, &["cut off", "finished now", "is undone"]);
@@ -337,8 +389,8 @@ fn invariant_6_an_undo_killed_once_the_remote_moved_is_finished_here() {
     assert_eq!(world.main(), after);
     assert_eq!(story(&world, &run), ["back?"]);
 
-    let said = world.lexpr(["resume", &run]).expect(2);
-    says(&said.stderr, &["finished now", "origin was moved, too", "was undone"]);
+    let said = world.lexpr(["resume", &run]).expect(0);
+    says(&said.stderr, &["finished now", "origin was moved, too"]);
     assert_eq!((world.main(), on_remote(&world)), (before.clone(), before));
     checkout_is_clean(&world);
     assert_eq!(story(&world, &run), ["back?", "done"]);

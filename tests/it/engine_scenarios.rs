@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lexpr::engine::{EngineError, exit};
 use lexpr::plan::Spend;
-use lexpr::vocabulary::event::{Event, FinalStatus, ItemGateStatus};
+use lexpr::vocabulary::event::{Event, FinalStatus, HaltReason, ItemGateStatus};
 
 use crate::sim::{Effect, Mishap, Outcome, Stop, Store, World, gate, oracle};
 
@@ -546,14 +546,22 @@ fn a_landing_whose_receipt_cannot_be_written_stays_open() {
     let Err(error) = &outcome.end else { panic!("a lost receipt is an error") };
     assert_eq!(error.to_string(), "landing: no space left for the receipt");
     assert!(outcome.landed().is_empty());
-    assert!(matches!(outcome.events.last().unwrap().event, Event::LandingIntended(_)));
+    ends_with_an_open_landing_and_why(&outcome);
+}
+
+/// The intent, and what kept lexpr from going on.
+fn ends_with_an_open_landing_and_why(outcome: &Outcome) {
+    let [.., intended, halted] = outcome.events.as_slice() else { panic!("{:?}", outcome.story()) };
+    assert!(matches!(intended.event, Event::LandingIntended(_)), "{intended:?}");
+    assert!(matches!(&halted.event, Event::RunHalted { why: HaltReason::Infrastructure, .. }), "{halted:?}");
+    assert!(outcome.replayed(outcome.events.len()).landing().is_some());
 }
 
 #[test]
 fn a_landing_that_breaks_ends_the_run_with_its_intent_journalled() {
     let outcome = World::of("a").mishap(Mishap::BrokenLanding(1)).run();
     assert!(matches!(outcome.end, Err(EngineError::Port { .. })));
-    assert!(matches!(outcome.events.last().unwrap().event, Event::LandingIntended(_)));
+    ends_with_an_open_landing_and_why(&outcome);
 }
 
 #[test]

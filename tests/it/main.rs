@@ -9,6 +9,7 @@ mod cli_gc;
 mod cli_journal;
 mod cli_merge;
 mod cli_metrics;
+mod cli_next;
 mod cli_obstacles;
 mod cli_orphans;
 mod cli_resume;

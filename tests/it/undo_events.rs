@@ -66,6 +66,28 @@ fn a_run_is_undone_and_brought_back_after_its_end_and_does_nothing_in_between() 
 }
 
 #[test]
+fn what_was_taken_back_here_alone_is_taken_back_once_more_for_the_remote_and_no_other_way() {
+    let (outcome, before, after) = landed();
+    let mut state = outcome.replayed(outcome.events.len());
+    let here = Event::Undone(Box::new(Undone {
+        direction: BACK,
+        from: after,
+        to: before,
+        pushed_to: None,
+        moved_checkouts: Vec::new(),
+    }));
+    state.apply(&intended(BACK, after, before)).unwrap();
+    state.apply(&here).unwrap();
+    let unpushed = Event::UndoIntended { direction: BACK, from: after, to: before, push: None };
+    assert_eq!(state.clone().apply(&unpushed), Err(ImpossibleTransition::NoUndo));
+    assert_eq!(state.clone().apply(&intended(BACK, before, after)), Err(ImpossibleTransition::NoUndo));
+    state.apply(&intended(BACK, after, before)).unwrap();
+    state.apply(&undone(BACK, after, before)).unwrap();
+    assert_eq!(state.clone().apply(&intended(BACK, after, before)), Err(ImpossibleTransition::NoUndo));
+    state.apply(&intended(FORWARD, before, after)).unwrap();
+}
+
+#[test]
 fn an_undo_ends_as_it_was_intended_or_is_given_up() {
     let (outcome, before, after) = landed();
     let mut state = outcome.replayed(outcome.events.len());

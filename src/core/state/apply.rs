@@ -92,21 +92,26 @@ impl RunState {
                 self.finished = true;
                 Ok(())
             }
-            Event::UndoIntended { direction, from, to, .. } => self.undo_intended(*direction, *from, *to),
+            Event::UndoIntended { direction, from, to, push } => {
+                self.undo_intended(*direction, *from, *to, push.is_some())
+            }
             Event::Undone(undone) => self.undone(undone),
             Event::UndoGivenUp { .. } => self.undoing.take().map(drop).ok_or(ImpossibleTransition::NoUndo),
         }
     }
 
-    /// Back, or forward the same way.
+    /// Back, the same way once more where only a remote is left to be put back, or forward again.
     fn undo_intended(
         &mut self,
         direction: UndoDirection,
         from: CommitId,
         to: CommitId,
+        pushes: bool,
     ) -> Result<(), ImpossibleTransition> {
         let possible = match (direction, self.taken_back) {
-            (UndoDirection::Back, taken_back) => taken_back.is_none(),
+            (UndoDirection::Back, taken_back) => {
+                taken_back.is_none_or(|way| way == (from, to) && pushes && !self.taken_back_there)
+            }
             (UndoDirection::Forward, taken_back) => taken_back == Some((to, from)),
         };
         if !possible || self.undoing.is_some() {
@@ -120,6 +125,7 @@ impl RunState {
         if self.undoing.take() != Some((undone.direction, undone.from, undone.to)) {
             return Err(ImpossibleTransition::NoUndo);
         }
+        self.taken_back_there = undone.pushed_to.is_some();
         self.taken_back = match undone.direction {
             UndoDirection::Back => Some((undone.from, undone.to)),
             UndoDirection::Forward => None,
@@ -402,7 +408,8 @@ impl RunState {
         for &ix in &members {
             self.expect_phase(ix, "landed", |phase| *phase == Phase::Passed)?;
             self.leave_phase(ix);
-            self.items[ix.get()].phase = Phase::Landed;
+            // Where nothing had to be moved others had landed it since the run began.
+            self.items[ix.get()].phase = if landed.from == landed.to { Phase::AlreadyLanded } else { Phase::Landed };
         }
         for &ix in &members {
             for dependent in self.graph.dependents(ix).to_vec() {
@@ -445,7 +452,7 @@ impl RunState {
             .collect();
         for ix in self.graph.indices() {
             let state = &mut self.items[ix.get()];
-            state.in_base |= state.phase == Phase::Landed;
+            state.in_base |= matches!(state.phase, Phase::Landed | Phase::AlreadyLanded);
             state.without = None;
         }
         // What has begun on the old base ends there; the others take the new one.

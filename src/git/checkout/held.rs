@@ -6,11 +6,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Checkout, Kind, REFRESH};
 use crate::crash;
-use crate::git::command::{Git, GitError, failed};
+use crate::git::command::{Git, GitError};
 use crate::git::refusal::{LandRefusal, shown_path};
 use crate::vocabulary::names::{CommitId, RunId};
 
@@ -167,18 +167,17 @@ impl Held<'_> {
     /// # Errors
     /// A refusal where files hold what neither commit does.
     pub fn catch_up(&self, from: CommitId, to: CommitId) -> Result<(), LandRefusal> {
-        let index_is_at = |commit: CommitId| -> Result<bool, GitError> {
-            let args = ["diff-index", "--cached", "--quiet", "--ignore-submodules=none", &commit.to_string()];
-            let asked = self.checkout.git.output(&args, None)?;
-            match asked.status.code() {
-                Some(0) => Ok(true),
-                Some(1) => Ok(false),
-                _ => Err(failed(&args, &asked)),
-            }
-        };
         // git writes files first and the index last.
-        if !index_is_at(from)? {
+        let changed = self.checkout.changed_paths(from, to)?;
+        let staged = self.checkout.staged_against(from)?;
+        let behind: Vec<&PathBuf> = changed.iter().filter(|path| !staged.contains(*path)).collect();
+        if behind.is_empty() {
             return Ok(());
+        }
+        if behind.len() < changed.len() {
+            let paths = behind.into_iter().map(|path| shown_path(path.as_os_str().as_bytes())).collect();
+            let (target, worktree) = (self.checkout.target.clone(), self.checkout.path.clone());
+            return Err(LandRefusal::LeftBehind { target, worktree, way: Box::new((from, to)), paths });
         }
         self.checkout.must_need_no_filter_of_the_repository(&to.to_string())?;
         let paths = self.neither_nor(from, to)?;

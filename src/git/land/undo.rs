@@ -13,6 +13,8 @@ pub struct Way {
     pub direction: UndoDirection,
     pub from: CommitId,
     pub to: CommitId,
+    /// The target here has gone it before, and the remote's is to follow.
+    pub only_on_remote: bool,
 }
 
 /// The target was moved.
@@ -80,18 +82,20 @@ impl LocalLander {
 
 impl Inner {
     fn undo_preflight(&self, way: &Way) -> Result<(), LandRefusal> {
-        let Way { from, to, .. } = *way;
+        let Way { from, to, only_on_remote, .. } = *way;
         self.must_be_a_branch()?;
-        self.must_still_be_at(from)?;
+        self.must_still_be_at(if only_on_remote { to } else { from })?;
         let args = ["cat-file", "-e", &format!("{to}^{{commit}}")];
         if !self.store.output(&args, None)?.status.success() {
             return Err(LandRefusal::CommitGone { target: self.settings.target.clone(), to });
         }
-        for checkout in self.checkouts()? {
-            checkout.must_be_clean()?;
-            checkout.must_be_free_for(from, to)?;
+        if !only_on_remote {
+            for checkout in self.checkouts()? {
+                checkout.must_be_clean()?;
+                checkout.must_be_free_for(from, to)?;
+            }
+            self.must_be_writable(from)?;
         }
-        self.must_be_writable(from)?;
         match &self.remote {
             // Where it has gone this way already, as one that was cut off may have, nothing is left to push.
             Some(remote) if remote.now(&self.remotes)? != Some(to) => remote.must_be_at(&self.remotes, from),
@@ -106,7 +110,14 @@ impl Inner {
     }
 
     fn undo(&self, way: &Way, reflog: &str) -> Result<Moved, LandRefusal> {
-        let Way { from, to, .. } = *way;
+        let Way { from, to, only_on_remote, .. } = *way;
+        if only_on_remote {
+            self.must_still_be_at(to)?;
+            if let Some(remote) = &self.remote {
+                remote.land(&self.remotes, from, to)?;
+            }
+            return Ok(Moved { pushed_to: self.settings.push.clone(), moved_checkouts: Vec::new() });
+        }
         self.must_still_be_at(from)?;
         let checkouts = self.checkouts()?;
         let held = self.hold(&checkouts, from, to)?;
@@ -134,20 +145,22 @@ impl Inner {
     }
 
     fn recover_undo(&self, way: &Way, reflog: &str) -> Result<Option<Moved>, LandRefusal> {
-        let Way { direction, from, to } = *way;
-        let now = self.current_target()?;
+        let Way { direction, from, to, only_on_remote } = *way;
         let pushed_to = self.settings.push.clone();
-        if now == to {
-            return Ok(Some(Moved { pushed_to, moved_checkouts: self.catch_up(from, to)? }));
+        if only_on_remote {
+            let there = self.remote.as_ref().map(|remote| remote.now(&self.remotes)).transpose()?.flatten();
+            return Ok((there == Some(to)).then_some(Moved { pushed_to, moved_checkouts: Vec::new() }));
         }
+        let now = self.current_target().map_err(|refusal| refusal.where_it_was(from))?;
         // Others may have built on it since.
-        let was_done = self.contains(now, to)?
-            && match direction {
-                UndoDirection::Back => !self.contains(now, from)?,
-                UndoDirection::Forward => true,
-            };
+        let was_done = now == to
+            || self.contains(now, to)?
+                && match direction {
+                    UndoDirection::Back => !self.contains(now, from)?,
+                    UndoDirection::Forward => true,
+                };
         if was_done {
-            return Ok(Some(Moved { pushed_to, moved_checkouts: Vec::new() }));
+            return Ok(Some(Moved { pushed_to, moved_checkouts: self.catch_up(from, to, now)? }));
         }
         match &self.remote {
             // The remote went this way, and nothing but this repository lags behind.

@@ -1,9 +1,41 @@
 //! What a process leaves unsaid when it ends before its run does.
 
-use super::RunView;
+use super::{LandingBegun, RunView};
+use crate::vocabulary::event::{Event, HaltReason};
 use crate::vocabulary::names::JobId;
 
+/// A landing of which it is not recorded what became.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenLanding {
+    intended: Option<LandingBegun>,
+    is_open: bool,
+    /// A resumption could not bring it to its end.
+    is_stuck: bool,
+}
+
+impl OpenLanding {
+    pub(super) fn take_in(&mut self, event: &Event) {
+        match event {
+            Event::LandingIntended(intended) => {
+                let (from, to, items) = (intended.from, intended.to, intended.items.clone());
+                *self = Self { intended: Some(LandingBegun { from, to, items }), is_open: true, is_stuck: false };
+            }
+            Event::Landed(_) | Event::TargetMoved { .. } => *self = Self::default(),
+            Event::RunResumed { landing_is_open: true, .. } => (self.is_open, self.is_stuck) = (true, true),
+            Event::RunResumed { .. } => *self = Self::default(),
+            // The answer to a landing that was refused: what it moved, if anything, it says itself.
+            Event::RunHalted { why: HaltReason::TargetNotMovable, .. } => self.is_open &= self.is_stuck,
+            _ => {}
+        }
+    }
+}
+
 impl RunView {
+    /// The landing of which it is not recorded what became: the target may have been moved.
+    pub fn landing_begun(&self) -> Option<&LandingBegun> {
+        self.landing.intended.as_ref().filter(|_| self.landing.is_open)
+    }
+
     /// What was running ended with its process, nobody knows when.
     pub(super) fn resumed(&mut self, at: u64) {
         self.resumptions += 1;
@@ -31,9 +63,9 @@ impl RunView {
         }
     }
 
-    /// Nothing of the run is left that could go on, and it did not say so itself.
+    /// Nothing of the run is left that could go on, and it told no end.
     pub fn died(&mut self) {
-        self.is_dead = true;
+        self.is_dead = self.halted.is_none();
         self.end_jobs(self.latest_at_ms);
     }
 }

@@ -59,7 +59,7 @@ impl RunView {
         if item.landed.is_some() {
             return FinalStatus::Landed;
         }
-        if item.lined_up.already_landed.is_some() {
+        if item.is_in_place() {
             return FinalStatus::AlreadyLanded;
         }
         match item.decided.as_ref().map(|decided| decided.decision) {
@@ -74,10 +74,7 @@ impl RunView {
     }
 
     pub fn stage(&self, item: &ItemView) -> Stage {
-        let done = self.ending.is_some()
-            || item.landed.is_some()
-            || item.decided.is_some()
-            || item.lined_up.already_landed.is_some();
+        let done = self.ending.is_some() || item.landed.is_some() || item.decided.is_some() || item.is_in_place();
         if done {
             Stage::Done
         } else if item.passed.is_some() {
@@ -99,6 +96,13 @@ impl RunView {
     /// The target's short name, safe to show.
     pub fn target(&self) -> String {
         self.run.as_ref().map(|run| crate::wording::ref_name(&run.target).into_owned()).unwrap_or_default()
+    }
+}
+
+impl ItemView {
+    /// It needs no landing by this run.
+    pub fn is_in_place(&self) -> bool {
+        self.lined_up.already_landed.is_some() || self.found_landed
     }
 }
 

@@ -55,7 +55,9 @@ impl Outcome {
     /// The same, by landing.
     pub fn landings(&self) -> Vec<Vec<String>> {
         let landed = |recorded: &Recorded| match &recorded.event {
-            Event::Landed(landed) => Some(landed.items.iter().map(ToString::to_string).collect()),
+            Event::Landed(landed) if landed.from != landed.to => {
+                Some(landed.items.iter().map(ToString::to_string).collect())
+            }
             _ => None,
         };
         self.events.iter().filter_map(landed).collect()
