@@ -381,6 +381,7 @@ struct Diary {
 impl Diary {
     fn open(folder: &RunFolder) -> Result<Self, Failure> {
         let (past, _) = resume::read(folder)?;
+        conduct::tell_of_the_cut(folder, &past);
         let journal = JournalFile::reopen(&folder.journal(), past.cut_bytes)
             .map_err(|error| Failure::internal(error.to_string()))?;
         let last = past.events.last();
