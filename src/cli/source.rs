@@ -30,9 +30,11 @@ fn read(path: &str) -> Result<Vec<u8>, Box<Problem>> {
         io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     } else {
         let file = File::open(path).map_err(io_error)?;
-        if file.metadata().map_err(io_error)?.len() > most {
+        let size = file.metadata().map_err(io_error)?.len();
+        if size > most {
             return Err(Box::new(too_large()));
         }
+        bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
         file.take(most + 1).read_to_end(&mut bytes).map_err(io_error)?;
     }
     Ok(bytes)

@@ -4,23 +4,36 @@
 //! What differs is taken out, and its place remembered, so that the rest can still be checked
 //! for meaning: one misspelt key does not hide the next mistake.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::LocationSegment;
 use jsonschema::{JsonType, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::file;
 use super::pointer::{Pointer, Step};
 use super::problem::{Problem, Quoted, nearest};
 use super::spanned::Document;
+use super::sure::Sure;
+use super::tree::{Content, Entry, Node};
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| file::schema().to_value());
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&SCHEMA).expect("the schema is made from types, and a test compiles it")
 });
+/// Of one item: the schema with another root. Plans may have a million items, of which no more than
+/// one is in memory as the validator wants it.
+static ITEM_VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
+    let schema = serde_json::json!({ "$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], "$ref": ITEM });
+    jsonschema::validator_for(&schema).expect("it is a part of the schema")
+});
+static SURE_ITEM: LazyLock<Sure> =
+    LazyLock::new(|| SCHEMA.pointer(ITEM.trim_start_matches('#')).map_or(Sure::Never, Sure::of));
+
+/// Where the schema describes an item.
+const ITEM: &str = "#/$defs/Item";
 
 /// More than anybody mends at once. Beyond, the rest of the document is not looked at.
 const MAX_PROBLEMS: usize = 100_000;
@@ -36,7 +49,7 @@ pub struct Conformity {
 impl Conformity {
     /// Whether something at or below `place` is not what the schema wants.
     pub fn is_faulty(&self, place: &Pointer) -> bool {
-        self.faulty.range(place..).next().is_some_and(|next| next.starts_with(place))
+        !self.faulty.is_empty() && self.faulty.range(place..).next().is_some_and(|next| next.starts_with(place))
     }
 
     /// The places in the document of the `kept` elements that are left of the list at `list`.
@@ -50,58 +63,148 @@ impl Conformity {
     }
 }
 
-/// Takes everything out of `value`, the data of `document`, that the schema does not allow; all of
-/// it, where that is too much to be told.
-pub fn conform(document: &Document, value: &mut Value) -> Conformity {
-    let mut conformity = Conformity::default();
+/// The data of a document, without what the schema does not allow in it.
+#[derive(Debug)]
+pub(super) struct Conformed {
+    /// All but the list of items; null, where more is wrong than anybody is told.
+    pub rest: Value,
+    /// What is left of items that are not as they stand in the document, by their place in the
+    /// list; null for nothing.
+    pub mended: BTreeMap<usize, Value>,
+    pub conformity: Conformity,
+}
+
+/// Holds `document` against the schema.
+pub(super) fn conform(document: &Document) -> Conformed {
+    let mut telling = Telling { document, conformity: Conformity::default(), told: 0 };
+    let mut mended = BTreeMap::new();
+    let mut rest = without_items(document);
     let mut unwanted = BTreeSet::new();
-    let mut errors = VALIDATOR.iter_errors(value);
-    for error in errors.by_ref().take(MAX_PROBLEMS) {
-        let place: Pointer = error
-            .instance_path()
-            .iter()
-            .map(|segment| match segment {
-                LocationSegment::Property(key) => Step::Key(key.into_owned().into()),
-                LocationSegment::Index(index) => Step::Index(index),
-            })
-            .collect();
+    let mut all_told = true;
+    for error in VALIDATOR.iter_errors(&rest) {
+        let place = place_of(&error, &Pointer::root());
+        all_told = match document.items() {
+            Some(items) if stands_for_items(&place) => telling.items(items, &mut mended, &mut unwanted),
+            _ => telling.tell(&error, place, &mut unwanted),
+        };
+        if !all_told {
+            break;
+        }
+    }
+    if all_told {
+        mend(&mut rest, 0, &unwanted);
+        if let (Some(_), Value::Object(rest)) = (document.items(), &mut rest) {
+            rest.remove("items");
+        }
+    } else {
+        rest = Value::Null;
+    }
+    telling.conformity.faulty.append(&mut unwanted);
+    Conformed { rest, mended, conformity: telling.conformity }
+}
+
+/// The data of the document, with a null for all its items: the schema objects to that at the place
+/// and in the order of what it may have against items.
+fn without_items(document: &Document) -> Value {
+    let source = document.text();
+    let Some(entries) = document.root().entries() else { return document.root().value(source) };
+    let value = |entry: &Entry| match (entry.key.of(source), &entry.value.content) {
+        ("items", Content::List(items)) => items.iter().take(1).map(|_| Value::Null).collect(),
+        _ => entry.value.value(source),
+    };
+    entries.iter().map(|entry| (entry.key.of(source).to_owned(), value(entry))).collect::<Map<_, _>>().into()
+}
+
+/// Whether an error is about the null that [`without_items`] puts there.
+fn stands_for_items(place: &Pointer) -> bool {
+    matches!(place.steps(), [Step::Key(key), Step::Index(0)] if key == "items")
+}
+
+/// Where an error is, in a document that has what was validated at `root`.
+fn place_of(error: &ValidationError<'_>, root: &Pointer) -> Pointer {
+    let below = error.instance_path().iter().map(|segment| match segment {
+        LocationSegment::Property(key) => Step::Key(key.into_owned().into()),
+        LocationSegment::Index(index) => Step::Index(index),
+    });
+    root.steps().iter().cloned().chain(below).collect()
+}
+
+/// Tells of errors, one after another.
+struct Telling<'d> {
+    document: &'d Document,
+    conformity: Conformity,
+    /// How many errors of the validator.
+    told: usize,
+}
+
+impl Telling<'_> {
+    /// Holds items against the schema. `false` if they have more errors than are told.
+    fn items(&mut self, items: &[Node], mended: &mut BTreeMap<usize, Value>, unwanted: &mut BTreeSet<Pointer>) -> bool {
+        let source = self.document.text();
+        let list = Pointer::root().join("items");
+        for (index, item) in items.iter().enumerate().filter(|(_, item)| !SURE_ITEM.allows(item, source)) {
+            let root = list.join(index);
+            let mut value = item.value(source);
+            let mut unwanted_here = BTreeSet::new();
+            let told_before = self.told;
+            for error in ITEM_VALIDATOR.iter_errors(&value) {
+                let place = place_of(&error, &root);
+                if !self.tell(&error, place, &mut unwanted_here) {
+                    return false;
+                }
+            }
+            if self.told > told_before || item.repeats_a_key(source) {
+                mend(&mut value, root.steps().len(), &unwanted_here);
+                mended.insert(index, value);
+            }
+            unwanted.append(&mut unwanted_here);
+        }
+        true
+    }
+
+    /// Adds what has to go to `unwanted`. `false` if so many were told of that nobody mends them.
+    fn tell(&mut self, error: &ValidationError<'_>, place: Pointer, unwanted: &mut BTreeSet<Pointer>) -> bool {
+        if self.told == MAX_PROBLEMS {
+            return false;
+        }
+        self.told += 1;
+        let document = self.document;
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 for key in unexpected {
                     let at = place.join(key.clone());
-                    conformity.problems.push(unknown_key(document, &place, key, &at));
+                    self.conformity.problems.push(unknown_key(document, &place, key, &at));
                     unwanted.insert(at);
                 }
             }
             ValidationErrorKind::Required { property } => {
                 let key = property.as_str().unwrap_or_default();
-                conformity.problems.push(missing_key(document, &place, key));
-                conformity.faulty.insert(place.join(key.to_owned()));
+                self.conformity.problems.push(missing_key(document, &place, key));
+                self.conformity.faulty.insert(place.join(key.to_owned()));
             }
             _ => {
-                conformity.problems.push(wrong_value(document, &place, &error));
+                self.conformity.problems.push(wrong_value(document, &place, error));
                 unwanted.insert(place);
             }
         }
+        true
     }
-    let more = errors.next().is_some();
-    drop(errors);
-    if more {
-        *value = Value::Null;
-    } else if !unwanted.is_empty() {
-        for place in &unwanted {
-            blank(value, place);
-        }
+}
+
+/// Takes what is at `unwanted` out of `value`, which is so many steps below the root.
+fn mend(value: &mut Value, steps: usize, unwanted: &BTreeSet<Pointer>) {
+    for place in unwanted.iter().filter(|place| place.steps().len() >= steps) {
+        blank(value, &place.steps()[steps..]);
+    }
+    if !unwanted.is_empty() {
         sweep(value);
     }
-    conformity.faulty.append(&mut unwanted);
-    conformity
 }
 
 /// Puts null, which the schema allows nowhere, in the place of what it does not allow.
-fn blank(value: &mut Value, place: &Pointer) {
+fn blank(value: &mut Value, place: &[Step]) {
     let mut at = value;
-    for step in place.steps() {
+    for step in place {
         let next = match step {
             Step::Key(key) => at.get_mut(key.as_ref()),
             Step::Index(index) => at.get_mut(index),
@@ -253,7 +356,7 @@ fn schema_at(place: &Pointer) -> Option<&'static Value> {
     Some(at)
 }
 
-fn resolve(schema: &'static Value) -> &'static Value {
+pub(super) fn resolve(schema: &'static Value) -> &'static Value {
     schema
         .get("$ref")
         .and_then(Value::as_str)

@@ -38,7 +38,7 @@ pub const DEFAULT_CACHE_TTL_SECONDS: u64 = 3600;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "lexpr plan, schema version 1")]
-pub struct PlanFile {
+pub struct PlanFile<'a> {
     /// The version of this schema: `v1`, `1` or `1.x.y`. Another major version is refused.
     #[schemars(required)]
     pub schema_version: Option<SchemaVersion>,
@@ -54,7 +54,8 @@ pub struct PlanFile {
     pub gates: Option<Vec<GateFile>>,
 
     /// What to land. The order of this list means nothing.
-    pub items: Option<Vec<ItemFile>>,
+    #[serde(borrow)]
+    pub items: Option<Vec<ItemFile<'a>>>,
 }
 
 /// The version of the schema a plan was written for.
@@ -82,28 +83,33 @@ impl JsonSchema for SchemaVersion {
     }
 }
 
+// A plan may have a million, so it copies no text of the document.
 /// One branch to land.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Item")]
-pub struct ItemFile {
+pub struct ItemFile<'a> {
     /// Unique in the plan: 1 to 200 bytes of UTF-8, without control characters, `..` or a leading dash.
     #[schemars(required, length(min = 1, max = MAX_NAME_BYTES), example = &"auth", example = &"feature/auth")]
-    pub name: Option<String>,
+    #[serde(borrow)]
+    pub name: Option<&'a str>,
 
     /// The revision to land: a branch, a remote-tracking branch or anything else git resolves to a
     /// commit. Default: the item's name, and where no such revision exists, `sha`.
     #[schemars(length(min = 1), example = &"feature/auth", example = &"origin/feature/auth")]
-    pub branch: Option<String>,
+    #[serde(borrow)]
+    pub branch: Option<&'a str>,
 
     /// The commit the branch must be at, 4 to 64 hexadecimal digits in quotes. A branch that has
     /// moved since is then an error.
     #[schemars(regex(pattern = "^[0-9a-fA-F]{4,64}$"), example = &"3f2a9c1d0b")]
-    pub sha: Option<String>,
+    #[serde(borrow)]
+    pub sha: Option<&'a str>,
 
     /// Names of the items this one depends on. It lands after them and never without them.
     #[schemars(extend("default" = Value::Array(Vec::new())))]
-    pub deps: Option<Vec<String>>,
+    #[serde(borrow)]
+    pub deps: Option<Vec<&'a str>>,
 
     /// How the item becomes part of the target: a merge commit, one squashed commit, or its own
     /// commits replayed. The `-weave` names of the earlier tool mean the same.
@@ -517,7 +523,7 @@ pub fn schema() -> Schema {
     SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null))
         .into_generator()
-        .into_root_schema_for::<PlanFile>()
+        .into_root_schema_for::<PlanFile<'_>>()
 }
 
 /// The schema as it stands in `schemas/plan.schema.json`, with a final newline.

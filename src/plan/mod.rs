@@ -1,7 +1,7 @@
 //! The plan as the rest of lexpr knows it: checked, with every default filled in.
 //!
-//! [`mod@file`] is what a document may look like, [`spanned`] reads one or [`unreadable`] says why
-//! not, [`conform`] holds it against the schema, [`check`] turns it into a [`Plan`] or into the list
+//! [`mod@file`] is what a document may look like, [`spanned`] reads one into a tree (by
+//! [`plain_reader`] where it is plain, else by [`reader`]) or [`unreadable`] says why not, [`conform`] holds it against the schema, [`check`] turns it into a [`Plan`] or into the list
 //! of all that is wrong with it, [`graph`] orders its items. No I/O, no git: whether a branch exists
 //! is not known here.
 
@@ -11,9 +11,14 @@ pub mod file;
 pub mod globs;
 pub mod graph;
 pub mod natural;
+mod plain_reader;
 pub mod pointer;
 pub mod problem;
+mod reader;
 pub mod spanned;
+mod sure;
+mod tree;
+mod typed;
 pub mod unreadable;
 
 use std::collections::BTreeMap;

@@ -66,6 +66,36 @@ impl Pointer {
     }
 }
 
+/// A path on the way down a document, made into a [`Pointer`] only where it is needed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trail<'a> {
+    Root,
+    Key(&'a Trail<'a>, &'a str),
+    Index(&'a Trail<'a>, usize),
+}
+
+impl Trail<'_> {
+    pub fn pointer(&self) -> Pointer {
+        let mut steps = Vec::new();
+        let mut at = *self;
+        loop {
+            at = match at {
+                Self::Root => break,
+                Self::Key(above, key) => {
+                    steps.push(Step::from(key.to_owned()));
+                    *above
+                }
+                Self::Index(above, index) => {
+                    steps.push(Step::from(index));
+                    *above
+                }
+            };
+        }
+        steps.reverse();
+        Pointer(steps)
+    }
+}
+
 impl FromIterator<Step> for Pointer {
     fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
         Self(steps.into_iter().collect())

@@ -7,7 +7,8 @@ use serde_yaml::budget::BudgetBreach;
 use serde_yaml::{DefaultMessageFormatter, Error as YamlError, Location, MessageFormatter};
 
 use super::problem::{Problem, Quoted, Span};
-use super::spanned::{EXPANSION, MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_BYTES, MAX_NODES, span};
+use super::reader::{EXPANSION, span};
+use super::spanned::{MAX_BYTES, MAX_DEPTH, MAX_NODES, most_expanded_bytes};
 
 /// How what is said of a text begins that has more of something than is read.
 const TOO_MUCH: &str = "too large for a plan: ";
@@ -32,7 +33,8 @@ pub(super) fn unreadable(error: &YamlError, text: &str) -> Problem {
     let problem = match inner {
         YamlError::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
         YamlError::Budget { breach: BudgetBreach::ScalarBytes { .. }, .. } => {
-            Problem::error(format!("{TOO_MUCH}more than {MAX_EXPANDED_BYTES} bytes of text, with what aliases repeat"))
+            let most = most_expanded_bytes(text.len());
+            Problem::error(format!("{TOO_MUCH}more than {most} bytes of text, with what aliases repeat"))
         }
         YamlError::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
             Problem::error(format!("{TOO_MUCH}more than {MAX_NODES} values, with those that aliases repeat"))

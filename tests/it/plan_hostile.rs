@@ -120,8 +120,12 @@ fn more_of_anything_than_a_plan_needs_is_refused_with_the_limit() {
         ),
         (long_key, "a key of 1025 bytes, of which at most 1024 are read", 2),
         (keys(20_000), "a map with more than 10000 keys", 10_001),
-        (format!("schemaVersion: v1\nitems: [{}]\n", "{},".repeat(100_001)), "a list with more than 100000 entries", 2),
-        ("x".repeat((16 << 20) + 1), "more than 16777216 bytes", 0),
+        (
+            format!("schemaVersion: v1\nitems: [{}]\n", "x,".repeat(1_000_001)),
+            "a list with more than 1000000 entries",
+            2,
+        ),
+        ("x".repeat((128 << 20) + 1), "more than 134217728 bytes", 0),
     ] {
         let invalid = refused(&text);
         assert_eq!(invalid.problems.len(), 1);
@@ -145,7 +149,7 @@ fn a_file_larger_than_a_plan_can_be_is_refused_before_it_is_read() {
         let code = check_command::run(path, Format::Text(Style::Plain), &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_eq!(code, 2);
-        assert!(out.starts_with("error: too large for a plan: more than 16777216 bytes\n"), "{out}");
+        assert!(out.starts_with("error: too large for a plan: more than 134217728 bytes\n"), "{out}");
     }
 }
 

@@ -39,7 +39,7 @@ impl Checker<'_> {
 
     fn gate(&mut self, place: &Pointer, file: GateFile, rules: &GateRules) -> Option<Gate> {
         if let Some(name) = &file.name {
-            self.name(&place.join("name"), name);
+            self.name(|| place.join("name"), name);
         }
         if let Some(run) = &file.run {
             self.command(&place.join("run"), run);

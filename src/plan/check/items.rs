@@ -1,12 +1,13 @@
 //! Checks items, their dependencies and what they must have, and makes them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::Checker;
 use super::policy::GateRules;
-use crate::plan::file::{GateFile, ItemFile};
-use crate::plan::graph::find_cycles;
+use super::{Checker, PlacedItem, item_names};
+use crate::plan::file::GateFile;
+use crate::plan::graph::{Edges, ItemIx, Rows, find_cycles, narrow};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, nearest};
 use crate::plan::{Gate, Item};
@@ -15,50 +16,54 @@ use crate::vocabulary::names::{ItemName, MergeStrategy};
 /// How many dependencies of a cycle are shown with their lines; its message names all.
 const SHOWN_EDGES: usize = 40;
 
-/// One item, as far as its dependencies are concerned.
-struct Node {
-    name: String,
-    /// What it depends on (a position in the list of nodes), and where that is said.
-    deps: Vec<(usize, Pointer)>,
-}
-
 impl Checker<'_> {
     pub(super) fn items(
         &mut self,
-        files: Vec<ItemFile>,
+        items: Vec<PlacedItem<'_>>,
         plan_gates: Vec<GateFile>,
         rules: &GateRules,
-        names: &[String],
     ) -> Vec<Item> {
         let list = Pointer::root().join("items");
-        if files.is_empty() && !self.conformity.is_faulty(&list) {
+        if items.is_empty() && !self.conformity.is_faulty(&list) {
             let problem = self.document.error_at_key(&list, "the plan has no items: nothing will land");
             self.report(problem.warning());
         }
-        let places: Vec<Pointer> = self.conformity.places(&list, files.len()).collect();
-        let nodes = self.dependencies(&files, &places, names);
-        self.cycles(&nodes);
+        let position = self.names(&items);
+        let known = resolved(&items, &position);
+        let edges = self.dependencies(&items, &known);
+        self.cycles(&items, &known, &edges);
 
         let gates_place = Pointer::root().join("gates");
         let plan_gates = self.gates(&gates_place, plan_gates, rules);
+        // One text for each name, however many depend on it.
+        let names: Vec<ItemName> = items.iter().map(|item| ItemName::new(item.file.name.unwrap_or_default())).collect();
         let mut inherited = false;
-        let items = files
-            .into_iter()
-            .zip(&places)
-            .filter_map(|(file, place)| {
-                inherited |= file.gates.as_ref().is_none_or(Vec::is_empty);
-                self.item(place, file, &plan_gates, rules)
-            })
-            .collect();
+        let mut made = Vec::with_capacity(items.len());
+        for (at, (item, name)) in items.into_iter().zip(&names).enumerate() {
+            inherited |= item.file.gates.as_ref().is_none_or(Vec::is_empty);
+            let deps = item.file.deps.iter().flatten().zip(known.row(at));
+            let deps = deps.map(|(dep, at)| at.map_or_else(|| ItemName::new(dep), |at| names[at.get()].clone()));
+            let deps = deps.collect();
+            made.extend(self.item(item, name, deps, &plan_gates, rules));
+        }
         if inherited && !self.conformity.is_faulty(&gates_place) {
             self.something_at_apex(&gates_place, "items without gates of their own", &plan_gates);
         }
-        items
+        made
     }
 
-    fn item(&mut self, place: &Pointer, file: ItemFile, plan_gates: &[Arc<Gate>], rules: &GateRules) -> Option<Item> {
-        if let Some(branch) = &file.branch {
-            self.revision(&place.join("branch"), branch);
+    fn item(
+        &mut self,
+        item: PlacedItem<'_>,
+        name: &ItemName,
+        deps: Vec<ItemName>,
+        plan_gates: &[Arc<Gate>],
+        rules: &GateRules,
+    ) -> Option<Item> {
+        let place = item.place();
+        let file = item.file;
+        if let Some(branch) = file.branch {
+            self.revision(|| place.join("branch"), branch);
         }
         let own = file.gates.unwrap_or_default();
         let gates = if own.is_empty() {
@@ -66,20 +71,19 @@ impl Checker<'_> {
         } else {
             let list = place.join("gates");
             let gates = self.gates(&list, own, rules);
-            if let Some(name) = &file.name
-                && !self.conformity.is_faulty(place)
+            if let Some(name) = file.name
+                && !self.conformity.is_faulty(&place)
             {
                 self.something_at_apex(&list, &format!("item {}", Quoted(name)), &gates);
             }
             gates
         };
-        let name = file.name?;
-        self.has_required(place, &name, &gates, rules);
+        self.has_required(&place, file.name?, &gates, rules);
         Some(Item {
-            branch: file.branch.unwrap_or_else(|| name.clone()),
-            name: ItemName::new(name),
-            pin: file.sha.map(|sha| sha.to_ascii_lowercase()),
-            deps: file.deps.unwrap_or_default().iter().map(ItemName::new).collect(),
+            branch: file.branch.or(file.name)?.to_owned(),
+            name: name.clone(),
+            pin: file.sha.map(str::to_ascii_lowercase),
+            deps,
             strategy: file.strategy.map_or_else(MergeStrategy::default, MergeStrategy::from),
             priority: file.priority.unwrap_or(0),
             gates,
@@ -116,56 +120,74 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks names and dependencies, and says who depends on whom. An item that depends on
-    /// itself is reported here and is no edge in what is returned.
-    fn dependencies(&mut self, files: &[ItemFile], places: &[Pointer], names: &[String]) -> Vec<Node> {
-        let mut position: HashMap<&str, usize> = HashMap::with_capacity(files.len());
-        for (at, (file, place)) in files.iter().zip(places).enumerate() {
-            let Some(name) = file.name.as_deref() else { continue };
-            self.name(&place.join("name"), name);
-            if let Some(&first) = position.get(name) {
-                let message = format!("two items are called {}", Quoted(name));
-                let mut problem = self.document.error(&place.join("name"), message);
-                problem.related.push((self.document.used_at(&places[first].join("name")), "the first".to_owned()));
-                self.report(problem.hint("names are unique in a plan"));
-            } else {
-                position.insert(name, at);
-            }
-        }
-        let known: HashSet<&str> = names.iter().map(String::as_str).collect();
-        let mut nodes = Vec::with_capacity(files.len());
-        for (at, (file, place)) in files.iter().zip(places).enumerate() {
-            let name = file.name.clone().unwrap_or_default();
-            let list = place.join("deps");
-            let deps = file.deps.as_deref().unwrap_or_default();
-            let dep_places: Vec<Pointer> = self.conformity.places(&list, deps.len()).collect();
-            let mut edges: Vec<(usize, Pointer)> = Vec::with_capacity(deps.len());
-            let mut seen = HashSet::with_capacity(deps.len());
-            for (dep, dep_place) in deps.iter().zip(dep_places) {
-                match position.get(dep.as_str()) {
-                    _ if *dep == name => {
-                        let message = format!("item {} depends on itself", Quoted(dep));
-                        self.error(&dep_place, message);
-                    }
-                    Some(&other) if !seen.insert(other) => {
-                        let problem = self.document.error(&dep_place, format!("{} stands here twice", Quoted(dep)));
-                        self.report(problem.warning());
-                    }
-                    Some(&other) if other != at => edges.push((other, dep_place)),
-                    Some(_) => {}
-                    None if known.contains(dep.as_str()) => {}
-                    None => self.unknown_dependency(&dep_place, dep, names),
+    /// Checks the names of items, and says where the first of each name is in `items`.
+    fn names<'a>(&mut self, items: &[PlacedItem<'a>]) -> HashMap<&'a str, usize> {
+        let mut position: HashMap<&str, usize> = HashMap::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            let Some(name) = item.file.name else { continue };
+            self.name(|| item.place().join("name"), name);
+            match position.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(at);
+                }
+                Entry::Occupied(first) => {
+                    let message = format!("two items are called {}", Quoted(name));
+                    let mut problem = self.document.error(&item.place().join("name"), message);
+                    let first = items[*first.get()].place().join("name");
+                    problem.related.push((self.document.used_at(&first), "the first".to_owned()));
+                    self.report(problem.hint("names are unique in a plan"));
                 }
             }
-            nodes.push(Node { name, deps: edges });
         }
-        nodes
+        position
     }
 
-    fn unknown_dependency(&mut self, place: &Pointer, dep: &str, names: &[String]) {
+    /// Checks dependencies, and says who depends on whom, by positions in `items`. An item that
+    /// depends on itself is reported here and is no edge in what is returned.
+    fn dependencies(&mut self, items: &[PlacedItem<'_>], known: &Rows<Option<ItemIx>>) -> Edges {
+        let mut edges = Edges::with_capacity(items.len(), items.len());
+        // The item that last depended on this one.
+        let mut last = vec![None; items.len()];
+        for (at, item) in items.iter().enumerate() {
+            let name = item.file.name.unwrap_or_default();
+            let deps = item.file.deps.as_deref().unwrap_or_default();
+            let mut places = DepPlaces { item, kept: None };
+            for (index, (&dep, other)) in deps.iter().zip(known.row(at)).enumerate() {
+                match other.map(ItemIx::get) {
+                    _ if dep == name => {
+                        let message = format!("item {} depends on itself", Quoted(dep));
+                        self.error(&places.of(index, self), message);
+                    }
+                    Some(other) if last[other] == Some(at) => {
+                        let place = places.of(index, self);
+                        let problem = self.document.error(&place, format!("{} stands here twice", Quoted(dep)));
+                        self.report(problem.warning());
+                    }
+                    Some(other) => {
+                        last[other] = Some(at);
+                        if other != at {
+                            edges.push(narrow(other));
+                        }
+                    }
+                    None => {
+                        let place = places.of(index, self);
+                        self.unknown_dependency(&place, dep);
+                    }
+                }
+            }
+            edges.end_row();
+        }
+        edges
+    }
+
+    fn unknown_dependency(&mut self, place: &Pointer, dep: &str) {
+        let document = self.document;
+        if self.names.get_or_insert_with(|| item_names(document).collect()).contains(dep) {
+            return;
+        }
         let near = if self.suggestions > 0 {
             self.suggestions -= 1;
-            nearest(dep, names.iter().map(String::as_str))
+            nearest(dep, item_names(document))
         } else {
             None
         };
@@ -173,17 +195,16 @@ impl Checker<'_> {
         self.report(problem.did_you_mean(near));
     }
 
-    fn cycles(&mut self, nodes: &[Node]) {
-        let deps: Vec<Vec<usize>> =
-            nodes.iter().map(|node| node.deps.iter().map(|(other, _)| *other).collect()).collect();
-        for cycle in find_cycles(&deps) {
+    fn cycles(&mut self, items: &[PlacedItem<'_>], known: &Rows<Option<ItemIx>>, edges: &Edges) {
+        for cycle in find_cycles(edges) {
             let members = &cycle.0;
-            let edges: Vec<(&Node, &Node, &Pointer)> = members
+            let edges: Vec<(&str, &str, Pointer)> = members
                 .iter()
                 .zip(members.iter().cycle().skip(1))
                 .filter_map(|(&from, &to)| {
-                    let (_, place) = nodes[from].deps.iter().find(|(other, _)| *other == to)?;
-                    Some((&nodes[from], &nodes[to], place))
+                    let index = known.row(from).iter().position(|dep| dep.map(ItemIx::get) == Some(to))?;
+                    let place = DepPlaces { item: &items[from], kept: None }.of(index, self);
+                    Some((items[from].file.name.unwrap_or_default(), items[to].file.name.unwrap_or_default(), place))
                 })
                 .collect();
             self.report(self.cycle(&edges));
@@ -191,18 +212,18 @@ impl Checker<'_> {
     }
 
     /// One cycle, whole, with the line of every dependency in it.
-    fn cycle(&self, edges: &[(&Node, &Node, &Pointer)]) -> Problem {
-        let mut chain: Vec<&str> = edges.iter().map(|(from, ..)| from.name.as_str()).collect();
+    fn cycle(&self, edges: &[(&str, &str, Pointer)]) -> Problem {
+        let mut chain: Vec<&str> = edges.iter().map(|(from, ..)| *from).collect();
         chain.extend(chain.first().copied());
         let spans: Vec<_> = edges.iter().map(|(.., place)| self.document.used_at(place)).collect();
         let lines: Vec<String> = spans.iter().map(|span| span.line.to_string()).collect();
         let message = format!("dependency cycle: {} (lines {})", chain.join(" -> "), lines.join(", "));
 
-        let depends = |from: &Node, to: &Node| format!("{} depends on {}", Quoted(&from.name), Quoted(&to.name));
+        let depends = |from: &str, to: &str| format!("{} depends on {}", Quoted(from), Quoted(to));
         let mut problem = Problem::error(message).hint("remove one of these dependencies");
         let mut shown = edges.iter().zip(&spans).take(SHOWN_EDGES);
         if let Some(((from, to, place), span)) = shown.next() {
-            problem.path = (*place).clone();
+            problem.path = place.clone();
             problem.at = Some(*span);
             problem.label = Some(depends(from, to));
         }
@@ -215,5 +236,37 @@ impl Checker<'_> {
             }
         }
         problem
+    }
+}
+
+/// Which of `items` each of their dependencies is, in the order of the document; `None` for one
+/// that none of them is called.
+fn resolved(items: &[PlacedItem<'_>], position: &HashMap<&str, usize>) -> Rows<Option<ItemIx>> {
+    let mut known = Rows::with_capacity(items.len(), items.len());
+    for item in items {
+        for dep in item.file.deps.iter().flatten() {
+            known.push(position.get(dep).map(|at| ItemIx::new(*at)));
+        }
+        known.end_row();
+    }
+    known
+}
+
+/// Where the dependencies of one item stand, for those few that something is said about.
+struct DepPlaces<'i, 'a> {
+    item: &'i PlacedItem<'a>,
+    /// Where some of what the document has is left out: the places of what is not.
+    kept: Option<Vec<Pointer>>,
+}
+
+impl DepPlaces<'_, '_> {
+    fn of(&mut self, index: usize, checker: &Checker<'_>) -> Pointer {
+        let list = self.item.place().join("deps");
+        if !checker.conformity.is_faulty(&list) {
+            return list.join(index);
+        }
+        let deps = self.item.file.deps.as_ref().map_or(0, Vec::len);
+        let kept = self.kept.get_or_insert_with(|| checker.conformity.places(&list, deps).collect());
+        kept[index].clone()
     }
 }

@@ -8,16 +8,19 @@ mod gates;
 mod items;
 mod policy;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::conform::{Conformity, conform};
+use super::conform::{Conformed, Conformity, conform};
 use super::file::{DEFAULT_TARGET, GateFile, ItemFile, MAX_NAME_BYTES, PlanFile};
 use super::pointer::Pointer;
 use super::problem::{Problem, Quoted, Severity, Source, in_file_order, is_control};
 use super::spanned::Document;
+use super::tree::Content;
+use super::typed::Typed;
 use super::{DirectoryRenames, Plan};
 use crate::vocabulary::names::{ItemName, PlanDigest};
 
@@ -85,17 +88,16 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<Checked, Invalid> {
             .hint("begin it with `schemaVersion: v1`, then list the `items`");
         return Err(Invalid { source_text: document.source().clone(), problems: vec![problem] });
     }
-    let mut value = document.value();
-    let names = item_names(&document, &value);
-    let conformity = conform(&document, &mut value);
+    let Conformed { rest, mended, conformity } = conform(&document);
     let mut checker = Checker {
         document: &document,
         conformity,
         problems: document.repeated_keys(),
+        names: None,
         suggestions: SUGGESTIONS,
         known_gates: BTreeSet::new(),
     };
-    let plan = checker.plan(value, &names, bytes);
+    let plan = checker.plan(&rest, &mended, bytes);
     let Checker { mut problems, conformity, .. } = checker;
     problems.extend(conformity.problems);
     let problems = in_file_order(problems);
@@ -108,25 +110,61 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<Checked, Invalid> {
     }
 }
 
+/// An item as the document has it, and where.
+struct PlacedItem<'a> {
+    /// Its index in the document's list.
+    index: usize,
+    file: ItemFile<'a>,
+}
+
+impl PlacedItem<'_> {
+    fn place(&self) -> Pointer {
+        Pointer::root().join("items").join(self.index)
+    }
+}
+
+/// What is left of the items: those of the document but where `mended` has others.
+fn item_files<'a>(document: &'a Document, mended: &'a BTreeMap<usize, Value>) -> Result<Vec<PlacedItem<'a>>, String> {
+    let source = document.text();
+    let items = document.items().unwrap_or_default();
+    let mut files = Vec::with_capacity(items.len());
+    for (index, node) in items.iter().enumerate() {
+        let file = match mended.get(&index) {
+            Some(Value::Null) => continue,
+            Some(value) => ItemFile::deserialize(value).map_err(|error| error.to_string())?,
+            None => ItemFile::deserialize(Typed { node, source }).map_err(|error| error.to_string())?,
+        };
+        files.push(PlacedItem { index, file });
+    }
+    Ok(files)
+}
+
 /// The names of all items as the document has them, wrong ones included, so that nothing that
 /// depends on a wrongly named item is called wrong too.
-fn item_names(document: &Document, value: &Value) -> Vec<String> {
-    let items = value.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let name = |(index, item): (usize, &Value)| match item.get("name")? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => {
-            Some(document.written(&Pointer::root().join("items").join(index).join("name")).to_owned())
+fn item_names(document: &Document) -> impl Iterator<Item = &str> {
+    document.items().unwrap_or_default().iter().filter_map(|item| {
+        let name = &item.get("name", document.text())?.value;
+        match &name.content {
+            Content::Text(text) => Some(text.of(document.text())),
+            Content::Signed(_) | Content::Unsigned(_) | Content::Float(_) | Content::Bool(_) => {
+                Some(document.written_of(name))
+            }
+            Content::Null | Content::List(_) | Content::Map(_) | Content::LargeMap(_) => None,
         }
-        _ => None,
-    };
-    items.iter().enumerate().filter_map(name).collect()
+    })
 }
 
 /// The names of all gates that some item has.
-fn gate_names(plan_gates: &[GateFile], items: &[ItemFile]) -> BTreeSet<String> {
-    let inherited = items.iter().any(|item| item.gates.as_ref().is_none_or(Vec::is_empty));
-    let own = items.iter().flat_map(|item| item.gates.iter().flatten());
-    own.chain(plan_gates.iter().filter(|_| inherited)).filter_map(|gate| gate.name.clone()).collect()
+fn gate_names(plan_gates: &[GateFile], items: &[PlacedItem<'_>]) -> BTreeSet<String> {
+    let inherited = items.iter().any(|item| item.file.gates.as_ref().is_none_or(Vec::is_empty));
+    let own = items.iter().flat_map(|item| item.file.gates.iter().flatten());
+    let mut names = BTreeSet::new();
+    for name in own.chain(plan_gates.iter().filter(|_| inherited)).filter_map(|gate| gate.name.as_ref()) {
+        if !names.contains(name) {
+            names.insert(name.clone());
+        }
+    }
+    names
 }
 
 /// How often the nearest name is looked for: with thousands of unknown names among thousands of
@@ -138,6 +176,8 @@ struct Checker<'d> {
     document: &'d Document,
     conformity: Conformity,
     problems: Vec<Problem>,
+    /// The names of all items as the document has them, from when an unknown one is met.
+    names: Option<HashSet<&'d str>>,
     /// How many of [`SUGGESTIONS`] are left.
     suggestions: usize,
     /// The names of all gates that an item has.
@@ -146,12 +186,13 @@ struct Checker<'d> {
 
 impl Checker<'_> {
     /// `None` if so much is wrong that there is nothing to make a plan of.
-    fn plan(&mut self, value: Value, names: &[String], bytes: &[u8]) -> Option<Plan> {
-        if !value.is_object() {
+    fn plan(&mut self, rest: &Value, mended: &BTreeMap<usize, Value>, bytes: &[u8]) -> Option<Plan> {
+        if !rest.is_object() {
             return None;
         }
-        let file: PlanFile = match serde_json::from_value(value) {
-            Ok(file) => file,
+        let file = PlanFile::deserialize(rest).map_err(|error| error.to_string());
+        let (file, items) = match file.and_then(|file| Ok((file, item_files(self.document, mended)?))) {
+            Ok(both) => both,
             Err(error) => {
                 let problem = self.document.error(&Pointer::root(), format!("not a plan: {error}"));
                 self.report(problem);
@@ -159,14 +200,13 @@ impl Checker<'_> {
             }
         };
         let target = file.target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
-        self.revision(&Pointer::root().join("target"), &target);
+        self.revision(|| Pointer::root().join("target"), &target);
 
-        let items = file.items.unwrap_or_default();
         let plan_gates = file.gates.unwrap_or_default();
         let (policy, rules) = self.policy(file.policy.unwrap_or_default());
         self.known_gates = gate_names(&plan_gates, &items);
-        self.named_gates(&rules, &items);
-        let items = self.items(items, plan_gates, &rules, names);
+        self.named_gates(&rules, items.is_empty());
+        let items = self.items(items, plan_gates, &rules);
         Some(Plan { digest: PlanDigest::of([bytes]), target, policy, items })
     }
 
@@ -188,10 +228,10 @@ impl Checker<'_> {
     }
 
     /// The rules for names of items and gates.
-    fn name(&mut self, place: &Pointer, name: &str) {
+    fn name(&mut self, place: impl FnOnce() -> Pointer, name: &str) {
         let fault = if name.len() > MAX_NAME_BYTES {
             format!("has {} bytes: at most {MAX_NAME_BYTES} are allowed", name.len())
-        } else if let Some(control) = name.chars().find(|c| is_control(*c)) {
+        } else if let Some(control) = control_in(name) {
             format!("holds the control character U+{:04X}", u32::from(control))
         } else if name.starts_with('-') {
             "begins with a dash, as options do".to_owned()
@@ -200,11 +240,11 @@ impl Checker<'_> {
         } else {
             return;
         };
-        self.error(place, format!("the name {} {fault}", Quoted(name)));
+        self.error(&place(), format!("the name {} {fault}", Quoted(name)));
     }
 
     /// What no revision or ref name can be, whatever the repository holds.
-    fn revision(&mut self, place: &Pointer, text: &str) {
+    fn revision(&mut self, place: impl FnOnce() -> Pointer, text: &str) {
         let fault = if text.trim().is_empty() {
             "is empty"
         } else if text.chars().any(is_control) {
@@ -216,7 +256,7 @@ impl Checker<'_> {
         } else {
             return;
         };
-        self.error(place, format!("{} {fault}", Quoted(text)));
+        self.error(&place(), format!("{} {fault}", Quoted(text)));
     }
 
     /// A command line: something to run, and something a process can be given.
@@ -232,6 +272,11 @@ impl Checker<'_> {
             self.error(place, "holds a NUL character, which no process can be given");
         }
     }
+}
+
+/// The first control character. Most names are plain ASCII, and quickly looked through.
+fn control_in(name: &str) -> Option<char> {
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~')) { None } else { name.chars().find(|c| is_control(*c)) }
 }
 
 fn seconds(seconds: u64) -> Duration {

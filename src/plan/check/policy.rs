@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
     CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB,
-    DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, ItemFile, LandingFile, PerformanceFile, PolicyFile,
-    RetryFile, SetupFile, SpendFile,
+    DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile, PolicyFile, RetryFile,
+    SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
@@ -153,7 +153,7 @@ impl Checker<'_> {
     }
 
     /// Holds the gates that the policy names against those that exist.
-    pub(super) fn named_gates(&mut self, rules: &GateRules, items: &[ItemFile]) {
+    pub(super) fn named_gates(&mut self, rules: &GateRules, no_items: bool) {
         for (place, name) in self.named("requiredGates", &rules.required) {
             if rules.optional.contains(&name) {
                 let message = format!("the gate {} is both required and optional", Quoted(&name));
@@ -164,7 +164,7 @@ impl Checker<'_> {
         // its key is misspelt.
         let policy = Pointer::root().join("policy");
         let is_of_policy = |problem: &Problem| problem.path.starts_with(&policy);
-        if !self.conformity.problems.iter().all(is_of_policy) || items.is_empty() {
+        if !self.conformity.problems.iter().all(is_of_policy) || no_items {
             return;
         }
         for (place, name) in self.named("requiredGates", &rules.required) {
