@@ -175,3 +175,223 @@ fn decimal(scalar: &str) -> Option<u64> {
 fn is_null(scalar: &str) -> bool {
     matches!(scalar, "" | "~" | "null" | "Null" | "NULL")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::reader;
+    use proptest::prelude::*;
+
+    fn alike(left: &Node, right: &Node, source: &str) -> bool {
+        let contents = match (&left.content, &right.content) {
+            (Content::Null, Content::Null) => true,
+            (Content::Bool(left), Content::Bool(right)) => left == right,
+            (Content::Signed(left), Content::Signed(right)) => left == right,
+            (Content::Unsigned(left), Content::Unsigned(right)) => left == right,
+            (Content::Float(left), Content::Float(right)) => left.to_bits() == right.to_bits(),
+            (Content::Text(left), Content::Text(right)) => left.of(source) == right.of(source),
+            (Content::List(left), Content::List(right)) => {
+                left.len() == right.len() && left.iter().zip(right).all(|(left, right)| alike(left, right, source))
+            }
+            _ => match (left.entries(), right.entries()) {
+                (Some(left), Some(right)) => {
+                    left.len() == right.len()
+                        && left.iter().zip(right).all(|(left, right)| {
+                            left.key.of(source) == right.key.of(source)
+                                && left.key_place == right.key_place
+                                && alike(&left.value, &right.value, source)
+                        })
+                }
+                _ => false,
+            },
+        };
+        contents && left.place == right.place
+    }
+
+    /// Whether the text is plain; if it is, the other reader has to read it, and alike.
+    fn is_plain(source: &str) -> bool {
+        let Some(plain) = read(source) else { return false };
+        let full = reader::read(source).unwrap_or_else(|error| panic!("{source:?} is {plain:?}, and not: {error}"));
+        assert!(alike(&plain, &full, source), "{source:?} is {plain:#?}, or {full:#?}");
+        true
+    }
+
+    #[test]
+    fn what_most_plans_are_is_read_here() {
+        for plan in [
+            include_str!("../../plans/strategies.yaml"),
+            include_str!("../../plans/retries.yaml"),
+            include_str!("../../plans/typescript.json"),
+            "items:\n- name: \"a\\tb\"\n  gates:\n    - run: |\n        make\n        make test\n      env: { 'A b': '' }\n",
+            "a: >-\n  folded\n  text\n\r\nb: x\r\nc: ü \u{10000}\nd:\ne: [~, 1, -1, 1.5, 0x10, true, No, 010, 1_0, .inf, 3f2a]\n",
+        ] {
+            assert!(is_plain(plan), "{plan}");
+        }
+    }
+
+    #[test]
+    fn all_else_is_left_to_the_other_reader() {
+        for other in [
+            "",
+            "# nothing\n",
+            "a: &x 1\n",
+            "a: *x\n",
+            "<<: {}\n",
+            "\"<<\": {}\n",
+            "!!map {}\n",
+            "a: !!str 1\n",
+            "~: 1\n",
+            "? [a]\n: b\n",
+            "a: 1\n---\nb: 1\n",
+            "%YAML 1.2\n---\na: 1\n",
+            "\u{feff}a: 1\n",
+            "a: [\n",
+            "a: ...\n",
+        ] {
+            assert!(!is_plain(other), "{other}");
+        }
+        assert!(!is_plain(&"[".repeat(MAX_DEPTH + 1)));
+        assert!(!is_plain(&format!("a: {}", "x".repeat(MAX_TEXT_BYTES + 1))));
+    }
+
+    /// What some reader of YAML takes for something else than text, and what is nearly that.
+    const SCALARS: &[&str] = &[
+        "~",
+        "null",
+        "Null",
+        "NULL",
+        "nULL",
+        "true",
+        "True",
+        "TRUE",
+        "tRUE",
+        "false",
+        "yes",
+        "No",
+        "on",
+        "off",
+        "y",
+        "n",
+        "inf",
+        "Inf",
+        ".inf",
+        "+.INF",
+        "-.inf",
+        "nan",
+        ".NaN",
+        "infinity",
+        "Infinity",
+        "0",
+        "-0",
+        "+0",
+        "00",
+        "007",
+        "-7",
+        "+7",
+        "1_000",
+        "_1",
+        "0x1F",
+        "-0x1f",
+        "0o17",
+        "0b11",
+        "0X1f",
+        "1e3",
+        "1E+3",
+        "1.",
+        ".5",
+        "-.5",
+        "1.5e-7",
+        "1e999",
+        "-1e999",
+        "e5",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "9007199254740993.0",
+        "1.0",
+        "1:30",
+        "2001-01-01",
+        "2001-01-01T00:00:00Z",
+        "3f2a",
+        "1a",
+        "+",
+        "-a",
+        "--",
+        "-.",
+        ".",
+        "..",
+        "...",
+        "---",
+        "1.2.3",
+        "v1",
+        "a b",
+        "1 2",
+        "1 a",
+        "#a",
+        "a#",
+        "1,5",
+        "\u{0661}",
+        "\u{ff11}",
+        "=",
+        "+a",
+        "0.0",
+        "-0.0",
+        "0e0",
+        "1e-400",
+        "0_",
+        "1__0",
+        "+_",
+        "0x",
+        "0o8",
+        "1.0_0",
+        "?a",
+        ":a",
+        "-1",
+        "''",
+        "\"1\"",
+    ];
+
+    #[test]
+    fn every_scalar_means_the_same_to_both_readers() {
+        for scalar in SCALARS {
+            for text in [
+                format!("k: {scalar}\n"),
+                format!("k: {scalar}"),
+                format!("- {scalar}\n- b\n"),
+                format!("[{scalar}]"),
+                format!("[{scalar}, a]"),
+                format!("{{k: {scalar}}}"),
+                format!("{scalar}: v\n"),
+                format!("{{{scalar}: v}}"),
+                format!("{scalar}"),
+                format!("k: {scalar} \n"),
+                format!("k:\n  {scalar}\n  b\n"),
+                format!("k: {scalar} # c"),
+            ] {
+                is_plain(&text);
+            }
+        }
+        assert!(is_plain(&format!("[{}]", SCALARS[..18].join(", "))));
+    }
+
+    /// What documents are made of, and what is unusual in them.
+    const PIECES: &[&str] = &[
+        "a", "b: ", "- ", "  ", "\n", "\n  ", "\r\n", ", ", "[", "]", "{", "}", "\"", "'", "|\n", ">-\n", "? ", ": ",
+        "#", "~", "1", "-", ".", "\t", "ü", "&x ", "*x", "<<: ", "!!str ", "---\n", "...\n", "\\n", "items:\n",
+        "name: a", "\u{85}", "\u{feff}", "%", "\u{2028}",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn whatever_is_plain_means_the_same_to_both_readers(
+            pieces in prop::collection::vec(prop::sample::select(PIECES), 0..12),
+            text in "[a-c:\\-\\[\\]{}|>'\"#,? \n0-9.]{0,24}",
+        ) {
+            is_plain(&pieces.concat());
+            is_plain(&text);
+        }
+    }
+}

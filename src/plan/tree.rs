@@ -13,7 +13,7 @@ use super::problem::Span;
 const UNINDEXED_KEYS: usize = 32;
 
 /// Where something stands, and, if it came by an alias or a merge key, where it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
     pub used: Span,
     pub defined: Option<Box<Span>>,

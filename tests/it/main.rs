@@ -50,6 +50,7 @@ mod plan_documents;
 mod plan_examples;
 mod plan_graph;
 mod plan_hostile;
+mod plan_scale;
 mod progress_faces;
 #[path = "../common/random.rs"]
 mod random;
