@@ -157,7 +157,8 @@ impl Telling<'_> {
                 mend(&mut value, root.steps().len(), &unwanted_here);
                 mended.insert(index, value);
             }
-            unwanted.append(&mut unwanted_here);
+            // Not `append`, which goes through all that is there already.
+            unwanted.extend(unwanted_here);
         }
         true
     }
@@ -362,4 +363,63 @@ pub(super) fn resolve(schema: &'static Value) -> &'static Value {
         .and_then(Value::as_str)
         .and_then(|reference| SCHEMA.pointer(reference.trim_start_matches('#')))
         .unwrap_or(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::reader;
+
+    /// Items of which some are right and some are wrong, each in its own way.
+    const ITEMS: &[&str] = &[
+        "{name: a}",
+        "{name: ''}",
+        "{name: a, name: b}",
+        "{name: 1}",
+        "{name: ~}",
+        "{}",
+        "[a]",
+        "a",
+        "{name: a, colour: red}",
+        "{name: a, deps: [b, c], branch: x/y, priority: -3, strategy: squash, sha: abcd}",
+        "{name: a, deps: b}",
+        "{name: a, deps: [1]}",
+        "{name: a, branch: ''}",
+        "{name: a, priority: 1.0}",
+        "{name: a, priority: 9007199254740992}",
+        "{name: a, priority: 18446744073709551615}",
+        "{name: a, strategy: fold}",
+        "{name: a, sha: xyz}",
+        "{name: a, gates: [{name: g, run: x, env: {A: b}, at: [cone], inputs: [c], clean: true, timeoutSeconds: 1}]}",
+        "{name: a, gates: [{name: g, run: x, env: {A: 1}}]}",
+        "{name: a, gates: [{name: g, run: x, at: []}]}",
+        "{name: a, gates: [{name: g, run: x, inputs: ['']}]}",
+        "{name: a, gates: [{name: g, run: x, timeoutSeconds: 0}]}",
+        "{name: a, gates: [{run: x}]}",
+    ];
+
+    #[test]
+    fn what_is_surely_allowed_is_allowed() {
+        let long = |length: usize| format!("{{name: {}}}", "ü".repeat(length));
+        let items = ITEMS.iter().map(|item| (*item).to_owned()).chain([long(200), long(201)]);
+        let surely = items.filter(|item| {
+            let node = reader::read(item).unwrap();
+            let surely = SURE_ITEM.allows(&node, item);
+            assert!(!surely || ITEM_VALIDATOR.is_valid(&node.value(item)), "{item}");
+            surely
+        });
+        // Such as most plans are made of, at least.
+        assert_eq!(surely.collect::<Vec<_>>(), [ITEMS[0], ITEMS[18]]);
+    }
+
+    #[test]
+    fn the_schema_objects_to_what_stands_for_the_items() {
+        let document = Document::read("plan.yaml", b"schemaVersion: v1\nitems: [{ name: a }, 7]\n").unwrap();
+        let rest = without_items(&document);
+        let places: Vec<Pointer> =
+            VALIDATOR.iter_errors(&rest).map(|error| place_of(&error, &Pointer::root())).collect();
+        assert_eq!(places.iter().filter(|place| stands_for_items(place)).count(), places.len());
+        assert_eq!(places.len(), 1);
+        assert_eq!(conform(&document).mended, BTreeMap::from([(1, Value::Null)]));
+    }
 }

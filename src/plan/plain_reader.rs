@@ -11,14 +11,39 @@ use super::reader::read_scalar;
 use super::spanned::{MAX_DEPTH, MAX_ENTRIES, MAX_KEY_BYTES, MAX_KEYS, MAX_NODES, MAX_TEXT_BYTES};
 use super::tree::{Content, Entry, Node, Place, Text};
 
-/// The tree of a plain text; `None` for every other text.
-pub(super) fn read(source: &str) -> Option<Node> {
+/// What a text is.
+#[derive(Debug)]
+pub(super) enum Plain {
+    Tree(Node),
+    /// Plain up to a text of so many bytes. That is the one refusal that is not left to the other
+    /// reader, which would have to look through all of the text again to come to it.
+    TooLong(usize, Span),
+    /// Not plain.
+    Other,
+}
+
+/// Reads a plain text.
+pub(super) fn read(source: &str) -> Plain {
     // The other reader takes such a mark off by itself.
     if source.starts_with('\u{feff}') {
-        return None;
+        return Plain::Other;
     }
-    let mut reader =
-        Reader { events: Parser::new_from_str(source), source, nodes: Vec::new(), entries: Vec::new(), values: 0 };
+    let mut reader = Reader {
+        events: Parser::new_from_str(source),
+        source,
+        nodes: Vec::new(),
+        entries: Vec::new(),
+        values: 0,
+        too_long: None,
+    };
+    match (document(&mut reader), reader.too_long) {
+        (Some(root), _) => Plain::Tree(root),
+        (None, Some((bytes, at))) => Plain::TooLong(bytes, at),
+        (None, None) => Plain::Other,
+    }
+}
+
+fn document(reader: &mut Reader<'_>) -> Option<Node> {
     let (Event::StreamStart, _) = reader.next()? else { return None };
     let (Event::DocumentStart(_, None), _) = reader.next()? else { return None };
     let (event, at) = reader.next()?;
@@ -37,6 +62,8 @@ struct Reader<'s> {
     entries: Vec<Entry>,
     /// How many there were, keys included.
     values: usize,
+    /// Of a text that is too long, and where to say so: at its key, if it has one.
+    too_long: Option<(usize, Span)>,
 }
 
 impl<'s> Reader<'s> {
@@ -72,6 +99,7 @@ impl<'s> Reader<'s> {
                 (Event::SequenceEnd, _) => return Some(self.nodes.drain(before..).collect()),
                 _ if self.nodes.len() - before == MAX_ENTRIES => return None,
                 (event, at) => {
+                    self.bounded(&event, &place(&at)?)?;
                     let node = self.node(event, &at, depth)?;
                     self.nodes.push(node);
                 }
@@ -91,8 +119,20 @@ impl<'s> Reader<'s> {
             self.values += 1;
             let key = self.text(key);
             let (event, at) = self.next()?;
+            self.bounded(&event, &key_place)?;
             let value = self.node(event, &at, depth)?;
             self.entries.push(Entry { key, key_place, value });
+        }
+    }
+
+    /// Refuses a text that is too long, which is said at `place`.
+    fn bounded(&mut self, event: &Event<'_>, place: &Place) -> Option<()> {
+        match event {
+            Event::Scalar(text, _, 0, None) if text.len() > MAX_TEXT_BYTES => {
+                self.too_long = Some((text.len(), place.used));
+                None
+            }
+            _ => Some(()),
         }
     }
 
@@ -180,6 +220,7 @@ fn is_null(scalar: &str) -> bool {
 mod tests {
     use super::*;
     use crate::plan::reader;
+    use crate::plan::unreadable::{too_long, unreadable};
     use proptest::prelude::*;
 
     fn alike(left: &Node, right: &Node, source: &str) -> bool {
@@ -210,7 +251,15 @@ mod tests {
 
     /// Whether the text is plain; if it is, the other reader has to read it, and alike.
     fn is_plain(source: &str) -> bool {
-        let Some(plain) = read(source) else { return false };
+        let plain = match read(source) {
+            Plain::Tree(plain) => plain,
+            Plain::Other => return false,
+            Plain::TooLong(bytes, at) => {
+                let error = reader::read(source).expect_err("a text that is too long");
+                assert_eq!(too_long(bytes, at), unreadable(&error, source));
+                return false;
+            }
+        };
         let full = reader::read(source).unwrap_or_else(|error| panic!("{source:?} is {plain:?}, and not: {error}"));
         assert!(alike(&plain, &full, source), "{source:?} is {plain:#?}, or {full:#?}");
         true
@@ -252,6 +301,21 @@ mod tests {
         }
         assert!(!is_plain(&"[".repeat(MAX_DEPTH + 1)));
         assert!(!is_plain(&format!("a: {}", "x".repeat(MAX_TEXT_BYTES + 1))));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_refused_in_the_same_words() {
+        let long = "x".repeat(MAX_TEXT_BYTES + 1);
+        for text in [
+            format!("schemaVersion: v1\ntarget:   {long}\n"),
+            format!("- a: b\n  c: [b,   \"{long}\"]\n"),
+            format!("a:\n  - {long}\n"),
+            format!("a: 1\nb: |\n  {long}\n"),
+            format!("a: 1\n? b\n: - c: {{d: '{long}'}}\n"),
+        ] {
+            assert!(matches!(read(&text), Plain::TooLong(..)));
+            is_plain(&text);
+        }
     }
 
     /// What some reader of YAML takes for something else than text, and what is nearly that.

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::plain_reader::{self, Plain};
 use super::pointer::{Pointer, Step, Trail};
 use super::problem::{Problem, Quoted, Source, Span};
+use super::reader;
 use super::tree::{Content, Entry, Node, Place};
-use super::unreadable::{end_of, too_large, unreadable};
-use super::{plain_reader, reader};
+use super::unreadable::{end_of, too_large, too_long, unreadable};
 
 /// Bytes of a text that are read. A plan of 1,000,000 items with short names has about 70 MB.
 pub const MAX_BYTES: usize = 128 * 1024 * 1024;
@@ -80,12 +81,14 @@ impl Document {
             }
         };
         let source = source_of(text);
-        match plain_reader::read(text).map_or_else(|| reader::read(text), Ok) {
+        let root = match plain_reader::read(text) {
+            Plain::Tree(root) => Ok(root),
+            Plain::TooLong(bytes, at) => Err(too_long(bytes, at)),
+            Plain::Other => reader::read(text).map_err(|error| unreadable(&error, text)),
+        };
+        match root {
             Ok(root) => Ok(Self { source, root }),
-            Err(error) => {
-                let problem = unreadable(&error, text);
-                Err((source, Box::new(problem)))
-            }
+            Err(problem) => Err((source, Box::new(problem))),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_yaml::{DefaultMessageFormatter, Error as YamlError, Location, MessageF
 
 use super::problem::{Problem, Quoted, Span};
 use super::reader::{EXPANSION, span};
-use super::spanned::{MAX_BYTES, MAX_DEPTH, MAX_NODES, most_expanded_bytes};
+use super::spanned::{MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES, most_expanded_bytes};
 
 /// How what is said of a text begins that has more of something than is read.
 const TOO_MUCH: &str = "too large for a plan: ";
@@ -17,6 +17,13 @@ const TOO_MUCH: &str = "too large for a plan: ";
 pub fn too_large() -> Problem {
     Problem::error(format!("{TOO_MUCH}more than {MAX_BYTES} bytes"))
         .hint("give shared gates once under `gates`, or land the items in several plans")
+}
+
+/// Of one text with more bytes than are read, at `at`.
+pub(super) fn too_long(bytes: usize, at: Span) -> Problem {
+    let problem =
+        Problem::error(format!("{TOO_MUCH}a text of {bytes} bytes, of which at most {MAX_TEXT_BYTES} are read"));
+    Problem { at: Some(at), ..problem }
 }
 
 /// The reader's error in the words of this tool.
