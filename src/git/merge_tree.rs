@@ -9,6 +9,7 @@ use std::ffi::OsString;
 
 use gix::ObjectId;
 
+use super::attributes::says_how_to_merge;
 use super::command::{Git, GitError};
 use super::objects::{Objects, ObjectsError};
 use super::version::GitVersion;
@@ -154,22 +155,6 @@ impl MergeTree {
     }
 }
 
-/// Whether attributes hold any that merging in memory heeds (gitattributes(5)): the driver, the size
-/// of markers, and what is taken for text while similar files are looked for.
-fn says_how_to_merge(attributes: &[u8]) -> bool {
-    String::from_utf8_lossy(attributes).lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| {
-        line.split_ascii_whitespace().skip(1).any(|word| {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            match name.trim_start_matches(['-', '!']) {
-                "merge" | "binary" | "conflict-marker-size" => true,
-                // `diff=rust` and the like only choose how a diff is shown.
-                "diff" => value.is_none(),
-                _ => false,
-            }
-        })
-    })
-}
-
 /// The `-z` format of git-merge-tree(1): the tree, the conflicted entries, an empty field, the messages.
 fn parse_clash(output: &[u8], ours: ObjectId, theirs: ObjectId) -> Option<Clash> {
     let mut fields = output.split(|b| *b == 0);
@@ -216,15 +201,5 @@ mod tests {
         assert_eq!(clash.messages[0].text, "CONFLICT (modify/delete): it");
         assert_eq!(clash.messages[1].kind, "Auto-merging");
         assert!(parse_clash(b"fatal: no", commit, commit).is_none());
-    }
-
-    #[test]
-    fn only_attributes_that_merging_heeds_stand_in_an_old_gits_way() {
-        for heeded in ["* merge=union", "*.png binary", "*.snap -diff", "a -merge", "[attr]x -diff -merge"] {
-            assert!(says_how_to_merge(heeded.as_bytes()), "{heeded}");
-        }
-        for other in ["* text=auto", "*.rs diff=rust", "# a merge", "merge text", "*.sh eol=lf"] {
-            assert!(!says_how_to_merge(other.as_bytes()), "{other}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The only place, beside `gate`, where processes start. Nothing here knows strategies or state.
 
+pub mod attributes;
 pub mod branches;
 pub mod brought;
 pub mod checkout;
@@ -30,4 +31,5 @@ pub mod slot;
 pub mod slot_sweep;
 pub mod splice;
 pub mod survey;
+pub mod text_merge;
 pub mod version;

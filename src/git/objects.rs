@@ -1,4 +1,4 @@
-//! Reading and writing git objects in process: commits, trees and nothing else.
+//! Reading and writing git objects in process.
 //!
 //! Objects are found through the quarantine's alternates and written into the quarantine alone,
 //! as loose objects, so that a git started afterwards sees them. No refs, no merging. Raw bytes
@@ -213,6 +213,12 @@ impl Objects {
             data.extend_from_slice(entry.id.as_slice());
         }
         self.write(Kind::Tree, "tree", &data)
+    }
+
+    /// # Errors
+    /// Where the quarantine cannot be written to.
+    pub fn write_blob(&self, data: &[u8]) -> Result<ObjectId, ObjectsError> {
+        self.write(Kind::Blob, "blob", data)
     }
 
     /// Writes the raw bytes of a commit.

@@ -81,7 +81,7 @@ impl Drop for Prefix {
 /// How many merges were made how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MergeCounts {
-    /// In process, because nothing met.
+    /// In process.
     pub spliced: u64,
     /// By git.
     pub by_git: u64,

@@ -1,5 +1,5 @@
-//! Merging three trees in process where nothing has to be merged: where every name that one side
-//! changed since the merge base is, on the other side, still what it was.
+//! Merging three trees in process where git's answer is certain: where every name that one side changed
+//! since the merge base is, on the other side, still what it was, or a text in which nothing meets.
 //!
 //! It answers with git's result or with [`Spliced::AskGit`], never with a verdict of its own. What
 //! it relies on is git's default strategy, `ort` (`merge-ort.c`), with one merge base:
@@ -16,7 +16,10 @@
 //! - Directory renames move what one side added in a folder that the other removed whole. Such a
 //!   folder is a name that one side has no longer and the other has changed: git is asked.
 //!   (`collect_rename_info` fills `dirs_removed` for exactly those.)
-//! - Content is never merged, so attributes, drivers and line endings have no say.
+//! - A text that both sides changed is merged where [`super::text_merge`] knows what git makes of it,
+//!   and no `.gitattributes` from the top of the tree merged into down to the file may say how to merge it.
+//!   It is neither end of a rename: it is there on all sides. Line endings have no say, as
+//!   `merge.renormalize` is off. (`handle_content_merge`, `ll_merge`)
 //!
 //! Names that change between file and folder, and trees that git would not have written the same
 //! way (it might rewrite their entries while it merges), are left to git wherever they occur among
@@ -28,7 +31,9 @@ use std::sync::Arc;
 
 use gix::ObjectId;
 
-use super::objects::{Entry, Objects, ObjectsError, Tree};
+use super::attributes::MergeRules;
+use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
+use super::text_merge;
 
 /// Pairs of trees whose difference was looked at are remembered up to this many: some 100 MB.
 const MAX_KNOWN_PAIRS: usize = 1_000_000;
@@ -49,6 +54,8 @@ pub enum Spliced {
 pub struct Splicer {
     /// (before, after; `None` for a folder that is not there) -> nothing odd in between
     plain: HashMap<(Option<ObjectId>, Option<ObjectId>), bool>,
+    /// What each `.gitattributes` that was looked at says.
+    rules: HashMap<ObjectId, Arc<MergeRules>>,
 }
 
 enum Stop {
@@ -83,7 +90,7 @@ impl Splicer {
         if base == ours {
             return Ok(Spliced::Tree(theirs));
         }
-        match merge_folder(objects, Some(base), ours, theirs) {
+        match self.merge_folder(objects, Some(base), ours, theirs, &mut Vec::new(), None) {
             Ok(Some(tree)) => Ok(Spliced::Tree(tree)),
             // Each side removed what the other kept: git writes the empty tree.
             Ok(None) => Ok(Spliced::Tree(objects.write_tree(Vec::new())?)),
@@ -127,62 +134,115 @@ impl Splicer {
         self.plain.insert((before, after), plain);
         Ok(plain)
     }
-}
 
-/// Merges one folder that both sides have and that differs on both; `None` where nothing is left.
-fn merge_folder(
-    objects: &mut Objects,
-    base: Option<ObjectId>,
-    ours: ObjectId,
-    theirs: ObjectId,
-) -> Result<Option<ObjectId>, Stop> {
-    let base = optional(objects, base)?;
-    let (our_tree, their_tree) = (objects.tree(ours)?, objects.tree(theirs)?);
-    let (mut b, mut o, mut t) = (entries(base.as_ref()), entries(Some(&our_tree)), entries(Some(&their_tree)));
-    let mut merged: Vec<Entry> = Vec::with_capacity(o.len() + t.len());
-    let (mut is_ours, mut is_theirs) = (true, true);
-    while let Some(name) = first_name(&[b, o, t]) {
-        let (base, ours, theirs) = (take(&mut b, &name), take(&mut o, &name), take(&mut t, &name));
-        let entry = if base == theirs {
-            ours.cloned()
-        } else if base == ours {
-            theirs.cloned()
-        } else {
-            merge_entry(objects, base, ours, theirs)?
-        };
-        is_ours &= entry.as_ref() == ours;
-        is_theirs &= entry.as_ref() == theirs;
-        merged.extend(entry);
-    }
-    match () {
-        // git writes no empty folders.
-        () if merged.is_empty() => Ok(None),
-        () if is_ours => Ok(Some(ours)),
-        () if is_theirs => Ok(Some(theirs)),
-        () => Ok(Some(objects.write_tree(merged)?)),
-    }
-}
-
-/// Merges one name that differs from the base on both sides.
-fn merge_entry(
-    objects: &mut Objects,
-    base: Option<&Entry>,
-    ours: Option<&Entry>,
-    theirs: Option<&Entry>,
-) -> Result<Option<Entry>, Stop> {
-    // A name that one side removed may be a renamed file or folder that the other changed.
-    let (Some(ours), Some(theirs)) = (ours, theirs) else { return Err(Stop::AskGit) };
-    match base {
-        // The same change to a file that stays: no rename can begin or end here. (The same
-        // addition on both sides could be the end of one.)
-        Some(base) if ours == theirs && !base.is_tree() && !ours.is_tree() => Ok(Some(ours.clone())),
-        // Folders, even equal ones, hold what may be renamed: looked into.
-        base if ours.is_tree() && theirs.is_tree() && base.is_none_or(Entry::is_tree) => {
-            let id = merge_folder(objects, base.map(|base| base.id), ours.id, theirs.id)?;
-            Ok(id.map(|id| Entry { id, ..ours.clone() }))
+    /// Merges one folder that both sides have and that differs on both; `None` where nothing is left.
+    /// It lies at `path`, and `above` is the folder that it lies in.
+    fn merge_folder(
+        &mut self,
+        objects: &mut Objects,
+        base: Option<ObjectId>,
+        ours: ObjectId,
+        theirs: ObjectId,
+        path: &mut Vec<u8>,
+        above: Option<&Here<'_>>,
+    ) -> Result<Option<ObjectId>, Stop> {
+        let base = optional(objects, base)?;
+        let (our_tree, their_tree) = (objects.tree(ours)?, objects.tree(theirs)?);
+        let (mut b, mut o, mut t) = (entries(base.as_ref()), entries(Some(&our_tree)), entries(Some(&their_tree)));
+        let mut merged: Vec<Entry> = Vec::with_capacity(o.len() + t.len());
+        let (mut is_ours, mut is_theirs) = (true, true);
+        while let Some(name) = first_name(&[b, o, t]) {
+            let (base, ours, theirs) = (take(&mut b, &name), take(&mut o, &name), take(&mut t, &name));
+            let entry = if base == theirs {
+                ours.cloned()
+            } else if base == ours {
+                theirs.cloned()
+            } else {
+                let here = Here { tree: &our_tree, above };
+                let end = path.len();
+                path.extend_from_slice(&name);
+                let merged = self.merge_entry(objects, [base, ours, theirs], path, &here);
+                path.truncate(end);
+                merged?
+            };
+            is_ours &= entry.as_ref() == ours;
+            is_theirs &= entry.as_ref() == theirs;
+            merged.extend(entry);
         }
-        _ => Err(Stop::AskGit),
+        match () {
+            // git writes no empty folders.
+            () if merged.is_empty() => Ok(None),
+            () if is_ours => Ok(Some(ours)),
+            () if is_theirs => Ok(Some(theirs)),
+            () => Ok(Some(objects.write_tree(merged)?)),
+        }
     }
+
+    /// Merges one name that differs from the base on both sides.
+    fn merge_entry(
+        &mut self,
+        objects: &mut Objects,
+        [base, ours, theirs]: [Option<&Entry>; 3],
+        path: &mut Vec<u8>,
+        here: &Here<'_>,
+    ) -> Result<Option<Entry>, Stop> {
+        // A name that one side removed may be a renamed file or folder that the other changed.
+        let (Some(ours), Some(theirs)) = (ours, theirs) else { return Err(Stop::AskGit) };
+        match base {
+            // The same change to a file that stays: no rename can begin or end here. (The same
+            // addition on both sides could be the end of one.)
+            Some(base) if ours == theirs && !base.is_tree() && !ours.is_tree() => Ok(Some(ours.clone())),
+            // Folders, even equal ones, hold what may be renamed: looked into.
+            base if ours.is_tree() && theirs.is_tree() && base.is_none_or(Entry::is_tree) => {
+                path.push(b'/');
+                let base = base.map(|base| base.id);
+                let id = self.merge_folder(objects, base, ours.id, theirs.id, path, Some(here))?;
+                Ok(id.map(|id| Entry { id, ..ours.clone() }))
+            }
+            Some(base) if is_file(base) && base.mode == ours.mode && base.mode == theirs.mode => {
+                if self.has_rule(objects, path, here)? {
+                    return Err(Stop::AskGit);
+                }
+                let (base, our_text) = (objects.blob(base.id)?, objects.blob(ours.id)?);
+                let merged = text_merge::merge(&base, &our_text, &objects.blob(theirs.id)?).ok_or(Stop::AskGit)?;
+                Ok(Some(Entry { id: objects.write_blob(&merged)?, ..ours.clone() }))
+            }
+            _ => Err(Stop::AskGit),
+        }
+    }
+
+    /// Whether attributes may say how the file at `path` is merged.
+    fn has_rule(&mut self, objects: &Objects, path: &[u8], here: &Here<'_>) -> Result<bool, ObjectsError> {
+        for folder in std::iter::successors(Some(here), |here| here.above) {
+            let Some(file) = folder.tree.entries.iter().find(|entry| &*entry.name == b".gitattributes") else {
+                continue;
+            };
+            // What git reads through a link need not be known here.
+            if !is_file(file) {
+                return Ok(true);
+            }
+            let rules = match self.rules.get(&file.id) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(MergeRules::parse(&objects.blob(file.id)?)),
+            };
+            self.rules.insert(file.id, Arc::clone(&rules));
+            if rules.may_concern(path) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A folder of the tree merged into, and those above it.
+struct Here<'a> {
+    tree: &'a Tree,
+    above: Option<&'a Here<'a>>,
+}
+
+/// Neither a folder nor a link nor a submodule.
+fn is_file(entry: &Entry) -> bool {
+    matches!(entry.mode, mode::FILE | mode::EXECUTABLE)
 }
 
 /// What differs between two trees: paths from the root, with the entries before and after. Folders

@@ -62,4 +62,5 @@ mod sim;
 mod slot_switch;
 mod soak;
 mod storm;
+mod text_merges;
 mod undo_events;

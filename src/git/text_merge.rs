@@ -1,0 +1,302 @@
+//! Merging a text in process where git's answer is certain: where what the two sides changed is kept
+//! apart by lines that git must find unchanged on both.
+//!
+//! It answers with git's result or not at all, never with a verdict of its own. What it relies on is
+//! how git merges a text (`xdl_merge` in `xdiff/xmerge.c`): it compares the base with each side, by the
+//! `histogram` algorithm (`merge_start` in `merge-ort.c`; `xdiff/xhistogram.c`), slides each changed
+//! group of lines as far as equal lines allow (`xdl_change_compact`), and takes a group as it is where
+//! at least one line that neither side changed lies between it and every group of the other side. Then
+//! the result is the base with the groups of both sides, and no line of it is git's choice.
+//!
+//! So all that has to be known is where git cannot have found a change. Lines are called unique that
+//! stand once in the base and once in the side; `P` are the lines both begin with, `S` those both end
+//! with.
+//!
+//! 1. *A unique line in `P` is matched with itself, and so is all before it.* Histogram takes the
+//!    longest run of equal lines that holds one that stands once in (that part of) the base, then goes
+//!    on to both sides of it. Let `u` be the unique line. The run through `u` begins at the top, and is
+//!    longer than any run that lies before `u` in the base and after it in the side. A run the other way
+//!    round would hold a line that stands once in the base, behind `u`, and in the side before `u`, which
+//!    is in `P`: so it stands in the base there, too. Whichever run is taken, then, either holds `u`,
+//!    and with it all of `P` before it, or leaves `u` and all before it to the part above, of which the
+//!    same is true. For `S` likewise.
+//! 2. *A block `K` of m equal lines between `P` and `S` that holds a unique line is matched with itself,
+//!    if every run of m equal lines that is not in line with it lies before `K` on both sides, or behind
+//!    it on both.* `K`'s own run is found, as its unique line stands once in the base. One that is taken
+//!    instead has as many lines as `K` at least, and a run of so many lines cannot touch or cross `K`
+//!    without a run of exactly m doing so. Hence it leaves `K` whole to one of the parts, of which the same is true. As
+//!    long as a part holds `K`, histogram does not fall back to another algorithm: it does so only
+//!    where all that is common stands more than 64 times.
+//! 3. *No changed group slides over a unique line*: it would have to end or begin with that line, which
+//!    then stood twice. (That git trims `P` and `S` beforehand, in some versions, changes nothing: `K`
+//!    lies in neither.)
+//!
+//! What lies between two lines so fixed, and differs, is a gap. If the gaps of one side and those of the
+//! other have a fixed line between them each time, git finds no conflict, and this is the result.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Longer texts are left to git; it takes no longer for them than for others.
+const MAX_BYTES: usize = 4 << 20;
+
+/// More blocks than this are not looked at for one side.
+const MAX_BLOCKS: usize = 256;
+
+/// A line: equal ones have equal numbers.
+type Line = u32;
+
+/// What git makes of `ours` and `theirs`, which come from `base`, all of them without attributes;
+/// `None` where only git can tell.
+pub fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
+    let all = [base, ours, theirs];
+    // git looks for NUL in the first 8000 bytes (`buffer_is_binary`); such a file is not merged.
+    if all.iter().any(|text| text.len() > MAX_BYTES || text.contains(&0)) {
+        return None;
+    }
+    let mut numbers = HashMap::new();
+    let [base, ours, theirs] = all.map(|text| Text::read(text, &mut numbers));
+    let lines = numbers.len();
+    let our_gaps = gaps(&base, &ours, lines);
+    let their_gaps = gaps(&base, &theirs, lines);
+    let mut changes: Vec<(Gap, &Text)> = our_gaps.into_iter().map(|gap| (gap, &ours)).collect();
+    changes.extend(their_gaps.into_iter().map(|gap| (gap, &theirs)));
+    changes.sort_by_key(|(gap, _)| (gap.base.start, gap.base.end));
+    // A line that is fixed on both sides lies between: those of one side have one anyway.
+    if changes.windows(2).any(|pair| pair[0].0.base.end >= pair[1].0.base.start) {
+        return None;
+    }
+    let mut merged =
+        Vec::with_capacity(ours.bytes.len() + theirs.bytes.len() - base.bytes.len().min(theirs.bytes.len()));
+    let mut at = 0;
+    for (gap, side) in changes {
+        merged.extend_from_slice(base.slice(at..gap.base.start));
+        merged.extend_from_slice(side.slice(gap.side));
+        at = gap.base.end;
+    }
+    merged.extend_from_slice(base.slice(at..base.lines.len()));
+    Some(merged)
+}
+
+/// A text by lines, each with its line break.
+struct Text<'a> {
+    bytes: &'a [u8],
+    lines: Vec<Line>,
+    /// Where each line begins, and where the last one ends.
+    starts: Vec<usize>,
+}
+
+impl<'a> Text<'a> {
+    fn read(bytes: &'a [u8], numbers: &mut HashMap<&'a [u8], Line>) -> Self {
+        let (mut lines, mut starts) = (Vec::new(), vec![0]);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let next = Line::try_from(numbers.len()).unwrap_or(Line::MAX);
+            lines.push(*numbers.entry(line).or_insert(next));
+            starts.push(starts[starts.len() - 1] + line.len());
+        }
+        Self { bytes, lines, starts }
+    }
+
+    fn slice(&self, lines: Range<usize>) -> &'a [u8] {
+        &self.bytes[self.starts[lines.start]..self.starts[lines.end]]
+    }
+
+    /// Where each line stands that stands once; by the number of the line.
+    fn only_places(&self, lines: usize) -> Vec<Place> {
+        let mut places = vec![Place::Nowhere; lines];
+        for (at, line) in self.lines.iter().enumerate() {
+            let place = &mut places[*line as usize];
+            *place = if *place == Place::Nowhere { Place::Once(at) } else { Place::Often };
+        }
+        places
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Once(usize),
+    Often,
+}
+
+/// Lines of the base, and those that a side has in their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gap {
+    base: Range<usize>,
+    side: Range<usize>,
+}
+
+/// Equal lines of base and side, whose first and last are fixed.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    base: usize,
+    side: usize,
+    len: usize,
+}
+
+/// Where a side may differ from the base: everywhere but between fixed lines that nothing parts.
+fn gaps(base: &Text<'_>, side: &Text<'_>, lines: usize) -> Vec<Gap> {
+    let (b, s) = (&base.lines[..], &side.lines[..]);
+    let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
+    if prefix == b.len() && prefix == s.len() {
+        return Vec::new();
+    }
+    let most = b.len().min(s.len()) - prefix;
+    let suffix = b.iter().rev().zip(s.iter().rev()).take(most).take_while(|(b, s)| b == s).count();
+    let (in_base, in_side) = (base.only_places(lines), side.only_places(lines));
+    let once = |line: Line| match (in_base[line as usize], in_side[line as usize]) {
+        (Place::Once(base), Place::Once(side)) => Some((base, side)),
+        _ => None,
+    };
+    let top = (0..prefix).rev().find(|at| once(b[*at]).is_some()).map_or(0, |last| last + 1);
+    let bottom = (b.len() - suffix..b.len()).find(|at| once(b[*at]).is_some()).unwrap_or(b.len());
+    let mut runs = vec![Run { base: 0, side: 0, len: top }];
+    runs.extend(blocks(b, s, prefix, suffix, once));
+    let shift_end = s.len() + bottom - b.len();
+    runs.push(Run { base: bottom, side: shift_end, len: b.len() - bottom });
+    let between = runs.windows(2).map(|pair| Gap {
+        base: pair[0].base + pair[0].len..pair[1].base,
+        side: pair[0].side + pair[0].len..pair[1].side,
+    });
+    between.collect()
+}
+
+/// The blocks between the common beginning and end that are fixed, in order, each from a unique line
+/// to a unique line.
+fn blocks(
+    base: &[Line],
+    side: &[Line],
+    prefix: usize,
+    suffix: usize,
+    once: impl Fn(Line) -> Option<(usize, usize)>,
+) -> Vec<Run> {
+    let (base_end, side_end) = (base.len() - suffix, side.len() - suffix);
+    let mut found: Vec<Run> = Vec::new();
+    let mut windows: HashMap<usize, Windows> = HashMap::new();
+    let mut at = prefix;
+    let mut tried = 0;
+    while at < base_end && tried < MAX_BLOCKS {
+        let Some((_, across)) = once(base[at]).filter(|(_, across)| (prefix..side_end).contains(across)) else {
+            at += 1;
+            continue;
+        };
+        tried += 1;
+        let equal = |(l, r): &(&Line, &Line)| l == r;
+        let before = base[prefix..at].iter().rev().zip(side[prefix..across].iter().rev()).take_while(equal).count();
+        let after = base[at..base_end].iter().zip(&side[across..side_end]).take_while(equal).count();
+        let run = Run { base: at - before, side: across - before, len: before + after };
+        // Two parts of it that cover it, of a size that few others have.
+        let size = 1 << run.len.ilog2();
+        let windows = windows.entry(size).or_insert_with(|| Windows::of(base, side, size));
+        let fixed = |skipped: usize| {
+            let block = Run { base: run.base + skipped, side: run.side + skipped, len: size };
+            let unique = |at: &usize| once(base[*at]).is_some();
+            let (first, last) = (rows(&block).find(unique)?, rows(&block).rfind(unique)?);
+            windows.keep_clear_of(&block).then_some(first..last + 1)
+        };
+        let fixed = match (fixed(0), fixed(run.len - size)) {
+            (Some(left), Some(right)) => Some(left.start..right.end),
+            (left, right) => left.or(right),
+        };
+        found.extend(fixed.map(|base| Run {
+            side: base.start - run.base + run.side,
+            len: base.len(),
+            base: base.start,
+        }));
+        at = run.base + run.len;
+    }
+    found
+}
+
+fn rows(run: &Run) -> Range<usize> {
+    run.base..run.base + run.len
+}
+
+/// All runs of so many lines that base and side have in common: for each, where it stands.
+struct Windows {
+    common: Vec<Common>,
+}
+
+/// First and last place of one run of lines in the base and in the side.
+struct Common {
+    base: (usize, usize),
+    side: (usize, usize),
+}
+
+impl Windows {
+    fn of(base: &[Line], side: &[Line], size: usize) -> Self {
+        let mut in_base: HashMap<u64, (usize, usize)> = HashMap::with_capacity(base.len());
+        for (at, hash) in rolling(base, size) {
+            in_base.entry(hash).and_modify(|(_, last)| *last = at).or_insert((at, at));
+        }
+        let mut found: HashMap<u64, Common> = HashMap::with_capacity(base.len());
+        for (at, hash) in rolling(side, size) {
+            if let Some(base) = in_base.get(&hash) {
+                let common = found.entry(hash).or_insert(Common { base: *base, side: (at, at) });
+                common.side.1 = at;
+            }
+        }
+        Self { common: found.into_values().collect() }
+    }
+
+    /// Whether every run that is not in line with the block lies before it on both sides, or behind it
+    /// on both.
+    fn keep_clear_of(&self, block: &Run) -> bool {
+        let Run { base, side, len } = *block;
+        self.common.iter().all(|common| {
+            let ((first, last), (across, last_across)) = (common.base, common.side);
+            let is_in_line = first == last && across == last_across && first + side == across + base;
+            let is_before = last + len <= base && last_across + len <= side;
+            let is_behind = first >= base + len && across >= side + len;
+            is_in_line || is_before || is_behind
+        })
+    }
+}
+
+/// A number for every run of `size` lines; equal runs have equal ones. Where unequal ones have, too,
+/// less is taken for fixed.
+fn rolling(lines: &[Line], size: usize) -> impl Iterator<Item = (usize, u64)> {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    let highest = (0..size).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
+    let mut hash = 0_u64;
+    lines.iter().enumerate().filter_map(move |(at, line)| {
+        hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*line) + 1);
+        if at >= size {
+            hash = hash.wrapping_sub(highest.wrapping_mul(u64::from(lines[at - size]) + 1));
+        }
+        // The low bits of a product know little of its factors.
+        (at + 1 >= size).then(|| (at + 1 - size, hash ^ (hash >> 29)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(base: &str, ours: &str, theirs: &str) -> Option<String> {
+        let text = merge(base.as_bytes(), ours.as_bytes(), theirs.as_bytes())?;
+        Some(String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn changes_with_a_unique_line_between_them_are_merged() {
+        let both = merged("a\nb\nc\nd\ne\n", "A\nb\nc\nd\ne\n", "a\nb\nc\nd\nE\n");
+        assert_eq!(both.as_deref(), Some("A\nb\nc\nd\nE\n"));
+        // Added at the end and at the beginning, a line taken out in between on a side of several changes.
+        let both = merged("a\nb\nc\nd\ne", "0\na\nb\nc\nd\ne\nf\n", "a\nb\nd\ne");
+        assert_eq!(both.as_deref(), Some("0\na\nb\nd\ne\nf\n"));
+    }
+
+    #[test]
+    fn changes_that_touch_or_meet_and_lines_that_may_have_moved_are_gits_to_judge() {
+        assert_eq!(merged("a\nb\nc\n", "A\nb\nc\n", "a\nB\nc\n"), None);
+        assert_eq!(merged("a\nb\nc\n", "A\nb\nc\n", "0\nb\nc\n"), None);
+        // Nothing unique lies between.
+        assert_eq!(merged("a\n}\n}\nc\n", "A\n}\n}\nc\n", "a\n}\n}\nC\n"), None);
+        // Which of the two blocks stayed and which one moved is the algorithm's choice.
+        let (x, y) = ("x1\nx2\nx3\n", "y1\ny2\ny3\n");
+        let swapped = format!("0\n{y}{x}1\n");
+        assert_eq!(merged(&format!("0\n{x}{y}1\n"), &swapped, &format!("0\n{x}{y}1\n2\n").replace("x2", "X2")), None);
+        assert_eq!(merged("a\nb\0\nc\n", "A\nb\0\nc\n", "a\nb\0\nC\n"), None);
+    }
+}
