@@ -428,7 +428,7 @@ mod tests {
                 format!("{{k: {scalar}}}"),
                 format!("{scalar}: v\n"),
                 format!("{{{scalar}: v}}"),
-                format!("{scalar}"),
+                scalar.to_string(),
                 format!("k: {scalar} \n"),
                 format!("k:\n  {scalar}\n  b\n"),
                 format!("k: {scalar} # c"),

@@ -1,7 +1,5 @@
 //! Texts merged in process against what git makes of the same three, by the hundred in one merge.
 
-#![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
-
 use std::collections::HashMap;
 
 use lexpr::git::text_merge;
