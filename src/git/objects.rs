@@ -100,6 +100,7 @@ pub struct Objects {
     repo: gix::Repository,
     trees: HashMap<ObjectId, Arc<Tree>>,
     kept_entries: usize,
+    most_entries: usize,
     empty_tree: ObjectId,
 }
 
@@ -120,7 +121,12 @@ impl Objects {
             .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?
             .to_thread_local();
         let empty_tree = ObjectId::empty_tree(repo.object_hash());
-        Ok(Self { repo, trees: HashMap::new(), kept_entries: 0, empty_tree })
+        Ok(Self { repo, trees: HashMap::new(), kept_entries: 0, most_entries: MAX_KEPT_ENTRIES, empty_tree })
+    }
+
+    /// The same, keeping trees of no more entries than this.
+    pub fn keeping(self, most_entries: usize) -> Self {
+        Self { most_entries, ..self }
     }
 
     pub fn empty_tree(&self) -> ObjectId {
@@ -185,7 +191,7 @@ impl Objects {
     }
 
     fn keep(&mut self, id: ObjectId, tree: Arc<Tree>) {
-        if self.kept_entries > MAX_KEPT_ENTRIES {
+        if self.kept_entries > self.most_entries {
             self.trees.clear();
             self.kept_entries = 0;
         }
@@ -197,6 +203,16 @@ impl Objects {
     /// Where the object is missing or no blob.
     pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, ObjectsError> {
         self.read(id, Kind::Blob, "blob")
+    }
+
+    /// As [`Objects::blob`], but `None` where it is larger than `most` bytes.
+    ///
+    /// # Errors
+    /// Where the object is missing or no blob.
+    pub fn blob_within(&self, id: ObjectId, most: u64) -> Result<Option<Vec<u8>>, ObjectsError> {
+        let header =
+            self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
+        if header.size() > most { Ok(None) } else { self.blob(id).map(Some) }
     }
 
     /// Writes `entries`, in any order, as one tree.

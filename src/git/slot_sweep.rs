@@ -84,6 +84,9 @@ pub fn remove_spare(spare: &Spare) -> Result<bool, GitError> {
     for index in ["", ".lock", ".check"] {
         remove(&with_suffix(&files.index, index))?;
     }
+    for notes in ["", ".new"] {
+        remove(&with_suffix(&files.notes, notes))?;
+    }
     if fs::symlink_metadata(&files.work_tree).is_ok() {
         remove(&move_aside(&files.work_tree, REMOVED)?)?;
     }

@@ -1,0 +1,216 @@
+//! A switch as git makes it: for a slot of which nothing is known, and for whatever is unusual. Needs
+//! neither the old commit nor its tree, which went with the run that made them. Afterwards as
+//! much is known as the next switch needs to do without git.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use gix::ObjectId;
+use rustix::fs::{CWD, Mode, openat};
+
+use super::attributes::{self, sets_attributes};
+use super::folder::{empty, is_folder, remove, with_suffix};
+use super::git_dir::{lay, lay_index};
+use super::known::{Known, write_notes};
+use super::survey::{FOLDER, Ignored, Left, sets_rules, stat_of, survey};
+use super::{Clean, Memory, Slot, SlotTarget};
+use crate::crash;
+use crate::git::command::{Config, Git, GitError, failed, output};
+use crate::git::index::{Tracked, tracked};
+use crate::git::objects::from_tree;
+
+impl Slot {
+    pub(super) fn switch_by_git(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
+        memory.known = None;
+        let id_len = to.tree.as_bytes().len();
+        if self.converts_otherwise(memory, to) || self.prepare_tracked_folders(id_len).is_err() {
+            remove(&self.index)?;
+        }
+        // Every tracked file's stat data is compared with the index, and what is not up to date
+        // is written. An index as young as its entries makes git compare contents ("racy git").
+        self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
+        crash::point!("slot.switch.read");
+        self.clean(clean)?;
+        self.prepare_tracked_folders(id_len)?;
+        self.learn(memory, to, clean)?;
+        let written = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.modified()?)));
+        let (bytes, modified) = written.map_err(GitError::io("reading", &self.index))?;
+        lay_index(&self.git_dir(), &bytes, modified)
+    }
+
+    /// Removes what is not tracked, with or without what is ignored.
+    pub(super) fn clean(&self, clean: Clean) -> Result<(), GitError> {
+        let scope: &[&str] = match clean {
+            Clean::TrackedAndUntracked => &["clean", "-q", "-ffd"],
+            Clean::IgnoredToo => &["clean", "-q", "-ffdx"],
+        };
+        // -ff: repositories that a gate made, too.
+        let cleaned = self.git(&self.index, scope)?;
+        if !cleaned.stderr.is_empty() {
+            // A folder it may not read is skipped with a warning and status 0.
+            return Err(failed(scope, &cleaned));
+        }
+        crash::point!("slot.switch.cleaned");
+        Ok(())
+    }
+
+    /// What a cleaning left, all of it ignored.
+    ///
+    /// # Errors
+    /// Where git fails, or something cannot be removed.
+    pub(super) fn ignored(&self) -> Result<Left, GitError> {
+        // `matching`: a folder that a pattern names is named as one, and stands for all in it.
+        let args = [
+            "--no-optional-locks",
+            "status",
+            "--porcelain",
+            "-z",
+            "--ignored=matching",
+            "--untracked-files=all",
+            "--no-renames",
+            "--ignore-submodules=all",
+        ];
+        loop {
+            let told = self.git(&self.index, &args)?.stdout;
+            let lines = || told.split(|byte| *byte == 0);
+            let untracked: Vec<_> = lines().filter_map(|line| line.strip_prefix(b"?? ")).collect();
+            if untracked.is_empty() {
+                let top = openat(CWD, &self.work_tree, FOLDER, Mode::empty());
+                let top = top.map_err(|error| GitError::io("opening", &self.work_tree)(error.into()))?;
+                let ignored =
+                    lines().filter_map(|line| line.strip_prefix(b"!! ")).map(|path| match path.strip_suffix(b"/") {
+                        Some(folder) => (folder.to_vec(), Ignored::Folder),
+                        None if sets_rules(path) => {
+                            (path.to_vec(), Ignored::Rules(stat_of(&top, path).unwrap_or_default()))
+                        }
+                        None => (path.to_vec(), Ignored::File),
+                    });
+                return Ok(ignored.collect());
+            }
+            // What was ignored by a `.gitignore` that was not tracked, and went with the cleaning.
+            for path in untracked {
+                let path = path.strip_suffix(b"/").unwrap_or(path);
+                remove(&self.work_tree.join(std::ffi::OsStr::from_bytes(path)))?;
+            }
+        }
+    }
+
+    /// Sees what the next switch has to know, and that nothing is left that is neither tracked nor
+    /// ignored.
+    fn learn(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
+        let tree = from_tree(to.tree);
+        let known = Known::read(&self.index, &self.notes, tree.kind());
+        let found = known.and_then(|known| {
+            let found = survey(&self.work_tree, &known.entries, known.written, &Left::new())?;
+            Ok((known, found))
+        });
+        let is_something_left = found.as_ref().map_or(true, |(_, found)| !found.untracked.is_empty());
+        let left = match clean {
+            Clean::TrackedAndUntracked if is_something_left => self.ignored()?,
+            _ => Left::new(),
+        };
+        let Ok((known, found)) = found else { return Ok(()) };
+        let Ok(objects) = self.objects(&mut memory.objects) else { return Ok(()) };
+        if found.differing.is_empty()
+            && found.repositories.is_empty()
+            && memory.harmless.check_all(objects, &known.entries).is_ok()
+        {
+            write_notes(&self.notes, known.checksum, tree, &left);
+            memory.known = Some(Known { tree: Some(tree), left: Some(left), ..known });
+        }
+        Ok(())
+    }
+
+    /// Whether files that are the same in both trees may have to be written anew, because attributes
+    /// that convert came, went or changed: git does not think of that.
+    fn converts_otherwise(&self, memory: &mut Memory, to: &SlotTarget) -> bool {
+        let Ok(index) = fs::read(&self.index) else { return false };
+        let Ok(entries) = tracked(&index, to.tree.as_bytes().len()) else { return false };
+        let before: Vec<_> =
+            entries.iter().filter(|entry| sets_attributes(entry.path.as_os_str().as_bytes())).collect();
+        let Ok(objects) = self.objects(&mut memory.objects) else { return false };
+        let Ok(after) = attributes::files(objects, from_tree(to.tree)) else { return false };
+        let is_same = |(before, (path, mode, id)): (&&Tracked<'_>, &(Vec<u8>, u32, ObjectId))| {
+            before.path.as_os_str().as_bytes() == path && before.mode == *mode && before.id == id.as_slice()
+        };
+        if before.len() == after.len() && before.iter().zip(&after).all(is_same) {
+            return false;
+        }
+        let before = before
+            .iter()
+            .map(|entry| (entry.path.as_os_str().as_bytes(), entry.mode, ObjectId::from_bytes_or_panic(entry.id)));
+        let mut all = before.chain(after.iter().map(|(path, mode, id)| (path.as_slice(), *mode, *id)));
+        all.any(|(path, mode, id)| memory.harmless.check(objects, path, mode, id).is_err())
+    }
+
+    /// Deals with the two things that git leaves alone. A tracked folder that became a symbolic
+    /// link or a file is removed: git would look at the files behind the link. And what was put
+    /// into a submodule's folder is removed: to git it belongs to the submodule.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    fn prepare_tracked_folders(&self, id_len: usize) -> Result<(), GitError> {
+        let bytes = match fs::read(&self.index) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(GitError::io("reading", &self.index)(error)),
+        };
+        let entries = tracked(&bytes, id_len).map_err(|why| {
+            let source = std::io::Error::new(ErrorKind::InvalidData, why);
+            GitError::io("reading", &self.index)(source)
+        })?;
+        // Entries are sorted, so those of a folder stand together.
+        let mut last_folder = Path::new("");
+        for entry in entries {
+            let folder = entry.path.parent().unwrap_or(Path::new(""));
+            if folder != last_folder {
+                self.remove_what_is_no_folder(folder)?;
+                last_folder = folder;
+            }
+            if entry.is_submodule() {
+                let path = self.work_tree.join(entry.path);
+                if is_folder(&path) {
+                    empty(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the first thing on the way down to `folder` that exists and is no folder.
+    fn remove_what_is_no_folder(&self, folder: &Path) -> Result<(), GitError> {
+        let mut path = self.work_tree.clone();
+        for name in folder {
+            path.push(name);
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => return remove(&path),
+                // Missing, with all below it; git makes it.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether git can make an index of the tree at all.
+    pub(super) fn check_tree(&self, to: &SlotTarget) -> Result<(), GitError> {
+        let scratch = with_suffix(&self.index, ".check");
+        let checked = lay(&self.git_dir(), &self.settings, to)
+            .and_then(|()| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
+        remove(&scratch)?;
+        remove(&with_suffix(&scratch, ".lock"))?;
+        checked.map(drop)
+    }
+
+    fn git(&self, index: &Path, args: &[&str]) -> Result<Output, GitError> {
+        let git = Git::new(self.git_dir(), Config::RepositoryOnly).with_work_tree(&self.work_tree);
+        let mut command = git.command();
+        // It reads no input. One that outlives a killed lexpr keeps others out of the slot.
+        command.env("GIT_INDEX_FILE", index).args(args).stdin(Stdio::from(self.at_work()?));
+        let output = output(command, None)?;
+        if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
+    }
+}

@@ -1,0 +1,77 @@
+//! Removing what gates leave, whatever they did to it, and moving aside what cannot be removed.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::git::command::GitError;
+
+pub(in crate::git) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Moves what cannot be removed, such as files of another user or immutable ones, out of the way:
+/// one such folder must not keep every later gate from running.
+pub(super) fn set_aside(path: &Path) -> Result<(), GitError> {
+    move_aside(path, UNREMOVABLE).map(drop)
+}
+
+/// Gives a folder the first free name with this mark, and says which.
+pub(in crate::git) fn move_aside(path: &Path, mark: &str) -> Result<PathBuf, GitError> {
+    let mut number = 1_u32;
+    loop {
+        let aside = with_suffix(path, &format!("{mark}{number}"));
+        if fs::symlink_metadata(&aside).is_err() {
+            return match fs::rename(path, &aside) {
+                Ok(()) => Ok(aside),
+                Err(error) => Err(GitError::io("setting aside (remove it by hand)", path)(error)),
+            };
+        }
+        number += 1;
+    }
+}
+
+/// Between a slot's number and another, in the name of a folder that could not be removed.
+pub(in crate::git) const UNREMOVABLE: &str = ".unremovable-";
+
+/// Not through symbolic links.
+pub(super) fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// Removes whatever is at `path`, if anything is; never what a symbolic link points to.
+pub(in crate::git) fn remove(path: &Path) -> Result<(), GitError> {
+    let removed = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|_| {
+            // Tools write-protect folders that they share (Go's module cache); they are ours all the same.
+            make_writable(path)?;
+            fs::remove_dir_all(path)
+        }),
+        Ok(_) => fs::remove_file(path),
+    };
+    removed.map_err(GitError::io("removing (remove it by hand, then run again)", path))
+}
+
+pub(super) fn empty(folder: &Path) -> Result<(), GitError> {
+    for entry in fs::read_dir(folder).map_err(GitError::io("reading", folder))? {
+        remove(&entry.map_err(GitError::io("reading", folder))?.path())?;
+    }
+    Ok(())
+}
+
+/// Lets the owner enter, list and change `folder` and all folders in it.
+fn make_writable(folder: &Path) -> std::io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}

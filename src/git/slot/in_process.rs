@@ -1,0 +1,191 @@
+//! The usual switch, without a process: a survey of the working tree, the difference of two trees,
+//! and an index. Whatever is not usual is for git, whose judgement the next survey starts from.
+//!
+//! Killed in between, the next switch finds the old index. Whatever was written or removed since
+//! differs from it, and what came is not tracked by it.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+
+use gix::ObjectId;
+
+use super::difference::{Change, between};
+use super::folder::remove;
+use super::git_dir::lay_index;
+use super::known::{Known, write_index, write_notes};
+use super::survey::{Left, Survey, Untracked, sets_rules, survey};
+use super::{Clean, ForGit, Memory, Slot, SlotTarget, write};
+use crate::crash;
+use crate::git::index::IndexEntry;
+use crate::git::objects::{Objects, from_tree};
+
+impl Slot {
+    /// # Errors
+    /// Where git has to do it. Some of it may be done by then.
+    pub(super) fn switch_in_process(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), ForGit> {
+        let tree = from_tree(to.tree);
+        let objects = self.objects(&mut memory.objects)?;
+        let known = match memory.known.take() {
+            Some(known) => known,
+            None => {
+                let known = Known::read(&self.index, &self.notes, tree.kind())?;
+                memory.harmless.check_all(objects, &known.entries)?;
+                known
+            }
+        };
+        let left = known.left.filter(|_| clean == Clean::TrackedAndUntracked).unwrap_or_default();
+        let found = survey(&self.work_tree, &known.entries, known.written, &left)?;
+        let changes = changes(objects, known.tree, tree, &known.entries)?;
+        for change in &changes {
+            if let Some((mode, id)) = change.to {
+                memory.harmless.check(objects, &change.path, mode, id)?;
+            }
+        }
+        let mut rules_changed = changes.iter().any(|change| sets_rules(&change.path));
+        rules_changed |= found.differing.iter().any(|at| sets_rules(&known.entries[*at].path));
+        if clean == Clean::TrackedAndUntracked {
+            let untracked = found.untracked.iter().map(|untracked| untracked.path.as_slice()).collect();
+            nothing_is_in_the_way(&untracked, &changes)?;
+        }
+
+        let inside = |path: &[u8]| self.work_tree.join(std::ffi::OsStr::from_bytes(path));
+        let unremovable = |_| ForGit("something that cannot be removed");
+        let away = found.untracked.iter().filter(|_| clean == Clean::IgnoredToo).map(|untracked| &untracked.path);
+        for path in away.chain(&found.repositories) {
+            remove(&inside(path)).map_err(unremovable)?;
+        }
+        let Next { mut entries, coming, going } = follow(known.entries, &changes, &found)?;
+        write::remove(&self.work_tree, going.iter().map(|path| &**path), &entries)?;
+        crash::point!("slot.switch.removed");
+        write::write(&self.work_tree, objects, &mut entries, &coming)?;
+        crash::point!("slot.switch.written");
+        let written = write_index(&self.index, &entries, tree.kind())?;
+
+        let doubtful = |untracked: &&Untracked| rules_changed || !untracked.is_known;
+        let doubtful: Vec<_> =
+            found.untracked.iter().filter(doubtful).map(|untracked| inside(&untracked.path)).collect();
+        let left = if clean == Clean::IgnoredToo || doubtful.is_empty() {
+            left
+        } else {
+            let uncleaned = |_| ForGit("something that cannot be cleaned");
+            self.clean(clean).map_err(uncleaned)?;
+            match doubtful.iter().any(|path| path.symlink_metadata().is_ok()) {
+                true => self.ignored().map_err(uncleaned)?,
+                false if rules_changed => Left::new(),
+                false => left,
+            }
+        };
+        write_notes(&self.notes, written.checksum, tree, &left);
+        lay_index(&self.git_dir(), &written.bytes, written.at.into())
+            .map_err(|_| ForGit("an index that cannot be written"))?;
+        memory.known = Some(Known {
+            entries,
+            checksum: written.checksum,
+            tree: Some(tree),
+            written: written.at,
+            left: Some(left),
+        });
+        Ok(())
+    }
+
+    /// Those that the slot's `.git` borrows, opened once: it is laid in the same way every time.
+    pub(super) fn objects<'a>(&self, opened: &'a mut Option<Objects>) -> Result<&'a mut Objects, ForGit> {
+        /// Trees that are read again are those of the last few composites.
+        const MOST_ENTRIES: usize = 100_000;
+        if opened.is_none() {
+            let objects = Objects::open(&self.git_dir()).map_err(|_| ForGit("objects that cannot be opened"))?;
+            *opened = Some(objects.keeping(MOST_ENTRIES));
+        }
+        opened.as_mut().ok_or(ForGit("objects that cannot be opened"))
+    }
+}
+
+/// What must change from `entries`, those of the tree `from` where it is known, to the tree `to`.
+fn changes(
+    objects: &mut Objects,
+    from: Option<ObjectId>,
+    to: ObjectId,
+    entries: &[IndexEntry],
+) -> Result<Vec<Change>, ForGit> {
+    // The objects of a run that is over may be gone.
+    if let Some(changes) = from.and_then(|from| between(objects, from, to).ok()) {
+        return Ok(changes);
+    }
+    let empty = objects.empty_tree();
+    let mut files = between(objects, empty, to)?.into_iter().peekable();
+    let mut changes = Vec::new();
+    for entry in entries {
+        while let Some(added) = files.next_if(|file| file.path < entry.path) {
+            changes.push(added);
+        }
+        match files.next_if(|file| file.path == entry.path) {
+            Some(file) if file.to == Some((entry.mode, entry.id)) => {}
+            Some(changed) => changes.push(changed),
+            None => changes.push(Change { path: entry.path.clone(), to: None }),
+        }
+    }
+    changes.extend(files);
+    Ok(changes)
+}
+
+/// What is ignored stays, and git decides what becomes of it where a tracked path comes in its place.
+fn nothing_is_in_the_way(untracked: &BTreeSet<&[u8]>, changes: &[Change]) -> Result<(), ForGit> {
+    if untracked.is_empty() {
+        return Ok(());
+    }
+    for change in changes.iter().filter(|change| change.to.is_some()) {
+        let slashes = change.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let mut above = slashes.chain([change.path.len()]).map(|end| &change.path[..end]);
+        let below = [&change.path, &b"/"[..]].concat();
+        let first_below = untracked.range::<[u8], _>((Bound::Included(below.as_slice()), Bound::Unbounded)).next();
+        if above.any(|path| untracked.contains(path)) || first_below.is_some_and(|path| path.starts_with(&below)) {
+            return Err(ForGit("something ignored where a file comes"));
+        }
+    }
+    Ok(())
+}
+
+/// The way to the next index.
+struct Next {
+    entries: Vec<IndexEntry>,
+    /// Which of them are to be written.
+    coming: Vec<usize>,
+    going: Vec<Box<[u8]>>,
+}
+
+fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<Next, ForGit> {
+    let mut differs = vec![false; known.len()];
+    for &at in &found.differing {
+        differs[at] = true;
+    }
+    let mut next =
+        Next { entries: Vec::with_capacity(known.len() + changes.len()), coming: Vec::new(), going: Vec::new() };
+    let mut changes = changes.iter().peekable();
+    for (entry, differs) in known.into_iter().zip(differs) {
+        while let Some(added) = changes.next_if(|change| change.path < entry.path) {
+            next.add(added)?;
+        }
+        match changes.next_if(|change| change.path == entry.path) {
+            Some(Change { to: None, path }) => next.going.push(path.clone()),
+            Some(changed) => next.add(changed)?,
+            None => {
+                if differs {
+                    next.coming.push(next.entries.len());
+                }
+                next.entries.push(entry);
+            }
+        }
+    }
+    changes.try_for_each(|added| next.add(added))?;
+    Ok(next)
+}
+
+impl Next {
+    fn add(&mut self, change: &Change) -> Result<(), ForGit> {
+        let (mode, id) = change.to.ok_or(ForGit("an index of another tree"))?;
+        self.coming.push(self.entries.len());
+        self.entries.push(IndexEntry { path: change.path.clone(), mode, id, stat: Default::default() });
+        Ok(())
+    }
+}

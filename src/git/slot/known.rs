@@ -1,0 +1,147 @@
+//! What is known of a slot's working tree from one switch to the next: in memory while a run has the
+//! slot, and from run to run by the index and a small file beside it that holds for this very index
+//! alone. What a killed lexpr left differs from what is written there, file by file, and shows.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::hash::Kind;
+use rustix::fs::fstat;
+
+use super::ForGit;
+use super::folder::with_suffix;
+use super::survey::{Ignored, Left};
+use crate::crash;
+use crate::git::index::{self, IndexEntry, Stat, Time};
+
+/// How the last switch left the working tree.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// In the order of their paths.
+    pub(super) entries: Vec<IndexEntry>,
+    /// Of the index.
+    pub(super) checksum: ObjectId,
+    /// Of which they are; `None` where that was not written down.
+    pub(super) tree: Option<ObjectId>,
+    /// When the index was written: what changed later has a later time.
+    pub(super) written: Time,
+    /// What is there besides; `None` where that has to be found out.
+    pub(super) left: Option<Left>,
+}
+
+/// An index as it was written.
+pub(super) struct Written {
+    pub(super) bytes: Vec<u8>,
+    pub(super) checksum: ObjectId,
+    pub(super) at: Time,
+}
+
+impl Known {
+    /// From the files of a slot.
+    ///
+    /// # Errors
+    /// Where there is no index, or one that only git understands.
+    pub(super) fn read(index: &Path, notes: &Path, hash: Kind) -> Result<Self, ForGit> {
+        let missing = |_| ForGit("no index");
+        let mut file = File::open(index).map_err(missing)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(missing)?;
+        let found = fstat(&file).map_err(|_| ForGit("no index"))?;
+        let (entries, checksum) =
+            index::read(&bytes, hash).map_err(|_| ForGit("an index that only git understands"))?;
+        let noted = fs::read(notes).ok().and_then(|notes| read_notes(&notes, checksum));
+        let (tree, left) = noted.unzip();
+        Ok(Self { entries, checksum, tree, written: Stat::of(&found).modified, left })
+    }
+}
+
+/// Writes an index in the place of the one at `path`.
+///
+/// # Errors
+/// Where it cannot be written.
+pub(super) fn write_index(path: &Path, entries: &[IndexEntry], hash: Kind) -> Result<Written, ForGit> {
+    let (bytes, checksum) = index::written(entries, hash).map_err(|_| ForGit("too many files"))?;
+    let new = with_suffix(path, ".lock");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&bytes)?;
+        let at = Stat::of(&fstat(&file)?).modified;
+        fs::rename(&new, path)?;
+        Ok(at)
+    };
+    let at = write().map_err(|_: std::io::Error| ForGit("an index that cannot be written"))?;
+    crash::point!("slot.switch.indexed");
+    Ok(Written { bytes, checksum, at })
+}
+
+/// The first word of what is written down beside an index. Another format has another.
+const NOTES: &str = "lexpr-slot-1";
+
+/// Writes down what an index does not say. Without it the next run finds it out.
+pub(super) fn write_notes(path: &Path, checksum: ObjectId, tree: ObjectId, left: &Left) {
+    let mut body = Vec::new();
+    for (path, ignored) in left {
+        body.push(match ignored {
+            Ignored::Folder => b'd',
+            Ignored::File => b'f',
+            Ignored::Rules(_) => b'r',
+        });
+        body.extend_from_slice(path);
+        body.push(0);
+    }
+    let digest = blake3::hash(&body);
+    let notes = [format!("{NOTES} {checksum} {tree} {digest}\n").as_bytes(), &body].concat();
+    let new = with_suffix(path, ".new");
+    // What is not there, or does not fit the index, is not believed.
+    let _ = fs::write(&new, notes).and_then(|()| fs::rename(&new, path));
+    crash::point!("slot.switch.noted");
+}
+
+/// `None` where they are damaged, or another index's.
+fn read_notes(notes: &[u8], checksum: ObjectId) -> Option<(ObjectId, Left)> {
+    let end = notes.iter().position(|byte| *byte == b'\n')?;
+    let (head, body) = (std::str::from_utf8(&notes[..end]).ok()?, &notes[end + 1..]);
+    let mut words = head.split(' ');
+    let (format, of, tree, digest) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    if format != NOTES || of != checksum.to_string() || digest != blake3::hash(body).to_string() {
+        return None;
+    }
+    let mut left = Left::new();
+    for line in body.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
+        let ignored = match line[0] {
+            b'd' => Ignored::Folder,
+            b'f' => Ignored::File,
+            // Of a run that is over: whether it is the same one is not known.
+            b'r' => Ignored::Rules(Stat::default()),
+            _ => return None,
+        };
+        left.insert(line[1..].to_vec(), ignored);
+    }
+    Some((ObjectId::from_hex(tree.as_bytes()).ok()?, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_believed_whole_and_for_their_own_index_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.notes");
+        let (of, tree) = (ObjectId::empty_blob(Kind::Sha1), ObjectId::empty_tree(Kind::Sha1));
+        let left = Left::from([
+            (b"out".to_vec(), Ignored::Folder),
+            (b"a \xff\n".to_vec(), Ignored::File),
+            (b"x/.gitignore".to_vec(), Ignored::Rules(Stat::default())),
+        ]);
+        write_notes(&path, of, tree, &left);
+        let notes = fs::read(&path).unwrap();
+        assert_eq!(read_notes(&notes, of), Some((tree, left)));
+        assert_eq!(read_notes(&notes, tree), None);
+        for len in 0..notes.len() {
+            assert_eq!(read_notes(&notes[..len], of), None, "{len} bytes");
+        }
+    }
+}

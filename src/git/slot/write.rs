@@ -1,0 +1,164 @@
+//! Makes a working tree follow a difference: what goes is removed, with folders that became empty,
+//! and what comes is written as git would write it where nothing converts. Every folder is opened
+//! by its own name below the one above it, so that nothing is ever reached through a link.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, statat, symlinkat, unlinkat};
+use rustix::io::Errno;
+
+use super::ForGit;
+use super::survey::FOLDER;
+use crate::git::index::{IndexEntry, Stat};
+use crate::git::objects::{Objects, mode};
+
+/// Larger blobs are git's to write: it does so without having them in memory.
+const LARGEST_BLOB: u64 = 64 * 1024 * 1024;
+
+/// As git makes files and folders: the rest is the umask's.
+const FILE_MODE: u32 = 0o666;
+const EXECUTABLE_MODE: u32 = 0o777;
+const FOLDER_MODE: u32 = 0o777;
+
+/// Goes to the folders of a working tree, in any order; cheaply where they come sorted.
+struct Folders {
+    top: OwnedFd,
+    /// From the top down to where it is: the end of each folder's path in `path`, and the folder.
+    open: Vec<(usize, OwnedFd)>,
+    /// With a slash at its end, unless it is empty.
+    path: Vec<u8>,
+}
+
+impl Folders {
+    fn of(top: &Path) -> Result<Self, Errno> {
+        Ok(Self { top: openat(CWD, top, FOLDER, Mode::empty())?, open: Vec::new(), path: Vec::new() })
+    }
+
+    /// Goes to `folder`, which is empty for the top and has a slash at its end otherwise.
+    fn go_to(&mut self, folder: &[u8], make: bool) -> Result<BorrowedFd<'_>, Errno> {
+        while !folder.starts_with(&self.path) {
+            self.open.pop();
+            self.path.truncate(self.open.last().map_or(0, |(end, _)| *end));
+        }
+        while self.path.len() < folder.len() {
+            let begin = self.path.len();
+            let rest = &folder[begin..];
+            let name = rest.split(|byte| *byte == b'/').next().unwrap_or(rest);
+            let here = self.here();
+            let opened = match openat(here, name, FOLDER, Mode::empty()) {
+                Err(Errno::NOENT) if make => {
+                    mkdirat(here, name, Mode::from_raw_mode(FOLDER_MODE))?;
+                    openat(here, name, FOLDER, Mode::empty())?
+                }
+                opened => opened?,
+            };
+            self.path.extend_from_slice(name);
+            self.path.push(b'/');
+            self.open.push((self.path.len(), opened));
+        }
+        Ok(self.here())
+    }
+
+    fn here(&self) -> BorrowedFd<'_> {
+        self.open.last().map_or(self.top.as_fd(), |(_, folder)| folder.as_fd())
+    }
+}
+
+/// The folder with a slash at its end, empty for the top, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1))
+}
+
+/// Removes files and links, those that are there; then folders in which nothing is left, unless
+/// `entries`, in order, have something below them.
+pub(super) fn remove<'a>(
+    top: &Path,
+    paths: impl Iterator<Item = &'a [u8]>,
+    entries: &[IndexEntry],
+) -> Result<(), ForGit> {
+    let failed = |_| ForGit("something that cannot be removed");
+    let mut folders = Folders::of(top).map_err(failed)?;
+    let mut emptied = BTreeSet::new();
+    for path in paths {
+        let (folder, name) = split(path);
+        let removed = folders.go_to(folder, false).and_then(|folder| unlinkat(folder, name, AtFlags::empty()));
+        removed.or_else(|error| if error == Errno::NOENT { Ok(()) } else { Err(error) }).map_err(failed)?;
+        emptied.insert(folder.to_vec());
+    }
+    // Deepest first: a folder comes behind the one it is in.
+    while let Some(folder) = emptied.pop_last() {
+        let next = entries.partition_point(|entry| *entry.path < *folder);
+        let is_needed = entries.get(next).is_some_and(|entry| entry.path.starts_with(&folder));
+        if folder.is_empty() || is_needed {
+            continue;
+        }
+        let (above, name) = split(&folder[..folder.len() - 1]);
+        match folders.go_to(above, false).and_then(|above| unlinkat(above, name, AtFlags::REMOVEDIR)) {
+            Ok(()) | Err(Errno::NOENT) => drop(emptied.insert(above.to_vec())),
+            // What is ignored stays, and its folder with it.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes those of `entries` that `which` names, in order, in the place of whatever file or link is
+/// there, and remembers how it left them.
+pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], which: &[usize]) -> Result<(), ForGit> {
+    let failed = |_| ForGit("something that cannot be written");
+    let mut folders = Folders::of(top).map_err(failed)?;
+    for &at in which {
+        let entry = &mut entries[at];
+        let blob = objects.blob_within(entry.id, LARGEST_BLOB).map_err(|_| ForGit("a blob that cannot be read"))?;
+        let blob = blob.ok_or(ForGit("a large blob"))?;
+        let (folder, name) = split(&entry.path);
+        let folder = folders.go_to(folder, true).map_err(failed)?;
+        match unlinkat(folder, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        entry.stat = match entry.mode {
+            mode::SYMLINK => link(folder, name, &blob),
+            mode => file(folder, name, &blob, mode == mode::EXECUTABLE),
+        }?;
+    }
+    Ok(())
+}
+
+fn file(folder: BorrowedFd<'_>, name: &[u8], content: &[u8], is_executable: bool) -> Result<Stat, ForGit> {
+    let failed = |_| ForGit("a file that cannot be written");
+    let mode = Mode::from_raw_mode(if is_executable { EXECUTABLE_MODE } else { FILE_MODE });
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(folder, name, flags, mode).map_err(failed)?);
+    file.write_all(content).map_err(|_| ForGit("a file that cannot be written"))?;
+    fstat(&file).map(|found| Stat::of(&found)).map_err(failed)
+}
+
+fn link(folder: BorrowedFd<'_>, name: &[u8], goal: &[u8]) -> Result<Stat, ForGit> {
+    // A goal that holds a NUL, or is empty or too long, is refused.
+    symlinkat(goal, folder, name)
+        .and_then(|()| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
+        .map(|found| Stat::of(&found))
+        .map_err(|_| ForGit("a link that cannot be made"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_folder_is_reached_through_a_link() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("a")).unwrap();
+        std::fs::write(outside.path().join("precious"), "x").unwrap();
+        let mut folders = Folders::of(inside.path()).unwrap();
+        assert!(folders.go_to(b"a/", true).is_err() && folders.go_to(b"a/b/", true).is_err());
+        remove(inside.path(), [&b"a/precious"[..]].into_iter(), &[]).unwrap_err();
+        assert!(outside.path().join("precious").exists());
+    }
+}
