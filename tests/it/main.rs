@@ -59,6 +59,7 @@ mod report_faces;
 mod report_stories;
 mod report_sums;
 mod sim;
+mod slot_random;
 mod slot_switch;
 mod soak;
 mod storm;

@@ -2,7 +2,7 @@
 //! Slots have no configuration: no filter has a command, line ends are the system's, and only what
 //! a `.gitattributes` file says itself is left. Where one may convert, git does the writing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use gix::ObjectId;
 
@@ -30,14 +30,14 @@ impl Harmless {
         if name_of(path) != FILE_NAME {
             return Ok(());
         }
-        if !self.0.contains_key(&id) {
-            let blob = objects.blob_within(id, LONGEST).map_err(|_| ForGit("attributes that cannot be read"))?;
-            self.0.insert(id, blob.is_some_and(|blob| converts_nothing(&blob)));
-        }
-        match self.0.get(&id) {
-            Some(true) if mode != mode::SYMLINK => Ok(()),
-            _ => Err(ForGit("attributes that convert")),
-        }
+        let is_harmless = match self.0.entry(id) {
+            hash_map::Entry::Occupied(known) => *known.get(),
+            hash_map::Entry::Vacant(unknown) => {
+                let blob = objects.blob_within(id, LONGEST).map_err(|_| ForGit("attributes that cannot be read"))?;
+                *unknown.insert(blob.is_some_and(|blob| converts_nothing(&blob)))
+            }
+        };
+        if is_harmless && mode != mode::SYMLINK { Ok(()) } else { Err(ForGit("attributes that convert")) }
     }
 
     /// # Errors
@@ -47,24 +47,36 @@ impl Harmless {
     }
 }
 
-/// All of a tree that attributes are read from: path, mode and blob, in the order of an index.
-///
+/// Where a checkout of a tree reads attributes.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Path, mode and blob, in the order of an index.
+    pub(super) files: Vec<(Vec<u8>, u32, ObjectId)>,
+    /// Paths at which the tree has none: git would read what lies there.
+    pub(super) absent: Vec<Vec<u8>>,
+}
+
 /// # Errors
 /// Where a tree cannot be read.
-pub(super) fn files(objects: &mut Objects, tree: ObjectId) -> Result<Vec<(Vec<u8>, u32, ObjectId)>, ObjectsError> {
-    let mut found = Vec::new();
+pub(super) fn places(objects: &mut Objects, tree: ObjectId) -> Result<Places, ObjectsError> {
+    let mut found = Places::default();
     let mut folders = vec![(Vec::new(), tree)];
     while let Some((path, folder)) = folders.pop() {
+        let own = [&path[..], FILE_NAME].concat();
+        let mut is_absent = true;
         for entry in &objects.tree(folder)?.entries {
-            let path = [&path[..], &entry.name].concat();
             if entry.is_tree() {
-                folders.push(([&path[..], b"/"].concat(), entry.id));
+                folders.push(([&path[..], &entry.name, b"/"].concat(), entry.id));
             } else if *entry.name == *FILE_NAME {
-                found.push((path, entry.mode, entry.id));
+                found.files.push((own.clone(), entry.mode, entry.id));
+                is_absent = false;
             }
         }
+        if is_absent {
+            found.absent.push(own);
+        }
     }
-    found.sort_unstable();
+    found.files.sort_unstable();
     Ok(found)
 }
 

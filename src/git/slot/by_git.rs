@@ -11,24 +11,32 @@ use std::process::{Output, Stdio};
 use gix::ObjectId;
 use rustix::fs::{CWD, Mode, openat};
 
-use super::attributes::{self, sets_attributes};
+use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay, lay_index};
 use super::known::{Known, write_notes};
 use super::survey::{FOLDER, Ignored, Left, sets_rules, stat_of, survey};
-use super::{Clean, Memory, Slot, SlotTarget};
+use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
-use crate::git::command::{Config, Git, GitError, failed, output};
-use crate::git::index::{Tracked, tracked};
+use crate::git::command::{Config, Git, GitError, failed, output, shown};
+use crate::git::index::tracked;
 use crate::git::objects::from_tree;
+
+/// Each cleaning removes the topmost `.gitignore` that is not tracked; nobody nests as many.
+const MOST_CLEANINGS: usize = 16;
 
 impl Slot {
     pub(super) fn switch_by_git(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
         memory.known = None;
         let id_len = to.tree.as_bytes().len();
-        if self.converts_otherwise(memory, to) || self.prepare_tracked_folders(id_len).is_err() {
+        let objects = self.objects(&mut memory.objects).ok();
+        // Without its objects git will say what is missing.
+        let attributes = objects.and_then(|objects| attributes::places(objects, from_tree(to.tree)).ok());
+        let attributes = attributes.unwrap_or_default();
+        if self.converts_otherwise(memory, &attributes, id_len) || self.prepare_tracked_folders(id_len).is_err() {
             remove(&self.index)?;
         }
+        self.remove_foreign_attributes(&attributes);
         // Every tracked file's stat data is compared with the index, and what is not up to date
         // is written. An index as young as its entries makes git compare contents ("racy git").
         self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
@@ -73,29 +81,28 @@ impl Slot {
             "--no-renames",
             "--ignore-submodules=all",
         ];
-        loop {
+        for _ in 0..MOST_CLEANINGS {
             let told = self.git(&self.index, &args)?.stdout;
             let lines = || told.split(|byte| *byte == 0);
-            let untracked: Vec<_> = lines().filter_map(|line| line.strip_prefix(b"?? ")).collect();
-            if untracked.is_empty() {
-                let top = openat(CWD, &self.work_tree, FOLDER, Mode::empty());
-                let top = top.map_err(|error| GitError::io("opening", &self.work_tree)(error.into()))?;
-                let ignored =
-                    lines().filter_map(|line| line.strip_prefix(b"!! ")).map(|path| match path.strip_suffix(b"/") {
-                        Some(folder) => (folder.to_vec(), Ignored::Folder),
-                        None if sets_rules(path) => {
-                            (path.to_vec(), Ignored::Rules(stat_of(&top, path).unwrap_or_default()))
-                        }
-                        None => (path.to_vec(), Ignored::File),
-                    });
-                return Ok(ignored.collect());
+            if lines().any(|line| line.starts_with(b"?? ")) {
+                // It was ignored by a `.gitignore` that was not tracked, and that went with the cleaning.
+                self.clean(Clean::TrackedAndUntracked)?;
+                continue;
             }
-            // What was ignored by a `.gitignore` that was not tracked, and went with the cleaning.
-            for path in untracked {
-                let path = path.strip_suffix(b"/").unwrap_or(path);
-                remove(&self.work_tree.join(std::ffi::OsStr::from_bytes(path)))?;
-            }
+            let top = openat(CWD, &self.work_tree, FOLDER, Mode::empty());
+            let top = top.map_err(|error| GitError::io("opening", &self.work_tree)(error.into()))?;
+            let ignored =
+                lines().filter_map(|line| line.strip_prefix(b"!! ")).map(|path| match path.strip_suffix(b"/") {
+                    Some(folder) => (folder.to_vec(), Ignored::Folder),
+                    None if sets_rules(path) => {
+                        (path.to_vec(), Ignored::Rules(stat_of(&top, path).unwrap_or_default()))
+                    }
+                    None => (path.to_vec(), Ignored::File),
+                });
+            return Ok(ignored.collect());
         }
+        let why = "what is not tracked comes to light again and again".to_owned();
+        Err(GitError::Unreadable { command: shown(&args), why })
     }
 
     /// Sees what the next switch has to know, and that nothing is left that is neither tracked nor
@@ -124,31 +131,34 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether files that are the same in both trees may have to be written anew, because attributes
-    /// that convert came, went or changed: git does not think of that.
-    fn converts_otherwise(&self, memory: &mut Memory, to: &SlotTarget) -> bool {
-        let Ok(index) = fs::read(&self.index) else { return false };
-        let Ok(entries) = tracked(&index, to.tree.as_bytes().len()) else { return false };
-        let before: Vec<_> =
-            entries.iter().filter(|entry| sets_attributes(entry.path.as_os_str().as_bytes())).collect();
-        let Ok(objects) = self.objects(&mut memory.objects) else { return false };
-        let Ok(after) = attributes::files(objects, from_tree(to.tree)) else { return false };
-        let is_same = |(before, (path, mode, id)): (&&Tracked<'_>, &(Vec<u8>, u32, ObjectId))| {
-            before.path.as_os_str().as_bytes() == path && before.mode == *mode && before.id == id.as_slice()
-        };
-        if before.len() == after.len() && before.iter().zip(&after).all(is_same) {
-            return false;
+    /// Removes what lies where attributes are read from, and is not the tree's: git would heed it.
+    fn remove_foreign_attributes(&self, to: &Places) {
+        for path in &to.absent {
+            // Where a folder is none, there is nothing to heed.
+            let _ = write::remove(&self.work_tree, std::iter::once(path.as_slice()), &[]);
         }
-        let before = before
-            .iter()
-            .map(|entry| (entry.path.as_os_str().as_bytes(), entry.mode, ObjectId::from_bytes_or_panic(entry.id)));
-        let mut all = before.chain(after.iter().map(|(path, mode, id)| (path.as_slice(), *mode, *id)));
-        all.any(|(path, mode, id)| memory.harmless.check(objects, path, mode, id).is_err())
     }
 
-    /// Deals with the two things that git leaves alone. A tracked folder that became a symbolic
-    /// link or a file is removed: git would look at the files behind the link. And what was put
-    /// into a submodule's folder is removed: to git it belongs to the submodule.
+    /// Whether files that are the same in both trees may have to be written anew, because attributes
+    /// that convert came, went or changed: git does not think of that.
+    fn converts_otherwise(&self, memory: &mut Memory, to: &Places, id_len: usize) -> bool {
+        let Ok(index) = fs::read(&self.index) else { return false };
+        let Ok(entries) = tracked(&index, id_len) else { return false };
+        let before = entries
+            .iter()
+            .filter(|entry| sets_attributes(entry.path.as_os_str().as_bytes()))
+            .map(|entry| (entry.path.as_os_str().as_bytes(), entry.mode, ObjectId::from_bytes_or_panic(entry.id)));
+        let after = to.files.iter().map(|(path, mode, id)| (path.as_slice(), *mode, *id));
+        if before.clone().eq(after.clone()) {
+            return false;
+        }
+        let Ok(objects) = self.objects(&mut memory.objects) else { return false };
+        before.chain(after).any(|(path, mode, id)| memory.harmless.check(objects, path, mode, id).is_err())
+    }
+
+    /// Deals with what git leaves alone. A tracked folder that became a symbolic link or a file is
+    /// removed: git would look at the files behind the link. What was put into a submodule's folder
+    /// is removed: to git it belongs to the submodule. So is a repository's `.git` in a tracked folder.
     ///
     /// # Errors
     /// Where the index cannot be read.
@@ -168,6 +178,10 @@ impl Slot {
             let folder = entry.path.parent().unwrap_or(Path::new(""));
             if folder != last_folder {
                 self.remove_what_is_no_folder(folder)?;
+                if !folder.as_os_str().is_empty() {
+                    // git does not look at what is named so, and takes the folder for another repository's.
+                    remove(&self.work_tree.join(folder).join(".git"))?;
+                }
                 last_folder = folder;
             }
             if entry.is_submodule() {

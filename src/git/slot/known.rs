@@ -105,7 +105,8 @@ fn read_notes(notes: &[u8], checksum: ObjectId) -> Option<(ObjectId, Left)> {
     let (head, body) = (std::str::from_utf8(&notes[..end]).ok()?, &notes[end + 1..]);
     let mut words = head.split(' ');
     let (format, of, tree, digest) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    if format != NOTES || of != checksum.to_string() || digest != blake3::hash(body).to_string() {
+    let is_whole = blake3::Hash::from_hex(digest).ok()? == blake3::hash(body);
+    if format != NOTES || ObjectId::from_hex(of.as_bytes()).ok()? != checksum || !is_whole {
         return None;
     }
     let mut left = Left::new();
