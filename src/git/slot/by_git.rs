@@ -33,8 +33,12 @@ impl Slot {
         // Without its objects git will say what is missing.
         let attributes = objects.and_then(|objects| attributes::places(objects, from_tree(to.tree)).ok());
         let attributes = attributes.unwrap_or_default();
-        if self.converts_otherwise(memory, &attributes, id_len) || self.prepare_tracked_folders(id_len).is_err() {
+        if self.prepare_tracked_folders(id_len).is_err() {
             remove(&self.index)?;
+        } else if self.converts_otherwise(memory, &attributes, id_len) {
+            // Every file goes, and comes anew.
+            let nothing = ObjectId::empty_tree(from_tree(to.tree).kind());
+            self.git(&self.index, &["read-tree", "--reset", "-u", &nothing.to_string()])?;
         }
         self.remove_foreign_attributes(&attributes);
         // Every tracked file's stat data is compared with the index, and what is not up to date

@@ -283,3 +283,64 @@ pub(super) fn stat_of(top: impl AsFd, path: &[u8]) -> Option<Stat> {
 pub(super) fn sets_rules(path: &[u8]) -> bool {
     name_of(path) == b".gitignore"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's clock may be finer than it was when git met this; what counts is what is compared.
+    #[test]
+    fn times_no_older_than_the_index_prove_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "two\n").unwrap();
+        let top = openat(CWD, folder.path(), FOLDER, Mode::empty()).unwrap();
+        let stat = stat_of(&top, b"a").unwrap();
+        let like = ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let differs = |content: &[u8], written: Time| {
+            let id = id_of(content, like).unwrap();
+            let entries = [IndexEntry { path: b"a"[..].into(), mode: mode::FILE, id, stat }];
+            let found = survey(folder.path(), &entries, written, &Left::new()).unwrap();
+            assert!(found.untracked.is_empty() && found.repositories.is_empty());
+            !found.differing.is_empty()
+        };
+        let Time(seconds, nanoseconds) = stat.changed;
+        for racy in [stat.changed, Time(seconds - 1, nanoseconds)] {
+            assert!(differs(b"one\n", racy), "another content with the same times");
+            assert!(!differs(b"two\n", racy));
+        }
+        // Written later, they do: the content is not read.
+        assert!(!differs(b"one\n", Time(seconds + 1, 0)));
+    }
+
+    #[test]
+    fn what_is_not_tracked_is_named_once_and_known_only_as_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        for name in ["out/deep", "x/y", "dir/.git", "x/empty"] {
+            std::fs::create_dir_all(place(name)).unwrap();
+        }
+        for name in ["out/deep/a", "x/y/z.o", "x/new", "dir/a"] {
+            std::fs::write(place(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("out", place("link")).unwrap();
+        let entry = |path: &[u8]| IndexEntry {
+            path: path.into(),
+            mode: mode::FILE,
+            id: ObjectId::empty_blob(gix::hash::Kind::Sha1),
+            stat: Stat::default(),
+        };
+        let left = Left::from([
+            (b"out".to_vec(), Ignored::Folder),
+            (b"x/y/z.o".to_vec(), Ignored::File),
+            (b"link".to_vec(), Ignored::Folder),
+        ]);
+        let found = survey(folder.path(), &[entry(b"dir/a"), entry(b"dir/gone")], Time(0, 0), &left).unwrap();
+        assert_eq!(found.differing, [0, 1]);
+        assert_eq!(found.repositories, [b"dir/.git"]);
+        let mut untracked: Vec<_> =
+            found.untracked.iter().map(|one| (std::str::from_utf8(&one.path).unwrap(), one.is_known)).collect();
+        untracked.sort_unstable();
+        let expected = [("link", false), ("out", true), ("x/empty", false), ("x/new", false), ("x/y/z.o", true)];
+        assert_eq!(untracked, expected);
+    }
+}
