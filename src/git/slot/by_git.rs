@@ -15,7 +15,7 @@ use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay, lay_index};
 use super::known::{Known, write_notes};
-use super::survey::{FOLDER, Ignored, Left, sets_rules, stat_of, survey};
+use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
 use crate::git::command::{Config, Git, GitError, failed, output, shown};
@@ -115,7 +115,9 @@ impl Slot {
         let tree = from_tree(to.tree);
         let known = Known::read(&self.index, &self.notes, tree.kind());
         let found = known.and_then(|known| {
-            let found = survey(&self.work_tree, &known.entries, known.written, &Left::new())?;
+            let (left, folders) = (&Left::new(), &Folders::new());
+            let expected = Expected { entries: &known.entries, written: known.written, left, folders };
+            let found = survey(&self.work_tree, expected)?;
             Ok((known, found))
         });
         let is_something_left = found.as_ref().map_or(true, |(_, found)| !found.untracked.is_empty());
@@ -130,7 +132,7 @@ impl Slot {
             && memory.harmless.check_all(objects, &known.entries).is_ok()
         {
             write_notes(&self.notes, known.checksum, tree, &left);
-            memory.known = Some(Known { tree: Some(tree), left: Some(left), ..known });
+            memory.known = Some(Known { tree: Some(tree), left: Some(left), folders: found.folders, ..known });
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use rustix::fs::fstat;
 
 use super::ForGit;
 use super::folder::with_suffix;
-use super::survey::{Ignored, Left};
+use super::survey::{Folders, Ignored, Left};
 use crate::crash;
 use crate::git::index::{self, IndexEntry, Stat, Time};
 
@@ -29,6 +29,8 @@ pub(super) struct Known {
     pub(super) written: Time,
     /// What is there besides; `None` where that has to be found out.
     pub(super) left: Option<Left>,
+    /// In which nothing else is. Not written down.
+    pub(super) folders: Folders,
 }
 
 /// An index as it was written.
@@ -53,7 +55,7 @@ impl Known {
             index::read(&bytes, hash).map_err(|_| ForGit("an index that only git understands"))?;
         let noted = fs::read(notes).ok().and_then(|notes| read_notes(&notes, checksum));
         let (tree, left) = noted.unzip();
-        Ok(Self { entries, checksum, tree, written: Stat::of(&found).modified, left })
+        Ok(Self { entries, checksum, tree, written: Stat::of(&found).modified, left, folders: Folders::new() })
     }
 }
 

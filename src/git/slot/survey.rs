@@ -2,13 +2,13 @@
 //! is there. Changes nothing and reads no content but of files that changed so close to the index's
 //! writing that their times cannot tell (git's Documentation/technical/racy-git).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
 use gix::ObjectId;
 use gix::objs::Kind;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -17,7 +17,7 @@ use super::attributes::name_of;
 use crate::git::index::{IndexEntry, Stat, Time};
 use crate::git::objects::mode;
 
-/// Each folder on the way down is open while those in it are walked.
+/// Trees deeper than this are git's: neither side follows them with a call for each level.
 pub(super) const DEEPEST: usize = 64;
 
 /// A folder by its own name: what a link points to is never looked at.
@@ -45,6 +45,10 @@ pub(super) struct Untracked {
     pub(super) is_known: bool,
 }
 
+/// Folders with tracked files and nothing else in them, by path with a slash at its end; as they were
+/// when that was seen. What is in a folder changes with its time alone.
+pub(super) type Folders = HashMap<Box<[u8]>, Stat>;
+
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Which entries are missing, or not as they were left.
@@ -52,16 +56,32 @@ pub(super) struct Survey {
     pub(super) untracked: Vec<Untracked>,
     /// Paths named `.git` below the top, in folders with tracked files: git does not see them.
     pub(super) repositories: Vec<Vec<u8>>,
+    pub(super) folders: Folders,
 }
 
-/// Walks `top`, of which `entries` were known when the index was `written`.
+/// What was known when the index was `written`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected<'a> {
+    pub(super) entries: &'a [IndexEntry],
+    pub(super) written: Time,
+    pub(super) left: &'a Left,
+    pub(super) folders: &'a Folders,
+}
+
+/// Walks the working tree at `top`, whose `.git` was laid anew since.
 ///
 /// # Errors
 /// Where something cannot be read, or a file and a folder have changed places.
-pub(super) fn survey(top: &Path, entries: &[IndexEntry], written: Time, left: &Left) -> Result<Survey, ForGit> {
-    let folder = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
-    let mut walk = Walk { entries, written, left, path: Vec::new(), depth: 0, found: Survey::default() };
-    walk.tracked_folder(folder, 0..entries.len())?;
+pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGit> {
+    let top = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
+    // `.git` came and went in it after the index was written: unless that shows, this file system
+    // does not keep the times of folders.
+    let Some(own) = stat_of(&top, b".") else { return Err(ForGit("a folder that cannot be read")) };
+    let nothing = Folders::new();
+    let folders = if own.changed >= expected.written { expected.folders } else { &nothing };
+    let expected = Expected { folders, ..expected };
+    let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, found: Survey::default() };
+    walk.tracked_folder(0..expected.entries.len())?;
     Ok(walk.found)
 }
 
@@ -70,10 +90,10 @@ fn unreadable(_: Errno) -> ForGit {
 }
 
 struct Walk<'a> {
-    entries: &'a [IndexEntry],
-    written: Time,
-    left: &'a Left,
-    /// Of the folder that is walked, with a slash at its end unless it is the top.
+    top: &'a OwnedFd,
+    expected: Expected<'a>,
+    /// Of the folder that is walked, with a slash at its end unless it is the top. Every part of it
+    /// was seen to be a folder, and no link, in this walk.
     path: Vec<u8>,
     depth: usize,
     found: Survey,
@@ -88,50 +108,80 @@ struct Child<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn tracked_folder(&mut self, folder: OwnedFd, entries: Range<usize>) -> Result<(), ForGit> {
+    /// The folder at `path`, in which `entries` are tracked.
+    fn tracked_folder(&mut self, entries: Range<usize>) -> Result<(), ForGit> {
         if self.depth > DEEPEST {
             return Err(ForGit("a deep tree"));
         }
-        let mut children = self.children(entries);
-        let mut dir = Dir::new(folder).map_err(unreadable)?;
-        while let Some(found) = dir.read() {
-            let found = found.map_err(unreadable)?;
-            let name = found.file_name().to_bytes();
-            match name {
-                b"." | b".." => continue,
-                b".git" if self.depth == 0 => continue,
-                b".git" => {
-                    self.found.repositories.push(self.path_to(name));
-                    continue;
+        let mut children = self.children(entries.clone());
+        let is_top = self.depth == 0;
+        let mut now = None;
+        if !is_top {
+            let name = &self.path[..self.path.len() - 1];
+            let found = match statat(self.top, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => {
+                    self.found.differing.extend(entries);
+                    return Ok(());
                 }
-                _ => {}
+                Err(error) => return Err(unreadable(error)),
+            };
+            if !FileType::from_raw_mode(found.st_mode).is_dir() {
+                return Err(ForGit("a folder that became something else"));
             }
-            let at = dir.fd().map_err(unreadable)?;
-            match children.binary_search_by(|child| child.name.cmp(name)) {
-                Ok(child) => {
-                    let child = &mut children[child];
-                    child.is_there = true;
-                    if !child.is_folder {
-                        self.file(at, name, child.entries.start)?;
-                    }
-                }
-                Err(_) => self.untracked(at, name, found.file_type())?,
+            now = Some(Stat::of(&found));
+        }
+        let known = now.as_ref().filter(|now| {
+            let known = self.expected.folders.get(self.path.as_slice());
+            known == Some(*now) && now.changed.max(now.modified) < self.expected.written
+        });
+        if known.is_some() {
+            children.iter_mut().for_each(|child| child.is_there = true);
+        } else {
+            let others = self.found.untracked.len() + self.found.repositories.len();
+            self.list(&mut children)?;
+            if self.found.untracked.len() + self.found.repositories.len() > others {
+                now = None;
             }
         }
-        let at = dir.fd().map_err(unreadable)?;
+        if let Some(now) = now {
+            self.found.folders.insert(self.path.as_slice().into(), now);
+        }
         for child in &children {
             if !child.is_there {
                 self.found.differing.extend(child.entries.clone());
             } else if child.is_folder {
-                let folder = match openat(at, child.name, FOLDER, Mode::empty()) {
-                    Ok(folder) => folder,
-                    Err(Errno::NOTDIR | Errno::LOOP) => return Err(ForGit("a folder that became something else")),
-                    Err(error) => return Err(unreadable(error)),
-                };
-                self.within(child.name, |walk| walk.tracked_folder(folder, child.entries.clone()))?;
+                self.within(child.name, |walk| walk.tracked_folder(child.entries.clone()))?;
+            } else {
+                self.file(child.entries.start)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads what is in the folder: which of the children are there, and what else.
+    fn list(&mut self, children: &mut [Child<'_>]) -> Result<(), ForGit> {
+        let mut dir = self.open()?;
+        children.sort_unstable_by(|l, r| l.name.cmp(r.name));
+        while let Some(found) = dir.read() {
+            let found = found.map_err(unreadable)?;
+            let name = found.file_name().to_bytes();
+            match name {
+                b"." | b".." => {}
+                b".git" if self.depth == 0 => {}
+                b".git" => self.found.repositories.push(self.path_to(name)),
+                _ => match children.binary_search_by(|child| child.name.cmp(name)) {
+                    Ok(child) => children[child].is_there = true,
+                    Err(_) => self.untracked(name, found.file_type())?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Dir, ForGit> {
+        let path = if self.path.is_empty() { &b"."[..] } else { &self.path[..self.path.len() - 1] };
+        openat(self.top, path, FOLDER, Mode::empty()).and_then(Dir::new).map_err(unreadable)
     }
 
     fn within(&mut self, name: &[u8], walk: impl FnOnce(&mut Self) -> Result<(), ForGit>) -> Result<(), ForGit> {
@@ -145,9 +195,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// By the bytes of their names.
     fn children(&self, entries: Range<usize>) -> Vec<Child<'a>> {
-        let all = self.entries;
+        let all = self.expected.entries;
         let mut children = Vec::new();
         let mut at = entries.start;
         while at < entries.end {
@@ -165,8 +214,6 @@ impl<'a> Walk<'a> {
             children.push(Child { name, entries: at..end, is_folder, is_there: false });
             at = end;
         }
-        // As whole paths `a.b` comes before `a/b`.
-        children.sort_unstable_by(|l, r| l.name.cmp(r.name));
         children
     }
 
@@ -174,9 +221,9 @@ impl<'a> Walk<'a> {
         [&self.path, name].concat()
     }
 
-    fn file(&mut self, folder: BorrowedFd<'_>, name: &[u8], entry: usize) -> Result<(), ForGit> {
-        let known = &self.entries[entry];
-        let found = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn file(&mut self, entry: usize) -> Result<(), ForGit> {
+        let known = &self.expected.entries[entry];
+        let found = match statat(self.top, &*known.path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => found,
             Err(Errno::NOENT) => {
                 self.found.differing.push(entry);
@@ -194,53 +241,51 @@ impl<'a> Walk<'a> {
         let is_same = found_mode == known.mode
             && Stat::of(&found) == known.stat
             // Whatever touched it afterwards gave it a later time of change: nobody can set that one.
-            && (known.stat.changed.max(known.stat.modified) < self.written || has_content(folder, name, known));
+            && (known.stat.changed.max(known.stat.modified) < self.expected.written || has_content(self.top, known));
         if !is_same {
             self.found.differing.push(entry);
         }
         Ok(())
     }
 
-    fn untracked(&mut self, folder: BorrowedFd<'_>, name: &[u8], told: FileType) -> Result<(), ForGit> {
-        let stat = || statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable);
+    fn untracked(&mut self, name: &[u8], told: FileType) -> Result<(), ForGit> {
+        let path = self.path_to(name);
+        let stat = || statat(self.top, &*path, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable);
         let is_folder = match told {
             // Some file systems do not tell.
             FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode).is_dir(),
             told => told.is_dir(),
         };
-        let path = self.path_to(name);
-        let is_known = match self.left.get(&path) {
+        let Expected { left, written, .. } = self.expected;
+        let is_known = match left.get(&path) {
             Some(Ignored::Folder) => is_folder,
             Some(Ignored::File) => !is_folder,
             Some(Ignored::Rules(known)) => {
-                !is_folder && Stat::of(&stat()?) == *known && known.changed.max(known.modified) < self.written
+                !is_folder && Stat::of(&stat()?) == *known && known.changed.max(known.modified) < written
             }
             None => false,
         };
         let begins = [&path[..], b"/"].concat();
-        let leads_to_known =
-            self.left.range(begins.clone()..).next().is_some_and(|(path, _)| path.starts_with(&begins));
+        let leads_to_known = left.range(begins.clone()..).next().is_some_and(|(path, _)| path.starts_with(&begins));
         if is_known || !is_folder || !leads_to_known {
             self.found.untracked.push(Untracked { path, is_known });
             return Ok(());
         }
-        let folder = openat(folder, name, FOLDER, Mode::empty()).map_err(unreadable)?;
-        self.within(name, |walk| walk.untracked_folder(folder))
+        self.within(name, Self::untracked_folder)
     }
 
     /// One that stays for what is ignored in it.
-    fn untracked_folder(&mut self, folder: OwnedFd) -> Result<(), ForGit> {
+    fn untracked_folder(&mut self) -> Result<(), ForGit> {
         if self.depth > DEEPEST {
             return Err(ForGit("a deep tree"));
         }
         let before = self.found.untracked.len();
-        let mut dir = Dir::new(folder).map_err(unreadable)?;
+        let mut dir = self.open()?;
         while let Some(found) = dir.read() {
             let found = found.map_err(unreadable)?;
             let name = found.file_name().to_bytes();
             if !matches!(name, b"." | b"..") {
-                let at = dir.fd().map_err(unreadable)?;
-                self.untracked(at, name, found.file_type())?;
+                self.untracked(name, found.file_type())?;
             }
         }
         if self.found.untracked.len() == before {
@@ -253,11 +298,12 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether the file or link has the blob's bytes.
-fn has_content(folder: BorrowedFd<'_>, name: &[u8], entry: &IndexEntry) -> bool {
+fn has_content(top: &OwnedFd, entry: &IndexEntry) -> bool {
+    let name = &*entry.path;
     let content = if entry.mode == mode::SYMLINK {
-        readlinkat(folder, name, Vec::new()).map(std::ffi::CString::into_bytes).ok()
+        readlinkat(top, name, Vec::new()).map(std::ffi::CString::into_bytes).ok()
     } else {
-        openat(folder, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        openat(top, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .ok()
             .and_then(|file| read_all(file).ok())
     };
@@ -299,7 +345,8 @@ mod tests {
         let differs = |content: &[u8], written: Time| {
             let id = id_of(content, like).unwrap();
             let entries = [IndexEntry { path: b"a"[..].into(), mode: mode::FILE, id, stat }];
-            let found = survey(folder.path(), &entries, written, &Left::new()).unwrap();
+            let expected = Expected { entries: &entries, written, left: &Left::new(), folders: &Folders::new() };
+            let found = survey(folder.path(), expected).unwrap();
             assert!(found.untracked.is_empty() && found.repositories.is_empty());
             !found.differing.is_empty()
         };
@@ -334,7 +381,9 @@ mod tests {
             (b"x/y/z.o".to_vec(), Ignored::File),
             (b"link".to_vec(), Ignored::Folder),
         ]);
-        let found = survey(folder.path(), &[entry(b"dir/a"), entry(b"dir/gone")], Time(0, 0), &left).unwrap();
+        let entries = [entry(b"dir/a"), entry(b"dir/gone")];
+        let expected = Expected { entries: &entries, written: Time(0, 0), left: &left, folders: &Folders::new() };
+        let found = survey(folder.path(), expected).unwrap();
         assert_eq!(found.differing, [0, 1]);
         assert_eq!(found.repositories, [b"dir/.git"]);
         let mut untracked: Vec<_> =
@@ -343,4 +392,44 @@ mod tests {
         let expected = [("link", false), ("out", true), ("x/empty", false), ("x/new", false), ("x/y/z.o", true)];
         assert_eq!(untracked, expected);
     }
+    /// The one way to see that a folder is not read is to make what is known of it wrong.
+    #[test]
+    fn a_folder_is_read_unless_its_times_prove_that_nothing_came_or_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("dir");
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(inside.join("a"), "").unwrap();
+        std::fs::write(inside.join("untracked"), "").unwrap();
+        let top = openat(CWD, folder.path(), FOLDER, Mode::empty()).unwrap();
+        let entries = [IndexEntry {
+            path: b"dir/a"[..].into(),
+            mode: mode::FILE,
+            id: ObjectId::empty_blob(gix::hash::Kind::Sha1),
+            stat: stat_of(&top, b"dir/a").unwrap(),
+        }];
+        let known = stat_of(&top, b"dir").unwrap();
+        let is_read = |known: Stat, written: Time| {
+            let folders = Folders::from([(b"dir/"[..].into(), known)]);
+            let found =
+                survey(folder.path(), Expected { entries: &entries, written, left: &Left::new(), folders: &folders });
+            !found.unwrap().untracked.is_empty()
+        };
+        // As `.git` does at each switch, something comes to the top after the index was written.
+        rustix::fs::utimensat(&top, "dir", &LONG_AGO, AtFlags::empty()).unwrap();
+        let later = stat_of(&top, b"dir").unwrap();
+        while stat_of(&top, b".").unwrap().changed <= later.changed {
+            std::fs::write(folder.path().join("new"), "").unwrap();
+            std::fs::remove_file(folder.path().join("new")).unwrap();
+        }
+        let written = stat_of(&top, b".").unwrap().changed;
+        assert!(!is_read(later, written), "nothing came or went since");
+        assert!(is_read(known, written), "other times");
+        assert!(is_read(later, later.changed), "no older than the index");
+        assert!(is_read(later, Time(written.0 + 1, 0)), "the top does not show what happened in it");
+    }
+
+    const LONG_AGO: rustix::fs::Timestamps = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
+        last_modification: rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 },
+    };
 }
