@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::land_world::{FILE, Found, LINK, Listing, Repo, SCRIPT, SUBMODULE, listing, path_of};
 use crate::random::Random;
 
-const STEPS: usize = 70;
+const STEPS: usize = 60;
 const SEED: u64 = 20_261_121;
 const TREES: usize = 24;
 
@@ -78,7 +78,7 @@ fn put_any(random: &mut Random, tree: &mut Tree) {
     let (path, entry) = match random.below(24) {
         0 | 1 => (beside(b".gitignore"), (FILE, one_of(random, &RULES).to_vec())),
         2 => (beside(b".gitattributes"), (FILE, one_of(random, &ATTRIBUTES).to_vec())),
-        3 if random.below(4) == 0 => (beside(b".gitattributes"), (FILE, one_of(random, &CONVERTING).to_vec())),
+        3 => (beside(b".gitattributes"), (FILE, one_of(random, &CONVERTING).to_vec())),
         4 if random.below(4) == 0 => (path, (SUBMODULE, vec![b'2'; 40])),
         5..7 => (path, (LINK, one_of(random, &[&b"a"[..], b"../outside", b"dir"]).to_vec())),
         7..10 => (path, (SCRIPT, one_of(random, &CONTENTS).to_vec())),

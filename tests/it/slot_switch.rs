@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use lexpr::git::command::{Config, Git};
-use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, repository_id};
+use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, SwitchedBy, repository_id};
 use lexpr::vocabulary::names::CommitId;
 use tempfile::TempDir;
 
@@ -135,6 +135,14 @@ fn whatever_a_gate_did_to_the_working_tree_is_undone() {
     let abuses: Vec<(&str, Abuse)> = vec![
         ("appended", Box::new(|| fs::write(dir.join("a"), "one\nmore\n").unwrap())),
         ("same size, same second", Box::new(|| fs::write(dir.join("a"), "eno\n").unwrap())),
+        (
+            "same size, same time",
+            Box::new(|| {
+                let modified = fs::metadata(dir.join("a")).unwrap().modified().unwrap();
+                fs::write(dir.join("a"), "eno\n").unwrap();
+                fs::File::options().write(true).open(dir.join("a")).unwrap().set_modified(modified).unwrap();
+            }),
+        ),
         ("deleted", Box::new(|| remove("dir/b"))),
         (
             "made executable",
@@ -191,6 +199,19 @@ fn whatever_a_gate_did_to_the_working_tree_is_undone() {
         ),
         ("a repository", Box::new(|| nested("repo"))),
         ("a repository in a tracked folder", Box::new(|| nested("dir/repo"))),
+        (
+            "a tracked folder made a repository",
+            Box::new(|| {
+                Repo::init(&dir.join("dir"), &[]);
+            }),
+        ),
+        (
+            "rules that hide what they came with",
+            Box::new(|| {
+                fs::write(dir.join("dir/.gitignore"), "*.tmp\n").unwrap();
+                fs::write(dir.join("dir/x.tmp"), "x").unwrap();
+            }),
+        ),
         (
             "an untracked link to a folder with files",
             Box::new(|| {
@@ -489,6 +510,47 @@ fn line_ends_that_no_attribute_explains_do_not_upset_a_slot() {
         fs::write(slot.path().join("warm"), "").unwrap();
         assert_eq!(fs::read(path_of(slot.path(), b"crlf")).unwrap(), b"a\r\nb\r\n");
     }
+}
+
+#[test]
+fn files_that_attributes_convert_no_more_are_written_anew() {
+    let world = World::new();
+    let converted = [file(".gitattributes", "* text eol=crlf\n"), file("a", "1\n"), file("old.o", "1\n")];
+    let plain = [file(".gitignore", "*.o\n"), file("a", "1\n")];
+    let (converting, not_converting) = (world.commit(&converted), world.commit(&plain));
+    let mut slot = world.pool.take().unwrap();
+    for _ in 0..2 {
+        slot.switch_to(&converting, KEEP).unwrap();
+        assert_eq!(fs::read(slot.path().join("a")).unwrap(), b"1\r\n");
+        slot.switch_to(&not_converting, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&plain));
+        // What a gate left is heeded by nobody, whoever makes the switch.
+        fs::write(slot.path().join(".gitattributes"), "* text eol=crlf\n").unwrap();
+        fs::remove_file(slot.path().join("a")).unwrap();
+        fs::create_dir_all(slot.path().join("a/folder")).unwrap();
+        slot.switch_to(&not_converting, KEEP).unwrap();
+        assert!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))));
+        assert_eq!(listing(slot.path()), expected(&plain));
+    }
+}
+
+#[test]
+fn a_warm_slot_is_switched_without_git_in_the_next_run_too() {
+    let world = World::new();
+    let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))), "nothing is known of a new slot");
+    fs::create_dir(slot.path().join("out")).unwrap();
+    fs::write(slot.path().join("out/warm"), "x").unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    assert_eq!(slot.switched_by(), Some(SwitchedBy::InProcess));
+    drop(slot);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert_eq!(slot.switched_by(), Some(SwitchedBy::InProcess));
+    fs::remove_dir_all(slot.path().join("out")).unwrap();
+    assert_eq!(listing(slot.path()), expected(&first_tree()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
-use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
+use super::survey::{Expected, Left, Survey, Untracked, sets_rules, survey};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget, write};
 use crate::crash;
 use crate::git::index::IndexEntry;
@@ -36,8 +36,7 @@ impl Slot {
         };
         let left = known.left.filter(|_| clean == Clean::TrackedAndUntracked).unwrap_or_default();
         let Known { entries, written, folders, tree: from, .. } = known;
-        let mut found =
-            survey(&self.work_tree, Expected { entries: &entries, written, left: &left, folders: &folders })?;
+        let found = survey(&self.work_tree, Expected { entries: &entries, written, left: &left, folders: &folders })?;
         let changes = changes(objects, from, tree, &entries)?;
         for change in &changes {
             if let Some((mode, id)) = change.to {
@@ -58,8 +57,6 @@ impl Slot {
             remove(&inside(path)).map_err(unremovable)?;
         }
         let Next { mut entries, coming, going } = follow(entries, &changes, &found)?;
-        let touched = going.iter().chain(coming.iter().map(|at| &entries[*at].path));
-        forget(&mut found.folders, touched.map(|path| &**path).chain(found.repositories.iter().map(Vec::as_slice)));
         write::remove(&self.work_tree, going.iter().map(|path| &**path), &entries)?;
         crash::point!("slot.switch.removed");
         write::write(&self.work_tree, objects, &mut entries, &coming)?;
@@ -103,15 +100,6 @@ impl Slot {
             *opened = Some(objects.keeping(MOST_ENTRIES));
         }
         opened.as_mut().ok_or(ForGit("objects that cannot be opened"))
-    }
-}
-
-/// Folders in which something comes or goes are to be read again.
-fn forget<'a>(folders: &mut Folders, touched: impl Iterator<Item = &'a [u8]>) {
-    for path in touched {
-        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            folders.remove(&path[..=at]);
-        }
     }
 }
 
