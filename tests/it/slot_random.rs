@@ -3,6 +3,7 @@
 //!
 //! `LEXPR_SLOT_STEPS` says how many switches, `LEXPR_SLOT_SEED` which.
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+#![expect(clippy::print_stdout, reason = "who made the switches is what the test is read for")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
