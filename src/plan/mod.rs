@@ -1,9 +1,9 @@
 //! The plan as the rest of lexpr knows it: checked, with every default filled in.
 //!
-//! [`mod@file`] is what a document may look like, [`spanned`] reads one into a tree (by
-//! [`plain_reader`] where it is plain, else by [`reader`]) or [`unreadable`] says why not, [`conform`] holds it against the schema, [`check`] turns it into a [`Plan`] or into the list
-//! of all that is wrong with it, [`graph`] orders its items. No I/O, no git: whether a branch exists
-//! is not known here.
+//! [`mod@file`] is what a document may look like, [`spanned`] reads one into a tree (by `plain_reader`
+//! where it is plain, else by `reader`) or [`unreadable`] says why not, [`conform`] holds it against
+//! the schema, [`check`] turns it into a [`Plan`] or into the list of all that is wrong with it,
+//! [`graph`] orders its items. No I/O, no git: whether a branch exists is not known here.
 
 pub mod check;
 pub mod conform;
