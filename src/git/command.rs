@@ -228,11 +228,13 @@ impl Git {
         Ok(text)
     }
 
-    /// Runs git to its end, whatever its exit status.
+    /// Runs git to its end, whatever its exit status. One that a signal ended has said neither yes nor
+    /// no: that is an error.
     pub fn output<S: AsRef<OsStr>>(&self, args: &[S], input: Option<&[u8]>) -> Result<Output, GitError> {
         let mut command = self.command();
         command.args(args);
-        output(command, input)
+        let output = output(command, input)?;
+        if output.status.code().is_none() { Err(failed(args, &output)) } else { Ok(output) }
     }
 }
 

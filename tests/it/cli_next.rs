@@ -279,7 +279,9 @@ fn a_run_that_is_being_undone_is_told_as_such() {
 
 #[test]
 fn a_run_that_the_machine_stopped_says_why_afterwards() {
-    let world = world();
+    // Converted line ends make a slot's switch take a git.
+    let base = &[("README.md", "# A project\n"), (".gitattributes", "* text eol=crlf\n")];
+    let world = World::new(base, &[("a", "main", &[("a", "1\n")]), ("b", "main", &[("b", "1\n")])]);
     let off = world.path("off");
     let plan = format!(
         "schemaVersion: v1\npolicy: {{maxWorkers: 1}}\ngates: [{{name: g, run: 'touch {}'}}]\nitems: [{{name: a}}, {{name: b}}]\n",

@@ -19,8 +19,21 @@ fn world() -> World {
 const PLAN: &str = "schemaVersion: v1\npolicy: {maxWorkers: 1}\ngates: [{name: g, run: 'sh \"$WORLD/gate.sh\"'}]\n\
                     items: [{name: a}, {name: b}, {name: c}]\n";
 
-fn undisturbed() -> String {
+/// The same, where every slot's switch takes a git: line ends are converted.
+fn world_of_converted_files() -> World {
     let world = world();
+    world.git(&["checkout", "-q", "main"]);
+    fs::write(world.repo().join(".gitattributes"), "* text eol=crlf\n").unwrap();
+    world.git(&["add", ".gitattributes"]);
+    world.git(&["commit", "-q", "-m", "Convert"]);
+    world
+}
+
+fn undisturbed() -> String {
+    undisturbed_in(&world())
+}
+
+fn undisturbed_in(world: &World) -> String {
     fs::write(world.path("gate.sh"), "true\n").unwrap();
     let plan = world.plan(PLAN);
     let mut command = world.command(["merge", plan.to_str().unwrap(), "--execute"]);
@@ -82,12 +95,16 @@ fn fill(folder: &str) -> String {
 
 #[track_caller]
 fn ended_well_after(troubled: Troubled, code: i32, complaint: &str) {
+    ended_as(&undisturbed(), troubled, code, complaint);
+}
+
+fn ended_as(undisturbed: &str, troubled: Troubled, code: i32, complaint: &str) {
     let Troubled { run, resumed, main } = troubled;
     let run = run.expect(code);
     let told = format!("{}{}", run.stderr, run.stdout);
     assert!(told.contains(complaint), "no {complaint:?} in {told}");
     resumed.expect(0);
-    assert_eq!(main, undisturbed());
+    assert_eq!(main, undisturbed);
 }
 
 #[test]
@@ -195,11 +212,13 @@ fn a_git_that_is_gone_in_mid_run_stops_it_and_fails_no_item() {
 /// As by a kernel that is out of memory.
 #[test]
 fn a_git_that_is_killed_in_mid_run_stops_it_and_fails_no_item() {
-    let world = world();
     let before = "mkdir $WORLD/bin; printf '#!/bin/sh\\n[ -e \"%s/off\" ] && kill -9 $$\\nexec \"%s\" \"$@\"\\n' \
                   $WORLD $(command -v git) >$WORLD/bin/git; chmod +x $WORLD/bin/git; export PATH=$WORLD/bin:$PATH";
-    let troubled = troubled(&world, before, "touch $WORLD/off", "rm $WORLD/off");
-    ended_well_after(troubled, 1, "SIGKILL");
+    let killed = |world: &World| troubled(world, before, "touch $WORLD/off", "rm $WORLD/off");
+    // The one that is started next asks where the target is: its silence is no answer. Or it switches
+    // a slot.
+    ended_well_after(killed(&world()), 1, "SIGKILL");
+    ended_as(&undisturbed_in(&world_of_converted_files()), killed(&world_of_converted_files()), 1, "SIGKILL");
 }
 
 #[test]
