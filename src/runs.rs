@@ -92,15 +92,8 @@ impl RunFolder {
     /// # Errors
     /// Where the folder cannot be opened or locked.
     pub fn hold(&self) -> Result<Option<Hold>, RunsError> {
-        let hold = || {
-            let folder = match File::open(&self.path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let is_ours = lock::try_alone(&folder)? && lock::is_at(&folder, &self.path)?;
-            Ok(is_ours.then_some(Hold { folder }))
-        };
-        hold().map_err(io("locking", &self.path))
+        let folder = lock::take_folder(&self.path).map_err(io("locking", &self.path))?;
+        Ok(folder.map(|folder| Hold { folder }))
     }
 
     /// Whether a process works on this run. Changes nothing.

@@ -14,7 +14,7 @@ use crate::git::command;
 use crate::git::lock::Purpose;
 use crate::git::refusal::LandRefusal;
 use crate::git::repo::UserRepo;
-use crate::journal;
+use crate::journal::{self, ReadJournal};
 use crate::report::Report;
 use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, Recorded, RunStarted, UndoDirection};
@@ -145,6 +145,11 @@ pub(super) fn read(folder: &RunFolder) -> Result<(Past, RunStarted), Failure> {
         Failure::internal(error.to_string())
             .with_hint("run the plan again; what has landed is not landed twice. `git log` shows what has")
     })?;
+    begun(folder, journal)
+}
+
+/// What a run recorded, by its journal.
+pub(super) fn begun(folder: &RunFolder, journal: ReadJournal) -> Result<(Past, RunStarted), Failure> {
     let past = Past { cut_bytes: journal.torn_bytes as u64, events: journal.events };
     match past.events.first().map(|recorded| &recorded.event) {
         Some(Event::RunStarted(started)) if started.format == EVENT_FORMAT => {

@@ -1,7 +1,6 @@
 //! Folders for composites that nobody needs for longer than a command takes.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -41,7 +40,7 @@ impl ScratchFolder {
         loop {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?;
             // In the moment before it was locked it may have been taken for one that was left.
-            if let Some(lock) = lock_alone(folder.path())? {
+            if let Some(lock) = lock::take_folder(folder.path())? {
                 return Ok(Self { folder, _lock: lock });
             }
         }
@@ -52,20 +51,10 @@ impl ScratchFolder {
 fn remove_left_behind(root: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(root)?.flatten() {
         let is_one = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if is_one && let Some(_lock) = lock_alone(&entry.path())? {
+        if is_one && let Some(_lock) = lock::take_folder(&entry.path())? {
             // What cannot be removed costs space and nothing else.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
     Ok(())
-}
-
-/// `None` where another process has it, or it is gone.
-fn lock_alone(folder: &Path) -> std::io::Result<Option<File>> {
-    let opened = match File::open(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    let is_ours = lock::try_alone(&opened)? && lock::is_at(&opened, folder)?;
-    Ok(is_ours.then_some(opened))
 }

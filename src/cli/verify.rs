@@ -17,7 +17,7 @@ use crate::engine::{self, Receipt, ReceiptGate};
 use crate::gate;
 use crate::git::compose::ComposeSettings;
 use crate::git::repo::UserRepo;
-use crate::journal;
+use crate::journal::{self, JournalError, ReadJournal};
 use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::Recorded;
 use crate::vocabulary::names::{CommitId, RunId};
@@ -58,7 +58,11 @@ pub fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let receipts = if file.is_file() || looks_like_a_file {
         let claimed = read(file)?;
         let folder = runs.iter().find(|folder| folder.id == claimed.receipt.run);
-        let run = Run { repo: &repo, runs: &runs, folder, records: records(&repo, folder) };
+        let records = match folder {
+            None => Err("the run's journal is not there".to_owned()),
+            Some(folder) => records(&repo, folder, journal::read(&folder.journal())),
+        };
+        let run = Run { repo: &repo, runs: &runs, folder, records };
         vec![conduct::runtime()?.block_on(run.verify(file, &claimed))?]
     } else {
         of_run(&repo, &runs, &runs::find(repo.common_dir(), Some(&args.subject)).map_err(status::not_found)?)?
@@ -79,14 +83,15 @@ pub fn run(args: &VerifyArgs) -> Result<u8, Failure> {
 /// without one it is told, too.
 fn of_run(repo: &UserRepo, runs: &[RunFolder], folder: &RunFolder) -> Result<Vec<Verified>, Failure> {
     let files = files_of(&folder.receipts())?;
-    let account = match journal::read(&folder.journal()) {
+    let journal = journal::read(&folder.journal());
+    let account = match &journal {
         Ok(journal) => Account::of(&journal.events),
         // Every receipt says so, where there is one.
         Err(_) if !files.is_empty() => None,
         Err(error) => return Err(Failure::internal(error.to_string())),
     };
     let runtime = conduct::runtime()?;
-    let run = Run { repo, runs, folder: Some(folder), records: records(repo, Some(folder)) };
+    let run = Run { repo, runs, folder: Some(folder), records: records(repo, folder, journal) };
     let mut verified = Vec::new();
     let mut seen = Vec::new();
     for file in &files {
@@ -184,9 +189,9 @@ impl Run<'_> {
 }
 
 /// What a run recorded, by its journal and the plan that is kept with it.
-fn records(repo: &UserRepo, folder: Option<&RunFolder>) -> Result<Records, String> {
-    let folder = folder.ok_or("the run's journal is not there")?;
-    let (past, started) = resume::read(folder).map_err(|failure| failure.message)?;
+fn records(repo: &UserRepo, folder: &RunFolder, journal: Result<ReadJournal, JournalError>) -> Result<Records, String> {
+    let journal = journal.map_err(|error| error.to_string())?;
+    let (past, started) = resume::begun(folder, journal).map_err(|failure| failure.message)?;
     let text = std::fs::read(folder.plan()).map_err(|error| format!("the plan kept with the run: {error}"))?;
     let (prepared, _) = prepare::again(&text, repo.clone(), &started, None).map_err(|failure| failure.message)?;
     let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started));

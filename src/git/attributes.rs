@@ -3,6 +3,9 @@
 //! Patterns are not matched as git matches them: of those that are more than a name, a path or an
 //! ending it is said that they may match anything.
 
+/// Where they stand, in any folder.
+pub const FILE_NAME: &[u8] = b".gitattributes";
+
 /// Whether attributes hold any that merging in memory heeds (gitattributes(5)): the driver, the size
 /// of markers, and what is taken for text while similar files are looked for.
 pub fn says_how_to_merge(attributes: &[u8]) -> bool {

@@ -116,6 +116,19 @@ pub fn take_file(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Locks the folder at `path` for this process alone; `None` where another one has it, or it is gone.
+///
+/// # Errors
+/// Where it cannot be opened or locked.
+pub fn take_folder(path: &Path) -> io::Result<Option<File>> {
+    let folder = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let is_ours = try_alone(&folder)? && is_at(&folder, path)?;
+    Ok(is_ours.then_some(folder))
+}
+
 fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)
 }

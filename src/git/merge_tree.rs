@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 use gix::ObjectId;
 
-use super::attributes::says_how_to_merge;
+use super::attributes::{FILE_NAME, says_how_to_merge};
 use super::command::{Git, GitError};
 use super::objects::{Objects, ObjectsError};
 use super::version::GitVersion;
@@ -143,7 +143,7 @@ impl MergeTree {
         for entry in &objects.tree(tree)?.entries {
             if entry.is_tree() {
                 found = self.merge_attributes(objects, entry.id)?.map(|rest| [&entry.name[..], b"/", &rest].concat());
-            } else if &*entry.name == b".gitattributes" && says_how_to_merge(&objects.blob(entry.id)?) {
+            } else if *entry.name == *FILE_NAME && says_how_to_merge(&objects.blob(entry.id)?) {
                 found = Some(entry.name.to_vec());
             }
             if found.is_some() {

@@ -81,6 +81,13 @@ pub struct Tree {
     pub in_order: bool,
 }
 
+impl Tree {
+    pub fn entry(&self, name: &[u8]) -> Option<&Entry> {
+        let at = self.entries.binary_search_by(|entry| (*entry.name).cmp(name)).ok()?;
+        Some(&self.entries[at])
+    }
+}
+
 /// A decoded commit. Author and committer are the raw lines, in the encoding of the commit.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -179,8 +186,7 @@ impl Objects {
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {
             let tree = self.tree(folder)?;
-            let Ok(at) = tree.entries.binary_search_by(|entry| (*entry.name).cmp(name)) else { break };
-            let entry = &tree.entries[at];
+            let Some(entry) = tree.entry(name) else { break };
             match (entry.is_tree(), names.peek()) {
                 (true, Some(_)) => folder = entry.id,
                 (false, None) => return Ok(Some(entry.clone())),

@@ -26,12 +26,12 @@
 //! the changes of either side.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 
 use gix::ObjectId;
 
-use super::attributes::MergeRules;
+use super::attributes::{self, MergeRules};
 use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
 use super::text_merge;
 
@@ -55,7 +55,7 @@ pub struct Splicer {
     /// (before, after; `None` for a folder that is not there) -> nothing odd in between
     plain: HashMap<(Option<ObjectId>, Option<ObjectId>), bool>,
     /// What each `.gitattributes` that was looked at says.
-    rules: HashMap<ObjectId, Arc<MergeRules>>,
+    rules: HashMap<ObjectId, MergeRules>,
 }
 
 enum Stop {
@@ -214,18 +214,15 @@ impl Splicer {
     /// Whether attributes may say how the file at `path` is merged.
     fn has_rule(&mut self, objects: &Objects, path: &[u8], here: &Here<'_>) -> Result<bool, ObjectsError> {
         for folder in std::iter::successors(Some(here), |here| here.above) {
-            let Some(file) = folder.tree.entries.iter().find(|entry| &*entry.name == b".gitattributes") else {
-                continue;
-            };
+            let Some(file) = folder.tree.entry(attributes::FILE_NAME) else { continue };
             // What git reads through a link need not be known here.
             if !is_file(file) {
                 return Ok(true);
             }
-            let rules = match self.rules.get(&file.id) {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(MergeRules::parse(&objects.blob(file.id)?)),
+            let rules = match self.rules.entry(file.id) {
+                hash_map::Entry::Occupied(known) => known.into_mut(),
+                hash_map::Entry::Vacant(unknown) => unknown.insert(MergeRules::parse(&objects.blob(file.id)?)),
             };
-            self.rules.insert(file.id, Arc::clone(&rules));
             if rules.may_concern(path) {
                 return Ok(true);
             }

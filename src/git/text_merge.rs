@@ -56,9 +56,9 @@ pub fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
     }
     let mut numbers = HashMap::new();
     let [base, ours, theirs] = all.map(|text| Text::read(text, &mut numbers));
-    let lines = numbers.len();
-    let our_gaps = gaps(&base, &ours, lines);
-    let their_gaps = gaps(&base, &theirs, lines);
+    let in_base = base.only_places(numbers.len());
+    let our_gaps = gaps(&base, &in_base, &ours);
+    let their_gaps = gaps(&base, &in_base, &theirs);
     let mut changes: Vec<(Gap, &Text)> = our_gaps.into_iter().map(|gap| (gap, &ours)).collect();
     changes.extend(their_gaps.into_iter().map(|gap| (gap, &theirs)));
     changes.sort_by_key(|(gap, _)| (gap.base.start, gap.base.end));
@@ -134,8 +134,9 @@ struct Run {
     len: usize,
 }
 
-/// Where a side may differ from the base: everywhere but between fixed lines that nothing parts.
-fn gaps(base: &Text<'_>, side: &Text<'_>, lines: usize) -> Vec<Gap> {
+/// Where a side may differ from the base, whose lines stand `in_base`: everywhere but between fixed lines
+/// that nothing parts.
+fn gaps(base: &Text<'_>, in_base: &[Place], side: &Text<'_>) -> Vec<Gap> {
     let (b, s) = (&base.lines[..], &side.lines[..]);
     let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
     if prefix == b.len() && prefix == s.len() {
@@ -143,7 +144,7 @@ fn gaps(base: &Text<'_>, side: &Text<'_>, lines: usize) -> Vec<Gap> {
     }
     let most = b.len().min(s.len()) - prefix;
     let suffix = b.iter().rev().zip(s.iter().rev()).take(most).take_while(|(b, s)| b == s).count();
-    let (in_base, in_side) = (base.only_places(lines), side.only_places(lines));
+    let in_side = side.only_places(in_base.len());
     let once = |line: Line| match (in_base[line as usize], in_side[line as usize]) {
         (Place::Once(base), Place::Once(side)) => Some((base, side)),
         _ => None,

@@ -104,6 +104,15 @@ fn killed_after_a(world: &World) -> String {
     newest(world)
 }
 
+/// A world in which lexpr was killed when it had moved the target, and nothing else.
+fn killed_once_moved() -> World {
+    let world = world();
+    world.heed_hooks();
+    on_move(&world, "committed", KILL_LEXPR);
+    world.merge(TWO, &["--execute"]).expect(-1);
+    world
+}
+
 #[test]
 fn of_a_landing_that_was_cut_off_nobody_says_that_main_was_not_moved() {
     let world = world();
@@ -140,10 +149,7 @@ fn of_a_landing_that_was_cut_off_nobody_says_that_main_was_not_moved() {
 
 #[test]
 fn what_is_left_behind_of_a_landing_that_others_built_upon_follows_when_it_is_resumed() {
-    let world = world();
-    world.heed_hooks();
-    on_move(&world, "committed", KILL_LEXPR);
-    world.merge(TWO, &["--execute"]).expect(-1);
+    let world = killed_once_moved();
     let theirs = world.git(&["commit-tree", "-p", "main", "-m", "Theirs", "main^{tree}"]);
     world.git(&["update-ref", "refs/heads/main", &theirs]);
     world.lexpr(["resume"]).expect(0);
@@ -350,10 +356,7 @@ fn a_target_that_was_rewound_leaves_two_ways_and_both_are_told() {
 
 #[test]
 fn a_lock_of_a_run_whose_folder_was_removed_sends_nobody_to_that_run() {
-    let world = world();
-    world.heed_hooks();
-    on_move(&world, "committed", KILL_LEXPR);
-    world.merge(TWO, &["--execute"]).expect(-1);
+    let world = killed_once_moved();
     let run = newest(&world);
     let said = world.merge(&TWO.replace("name: a", "name: c"), &["--execute"]).expect(4);
     says(&said.stderr, &[&format!("`lexpr resume {run}`")]);

@@ -7,10 +7,9 @@ use std::collections::{HashMap, hash_map};
 use gix::ObjectId;
 
 use super::ForGit;
+use crate::git::attributes::FILE_NAME;
 use crate::git::index::IndexEntry;
 use crate::git::objects::{Objects, ObjectsError, mode};
-
-const FILE_NAME: &[u8] = b".gitattributes";
 
 /// What converts on the way out without a command: `ident` and `working-tree-encoding` always, `eol`
 /// unless it says `lf`. `crlf` is the old name of `text` and `eol` in one.
@@ -27,7 +26,7 @@ impl Harmless {
     /// # Errors
     /// Where the entry is a `.gitattributes` that may convert, or that cannot be read.
     pub(super) fn check(&mut self, objects: &Objects, path: &[u8], mode: u32, id: ObjectId) -> Result<(), ForGit> {
-        if name_of(path) != FILE_NAME {
+        if !sets_attributes(path) {
             return Ok(());
         }
         let is_harmless = match self.0.entry(id) {
