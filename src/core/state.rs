@@ -136,6 +136,13 @@ pub struct MadeApex {
     pub gates: Arc<[(usize, Wanted)]>,
 }
 
+impl MadeApex {
+    /// The candidates that conflict with the tip itself.
+    pub fn at_tip(&self) -> impl Iterator<Item = &(ItemIx, SetAsideCause)> {
+        self.conflicts.iter().take(self.conflicts_at_tip)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct ItemState {
     phase: Phase,

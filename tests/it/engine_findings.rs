@@ -1,5 +1,6 @@
 //! What the simulation found, each as the smallest world that showed it.
 
+use crate::sim::strategies::result;
 use crate::sim::{Effect, OthersMove, Outcome, Rule, Stop, When, World, gate, oracle};
 
 fn run(world: &World) -> Outcome {
@@ -47,4 +48,41 @@ fn what_waits_for_an_item_that_others_are_in_the_way_of_lands_where_they_merge_i
     let merged = run(&world.with(|world| world.others.push(moves(&["a"], When::BeforeLanding(2)))));
     assert!(merged.story().contains(&"b deferred".to_owned()), "{:#?}", merged.story());
     assert_eq!(merged.statuses(), ["x landed", "a landed", "y landed", "z landed", "b landed"]);
+}
+
+#[test]
+fn invariant_6_a_run_stopped_between_two_that_conflict_with_the_tip_has_as_many_apexes() {
+    // `a` lands first; `b` and `c` conflict with it, and `d` breaks the apex after that, whose number
+    // is in its reason.
+    let world = World::of("e a b c d").batch(4).conflict("a", "b").conflict("a", "c").fails("unit", &["d", "e"]);
+    let world =
+        ["d", "c", "b", "a", "e"].into_iter().zip(1..).fold(world, |world, (item, first)| world.priority(item, first));
+    let undisturbed = run(&world);
+    let statuses = ["e landed", "a landed", "b conflicted", "c conflicted", "d failed"];
+    assert_eq!(undisturbed.statuses(), statuses);
+    for events in 1..undisturbed.events.len() {
+        let stopped = run(&world.clone().stop(Stop::Kill(events)));
+        assert_eq!(result(&stopped), result(&undisturbed), "killed after {events} events");
+    }
+}
+
+#[test]
+fn what_waits_for_an_item_that_others_were_in_the_way_of_is_not_blocked_by_it_once_that_has_landed() {
+    // `m` and `n` have passed when others move the target to what `n` conflicts with, and `b` is to be
+    // judged there. They merge `n` next, and the run ends because a gate of `o` cannot be run.
+    let moves = |brings: &[&str], when| OthersMove {
+        when,
+        brings: brings.iter().map(|item| (*item).to_owned()).collect(),
+        conflicts_with: if brings.is_empty() { vec!["n".to_owned()] } else { Vec::new() },
+    };
+    let world = World::of("m n o y z b:n,o")
+        .batch(2)
+        .workers(1)
+        .priority("b", -1)
+        .own_gates("o", [gate("unit"), gate("slow").only_on_apexes()])
+        .when("slow", &["o"], Effect::CannotRun)
+        .with(|world| world.others = vec![moves(&[], When::BeforeLanding(1)), moves(&["n"], When::BeforeLanding(2))]);
+    let outcome = run(&world);
+    assert!(outcome.story().contains(&"b deferred".to_owned()), "{:#?}", outcome.story());
+    assert_eq!(outcome.statuses(), ["m landed", "n landed", "o notLanded", "y notLanded", "z notLanded", "b skipped"]);
 }

@@ -300,13 +300,17 @@ impl RunState {
         Ok(())
     }
 
-    /// Whether a candidate's end is that of the apex. Where a gate is red on the target, all who need
-    /// it go, one event each, and the suspect last: until then the apex says who is still to go. A
-    /// candidate is blocked by another that goes, and says nothing new.
+    /// Whether a candidate's end is that of the apex. Where a gate is red on the target all who need
+    /// it go, and the suspect last; where several conflict with the tip, all of them: one event
+    /// each, and until the last the apex says who is still to go. A candidate is blocked by another
+    /// that goes, and says nothing new.
     fn ends_the_apex(&self, ix: ItemIx, decision: Decision, reason: &Reason) -> bool {
         let Some(apex) = self.apex.as_ref().filter(|apex| apex.candidates.binary_search(&ix).is_ok()) else {
             return false;
         };
+        if let Some(made) = apex.made.as_ref().filter(|made| made.conflicts_at_tip > 0) {
+            return made.at_tip().all(|(other, _)| self.items[other.get()].phase != Phase::Passed);
+        }
         let suspect = apex.made.as_ref().and_then(|made| made.members.get(apex.landed));
         match (decision, reason) {
             (Decision::Blocked, _) => false,

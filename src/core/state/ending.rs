@@ -15,7 +15,9 @@ impl RunState {
             .map(|ix| {
                 let phase = &self.items[ix.get()].phase;
                 let inherited = self.graph.deps(ix).iter().filter_map(|dep| root[dep.get()]).min();
-                let own = matches!(phase, Phase::Out(..) | Phase::Deferred(_)).then_some(ix);
+                // What is put off until a dependency lands that others are in the way of only waits.
+                let waits = matches!(phase, Phase::Deferred(why) if matches!(**why, Reason::DependencyFailed { .. }));
+                let own = (matches!(phase, Phase::Out(..) | Phase::Deferred(_)) && !waits).then_some(ix);
                 let landed = matches!(phase, Phase::Landed | Phase::AlreadyLanded);
                 root.push(if landed { None } else { inherited.or(own) });
                 let (status, reason) = match (phase, inherited) {
@@ -23,6 +25,7 @@ impl RunState {
                     (Phase::Landed, _) => (FinalStatus::Landed, None),
                     (_, Some(root)) => (FinalStatus::Blocked, Some(self.blocked_by(ix, root))),
                     (Phase::Out(decision, reason), None) => (final_status(*decision), Some((**reason).clone())),
+                    (Phase::Deferred(_), None) if waits => (FinalStatus::Skipped, None),
                     (Phase::Deferred(reason), None) => (FinalStatus::Unjudged, Some((**reason).clone())),
                     (Phase::Passed, None) => (FinalStatus::NotLanded, None),
                     (Phase::Waiting | Phase::Eligible, None) => (FinalStatus::Skipped, None),

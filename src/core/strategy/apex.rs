@@ -48,9 +48,10 @@ impl Round<'_> {
         self.record(Event::ApexFormed { apex: self.state.next_apex(), base: self.state.tip().commit, items });
     }
 
-    /// Everything ahead of these has landed or failed, and they conflict with the tip itself.
+    /// Everything ahead of these has landed or failed, and they conflict with the tip itself. A run
+    /// that was stopped in between has some of them out already.
     fn eject_conflicting(&mut self, made: &MadeApex) {
-        for (ix, cause) in &made.conflicts[..made.conflicts_at_tip] {
+        for (ix, cause) in made.at_tip().filter(|(ix, _)| *self.state.phase(*ix) == Phase::Passed) {
             if let SetAsideCause::Conflict(conflict) = cause {
                 let conflict = conflict.clone();
                 self.decide(ItemDecided {
