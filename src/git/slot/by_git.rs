@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, openat};
 
 use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
-use super::git_dir::{lay, lay_index};
+use super::git_dir::{lay_index, renew};
 use super::known::{Known, write_notes};
 use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
@@ -218,8 +218,8 @@ impl Slot {
     /// Whether git can make an index of the tree at all.
     pub(super) fn check_tree(&self, to: &SlotTarget) -> Result<(), GitError> {
         let scratch = with_suffix(&self.index, ".check");
-        let checked = lay(&self.git_dir(), &self.settings, to)
-            .and_then(|()| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
+        let checked = renew(&self.git_dir(), &self.settings, to, None)
+            .and_then(|_| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
         remove(&scratch)?;
         remove(&with_suffix(&scratch, ".lock"))?;
         checked.map(drop)

@@ -1,9 +1,10 @@
 //! The `.git` that a gate finds in its slot: as if just cloned, with nothing in it but what lexpr says.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::folder::remove;
@@ -11,30 +12,21 @@ use super::{SlotSettings, SlotTarget};
 use crate::crash;
 use crate::git::command::GitError;
 
-/// Removes what is there, whatever it is, and lays a repository that knows HEAD and the target's
-/// branch alone. It has no index.
-///
-/// # Errors
-/// Where files cannot be removed or written.
-pub(super) fn lay(git_dir: &Path, settings: &SlotSettings, to: &SlotTarget) -> Result<(), GitError> {
-    remove(git_dir)?;
-    crash::point!("slot.switch.bare");
-    let write = |name: &Path, content: &[u8]| {
-        let path = git_dir.join(name);
-        fs::write(&path, content).map_err(GitError::io("writing", path))
-    };
-    let branch = Path::new("refs/heads").join(&settings.target_branch);
-    for folder in [Path::new("objects/info"), branch.parent().unwrap_or(Path::new("refs/heads"))] {
-        let folder = git_dir.join(folder);
-        fs::create_dir_all(&folder).map_err(GitError::io("creating", folder))?;
-    }
+/// A path in `.git`.
+enum Part {
+    Folder,
+    File(Vec<u8>),
+    /// A file that every switch writes over.
+    Written,
+}
+
+/// What lies in `.git`, a folder before what is in it.
+fn parts(settings: &SlotSettings, to: &SlotTarget) -> Vec<(PathBuf, Part)> {
     let mut alternates = Vec::new();
     for dir in &settings.object_dirs {
         alternates.extend(quoted(dir));
         alternates.push(b'\n');
     }
-    write(Path::new("objects/info/alternates"), &alternates)?;
-    write(&branch, format!("{}\n", to.base).as_bytes())?;
     let (version, extensions) = match to.commit.as_bytes().len() {
         20 => (0, ""),
         _ => (1, "[extensions]\n\tobjectFormat = sha256\n"),
@@ -43,8 +35,80 @@ pub(super) fn lay(git_dir: &Path, settings: &SlotSettings, to: &SlotTarget) -> R
         "[core]\n\trepositoryformatversion = {version}\n\tbare = false\n\tfilemode = true\n\
          \tlogallrefupdates = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n{extensions}"
     );
-    write(Path::new("config"), config.as_bytes())?;
-    write(Path::new("HEAD"), format!("{}\n", to.commit).as_bytes())
+    let branch = Path::new("refs/heads").join(&settings.target_branch);
+    let mut parts: Vec<(PathBuf, Part)> =
+        ["", "objects", "objects/info"].map(|name| (name.into(), Part::Folder)).into();
+    let mut above: Vec<&Path> = branch.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
+    above.reverse();
+    parts.extend(above.into_iter().map(|path| (path.to_owned(), Part::Folder)));
+    parts.push(("objects/info/alternates".into(), Part::File(alternates)));
+    parts.push((branch, Part::File(format!("{}\n", to.base).into_bytes())));
+    parts.push(("config".into(), Part::File(config.into_bytes())));
+    parts.push(("index".into(), Part::Written));
+    parts.push(("HEAD".into(), Part::Written));
+    parts
+}
+
+/// Makes `.git` a repository that knows HEAD and the target's branch alone; only its index is still to be
+/// written. It is removed, whatever it is, and laid anew, and the answer is true; unless it may stay, as it
+/// is what would be laid. Then it has the rights of a file that lexpr made itself, which is named.
+///
+/// # Errors
+/// Where files cannot be removed or written.
+pub(super) fn renew(
+    git_dir: &Path,
+    settings: &SlotSettings,
+    to: &SlotTarget,
+    may_stay_like: Option<&Path>,
+) -> Result<bool, GitError> {
+    let parts = parts(settings, to);
+    let head = || fs::write(git_dir.join("HEAD"), format!("{}\n", to.commit));
+    if may_stay_like.is_some_and(|like| is_as_laid(git_dir, &parts, like).unwrap_or(false)) && head().is_ok() {
+        return Ok(false);
+    }
+    remove(git_dir)?;
+    crash::point!("slot.switch.bare");
+    for (name, part) in &parts {
+        let path = git_dir.join(name);
+        let laid = match part {
+            Part::Folder => fs::create_dir(&path),
+            Part::File(content) => fs::write(&path, content),
+            Part::Written => File::create(&path).map(drop),
+        };
+        laid.map_err(GitError::io("writing", &path))?;
+    }
+    head().map_err(GitError::io("writing", git_dir.join("HEAD")))?;
+    Ok(true)
+}
+
+/// Whether `.git` is what would be laid, but for what is in files that are written over: every path is what
+/// it shall be, with the owner and the rights that lexpr gives it, and there is no other. A file with a
+/// second name is somebody's.
+fn is_as_laid(git_dir: &Path, parts: &[(PathBuf, Part)], like: &Path) -> io::Result<bool> {
+    const RIGHTS: u32 = 0o7777;
+    let ours = fs::symlink_metadata(like)?;
+    let file_rights = ours.mode() & RIGHTS;
+    // Who may read a folder may go into it.
+    let folder_rights = file_rights | (file_rights & 0o444) >> 2;
+    for (name, part) in parts {
+        let path = git_dir.join(name);
+        let found = fs::symlink_metadata(&path)?;
+        let is_ours = (found.uid(), found.gid()) == (ours.uid(), ours.gid());
+        let rights = found.mode() & RIGHTS;
+        let is_as_laid = match part {
+            Part::Folder => {
+                let below = parts.iter().filter(|(below, _)| below != name && below.parent() == Some(name)).count();
+                found.is_dir() && rights == folder_rights && fs::read_dir(&path)?.count() == below
+            }
+            Part::File(_) | Part::Written if !found.is_file() || found.nlink() != 1 || rights != file_rights => false,
+            Part::File(content) => found.len() == content.len() as u64 && fs::read(&path)? == *content,
+            Part::Written => true,
+        };
+        if !is_ours || !is_as_laid {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// An index is as good as its own modification time: git compares the contents of files that

@@ -14,7 +14,7 @@ use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
-use super::survey::{Expected, Left, Survey, Untracked, sets_rules, survey};
+use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget, write};
 use crate::crash;
 use crate::git::index::IndexEntry;
@@ -36,6 +36,7 @@ impl Slot {
         };
         let left = known.left.filter(|_| clean == Clean::TrackedAndUntracked).unwrap_or_default();
         let Known { entries, written, folders, tree: from, .. } = known;
+        let folders = if memory.folders_have_times { folders } else { Folders::new() };
         let found = survey(&self.work_tree, Expected { entries: &entries, written, left: &left, folders: &folders })?;
         let changes = changes(objects, from, tree, &entries)?;
         for change in &changes {

@@ -3,8 +3,8 @@
 //! stash, hooks or configuration, and stay warm between gates and runs. No gate is run here.
 //!
 //! What a slot consists of, for slot number `n` of a repository:
-//! - `n/`: the working tree, and in it a `.git` that is laid anew at every switch, so that
-//!   nothing a gate did to it (commits, stashes, configuration, hooks) reaches the next gate;
+//! - `n/`: the working tree, and in it a `.git` that is laid anew at every switch, unless it is
+//!   as it was laid: nothing a gate did to it (commits, stashes, configuration, hooks) reaches the next;
 //! - `n.index`: lexpr's own index of the working tree, out of the gates' way, so that what a
 //!   gate stages or marks as unchanged hides nothing; `.git/index` is a copy;
 //! - `n.notes`: of which tree that index is, and what is ignored besides;
@@ -86,6 +86,8 @@ struct Memory {
     harmless: Harmless,
     /// Nothing while a switch is under way, and when it was broken off.
     known: Option<Known>,
+    /// The file system was seen to give a folder a new time where something came or went in it.
+    folders_have_times: bool,
     switched_by: Option<SwitchedBy>,
 }
 
@@ -211,11 +213,16 @@ impl Slot {
     }
 
     fn try_switch(&mut self, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
-        git_dir::lay(&self.git_dir(), &self.settings, to)?;
+        let mut memory = std::mem::take(&mut self.memory).into_inner().unwrap_or_default();
+        let may_stay = memory.folders_have_times;
+        let is_new = git_dir::renew(&self.git_dir(), &self.settings, to, may_stay.then_some(&*self.index))?;
         crash::point!("slot.switch.laid");
+        if let Some(known) = memory.known.as_ref().filter(|_| is_new) {
+            // `.git` came and went in it after the index was written.
+            memory.folders_have_times |= survey::shows_changes(&self.work_tree, known.written);
+        }
         // We hold the slot's lock: whoever made this one is gone.
         remove(&with_suffix(&self.index, ".lock"))?;
-        let mut memory = std::mem::take(&mut self.memory).into_inner().unwrap_or_default();
         let switched = match self.switch_in_process(&mut memory, to, clean) {
             Ok(()) => Ok(SwitchedBy::InProcess),
             Err(ForGit(why)) => self.switch_by_git(&mut memory, to, clean).map(|()| SwitchedBy::Git(why)),

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use gix::ObjectId;
 use gix::objs::Kind;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::ForGit;
@@ -23,6 +24,12 @@ pub(super) const DEEPEST: usize = 64;
 /// A folder by its own name: what a link points to is never looked at.
 pub(super) const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The same, but only to look names up in, which needs less.
+#[cfg(target_os = "linux")]
+const PLACE: OFlags = FOLDER.union(OFlags::PATH);
+#[cfg(not(target_os = "linux"))]
+const PLACE: OFlags = FOLDER;
 
 /// What a cleaning left, because the tree's `.gitignore` files say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +72,16 @@ pub(super) struct Expected<'a> {
     pub(super) entries: &'a [IndexEntry],
     pub(super) written: Time,
     pub(super) left: &'a Left,
+    /// Believed; nothing where the file system was not seen to keep such times.
     pub(super) folders: &'a Folders,
 }
 
-/// Walks the working tree at `top`, whose `.git` was laid anew since.
+/// Walks the working tree at `top`.
 ///
 /// # Errors
 /// Where something cannot be read, or a file and a folder have changed places.
 pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGit> {
     let top = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
-    // `.git` came and went in it after the index was written: unless that shows, this file system
-    // does not keep the times of folders.
-    let Some(own) = stat_of(&top, b".") else { return Err(ForGit("a folder that cannot be read")) };
-    let nothing = Folders::new();
-    let folders = if own.changed >= expected.written { expected.folders } else { &nothing };
-    let expected = Expected { folders, ..expected };
     let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, found: Survey::default() };
     walk.tracked_folder(0..expected.entries.len())?;
     Ok(walk.found)
@@ -114,23 +116,18 @@ impl<'a> Walk<'a> {
             return Err(ForGit("a deep tree"));
         }
         let mut children = self.children(entries.clone());
-        let is_top = self.depth == 0;
-        let mut now = None;
-        if !is_top {
-            let name = &self.path[..self.path.len() - 1];
-            let found = match statat(self.top, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) => found,
-                Err(Errno::NOENT) => {
-                    self.found.differing.extend(entries);
-                    return Ok(());
-                }
-                Err(error) => return Err(unreadable(error)),
-            };
-            if !FileType::from_raw_mode(found.st_mode).is_dir() {
-                return Err(ForGit("a folder that became something else"));
+        // Names are looked up in the folder itself: the way there is gone once, and not for each.
+        let here = match self.place() {
+            Ok(here) => here,
+            Err(Errno::NOENT) => {
+                self.found.differing.extend(entries);
+                return Ok(());
             }
-            now = Some(Stat::of(&found));
-        }
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(ForGit("a folder that became something else")),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let is_top = self.depth == 0;
+        let mut now = if is_top { None } else { Some(Stat::of(&fstat(&here).map_err(unreadable)?)) };
         let known = now.as_ref().filter(|now| {
             let known = self.expected.folders.get(self.path.as_slice());
             known == Some(*now) && now.changed.max(now.modified) < self.expected.written
@@ -147,13 +144,21 @@ impl<'a> Walk<'a> {
         if let Some(now) = now {
             self.found.folders.insert(self.path.as_slice().into(), now);
         }
-        for child in &children {
-            if !child.is_there {
-                self.found.differing.extend(child.entries.clone());
-            } else if child.is_folder {
+        let (folders, files): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| child.is_folder);
+        for child in files {
+            if child.is_there {
+                self.file(&here, child.name, child.entries.start)?;
+            } else {
+                self.found.differing.extend(child.entries);
+            }
+        }
+        // However deep the tree, one folder at a time is open.
+        drop(here);
+        for child in folders {
+            if child.is_there {
                 self.within(child.name, |walk| walk.tracked_folder(child.entries.clone()))?;
             } else {
-                self.file(child.entries.start)?;
+                self.found.differing.extend(child.entries);
             }
         }
         Ok(())
@@ -180,8 +185,16 @@ impl<'a> Walk<'a> {
     }
 
     fn open(&self) -> Result<Dir, ForGit> {
-        let path = if self.path.is_empty() { &b"."[..] } else { &self.path[..self.path.len() - 1] };
-        openat(self.top, path, FOLDER, Mode::empty()).and_then(Dir::new).map_err(unreadable)
+        openat(self.top, self.own_path(), FOLDER, Mode::empty()).and_then(Dir::new).map_err(unreadable)
+    }
+
+    /// The folder at `path`, to look names up in.
+    fn place(&self) -> Result<OwnedFd, Errno> {
+        openat(self.top, self.own_path(), PLACE, Mode::empty())
+    }
+
+    fn own_path(&self) -> &[u8] {
+        if self.path.is_empty() { b"." } else { &self.path[..self.path.len() - 1] }
     }
 
     fn within(&mut self, name: &[u8], walk: impl FnOnce(&mut Self) -> Result<(), ForGit>) -> Result<(), ForGit> {
@@ -221,9 +234,9 @@ impl<'a> Walk<'a> {
         [&self.path, name].concat()
     }
 
-    fn file(&mut self, entry: usize) -> Result<(), ForGit> {
+    fn file(&mut self, folder: &OwnedFd, name: &[u8], entry: usize) -> Result<(), ForGit> {
         let known = &self.expected.entries[entry];
-        let found = match statat(self.top, &*known.path, AtFlags::SYMLINK_NOFOLLOW) {
+        let found = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => found,
             Err(Errno::NOENT) => {
                 self.found.differing.push(entry);
@@ -241,7 +254,7 @@ impl<'a> Walk<'a> {
         let is_same = found_mode == known.mode
             && Stat::of(&found) == known.stat
             // Whatever touched it afterwards gave it a later time of change: nobody can set that one.
-            && (known.stat.changed.max(known.stat.modified) < self.expected.written || has_content(self.top, known));
+            && (known.stat.changed.max(known.stat.modified) < self.expected.written || has_content(folder, name, known));
         if !is_same {
             self.found.differing.push(entry);
         }
@@ -298,12 +311,11 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether the file or link has the blob's bytes.
-fn has_content(top: &OwnedFd, entry: &IndexEntry) -> bool {
-    let name = &*entry.path;
+fn has_content(folder: &OwnedFd, name: &[u8], entry: &IndexEntry) -> bool {
     let content = if entry.mode == mode::SYMLINK {
-        readlinkat(top, name, Vec::new()).map(std::ffi::CString::into_bytes).ok()
+        readlinkat(folder, name, Vec::new()).map(std::ffi::CString::into_bytes).ok()
     } else {
-        openat(top, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        openat(folder, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .ok()
             .and_then(|file| read_all(file).ok())
     };
@@ -323,6 +335,12 @@ fn id_of(content: &[u8], like: ObjectId) -> Option<ObjectId> {
 /// What a path is, without following a link at its end.
 pub(super) fn stat_of(top: impl AsFd, path: &[u8]) -> Option<Stat> {
     statat(top, path, AtFlags::SYMLINK_NOFOLLOW).ok().map(|found| Stat::of(&found))
+}
+
+/// Whether a folder in which something came and went after `written` shows it: some file systems do not
+/// keep the times of folders.
+pub(super) fn shows_changes(folder: &Path, written: Time) -> bool {
+    stat_of(CWD, folder.as_os_str().as_bytes()).is_some_and(|found| found.changed >= written)
 }
 
 /// Whether patterns are read from this path.
@@ -414,7 +432,6 @@ mod tests {
                 survey(folder.path(), Expected { entries: &entries, written, left: &Left::new(), folders: &folders });
             !found.unwrap().untracked.is_empty()
         };
-        // As `.git` does at each switch, something comes to the top after the index was written.
         rustix::fs::utimensat(&top, "dir", &LONG_AGO, AtFlags::empty()).unwrap();
         let later = stat_of(&top, b"dir").unwrap();
         while stat_of(&top, b".").unwrap().changed <= later.changed {
@@ -425,7 +442,8 @@ mod tests {
         assert!(!is_read(later, written), "nothing came or went since");
         assert!(is_read(known, written), "other times");
         assert!(is_read(later, later.changed), "no older than the index");
-        assert!(is_read(later, Time(written.0 + 1, 0)), "the top does not show what happened in it");
+        assert!(shows_changes(folder.path(), written));
+        assert!(!shows_changes(folder.path(), Time(written.0 + 1, 0)), "it does not show what happened in it");
     }
 
     const LONG_AGO: rustix::fs::Timestamps = rustix::fs::Timestamps {
