@@ -39,6 +39,11 @@ soak items="10000" runs="200":
     LEXPR_SOAK_BINARY="$PWD/target/release/lexpr" LEXPR_SOAK_ITEMS={{items}} LEXPR_SOAK_RUNS={{runs}} \
         cargo test --test it soak -- --nocapture --test-threads 1
 
+# compare so many merges of a repository, and of random pairs of its branches, with git's
+differential repository merges="2500":
+    LEXPR_DIFFERENTIAL={{repository}} LEXPR_DIFFERENTIAL_MERGES={{merges}} \
+        cargo test --release --test it differential -- --nocapture
+
 # write the schemas anew after a change of their types
 schemas:
     cargo build

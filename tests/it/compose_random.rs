@@ -146,7 +146,7 @@ fn changed(dice: &mut Dice, files: &Files, most: usize) -> Files {
 }
 
 /// A `main` and some items that begin on it, on each other, or merge each other.
-fn history(seed: u64) -> (Stream, usize) {
+pub fn history(seed: u64) -> (Stream, usize) {
     let mut dice = Dice(seed);
     let mut stream = Stream::default();
     let mut files = Files::new();

@@ -23,6 +23,7 @@ mod compose_cases;
 mod compose_random;
 mod compose_real;
 mod compose_strategies;
+mod differential;
 mod engine_findings;
 mod engine_properties;
 mod engine_scenarios;
