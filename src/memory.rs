@@ -4,14 +4,16 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::gate::processes::{ProcessTable, RecentProcesses};
 use crate::ports::MemoryGauge;
 
 /// How old an answer may be: gates take seconds to grow.
 const MAX_AGE: Duration = Duration::from_millis(200);
+/// For how long an answer is given again.
+const ANSWER_HOLDS: Duration = Duration::from_millis(50);
 /// Where Linux mounts its cgroups (cgroups(7)); version 1 alone is not read.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
@@ -26,12 +28,14 @@ pub struct TreeMemory {
     processes: Arc<RecentProcesses>,
     pid: i32,
     cgroup: Option<PathBuf>,
+    /// The last answer: it is asked for with every event.
+    last: Mutex<Option<(Instant, Option<u64>)>>,
 }
 
 impl TreeMemory {
     pub fn new(processes: Arc<RecentProcesses>) -> Self {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        Self { processes, pid, cgroup: own_cgroup() }
+        Self { processes, pid, cgroup: own_cgroup(), last: Mutex::default() }
     }
 
     fn holds_only_ours(&self, cgroup: &Path, table: &ProcessTable) -> bool {
@@ -47,6 +51,20 @@ impl TreeMemory {
 
 impl MemoryGauge for TreeMemory {
     fn used_bytes(&self) -> Option<u64> {
+        // A panic while it was measured leaves the answer before, which is as good as any.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, used)) = last.filter(|(at, _)| at.elapsed() <= ANSWER_HOLDS) {
+            return used;
+        }
+        let at = Instant::now();
+        let used = self.measure();
+        *last = Some((at, used));
+        used
+    }
+}
+
+impl TreeMemory {
+    fn measure(&self) -> Option<u64> {
         let table = self.processes.table(MAX_AGE)?;
         if let Some(cgroup) = &self.cgroup
             && self.holds_only_ours(cgroup, &table)

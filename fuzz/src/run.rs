@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use lexpr::core::account::Account;
+use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::Limits;
 use lexpr::core::state::RunState;
@@ -81,7 +82,7 @@ fn replayed(events: &[Recorded]) {
     let Some(Event::RunStarted(started)) = events.first().map(|first| &first.event) else { return };
     let Some(graph) = graph(started) else { return };
     let graph = Arc::new(graph);
-    let mut state = RunState::new(Arc::clone(&graph), Surroundings::default());
+    let mut state = RunState::new(Arc::clone(&graph), Surroundings::default(), &GateDurations::default());
     for recorded in events {
         if state.apply(&recorded.event).is_err() {
             return;

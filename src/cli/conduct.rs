@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::crash;
+use crate::durations::{self, Lesson};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
@@ -120,8 +121,12 @@ impl Run<'_> {
         };
         let journal = Box::new(journal.map_err(unwritable)?);
         faces.recall(past.as_ref().map_or(&[], |past| &past.events));
-        let ended = engine::run(past, setup, ports, journal, faces.observers(watched), interrupts).await;
+        let lesson = Lesson::default();
+        let mut observers = faces.observers(watched);
+        observers.push(Box::new(|recorded| lesson.hear(recorded)));
+        let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        lesson.keep(prepared.repo.common_dir());
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         crash::point!("run.ended");
         tidy_up(&prepared.repo, folder, ended.exit_code)?;
@@ -404,6 +409,7 @@ pub(super) fn run_setup(prepared: &Prepared, run: RunId, options: &Options) -> R
         policy: Arc::clone(&prepared.policy),
         limits,
         surroundings: surroundings(&prepared.policy),
+        durations: Arc::new(durations::recall(prepared.repo.common_dir()).into_iter().collect()),
         memory_threshold: memory_threshold(&prepared.policy),
     }
 }

@@ -37,6 +37,7 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         surroundings: surroundings(&policy),
+        durations: Arc::default(),
         policy,
         limits,
         memory_threshold: None,

@@ -4,6 +4,7 @@
 //! Pure: no I/O, no clock, no randomness, so that it can be replayed and simulated.
 
 pub mod account;
+pub mod critical_path;
 pub mod judge;
 pub mod limits;
 pub mod state;

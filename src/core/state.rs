@@ -7,6 +7,7 @@ mod ending;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::critical_path::{self, GateDurations};
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
@@ -193,6 +194,8 @@ pub struct RunState {
     /// And the remote's with it.
     taken_back_there: bool,
     rebases: u32,
+    /// The length of the longest way from each item to the end of its dependents.
+    lengths: Arc<[u64]>,
     /// Eligible items without a cone on the current base, in start order.
     fresh: BTreeSet<(StartRank, ItemIx)>,
     /// Eligible items with one.
@@ -213,12 +216,13 @@ pub struct RunState {
     red: HashSet<(DefinitionDigest, TreeId)>,
 }
 
-/// Highest urgency first, then the longest chain of dependents, then canonical order.
-type StartRank = (std::cmp::Reverse<i64>, std::cmp::Reverse<u32>);
+/// Highest urgency first, then the longest way to the end, then canonical order.
+type StartRank = (std::cmp::Reverse<i64>, std::cmp::Reverse<u64>);
 
 impl RunState {
     /// The state before anything happened; the first event must be `runStarted`.
-    pub fn new(graph: Arc<Graph>, surroundings: Surroundings) -> Self {
+    /// `durations` decide what starts first where several items may, and nothing else.
+    pub fn new(graph: Arc<Graph>, surroundings: Surroundings, durations: &GateDurations) -> Self {
         let items = graph
             .indices()
             .map(|ix| ItemState {
@@ -262,6 +266,7 @@ impl RunState {
             taken_back: None,
             taken_back_there: false,
             rebases: 0,
+            lengths: critical_path::lengths(&graph, durations).into(),
             fresh: BTreeSet::new(),
             open: BTreeSet::new(),
             undecided: BTreeSet::new(),

@@ -23,6 +23,7 @@ pub use receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
 pub use resuming::Past;
 use throttle::Throttle;
 
+use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::core::state::{ImpossibleTransition, RunState};
@@ -59,6 +60,8 @@ pub struct RunSetup {
     pub policy: Arc<Policy>,
     pub limits: Limits,
     pub surroundings: Surroundings,
+    /// What starts first goes by these.
+    pub durations: Arc<GateDurations>,
     /// Bytes of memory above which nothing new starts while something runs; `None`: no limit.
     pub memory_threshold: Option<u64>,
 }
@@ -163,7 +166,7 @@ pub async fn run(
     let (news_sender, news) = mpsc::unbounded_channel();
     let (cancel, _) = watch::channel(false);
     let throttle = Throttle::new(setup.memory_threshold, Arc::clone(&ports.memory));
-    let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone());
+    let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone(), &setup.durations);
     let mut engine = Engine {
         state,
         setup,

@@ -173,7 +173,7 @@ pub(super) fn receipt(
 /// # Errors
 /// Where the events are not those of a run with this setup.
 pub(super) fn all(setup: &RunSetup, events: &[Recorded]) -> Result<Vec<Receipt>, ImpossibleTransition> {
-    let mut state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone());
+    let mut state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone(), &setup.durations);
     let mut passes = Passes::default();
     let mut receipts = Vec::new();
     for recorded in events {

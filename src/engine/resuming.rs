@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::starting::write_receipt;
 use super::{Engine, EngineError, LandingEnd, port, receipt};
+use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::state::{ImpossibleTransition, RunState, Standpoint};
 use crate::core::strategy::LandAction;
@@ -27,7 +28,7 @@ impl Past {
     /// # Errors
     /// Where the events are not those of a run of this plan.
     pub fn state(&self, graph: &Arc<Graph>, surroundings: &Surroundings) -> Result<RunState, ImpossibleTransition> {
-        let mut state = RunState::new(Arc::clone(graph), surroundings.clone());
+        let mut state = RunState::new(Arc::clone(graph), surroundings.clone(), &GateDurations::default());
         for recorded in &self.events {
             state.apply(&recorded.event)?;
         }

@@ -72,9 +72,11 @@ struct Incoming<'a> {
 /// `git pack-objects` there into `git index-pack` here, unless the pack is empty. The hash of the
 /// pack where a `.keep` file was made for it.
 fn pack_over(from: &Git, into: &Git, incoming: &Incoming<'_>, revisions: &str) -> Result<Option<String>, GitError> {
-    // --delta-base-offset: smaller, and read by every git that can read the rest.
+    // --local: what the store has itself, such as the heads, is not copied; the walk that follows sees
+    // that it is there. --delta-base-offset: smaller, and read by every git that can read the rest.
     // One thread: the same objects give the same pack, which is then there already.
-    let pack_args = ["-c", "pack.threads=1", "pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q"];
+    let pack_args =
+        ["-c", "pack.threads=1", "pack-objects", "--revs", "--local", "--stdout", "--delta-base-offset", "-q"];
     let mut packer = from.command();
     packer.args(pack_args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut packer = packer.spawn().map_err(GitError::NotStarted)?;

@@ -132,8 +132,6 @@ pub struct Graph {
 struct Node {
     item: Arc<Item>,
     level: u32,
-    /// The number of items on the longest chain that begins here.
-    height: u32,
     /// The highest priority among the item and all its dependents.
     urgency: i64,
 }
@@ -196,12 +194,8 @@ impl Graph {
             nodes.push(Node {
                 item: Arc::new(items[position as usize].take().expect("an order names each item once")),
                 level: deps.row(at).iter().map(|dep| nodes[dep.get()].level + 1).max().unwrap_or(0),
-                height: 1,
                 urgency: urgency[position as usize],
             });
-        }
-        for at in (0..nodes.len()).rev() {
-            nodes[at].height = 1 + dependents.row(at).iter().map(|d| nodes[d.get()].height).max().unwrap_or(0);
         }
         Ok(Self { nodes, deps, implied, dependents, by_name })
     }
@@ -253,11 +247,6 @@ impl Graph {
     /// 0 for an item without dependencies, else one more than the highest among them.
     pub fn level(&self, ix: ItemIx) -> u32 {
         self.nodes[ix.get()].level
-    }
-
-    /// The number of items on the longest chain of dependents that begins with this one.
-    pub fn height(&self, ix: ItemIx) -> u32 {
-        self.nodes[ix.get()].height
     }
 
     /// The highest priority among the item and all its dependents, direct or not.

@@ -28,6 +28,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("cache", Hands),
     ("clock", Hands),
     ("crash", Hands),
+    ("durations", Hands),
     ("journal", Hands),
     ("memory", Hands),
     ("runs", Hands),

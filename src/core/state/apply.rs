@@ -183,7 +183,7 @@ impl RunState {
     }
 
     fn start_rank(&self, ix: ItemIx) -> StartRank {
-        (std::cmp::Reverse(self.graph.urgency(ix)), std::cmp::Reverse(self.graph.height(ix)))
+        (std::cmp::Reverse(self.graph.urgency(ix)), std::cmp::Reverse(self.lengths[ix.get()]))
     }
 
     fn composed(&mut self, composed: &Composed) -> Result<(), ImpossibleTransition> {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
+use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::Limits;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
@@ -261,6 +262,8 @@ pub struct World {
     /// Composites and landings take up to this long.
     pub longest_hand_ms: u64,
     pub remembered: Option<Arc<Store>>,
+    /// How long gates took in earlier runs, in milliseconds, by what they run.
+    pub durations: Vec<(String, u64)>,
 }
 
 impl World {
@@ -300,6 +303,7 @@ impl World {
             longest_gate_ms: 1000,
             longest_hand_ms: 0,
             remembered: None,
+            durations: Vec::new(),
         }
     }
 
@@ -388,6 +392,16 @@ impl World {
             },
         });
         Graph::new(items.collect(), &[]).expect("a scripted plan has no cycle")
+    }
+
+    /// What earlier runs knew of the gates of `graph`.
+    fn known_durations(&self, graph: &Graph) -> GateDurations {
+        let gates = graph.indices().flat_map(|ix| graph.gates(ix));
+        let known = gates.filter_map(|gate| {
+            let (_, ms) = self.durations.iter().find(|(run, _)| *run == gate.run)?;
+            Some((gate.definition, *ms))
+        });
+        known.collect()
     }
 
     fn policy(&self) -> Policy {

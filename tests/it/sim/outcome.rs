@@ -81,7 +81,7 @@ impl Outcome {
 
     /// The state after the first `events` events.
     pub fn replayed(&self, events: usize) -> RunState {
-        let mut state = RunState::new(Arc::clone(&self.graph), Surroundings::default());
+        let mut state = RunState::new(Arc::clone(&self.graph), Surroundings::default(), &self.setup.durations);
         for recorded in &self.events[..events] {
             state.apply(&recorded.event).expect("what happened live can happen again");
         }

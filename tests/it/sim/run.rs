@@ -41,6 +41,7 @@ impl World {
             policy: Arc::new(self.policy()),
             limits: self.limits,
             surroundings: Surroundings::default(),
+            durations: Arc::new(self.known_durations(&graph)),
             memory_threshold: self.memory_threshold,
         };
         let ports = Ports {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::state::RunState;
 use lexpr::core::strategy::{Action, pyramid};
@@ -74,6 +75,7 @@ pub struct Watch {
     world: World,
     graph: Arc<Graph>,
     policy: Policy,
+    durations: GateDurations,
     /// Others merged these by hand, with or without what they depend on.
     brought: HashSet<ItemIx>,
     /// Those and what is behind them: where others were in the way until they merged one of them
@@ -91,12 +93,14 @@ impl Watch {
         let brought = world.others.iter().flat_map(|others| &others.brings);
         let brought: HashSet<ItemIx> = brought.map(|name| graph.find(&ItemName::new(name)).unwrap()).collect();
         let behind = |ix: &ItemIx| graph.closure(*ix).iter().any(|dep| brought.contains(dep));
+        let durations = world.known_durations(&graph);
         Self {
             late: graph.indices().filter(|ix| brought.contains(ix) || behind(ix)).collect(),
             brought,
             policy: world.policy(),
             account: Account::default(),
-            replay: RunState::new(Arc::clone(&graph), Surroundings::default()),
+            replay: RunState::new(Arc::clone(&graph), Surroundings::default(), &durations),
+            durations,
             seen: 0,
             answers: Vec::new(),
             world: world.clone(),
@@ -109,8 +113,10 @@ impl Watch {
         if self.seen == 0 {
             return;
         }
-        let before =
-            std::mem::replace(&mut self.replay, RunState::new(Arc::clone(&self.graph), Surroundings::default()));
+        let before = std::mem::replace(
+            &mut self.replay,
+            RunState::new(Arc::clone(&self.graph), Surroundings::default(), &self.durations),
+        );
         self.account = Account::default();
         self.answers.clear();
         for recorded in &inner.journal {
