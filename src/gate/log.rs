@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::visible::as_plain_text;
 use crate::vocabulary::names::FileDigest;
 
 /// What a report shows of a failed gate: a screenful.
@@ -74,61 +75,6 @@ fn end_of(text: &str) -> String {
     }
 }
 
-/// What a terminal would be left showing, without colours and cursor movements: escape sequences
-/// (ECMA-48) and control characters are dropped, and of a line that was written over and over
-/// with carriage returns the last version stays.
-fn as_plain_text(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut line_start = 0;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\n' => {
-                plain.push('\n');
-                line_start = plain.len();
-            }
-            '\r' if chars.peek().is_none_or(|&next| matches!(next, '\n' | '\r')) => {}
-            '\r' => plain.truncate(line_start),
-            '\t' => plain.push('\t'),
-            '\u{1b}' => skip_escape(&mut chars),
-            '\u{9b}' => skip_until_final(&mut chars),
-            // Marks that reorder what is shown: a log must not read as what it is not.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            c if c.is_control() => {}
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
-type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
-
-fn skip_escape(chars: &mut Chars) {
-    match chars.next_if(|c| !c.is_control()) {
-        // CSI: parameters, then one final character.
-        Some('[') => skip_until_final(chars),
-        // OSC, DCS, SOS, PM, APC: until BEL or ESC \. One that is not ended does not eat lines.
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            while let Some(c) = chars.next_if(|&c| c != '\n') {
-                if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
-                    break;
-                }
-            }
-        }
-        // Intermediate characters, then one final: ESC ( B.
-        Some(' '..='/') => {
-            while chars.next_if(|c| matches!(c, ' '..='/')).is_some() {}
-            chars.next_if(|c| !c.is_control());
-        }
-        _ => {}
-    }
-}
-
-fn skip_until_final(chars: &mut Chars) {
-    while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
-    chars.next_if(|c| matches!(c, '@'..='~'));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,23 +92,6 @@ mod tests {
             assert_eq!(as_file_name(name), expected);
         }
         assert_eq!(as_file_name(&"ü".repeat(100)).len(), NAME_BYTES);
-    }
-
-    #[test]
-    fn colours_titles_and_overwritten_lines_leave_their_text() {
-        for (text, expected) in [
-            ("\u{1b}[1;31merror\u{1b}[0m: no", "error: no"),
-            ("\u{1b}]0;title\u{7}text", "text"),
-            ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
-            ("\u{1b}(Bplain", "plain"),
-            ("10%\r50%\r100%\r\ndone\r\n", "100%\ndone\n"),
-            ("open \u{1b}]0;never ended\nnext", "open \nnext"),
-            ("tab\tbell\u{7}\u{0}nul", "tab\tbellnul"),
-            ("\u{202e}desrever", "desrever"),
-            ("cut \u{1b}[", "cut "),
-        ] {
-            assert_eq!(as_plain_text(text), expected, "{text:?}");
-        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod room;
 mod run;
 mod secrets;
 mod setup;
+mod visible;
 
 pub use log::digest;
 pub use run::{GateSettings, LocalGates, own_executable};

@@ -1,13 +1,17 @@
 //! Values that must not be written: which variables hold them, in which forms they are looked for,
 //! and striking them out of a stream of bytes. What the README says of secrets is said of this file.
-//! A value that a gate prints in yet another form, or in parts, is not recognised.
+//! A value that a gate prints in yet another form, or in parts, is not recognised; colours in it make no parts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::visible::Visible;
 
 /// What stands where a secret stood.
 const STRUCK_OUT: &[u8] = b"***";
@@ -61,6 +65,9 @@ const SETTINGS: [&str; 12] = [
 /// A shorter line of a longer value may be anything, as may a shorter user of a URL be any name; the
 /// forms of a shorter value are too short to be told from chance. GitLab masks nothing shorter.
 const SHORTEST_PART: usize = 8;
+
+/// More of a stream is never held back for an escape sequence that does not end.
+const MOST_HELD: usize = 1 << 20;
 
 /// What is to be struck out: the values of variables whose names look like secrets and of those named
 /// in `listed`, and the credentials in values that are URLs, whatever their names; each as it is, line
@@ -181,11 +188,23 @@ fn other_forms(value: &[u8]) -> Vec<Vec<u8>> {
     });
     forms.push(percent.collect());
     if let Ok(text) = std::str::from_utf8(value)
-        && let Ok(json) = serde_json::to_vec(text)
+        && let Ok(json) = serde_json::to_string(text)
     {
-        forms.push(json[1..json.len() - 1].to_vec());
+        let inside = &json[1..json.len() - 1];
+        forms.push(inside.as_bytes().to_vec());
+        // As those write it who keep to ASCII (Python's `json`).
+        forms.push(inside.chars().flat_map(in_ascii).collect());
     }
     forms
+}
+
+/// A character in JSON, by itself or as one or two escapes.
+fn in_ascii(character: char) -> Vec<u8> {
+    if character.is_ascii() {
+        return vec![character as u8];
+    }
+    let mut units = [0; 2];
+    character.encode_utf16(&mut units).iter().flat_map(|unit| format!("\\u{unit:04x}").into_bytes()).collect()
 }
 
 /// What of the Base64 (RFC 4648) of any text is certain where the value stands in it behind `before`
@@ -242,12 +261,25 @@ impl<W: Write> Striking<W> {
     fn pass_on(&mut self, is_the_end: bool) -> io::Result<()> {
         let Some(secrets) = &self.secrets else { return Ok(()) };
         // What begins before here is all there, and would have been found.
-        let certain = if is_the_end { self.held.len() } else { (self.held.len() + 1).saturating_sub(self.longest) };
+        let whole = |len: usize| if is_the_end { len } else { (len + 1).saturating_sub(self.longest) };
+        let mut certain = whole(self.held.len());
+        let mut found: Vec<Range<usize>> = secrets.find_iter(&self.held).map(|found| found.range()).collect();
+        if let Some(Visible { bytes, places, open_at }) = Visible::of(&self.held) {
+            found.extend(secrets.find_iter(&bytes).map(|found| places[found.start()]..places[found.end() - 1] + 1));
+            // A sequence without an end does not make us hold all that follows.
+            if !is_the_end && self.held.len() < MOST_HELD {
+                let open_at = open_at.unwrap_or(self.held.len());
+                certain = certain.min(places.get(whole(bytes.len())).copied().unwrap_or(open_at)).min(open_at);
+            }
+        }
+        found.sort_unstable_by_key(|found| (found.start, Reverse(found.end)));
         let mut at = 0;
-        for found in secrets.find_iter(&self.held).take_while(|found| found.start() < certain) {
-            self.to.write_all(&self.held[at..found.start()])?;
-            self.to.write_all(STRUCK_OUT)?;
-            at = found.end();
+        for found in found.into_iter().take_while(|found| found.start < certain) {
+            if found.start >= at {
+                self.to.write_all(&self.held[at..found.start])?;
+                self.to.write_all(STRUCK_OUT)?;
+            }
+            at = at.max(found.end);
         }
         if at < certain {
             self.to.write_all(&self.held[at..certain])?;
@@ -337,6 +369,30 @@ mod tests {
             assert_eq!(found(&[(name, "/home/ann2")], &[]), BTreeSet::new(), "{name}");
         }
         assert!(found(&[("PIN", "4")], &["PIN"]).contains("4"), "whatever is listed counts");
+    }
+
+    #[test]
+    fn a_secret_is_struck_out_though_colours_and_controls_stand_in_it() {
+        for text in [
+            "a \u{1b}[01;31m\u{1b}[Khunt\u{1b}[m\u{1b}[Ker2 b",
+            "a hun\u{0}ter\u{1b}]0;title\u{7}2 b",
+            "a h\u{1b}(Bu\u{9b}1mn\u{8}t\u{202e}er\r2 b",
+        ] {
+            for piece in 1..=text.len() {
+                let left = struck(&["hunter2"], text.as_bytes(), piece);
+                assert!(left.starts_with("a ") && left.ends_with(" b") && left.contains("***"), "{left:?}, by {piece}");
+                assert!(!left.contains('h') && !left.contains('2'), "{left:?}, by {piece}");
+            }
+        }
+        // One that never ends holds nothing up for ever.
+        let endless = format!("\u{1b}]{} hunter2", "x".repeat(3 * MOST_HELD));
+        let left = struck(&["hunter2"], endless.as_bytes(), 1 << 16);
+        assert!(left.ends_with(" ***") && left.len() > 3 * MOST_HELD);
+    }
+
+    #[test]
+    fn a_secret_is_found_in_json_that_keeps_to_ascii() {
+        assert!(found(&[("A_TOKEN", "pa ss\u{e9}\u{1f511}")], &[]).contains("pa ss\\u00e9\\ud83d\\udd11"));
     }
 
     #[test]
