@@ -177,6 +177,19 @@ pub fn last(path: &Path) -> Option<Recorded> {
     }
 }
 
+/// Whether every line of a journal is as it was written, and nothing follows the last. What the lines say is not
+/// looked at, which takes much longer.
+pub fn is_intact(path: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    let Some(lines) = bytes.strip_suffix(b"\n") else { return bytes.is_empty() };
+    let is_intact = |(line, seq): (&[u8], u64)| {
+        // The number comes first in an event.
+        let begins = format!("{{\"seq\":{seq},");
+        signed(line).is_ok_and(|json| json.starts_with(begins.as_bytes()))
+    };
+    lines.split(|byte| *byte == b'\n').zip(1..).all(is_intact)
+}
+
 /// Reads a journal, one that is being written included.
 ///
 /// # Errors
@@ -244,12 +257,14 @@ fn parse_line(line: &[u8], expected_seq: u64) -> Result<Recorded, String> {
 
 /// A whole line, wherever it stands.
 fn parse_any(line: &[u8]) -> Result<Recorded, String> {
+    serde_json::from_slice(signed(line)?).map_err(|error| format!("an event cannot be read: {error}"))
+}
+
+/// What the checksum of a line is of.
+fn signed(line: &[u8]) -> Result<&[u8], String> {
     let (sum, json) = line.split_at_checked(CHECKSUM_DIGITS).ok_or("a line is too short")?;
     let json = json.strip_prefix(b" ").ok_or("a line has no checksum")?;
-    if checksum(json).as_bytes() != sum {
-        return Err("a checksum does not match".to_owned());
-    }
-    serde_json::from_slice(json).map_err(|error| format!("an event cannot be read: {error}"))
+    if checksum(json).as_bytes() == sum { Ok(json) } else { Err("a checksum does not match".to_owned()) }
 }
 
 fn checksum(json: &[u8]) -> String {
@@ -313,6 +328,24 @@ mod tests {
             let journal = parse(&whole[..cut]).unwrap();
             let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
             assert_eq!(journal.events.len(), lines, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_journal_is_intact_where_it_is_what_was_written_and_nowhere_else() {
+        let (_folder, path) = journal_of(3);
+        assert!(is_intact(&path));
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            assert!(!is_intact(&path), "damaged at {at}");
+        }
+        let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+        for missing in [&[lines[0], lines[2]][..], &[lines[0], lines[1], lines[1]], &[&whole[..], b"half"]] {
+            std::fs::write(&path, missing.concat()).unwrap();
+            assert!(!is_intact(&path));
         }
     }
 

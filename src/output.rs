@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FileType;
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,19 @@ pub fn write_whole(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an error says that nobody is at the other end: of a pipe, or of a terminal that was closed.
+fn is_gone(stream: impl AsFd, error: &io::Error) -> bool {
+    let is_terminals = || {
+        let found = rustix::fs::fstat(stream);
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_char_device())
+    };
+    match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::PIPE) => true,
+        Some(rustix::io::Errno::IO) => is_terminals(),
+        _ => error.kind() == io::ErrorKind::BrokenPipe,
+    }
+}
+
 fn wait_until_writable(fd: BorrowedFd<'_>) -> io::Result<()> {
     match poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -54,7 +68,7 @@ pub fn to_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     // What was printed before stands before.
     match stdout.flush().and_then(|()| write_whole(&stdout, text.as_bytes())) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_gone(&stdout, &error) => Ok(()),
         other => other,
     }
 }
@@ -86,7 +100,7 @@ impl<F: AsFd> Write for Watched<F> {
             && let Err(error) = write_whole(&self.stream, bytes)
         {
             self.gone = true;
-            if self.tells_failure && error.kind() != io::ErrorKind::BrokenPipe {
+            if self.tells_failure && !is_gone(&self.stream, &error) {
                 return Err(error);
             }
         }

@@ -86,6 +86,13 @@ impl RunFolder {
         }
     }
 
+    /// By which processes that were started for the run are known: its id, and the folder itself, so that a
+    /// copy of the repository has nothing to do with them.
+    pub fn mark(&self) -> String {
+        let place = std::fs::metadata(&self.path).map_or((0, 0), |folder| (folder.dev(), folder.ino()));
+        format!("{}@{:x}.{:x}", self.id, place.0, place.1)
+    }
+
     /// Keeps every other process from working on this run; `None` where another one is at it, or
     /// has removed it.
     ///

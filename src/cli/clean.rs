@@ -89,8 +89,10 @@ enum Kind {
         at_ms: u64,
         exit_code: Option<u8>,
     },
-    /// It can be resumed, or its journal cannot be read.
+    /// It can be resumed.
     Unfinished,
+    /// Its journal cannot be read to its end.
+    Damaged,
     /// While it moved the target.
     CutOff {
         /// Which finishes that.
@@ -143,6 +145,16 @@ impl Sweep<'_> {
                 let what = format!("run {id}, which had not come to its end: {}", contents(folder));
                 self.remove_run(folder, hold.as_ref(), &what)
             }
+            Kind::Damaged if is_named => {
+                let what = format!("run {id}, whose journal is damaged: {}", contents(folder));
+                self.remove_run(folder, hold.as_ref(), &what)
+            }
+            Kind::Damaged => {
+                self.text.push_str(&format!(
+                    "left run {id}: its journal is damaged, `lexpr runs` says where; `lexpr clean {id}` removes it\n"
+                ));
+                Ok(())
+            }
             Kind::Unfinished => self.remove_composites(folder, hold.as_ref()),
             Kind::NeverBegun if self.is_old(changed_ms(&folder.path)) => {
                 self.remove_run(folder, hold.as_ref(), &format!("folder {id} of a run that never began"))
@@ -178,7 +190,7 @@ impl Sweep<'_> {
     fn remove_run(&mut self, folder: &RunFolder, hold: Option<&Hold>, what: &str) -> Result<(), Failure> {
         let size = runs::disk_usage(&folder.path);
         if let Some(hold) = hold {
-            orphans::end_all(&folder.id);
+            orphans::end_all(&folder.mark());
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;
@@ -287,7 +299,7 @@ fn kind_of(folder: &RunFolder) -> Kind {
     if !path.is_file() {
         return Kind::NeverBegun;
     }
-    let Ok(journal) = journal::read(&path) else { return Kind::Unfinished };
+    let Ok(journal) = journal::read(&path) else { return Kind::Damaged };
     if let Some(account) = Account::of(&journal.events) {
         if let Some(command) = resume::finishing(&account) {
             return Kind::CutOff { command };

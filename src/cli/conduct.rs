@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Access;
+use tokio::sync::oneshot;
 
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::{FaceArgs, ProgressKind, leftovers, status};
 use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
@@ -155,27 +156,53 @@ pub(super) fn is_final(exit_code: u8) -> bool {
     matches!(exit_code, engine::exit::ALL_LANDED | engine::exit::ITEMS_LEFT)
 }
 
+/// How long somebody waits for a target that another run has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub wait: bool,
+    /// Waiting counts, too.
+    pub deadline: Option<Duration>,
+}
+
+impl Patience {
+    /// What is left of the deadline of a command that has `begun` then.
+    pub(super) fn left(self, begun: Instant) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()))
+    }
+}
+
 /// Takes the target for one run, waiting where that is wanted. True where it had to wait: by then
 /// the target may be elsewhere.
 ///
 /// # Errors
-/// Where another run has it and nobody wants to wait.
+/// Where another run has it and nobody wants to wait, or the wait was ended.
 pub(super) async fn claim(
     common_dir: &Path,
     target: &str,
     run: &RunId,
     purpose: Purpose,
-    wait: bool,
+    patience: Patience,
 ) -> Result<(RunLock, bool), Failure> {
     match RunLock::acquire(common_dir, target, run, purpose) {
         Ok(lock) => Ok((lock, false)),
-        Err(LockError::Held { holder, .. }) if wait => {
+        Err(LockError::Held { holder, .. }) if patience.wait => {
+            let stop = signals::asked_to_stop(patience.deadline);
             super::speak::note(&format!("waiting: {holder} on {target}\n"));
             let (common_dir, target, run) = (common_dir.to_owned(), target.to_owned(), run.clone());
-            let waited =
-                tokio::task::spawn_blocking(move || RunLock::wait_for(&common_dir, &target, &run, purpose)).await;
-            let lock = waited.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
-            lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
+            let (tell, told) = oneshot::channel();
+            // On a thread that nothing waits for: whoever has the target may have it for hours.
+            let waiting = std::thread::Builder::new()
+                .spawn(move || drop(tell.send(RunLock::wait_for(&common_dir, &target, &run, purpose))));
+            waiting.map_err(|error| Failure::internal(format!("waiting: a thread could not be started: {error}")))?;
+            tokio::select! {
+                lock = told => {
+                    let lock = lock.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
+                    lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
+                }
+                why = stop => Err(Failure::interrupted(format!(
+                    "{why} ended the wait for another run: nothing was done"
+                ))),
+            }
         }
         Err(error @ LockError::Io { .. }) => Err(Failure::internal(error.to_string())),
         Err(error) => Err(Failure::target(error.to_string())
@@ -385,6 +412,7 @@ fn gates(
     });
     let settings = GateSettings {
         run: folder.id.clone(),
+        mark: folder.mark(),
         logs: folder.logs(),
         artifacts: options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts()),
         guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
@@ -489,7 +517,7 @@ fn tidy_up_if_ended(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
 fn hold_if_dead(common_dir: &Path, folder: &RunFolder) -> Result<Option<Hold>, Failure> {
     let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
     if hold.is_some() {
-        leftovers::settle_gits(common_dir, &folder.id)?;
+        leftovers::settle_gits(common_dir, folder)?;
     }
     Ok(hold)
 }

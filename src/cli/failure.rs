@@ -45,6 +45,11 @@ impl Failure {
         Self { message: message.into(), hint: None, exit_code: exit::TARGET_NOT_MOVED }
     }
 
+    /// Somebody asked for an end: exit code 130.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, exit_code: exit::INTERRUPTED }
+    }
+
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

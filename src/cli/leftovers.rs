@@ -14,7 +14,6 @@ use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
 use crate::runs::RunFolder;
 use crate::vocabulary::event::{Event, Recorded};
-use crate::vocabulary::names::RunId;
 use crate::wording::shown;
 
 /// A program that writes refs by itself (an editor's) holds a lock for milliseconds. One that is the
@@ -39,8 +38,9 @@ pub(super) enum Gits {
 ///
 /// # Errors
 /// Where a lock in the run's own refs cannot be removed.
-pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<Gits, Failure> {
-    let left = orphans::wait_for_git(run);
+pub(super) fn settle_gits(common_dir: &Path, folder: &RunFolder) -> Result<Gits, Failure> {
+    let run = &folder.id;
+    let left = orphans::wait_for_git(&folder.mark());
     if left > 0 {
         speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
         return Ok(Gits::AtWork);
@@ -55,7 +55,7 @@ pub(super) fn settle_gits(common_dir: &Path, run: &RunId) -> Result<Gits, Failur
 /// # Errors
 /// Where the run's journal cannot be read, or a lock not be removed.
 pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
-    if settle_gits(repo.common_dir(), &folder.id)? == Gits::AtWork {
+    if settle_gits(repo.common_dir(), folder)? == Gits::AtWork {
         return Ok(());
     }
     let (past, started) = resume::read(folder)?;
@@ -73,16 +73,16 @@ pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
 pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
     let held = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
     let (Some(_held), Ok((past, started))) = (held, resume::read(folder)) else { return Ok(()) };
-    end_gates(&folder.id);
-    if settle_gits(repo.common_dir(), &folder.id)? == Gits::Gone && moving_since(&past.events).is_none() {
+    end_gates(folder);
+    if settle_gits(repo.common_dir(), folder)? == Gits::Gone && moving_since(&past.events).is_none() {
         remove_locks(&conduct::lander(repo, folder, &started.target, None, true), &past.events)?;
     }
     Ok(())
 }
 
 /// Ends gates of the run whose guard was killed with it.
-pub(super) fn end_gates(run: &RunId) {
-    let ended = orphans::end_all(run);
+pub(super) fn end_gates(folder: &RunFolder) {
+    let (run, ended) = (&folder.id, orphans::end_all(&folder.mark()));
     if ended > 0 {
         speak::note(&format!("{ended} processes of gates outlived run {run} and were ended\n"));
     }

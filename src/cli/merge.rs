@@ -1,9 +1,9 @@
 //! `lexpr merge`: from a plan to a run of it, or to the forecast of one.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::conduct::{self, Options, Outcome, Run};
+use super::conduct::{self, Options, Outcome, Patience, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
@@ -69,12 +69,14 @@ impl Drop for Tentative {
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
+    let begun = Instant::now();
+    let patience = Patience { wait: args.wait, deadline: args.deadline.map(Duration::from_secs) };
     let (_lock, waited) =
-        conduct::claim(&common_dir, &opened.target.full_name, &id, Purpose::Landing, args.wait).await?;
+        conduct::claim(&common_dir, &opened.target.full_name, &id, Purpose::Landing, patience).await?;
     conduct::tidy_after_dead_runs(&opened.repo)?;
     // Only now, so that a folder whose run has no target is that of a dead one.
     let mut tentative = Tentative::create(&common_dir, id)?;
-    command::work_for(&tentative.folder.id);
+    command::work_for(tentative.folder.mark());
     let folder = tentative.folder.clone();
     let opened = if waited { open(args)? } else { opened };
     if let Some(unfinished) = resume::unfinished_of(&common_dir, &opened)? {
@@ -105,7 +107,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         options: &options,
         faces: &args.faces,
         destinations,
-        deadline: args.deadline.map(Duration::from_secs),
+        deadline: patience.left(begun),
     };
     run.conduct(None).await
 }

@@ -1,9 +1,9 @@
 //! `lexpr resume`: goes on with a run from its journal.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::conduct::{self, Options, Outcome, Run};
+use super::conduct::{self, Options, Outcome, Patience, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
 use super::{ResumeArgs, faces, leftovers, speak, status, undo};
@@ -44,7 +44,9 @@ async fn resume(
 ) -> Result<Outcome, Failure> {
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
-    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, args.wait).await?;
+    let begun = Instant::now();
+    let patience = Patience { wait: args.wait, deadline: args.deadline.map(Duration::from_secs) };
+    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience).await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(&repo, folder)?;
     conduct::tidy_after_dead_runs(&repo)?;
@@ -82,9 +84,14 @@ async fn resume(
         tell()?;
         return Ok(Outcome { exit_code, items });
     }
-    command::work_for(&folder.id);
-    leftovers::end_gates(&folder.id);
-    let text = std::fs::read(folder.plan()).map_err(|error| Failure::io("reading", &folder.plan(), &error))?;
+    command::work_for(folder.mark());
+    leftovers::end_gates(folder);
+    let text = std::fs::read(folder.plan()).map_err(|error| {
+        Failure::io("reading", &folder.plan(), &error).with_hint(
+            "without the plan that it began with a run cannot go on: run that plan again, with --afresh; what has \
+             landed is not landed twice",
+        )
+    })?;
     let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
     remove_half_made(&folder.quarantine())?;
     crash::point!("resume.cleaned");
@@ -110,7 +117,7 @@ async fn resume(
         options: &options,
         faces: &args.faces,
         destinations,
-        deadline: args.deadline.map(Duration::from_secs),
+        deadline: patience.left(begun),
     };
     run.conduct(Some(past)).await
 }

@@ -42,6 +42,7 @@ fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunOverview {
     let presence = if folder.is_held() { Presence::AtWork(None) } else { Presence::Gone };
     if let (Presence::Gone, Some(first)) = (presence, &first)
         && let Some(last) = journal::last(&folder.journal()).filter(is_the_end)
+        && journal::is_intact(&folder.journal())
         && let Some(overview) = RunOverview::of(&[first.clone(), last], presence)
     {
         return overview;

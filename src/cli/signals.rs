@@ -16,6 +16,9 @@ use crate::gate::{GateSettings, processes};
 /// How long the live view may take to leave the terminal before the process ends at once.
 const CLEARING: Duration = Duration::from_millis(200);
 
+/// What stops a run by the clock is called.
+const DEADLINE: &str = "the deadline";
+
 /// Hears signals until it is dropped.
 pub(super) struct Signals {
     tasks: [JoinHandle<()>; 3],
@@ -56,30 +59,71 @@ impl Drop for Signals {
     }
 }
 
-/// Tells the engine of the first signal that asks to stop; the second ends the process at once.
-async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: SharedProgress, after_the_run: Arc<Notify>) {
-    let kinds =
-        [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")];
-    let mut streams = Vec::new();
-    for (kind, name) in kinds {
-        // Whoever started lexpr under nohup, or in the background of a script, meant it.
-        if is_ignored(kind) {
-            continue;
+/// The signals that ask lexpr to stop, as they come.
+struct Stops(Vec<(Signal, &'static str)>);
+
+impl Stops {
+    fn listen() -> Self {
+        let kinds = [
+            (SignalKind::interrupt(), "SIGINT"),
+            (SignalKind::terminate(), "SIGTERM"),
+            (SignalKind::hangup(), "SIGHUP"),
+        ];
+        let mut streams = Vec::new();
+        for (kind, name) in kinds {
+            // Whoever started lexpr under nohup, or in the background of a script, meant it.
+            if is_ignored(kind) {
+                continue;
+            }
+            match signal(kind) {
+                Ok(stream) => streams.push((stream, name)),
+                Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
+            }
         }
-        match signal(kind) {
-            Ok(stream) => streams.push((stream, name)),
-            Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
-        }
+        Self(streams)
     }
-    let mut told = false;
-    while !streams.is_empty() {
-        let next = futures::future::select_all(streams.iter_mut().map(|(stream, name)| {
+
+    /// The name of the next one; never, where none is listened to.
+    async fn next(&mut self) -> &'static str {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let next = futures::future::select_all(self.0.iter_mut().map(|(stream, name)| {
             Box::pin(async move {
                 stream.recv().await;
                 *name
             })
         }));
-        let (name, ..) = next.await;
+        next.await.0
+    }
+}
+
+/// Comes back when a signal, or the deadline counted from now, asks a command to stop that has begun nothing:
+/// with which it was. Signals are listened to from the call on.
+pub(super) fn asked_to_stop(deadline: Option<Duration>) -> impl Future<Output = &'static str> {
+    let mut stops = Stops::listen();
+    async move { first_of(&mut stops, deadline).await }
+}
+
+async fn first_of(stops: &mut Stops, deadline: Option<Duration>) -> &'static str {
+    let over = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        name = stops.next() => name,
+        () = over => DEADLINE,
+    }
+}
+
+/// Tells the engine of the first signal that asks to stop; the second ends the process at once.
+async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: SharedProgress, after_the_run: Arc<Notify>) {
+    let mut stops = Stops::listen();
+    let mut told = false;
+    loop {
+        let name = stops.next().await;
         if told {
             end_at_once(progress.clone()).await;
         }
@@ -107,7 +151,7 @@ async fn wait_for_the_deadline(
         return;
     }
     // The engine may have ended already.
-    let _ = engine.send("the deadline".to_owned());
+    let _ = engine.send(DEADLINE.to_owned());
 }
 
 fn is_ignored(kind: SignalKind) -> bool {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::failure::Failure;
 use super::{StatusArgs, speak};
+use crate::clock::SystemClock;
 use crate::git::repo::UserRepo;
 use crate::journal;
+use crate::ports::Clock as _;
 use crate::report::json::RunReport;
 use crate::report::view::RunView;
 use crate::runs::{self, RunsError};
@@ -25,7 +27,9 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
         speak::note(&format!("the journal's last {} bytes are no whole event and are left out\n", journal.torn_bytes));
     }
     let mut view = RunView::of(&journal.events);
-    if view.ending.is_none() && !folder.is_held() {
+    if view.ending.is_none() && folder.is_held() {
+        view.goes_on(SystemClock::new().now_ms());
+    } else if view.ending.is_none() {
         view.died();
         if view.is_dead {
             speak::note("this run was ended from outside, and nothing of it is running\n");

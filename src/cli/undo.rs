@@ -1,6 +1,6 @@
 //! `lexpr undo`: puts the target back to where it was before a run landed, or forward again.
 
-use super::conduct;
+use super::conduct::{self, Patience};
 use super::failure::Failure;
 use super::resume;
 use super::{UndoArgs, leftovers, speak, status};
@@ -32,7 +32,14 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
-    let (_lock, _) = conduct::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, args.wait).await?;
+    let (_lock, _) = conduct::claim(
+        repo.common_dir(),
+        &target,
+        &folder.id,
+        Purpose::Undoing,
+        Patience { wait: args.wait, deadline: None },
+    )
+    .await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.
@@ -275,7 +282,7 @@ impl<'a> Scene<'a> {
             .with_hint(cut_off(account)));
         }
         if only_on_remote {
-            return if now == to { Ok(()) } else { Err(self.moved_since_here(now)) };
+            return if now == to { Ok(()) } else { Err(self.moved_since_here(now)?) };
         }
         if direction == UndoDirection::Back {
             self.must_take_back_its_own_alone(account)?;
@@ -305,15 +312,20 @@ impl<'a> Scene<'a> {
     }
 
     /// What was taken back here is to be taken back on the remote, too, and here is more by now.
-    fn moved_since_here(&self, now: CommitId) -> Failure {
+    fn moved_since_here(&self, now: CommitId) -> Result<Failure, Failure> {
         let Undoing { from, to, push, .. } = self.undoing;
         let (run, full, remote) = (&self.folder.id, &self.target, push.as_deref().unwrap_or_default());
         let target = ref_name(full);
-        Failure::target(format!("{target} is at {now}, and the undo of run {run} left it at {to}: it was moved since"))
-            .with_hint(format!(
-                "`git push --force-with-lease={full}:{from} {remote} {to}:{full}` takes back on {remote} what the run \
-                 landed there, whatever {target} is here"
-            ))
+        let moved = format!("{target} is at {now}, and the undo of run {run} left it at {to}: it was moved since");
+        // With what the run landed, on which somebody has built on the remote.
+        if self.lander.contains(now, *from)? {
+            return Ok(Failure::target(format!("{moved}, and has what the run landed again"))
+                .with_hint(format!("revert what is to go with `git revert`, and push that to {remote}")));
+        }
+        Ok(Failure::target(moved).with_hint(format!(
+            "`git push --force-with-lease={full}:{from} {remote} {to}:{full}` takes back on {remote} what the run \
+             landed there, whatever {target} is here"
+        )))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use super::orphans::STARTED_FOR;
 use crate::vocabulary::names::{CommitId, ItemName, RunId, TreeId};
 
 /// What lexpr tells commands in slots. Those a command is not told are unset, lest it take
@@ -27,6 +28,7 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) run: &'a RunId,
+    pub(super) mark: &'a str,
     pub(super) commit: CommitId,
     pub(super) tree: TreeId,
 }
@@ -60,6 +62,7 @@ pub(super) fn of_slot(
 impl Surroundings<'_> {
     fn tell(&self, environment: &mut Environment) {
         tell(environment, "LEXPR_RUN", self.run);
+        tell(environment, STARTED_FOR, self.mark);
         tell(environment, "LEXPR_COMMIT", self.commit);
         tell(environment, "LEXPR_TREE", self.tree);
     }
@@ -110,7 +113,7 @@ mod tests {
         let run = RunId::from("r1");
         let (commit, tree) = ("1".repeat(40).parse().unwrap(), "2".repeat(40).parse().unwrap());
         let slots = pairs(&[("GIT_CEILING_DIRECTORIES", "/cache")]);
-        let surroundings = Surroundings { run: &run, commit, tree };
+        let surroundings = Surroundings { run: &run, mark: "r1@1.2", commit, tree };
         let environment = of_slot(&callers, slots, &surroundings);
         let own = BTreeMap::from(
             [("CI", "2"), ("LEXPR_RUN", "mine"), ("GIT_AUTHOR_NAME", "Gate")]
@@ -128,6 +131,7 @@ mod tests {
             ("LEXPR_ATTEMPT", "2"),
             ("LEXPR_COMMIT", &ones),
             ("LEXPR_GATE", "unit"),
+            ("LEXPR_GATE_OF", "r1@1.2"),
             ("LEXPR_RUN", "r1"),
             ("LEXPR_TREE", &twos),
             ("PATH", "/bin"),

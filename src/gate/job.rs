@@ -17,12 +17,12 @@ use super::artifacts::{self, Kept, Shelf, within};
 use super::client::{Guard, GuardError, GuardedCommand, cancelled};
 use super::environment::{Environment, GateTold, Surroundings, of_gate, of_slot};
 use super::log::{self, as_file_name};
-use super::processes::RecentProcesses;
+use super::processes::{self, RecentProcesses};
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::room;
-use super::run::{LocalGates, Worker};
+use super::run::{GateSettings, LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
 use crate::crash;
@@ -269,7 +269,9 @@ impl JobRun<'_> {
             self.worker.guard = None;
         }
         let (slot, switched) = blocking(move || {
-            let mut slot = match slot.map_or_else(|| pool.take(), Ok) {
+            // What got away from its guard may still be at work in a slot.
+            let free = || pool.take_unless(processes::is_somebody_in);
+            let mut slot = match slot.map_or_else(free, Ok) {
                 Ok(slot) => slot,
                 Err(error) => return (None, Err(error)),
             };
@@ -448,7 +450,8 @@ impl JobRun<'_> {
     }
 
     fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings { run: &self.gates.settings.run, commit: self.job.commit, tree: self.job.tree }
+        let GateSettings { run, mark, .. } = &self.gates.settings;
+        Surroundings { run, mark, commit: self.job.commit, tree: self.job.tree }
     }
 
     fn slot_path(&self) -> PathBuf {

@@ -1,5 +1,5 @@
 //! What a killed run left behind that lives: gates whose guard was killed with lexpr, and gits that
-//! were at work. They know the run by its id in their environment.
+//! were at work. They have the mark of the run in their environment.
 
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
@@ -10,7 +10,9 @@ use rustix::process::{Pid, Signal};
 use super::processes::{ProcessTable, exit_descriptor};
 use crate::crash;
 use crate::git::command::STARTED_BY;
-use crate::vocabulary::names::RunId;
+
+/// The variable by which what gates started is known.
+pub(super) const STARTED_FOR: &str = "LEXPR_GATE_OF";
 
 /// A killed process is gone within milliseconds, unless the kernel holds it (a dead network disk).
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -19,12 +21,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// itself, for a hook or a remote.
 const LONGEST_GIT: Duration = Duration::from_secs(60);
 
-/// Waits until every git that worked for `run` has ended, and what it has started, so that nothing
+/// Waits until every git that worked for the run of this mark has ended, and what it has started, so that nothing
 /// changes any more behind the back of whoever looks. Those that take too long stay: how many.
-pub fn wait_for_git(run: &RunId) -> usize {
+pub fn wait_for_git(mark: &str) -> usize {
     let begun = Instant::now();
     loop {
-        let found = ProcessTable::with_variable(STARTED_BY, OsStr::new(run.as_str()));
+        let found = ProcessTable::with_variable(STARTED_BY, OsStr::new(mark));
         let Some(death) = found.iter().find_map(|process| exit_descriptor(Pid::from_raw(process.pid)?)) else {
             return found.len();
         };
@@ -36,10 +38,10 @@ pub fn wait_for_git(run: &RunId) -> usize {
     }
 }
 
-/// Ends every process of this user that `run` started, and waits until they are gone. How many
+/// Ends every process of this user that gates of the run of this mark started, and waits until they are gone. How many
 /// there were.
-pub fn end_all(run: &RunId) -> usize {
-    end_marked("LEXPR_RUN", OsStr::new(run.as_str()))
+pub fn end_all(mark: &str) -> usize {
+    end_marked(STARTED_FOR, OsStr::new(mark))
 }
 
 /// The same for every process that has `name` set to `value`.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -147,10 +148,17 @@ impl RecentProcesses {
     }
 }
 
+/// Whether a process of this user has its working directory in `folder`. Where there is no /proc, no.
+pub fn is_somebody_in(folder: &Path) -> bool {
+    // The kernel tells of paths without symbolic links.
+    folder.canonicalize().is_ok_and(|folder| os::is_somebody_in(&folder))
+}
+
 #[cfg(target_os = "linux")]
 mod os {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
 
     use procfs::process::{Stat, all_processes};
     use rustix::fd::OwnedFd;
@@ -186,6 +194,12 @@ mod os {
             .filter_map(|process| process.stat().ok().map(|stat| read(stat).1))
             .filter(|process| !process.is_zombie)
             .collect()
+    }
+
+    pub(super) fn is_somebody_in(folder: &Path) -> bool {
+        let processes = all_processes().into_iter().flatten().flatten();
+        // Those of other users are not to be looked at; a zombie is nowhere.
+        processes.filter_map(|process| process.cwd().ok()).any(|cwd| cwd.starts_with(folder))
     }
 
     pub(super) fn process(pid: i32) -> Option<(i32, Process)> {
@@ -243,6 +257,10 @@ mod os {
 
     pub(super) fn with_variable(_: &str, _: &OsStr) -> Vec<Process> {
         Vec::new()
+    }
+
+    pub(super) fn is_somebody_in(_: &Path) -> bool {
+        false
     }
 
     pub(super) fn process(_: i32) -> Option<(i32, Process)> {

@@ -21,6 +21,8 @@ use crate::vocabulary::names::{RunId, WorkerId};
 #[derive(Clone, Debug)]
 pub struct GateSettings {
     pub run: RunId,
+    /// By which processes of the run are known, see [`crate::runs::RunFolder::mark`].
+    pub mark: String,
     /// Absolute; made where missing. A file for each attempt and for each setup.
     pub logs: PathBuf,
     /// Absolute; made where something is kept.

@@ -12,7 +12,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use crate::crash;
-use crate::vocabulary::names::RunId;
 
 /// Whose configuration git reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,14 +237,15 @@ impl Git {
     }
 }
 
-/// The variable by which a git is known that outlives the lexpr that started it.
+/// The variable by which a git is known that outlives the lexpr that started it: its value is the mark of
+/// the run.
 pub const STARTED_BY: &str = "LEXPR_GIT_OF";
 
-static RUN: OnceLock<RunId> = OnceLock::new();
+static RUN: OnceLock<String> = OnceLock::new();
 
 /// From now on every git that this process starts says which run it works for. The first counts.
-pub fn work_for(run: &RunId) {
-    let _ = RUN.set(run.clone());
+pub fn work_for(mark: String) {
+    let _ = RUN.set(mark);
 }
 
 /// What of the caller's `GIT_*` variables is configuration (which repository is meant, is not):
@@ -283,7 +283,7 @@ pub fn bare_command(config: Config) -> Command {
         .process_group(0)
         .stdin(Stdio::null());
     if let Some(run) = RUN.get() {
-        command.env(STARTED_BY, run.as_str());
+        command.env(STARTED_BY, run);
     }
     if config == Config::RepositoryOnly {
         command

@@ -112,3 +112,54 @@ fn a_run_that_is_removed_leaves_no_process() {
     world.lexpr(["clean", &run]).expect(0);
     wait_for("its end", || has_ended(daemon).then_some(()));
 }
+
+#[test]
+fn invariant_4_a_copy_of_a_repository_has_nothing_to_do_with_the_processes_of_the_original() {
+    let world = world();
+    let go = world.path("go");
+    let text = format!("out gate $$; until [ -e {} ]; do sleep 0.02; done", go.display());
+    let gate = script(&world, "gate.sh", &text);
+    let plan = world.plan(&plan(&gate));
+    let running = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
+    wait_for_file(&world.path("gate"));
+    let gate = number_in(&world.path("gate"));
+    let copy = world.path("copy");
+    assert!(world.shell(&format!("cp -a . {}", copy.display())).status().unwrap().success());
+    // It resumes the run there, and removes it.
+    let mut resumed = world.start(["resume", "--repo", copy.to_str().unwrap()]);
+    wait_for("the copy's gate", || (number_in(&world.path("gate")) != gate).then_some(()));
+    send(i32::try_from(resumed.id()).unwrap(), Signal::KILL);
+    resumed.wait().unwrap();
+    let run = crate::cli_runs::runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    world.lexpr(["clean", "--repo", copy.to_str().unwrap(), &run]).expect(0);
+    assert!(!has_ended(gate), "the gate of the original was ended");
+    fs::write(go, "").unwrap();
+    let said: crate::cli_world::Said = running.wait_with_output().unwrap().into();
+    said.expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_slot_in_which_something_sits_that_nobody_can_tell_is_not_taken() {
+    let world = world();
+    // Without its environment it is nobody's, and with neither lexpr nor guard left nobody's child.
+    script(&world, "daemon.sh", "out daemon $$; out first $PWD; exec sleep 1000");
+    let text = format!(
+        "if [ -e {0}/daemon ]; then out second $PWD; exit 0; fi\n\
+         out guard $PPID; env -i setsid sh -c '(sh {0}/daemon.sh &) &' & sleep 1000",
+        folder(&world)
+    );
+    let gate = script(&world, "gate.sh", &text);
+    let daemon = killed_with_its_guard(&world, &gate);
+    let said = world.lexpr(["resume"]).expect(0);
+    assert!(said.stderr.contains("outlived run 2"), "{}", said.stderr);
+    let slot = |name: &str| fs::read_to_string(world.path(name)).unwrap();
+    assert!(!has_ended(daemon), "it was found after all: this test needs another one");
+    assert_ne!(slot("first"), slot("second"), "it could write into a tree that is judged");
+    send(daemon, Signal::KILL);
+    wait_for_end(daemon);
+    let third = script(&world, "third.sh", "out third $PWD");
+    let plan = plan(&third).replace("name: a", "name: b");
+    world.merge(&plan, &["--execute"]).expect(0);
+    assert_eq!(slot("first"), slot("third"), "the slot is free, and warm");
+}

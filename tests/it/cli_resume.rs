@@ -12,7 +12,10 @@ use lexpr::vocabulary::event::Recorded;
 use serde_json::Value;
 
 use crate::cli_runs::runs;
+use rustix::process::Signal;
+
 use crate::cli_world::{Said, World, wait_for};
+use crate::gate_guard::send;
 
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
@@ -267,4 +270,58 @@ fn invariant_6_a_clock_that_is_set_back_before_a_run_goes_on_changes_nothing_but
     world.lexpr(["verify", &id(&world)]).expect(0);
     world.lexpr(["undo", &id(&world)]).expect(0);
     assert_eq!(world.files_on_main(), ["README.md"]);
+}
+
+/// A run that waits for the target, and has said so.
+fn start_waiting(world: &World, args: &[&str]) -> Child {
+    let second = world.path("second.yaml");
+    fs::write(&second, plan("b", "true")).unwrap();
+    let args = ["merge", second.to_str().unwrap(), "--execute", "--wait"].into_iter().chain(args.iter().copied());
+    let mut waiting = world.start(args);
+    let mut line = String::new();
+    BufReader::new(waiting.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("waiting: run "), "{line}");
+    waiting
+}
+
+#[test]
+fn the_first_signal_and_the_deadline_end_a_wait_for_the_target_as_they_end_a_run() {
+    let world = world();
+    let first = start_held(&world);
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let waiting = start_waiting(&world, &[]);
+        send(i32::try_from(waiting.id()).unwrap(), signal);
+        end(waiting).expect(130);
+    }
+    end(start_waiting(&world, &["--deadline", "1"])).expect(130);
+    assert_eq!(runs(&world).len(), 1, "they left nothing");
+    let_go(&world);
+    end(first).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+}
+
+#[test]
+fn a_run_without_its_plan_says_what_to_do() {
+    let world = world();
+    kill(start_held(&world));
+    let run = id(&world);
+    fs::remove_file(world.repo().join(format!(".git/lexpr/runs/{run}/plan.yaml"))).unwrap();
+    let said = world.lexpr(["resume"]).expect(1);
+    assert!(said.stderr.contains("--afresh"), "{}", said.stderr);
+    let_go(&world);
+    world.merge(&plan("a", &held_gate(&world)), &["--execute", "--afresh"]).expect(0);
+}
+
+#[test]
+fn a_status_in_mid_gate_counts_the_time_since_the_last_event() {
+    let world = world();
+    let first = start_held(&world);
+    let after = || {
+        let said = world.lexpr(["status"]).expect(0).stdout;
+        said.lines().find_map(|line| Some(line.split_once(" so far, after ")?.1.to_owned())).unwrap()
+    };
+    let before = after();
+    wait_for("time to pass", || (after() != before).then_some(()));
+    let_go(&world);
+    end(first).expect(0);
 }

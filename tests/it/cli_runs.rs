@@ -115,6 +115,27 @@ fn a_damaged_journal_is_told_in_its_own_line_and_hides_no_other_run() {
 }
 
 #[test]
+fn a_run_that_came_to_its_end_is_damaged_all_the_same_where_its_journal_is_and_cannot_be_resumed() {
+    let world = world();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let id = runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    let path = journal(&world, &id);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 30;
+    bytes[second] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let told = &runs(&world)[0];
+    assert_eq!(told["state"], "damaged");
+    assert!(told["why"].as_str().unwrap().contains("damaged in line 2"), "{told:#?}");
+    let said = world.lexpr(["clean"]).expect(0).stdout;
+    assert!(said.contains(&format!("left run {id}: its journal is damaged")), "{said}");
+    assert!(!said.contains("can be resumed") && !said.contains("is resumed"), "{said}");
+    let said = world.lexpr(["clean", &id]).expect(0).stdout;
+    assert!(said.contains(&format!("removed run {id}, whose journal is damaged")), "{said}");
+    assert!(runs(&world).is_empty());
+}
+
+#[test]
 fn a_run_that_waits_for_the_end_of_another_is_not_taken_for_it() {
     let world = world();
     let mut running = start_endless(&world, &[]);

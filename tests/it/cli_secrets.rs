@@ -11,7 +11,11 @@ policy:
   secondOpinion: false
   redact: [LOOKS_HARMLESS]
 gates:
-  - { name: leaky, run: 'echo \"$DEPLOY_TOKEN $LOOKS_HARMLESS\"; env; test ! -e b.txt' }
+  - name: leaky
+    run: |
+      echo \"$DEPLOY_TOKEN $LOOKS_HARMLESS\"; env
+      echo \"auth $DEPLOY_TOKEN\" | grep --color=always averysecret
+      test ! -e b.txt
 items:
   - { name: a }
   - { name: b }

@@ -162,6 +162,9 @@ impl World {
             ("GIT_AUTHOR_EMAIL", "ann@example.org"),
             ("GIT_COMMITTER_NAME", "Ann"),
             ("GIT_COMMITTER_EMAIL", "ann@example.org"),
+            // The same is the same commit, in whatever world it is made.
+            ("GIT_AUTHOR_DATE", "1700000000 +0000"),
+            ("GIT_COMMITTER_DATE", "1700000000 +0000"),
         ]);
         let said: Said = command.args(args).output().unwrap().into();
         assert_eq!(said.code, 0, "git {args:?}: {}", said.stderr);

@@ -139,6 +139,7 @@ async fn a_gate_sees_what_it_is_told_and_git_sees_the_slot_alone() {
             format!("LEXPR_ATTEMPT={attempt}"),
             format!("LEXPR_COMMIT={commit}"),
             "LEXPR_GATE=a gate".to_owned(),
+            "LEXPR_GATE_OF=20261121-150000-abcd@1.2".to_owned(),
             "LEXPR_RUN=20261121-150000-abcd".to_owned(),
             format!("LEXPR_TREE={id}"),
             "OWN=1 $X".to_owned(),

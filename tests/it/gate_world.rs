@@ -90,6 +90,7 @@ impl World {
         environment.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
         let settings = GateSettings {
             run: "20261121-150000-abcd".into(),
+            mark: "20261121-150000-abcd@1.2".to_owned(),
             logs: folder.path().join("logs"),
             artifacts: folder.path().join("artifacts"),
             guard_exe: PathBuf::from(env!("CARGO_BIN_EXE_lexpr")),

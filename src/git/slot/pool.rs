@@ -70,6 +70,14 @@ impl SlotPool {
     /// # Errors
     /// Where the cache folder cannot be written.
     pub fn take(&self) -> Result<Slot, GitError> {
+        self.take_unless(|_| false)
+    }
+
+    /// The same, but none whose folder is taken by somebody who has no lock.
+    ///
+    /// # Errors
+    /// Where the cache folder cannot be written.
+    pub fn take_unless(&self, is_taken: impl Fn(&Path) -> bool) -> Result<Slot, GitError> {
         let folder = self.settings.folder();
         fs::create_dir_all(&folder).map_err(GitError::io("creating", &folder))?;
         let mut number = 0_u32;
@@ -77,6 +85,7 @@ impl SlotPool {
             let files = SlotFiles::of(&folder, number);
             if let Some(lock) = lock::take_file(&files.lock).map_err(GitError::io("locking", &files.lock))?
                 && let Some(at_work) = wait_for_the_guard(&files.guard_lock)?
+                && !is_taken(&files.work_tree)
             {
                 crash::point!("slot.take.locked");
                 return Slot::open(files, lock, at_work, self.settings.clone());
