@@ -313,18 +313,18 @@ fn whatever_a_gate_did_to_the_repository_is_undone() {
             Box::new(|_| fs::set_permissions(dir.join(".git/HEAD"), fs::Permissions::from_mode(0o400)).unwrap()),
         ),
         (
-            "HEAD and index led elsewhere",
+            "HEAD with a second name elsewhere",
             Box::new(|_| {
-                for (at, name) in ["HEAD", "index"].iter().enumerate() {
-                    let (away, path) = (world.folder.path().join(name), dir.join(".git").join(name));
-                    if at == 0 {
-                        fs::hard_link(&path, &away).unwrap();
-                    } else {
-                        fs::rename(&path, &away).unwrap();
-                        symlink(&away, &path).unwrap();
-                    }
-                    fs::write(&away, "nobody writes here\n").unwrap();
-                }
+                fs::hard_link(dir.join(".git/HEAD"), world.folder.path().join("HEAD")).unwrap();
+                fs::write(world.folder.path().join("HEAD"), "nobody writes here\n").unwrap();
+            }),
+        ),
+        (
+            "index led elsewhere",
+            Box::new(|_| {
+                fs::write(world.folder.path().join("index"), "nobody writes here\n").unwrap();
+                fs::remove_file(dir.join(".git/index")).unwrap();
+                symlink(world.folder.path().join("index"), dir.join(".git/index")).unwrap();
             }),
         ),
         ("index locked", Box::new(|_| write(".git/index.lock", ""))),
