@@ -25,6 +25,9 @@ use tokio::sync::oneshot;
 /// Prefixes remembered at most. Each holds some 300 bytes and shares the prefixes before it.
 pub const MAX_PREFIXES: u64 = 50_000;
 
+/// Objects held in memory until there is a reason to write them.
+const MOST_PENDING: usize = 10_000;
+
 /// Digests of inputs remembered at most, some 200 bytes each.
 const MAX_DIGESTS: u64 = 10_000;
 
@@ -152,7 +155,8 @@ impl ShadowComposer {
         let (tell, told) = oneshot::channel();
         self.bench.hand(Box::new(move |bench| {
             // Whoever asked may have gone.
-            let _ = tell.send(work(bench).map_err(port_error));
+            let done = work(bench).and_then(|done| Ok(bench.objects.flush().map(|()| done)?));
+            let _ = tell.send(done.map_err(port_error));
         }))?;
         // A panic ends the thread: what it left half done is never used again.
         told.await.map_err(|_| broken("a composition panicked"))?
@@ -174,6 +178,9 @@ impl ShadowComposer {
                 for item in &request.items[len..] {
                     at = Arc::new(bench.add(&at, item, &beneath)?);
                     len += 1;
+                    if bench.objects.pending() > MOST_PENDING {
+                        bench.objects.flush()?;
+                    }
                     made.push((len, Arc::clone(&at)));
                 }
                 Ok((made, bench.counts))

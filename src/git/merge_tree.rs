@@ -109,6 +109,7 @@ impl MergeTree {
             let file = String::from_utf8_lossy(&file).into_owned();
             return Err(MergeTreeError::AttributesOutOfReach { file, installed: self.version });
         }
+        objects.flush()?;
         // -z: paths as they are; --messages: in a conflict they say what met what.
         args.extend(["merge-tree", "--write-tree", "-z", "--messages"].map(OsString::from));
         args.extend([ours.to_string().into(), theirs.to_string().into()]);

@@ -19,6 +19,7 @@ pub mod merge_tree;
 pub mod message;
 pub mod migrate;
 pub mod objects;
+mod pack;
 pub mod pins;
 pub mod push;
 pub mod quarantine;

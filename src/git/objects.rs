@@ -1,17 +1,19 @@
 //! Reading and writing git objects in process.
 //!
-//! Objects are found through the quarantine's alternates and written into the quarantine alone,
-//! as loose objects, so that a git started afterwards sees them. No refs, no merging. Raw bytes
+//! Objects are found through the quarantine's alternates and written into the quarantine alone, where a
+//! git that is started after [`Objects::flush`] sees them. No refs, no merging. Raw bytes
 //! are parsed here rather than by gix, because what git would *not* have written the same way
 //! (odd modes, unsorted trees) must be told apart from what it would.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use gix::ObjectId;
 use gix::objs::{Kind, Write};
+use gix::odb::store::init::Slots;
 
+use super::pack;
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// An object could not be read or written.
@@ -99,6 +101,12 @@ pub struct Commit {
     pub message: Vec<u8>,
 }
 
+/// A pack is two files.
+const MOST_LOOSE: usize = 3;
+
+/// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
+const MOST_PACKS: usize = 1000;
+
 /// Decoded trees are kept until they hold this many entries together: some 100 MB.
 const MAX_KEPT_ENTRIES: usize = 1_000_000;
 
@@ -109,6 +117,10 @@ pub struct Objects {
     kept_entries: usize,
     most_entries: usize,
     empty_tree: ObjectId,
+    /// What was written, so that it is not written again.
+    written: HashSet<ObjectId>,
+    /// How many packs were written.
+    packs: usize,
 }
 
 impl std::fmt::Debug for Objects {
@@ -122,13 +134,23 @@ impl Objects {
     /// Where gix cannot open the git directory.
     pub fn open(git_dir: &Path) -> Result<Self, ObjectsError> {
         // Isolated: neither the environment nor the user's configuration has a say.
-        let repo = gix::open::Options::isolated()
+        let mut repo = gix::open::Options::isolated()
             .open_path_as_is(true)
+            .object_store_slots(Slots::AsNeededByDiskState { multiplier: 1.1, minimum: MOST_PACKS * 2 })
             .open(git_dir)
             .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?
             .to_thread_local();
         let empty_tree = ObjectId::empty_tree(repo.object_hash());
-        Ok(Self { repo, trees: HashMap::new(), kept_entries: 0, most_entries: MAX_KEPT_ENTRIES, empty_tree })
+        repo.objects.enable_object_memory();
+        Ok(Self {
+            repo,
+            trees: HashMap::new(),
+            kept_entries: 0,
+            most_entries: MAX_KEPT_ENTRIES,
+            empty_tree,
+            written: HashSet::new(),
+            packs: 0,
+        })
     }
 
     /// The same, keeping trees of no more entries than this.
@@ -251,11 +273,41 @@ impl Objects {
         self.write(Kind::Commit, "commit", data)
     }
 
+    /// How many objects are in memory alone.
+    pub fn pending(&self) -> usize {
+        self.repo.objects.num_objects_in_memory()
+    }
+
+    /// Brings what was written to where other processes see it: a few as files of their own, many as one pack.
+    ///
+    /// # Errors
+    /// Where the quarantine cannot be written to.
+    pub fn flush(&mut self) -> Result<(), ObjectsError> {
+        if self.pending() == 0 {
+            return Ok(());
+        }
+        let failed = |err: gix::Error| ObjectsError::NotWritten { kind: "pack", why: with_causes(&err) };
+        let mut memory = self.repo.objects.take_object_memory().unwrap_or_default();
+        let objects: Vec<pack::New> = memory.drain().collect();
+        if objects.len() > MOST_LOOSE && self.packs < MOST_PACKS {
+            self.packs += 1;
+            let folder = self.repo.objects.store_ref().path().join("pack");
+            pack::write(&folder, &objects, self.repo.object_hash()).map_err(failed)?;
+        } else {
+            for (id, (kind, data)) in &objects {
+                self.repo.objects.write_buf_with_known_id(*kind, data, *id).map_err(failed)?;
+            }
+        }
+        self.written.extend(objects.iter().map(|(id, _)| *id));
+        self.repo.objects.enable_object_memory();
+        Ok(())
+    }
+
     fn write(&self, kind: Kind, shown: &'static str, data: &[u8]) -> Result<ObjectId, ObjectsError> {
         let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: with_causes(&err) };
         let id = gix::objs::compute_hash(self.repo.object_hash(), kind, data).map_err(failed)?;
         // Without a refresh: looking for packs that came meanwhile costs more than a second copy.
-        if self.repo.objects.exists_without_refresh(&id) {
+        if self.written.contains(&id) || self.repo.objects.exists_without_refresh(&id) {
             return Ok(id);
         }
         self.repo.objects.write_buf_with_known_id(kind, data, id).map_err(failed)
