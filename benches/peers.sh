@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# What lexpr takes beside what people use instead, side by side in one run; docs/performance.md has what came of it.
+#
+#   benches/peers.sh CASE…       folders made by benches/cases.py; without one, small ones are made and used
+#
+# Installs nothing: of git, git-branchless and ninja it takes what is there, and says what it skips. Every run has a
+# folder of its own and nothing is removed before the end: file systems are slow where many files went a moment ago.
+# RUNS (5) of each, in turn, and the medians; LEXPR is the program to measure (target/release/lexpr).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export LC_ALL=C GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+export GIT_AUTHOR_NAME=Ann GIT_AUTHOR_EMAIL=ann@example.com GIT_COMMITTER_NAME=Ann GIT_COMMITTER_EMAIL=ann@example.com
+runs=${RUNS:-5}
+lexpr=$(realpath "${LEXPR:-target/release/lexpr}")
+[ -x "$lexpr" ] || { echo "no $lexpr: cargo build --release first" >&2; exit 2; }
+room=$(mktemp -d "${TMPDIR:-/tmp}/lexpr-peers.XXXXXX")
+trap 'rm -rf "$room"' EXIT
+export XDG_CACHE_HOME=$room/cache
+
+now() { date +%s%N; }
+fresh() { mktemp -d "$room/XXXXXX"; }
+
+# The median of what was measured under a name, in seconds.
+times() { sort -n "$room/$1.times" | awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)] }'; }
+once() { # NAME PREPARE COMMAND: PREPARE makes a folder and prints it; COMMAND is run in it
+    local name=$1 folder begun
+    folder=$($2)
+    begun=$(now)
+    (cd "$folder" && $3 "$folder") >"$folder/out" 2>&1 || { tail -n 5 "$folder/out" >&2; echo "$name failed" >&2; exit 1; }
+    echo "$begun $(now)" | awk '{ printf "%.4f\n", ($2 - $1) / 1e9 }' >>"$room/$name.times"
+}
+# in_turn NAME PREPARE COMMAND …: all of them once uncounted, then RUNS times in turn
+in_turn() {
+    local round at
+    for round in $(seq 0 "$runs"); do
+        for ((at = 1; at <= $#; at += 3)); do
+            once "${@:at:1}" "${@:at+1:1}" "${@:at+2:1}"
+        done
+        if [ "$round" = 0 ]; then
+            for ((at = 1; at <= $#; at += 3)); do rm "$room/${!at}.times"; done
+        fi
+    done
+}
+row() { # TEXT OURS THEIRS: how many times as long they take
+    awk -v text="$1" -v ours="$(times "$2")" -v theirs="$(times "$3")" -v who="$4" \
+        'BEGIN { printf "| %s | %.3f s | %s %.3f s | %.2f |\n", text, ours, who, theirs, theirs / ours }'
+}
+skipped() { echo "| $1 | | $2: not installed, skipped | |"; }
+
+copy() { local to; to=$(fresh); cp -r "$case/repo.git" "$to/repo"; echo "$to"; }
+# A checkout with the branches, for peers that need one.
+checkout() {
+    local to; to=$(fresh)
+    git clone -q --no-hardlinks "$case/repo.git" "$to/repo"
+    git -C "$to/repo" fetch -q origin '+refs/heads/*:refs/heads/*' --update-head-ok
+    echo "$to"
+}
+ours() { "$lexpr" merge "$case/plan.yaml" --repo "$1/repo" --execute --max-workers "$workers" --progress none; }
+dry() { "$lexpr" merge "$case/plan.yaml" --repo "$1/repo"; }
+loop_of_merges() {
+    cd "$1/repo" && git checkout -q --detach main
+    while read -r at _; do git merge -q --no-edit "$at" || git merge --abort; done <"$case/heads"
+}
+loop_of_merge_trees() {
+    cd "$1/repo" && at=$(git rev-parse main)
+    while read -r head _; do
+        if tree=$(git merge-tree --write-tree --no-messages "$at" "$head"); then
+            at=$(git commit-tree -p "$at" -p "$head" -m merge "$tree")
+        fi
+    done <"$case/heads"
+}
+branchless() {
+    cd "$1/repo" && git checkout -q --detach main && git branchless init --main-branch main >/dev/null
+    git branchless test run --no-cache --strategy worktree --jobs "$workers" --exec true \
+        "$(awk '{ print $1 }' "$case/heads" | paste -sd+ | sed 's/+/ + /g')"
+}
+edges() {
+    local to; to=$(fresh)
+    { printf 'rule gate\n  command = true\n'; for at in $(seq "$items"); do echo "build edge$at: gate"; done; } >"$to/build.ninja"
+    echo "$to"
+}
+run_edges() { ninja -C "$1" -j "$workers"; }
+
+echo "$(uname -sr), $(nproc) cores, $(git --version), $("$lexpr" --version), medians of $runs"
+echo
+echo "| | lexpr | beside | times as long as lexpr |"
+echo "|---|---|---|---|"
+cases=("$@")
+if [ ${#cases[@]} = 0 ]; then
+    python3 benches/cases.py small "$room/case" 200
+    cases=("$room/case")
+fi
+for case in "${cases[@]}"; do
+    case=$(realpath "$case")
+    items=$(wc -l <"$case/heads")
+    name="$(basename "$case") ($items branches)"
+    workers=2
+    in_turn dry copy dry merge-tree copy loop_of_merge_trees
+    row "$name: dry run (every branch on the base and all on each other)" dry merge-tree "loop of merge-tree and commit-tree (on each other alone)"
+    in_turn ours copy ours merges checkout loop_of_merges
+    row "$name: landed, gate \`true\`, 2 workers" ours merges "loop of git merge, no gate"
+    if command -v git-branchless >/dev/null; then
+        in_turn ours2 copy ours branchless checkout branchless
+        row "$name: the same" ours2 branchless "git-branchless test, 2 jobs"
+    else
+        skipped "$name: the same" git-branchless
+    fi
+done
+for items in 10 50 100 200 1000; do
+    for workers in 2 4 8 16; do
+        [ "$items" != 1000 ] || [ "$workers" = 8 ] || continue
+        case=$room/small-$items
+        [ -d "$case" ] || python3 benches/cases.py small "$case" "$items"
+        if command -v ninja >/dev/null; then
+            in_turn "ours-$items-$workers" copy ours "ninja-$items-$workers" edges run_edges
+            row "$items branches, $workers workers, gate \`true\`" "ours-$items-$workers" "ninja-$items-$workers" "ninja, $items edges of \`true\`,"
+        else
+            skipped "$items branches, $workers workers" ninja
+        fi
+    done
+done
