@@ -142,13 +142,16 @@ struct Tally {
 
 /// Compares `most` merges of a repository; what differs is said in the panic.
 fn compare(repo: &Path, most: usize, tally: &mut Tally) {
+    compare_pairs(repo, &pairs(&GitWorld::new(), repo, most), tally);
+}
+
+fn compare_pairs(repo: &Path, pairs: &[Pair], tally: &mut Tally) {
     let world = GitWorld::new();
     let user = UserRepo::open(repo).unwrap();
     let composer = world.composer_of("composites", &user);
     let reference = Quarantine::create(&world.beside("reference"), &user).unwrap();
-    let pairs = pairs(&world, repo, most);
     let mut composed = Vec::new();
-    for pair in &pairs {
+    for pair in pairs {
         let before = composer.stats().merges.by_git;
         let began = Instant::now();
         let composite = compose(&composer, pair.ours, &[item(0, &pair.theirs.to_string(), pair.theirs)]);
@@ -161,7 +164,7 @@ fn compare(repo: &Path, most: usize, tally: &mut Tally) {
         });
     }
     let mut differing = Vec::new();
-    for ((pair, composed), (expected, took)) in pairs.iter().zip(composed).zip(all_by_git(&reference, &pairs)) {
+    for ((pair, composed), (expected, took)) in pairs.iter().zip(composed).zip(all_by_git(&reference, pairs)) {
         tally.git_alone.0.push(took);
         match &expected {
             Made::Tree(_) => tally.clean += 1,
@@ -207,4 +210,42 @@ fn invariant_3_merges_of_a_repository_and_pairs_of_its_branches_are_what_git_mak
         tally.with_git,
         tally.git_alone
     );
+}
+
+#[test]
+fn invariant_3_a_folder_of_100_000_files_and_a_file_of_50_mb_are_merged_as_git_merges_them() {
+    const FILES: usize = 100_000;
+    let world = GitWorld::new();
+    let feed = |args: &[&str], input: &[u8]| {
+        let (ok, out, err) = world.try_git_in(&world.repo(), args, Some(input));
+        assert!(ok, "{err}");
+        out.trim_end().to_owned()
+    };
+    let blob = |content: &[u8]| feed(&["hash-object", "-w", "--stdin"], content);
+    let (small, big) = (blob(b"small\n"), "a line of a text that is much too long\n".repeat(50_000_000 / 39));
+    // A commit with these files of the folder changed, and with or without the file of 50 MB.
+    let commit = |parent: Option<&str>, changed: &[(usize, &str)], has_big: bool| {
+        let changed: HashMap<usize, String> = changed.iter().map(|(at, text)| (*at, blob(text.as_bytes()))).collect();
+        let line = |at: usize| format!("100644 blob {}\tfile-{at}\n", changed.get(&at).unwrap_or(&small));
+        let files = FILES + usize::from(changed.contains_key(&FILES));
+        let folder = feed(&["mktree"], (0..files).map(line).collect::<String>().as_bytes());
+        let big = if has_big { format!("100644 blob {}\tbig\n", blob(big.as_bytes())) } else { String::new() };
+        let top = feed(&["mktree"], format!("{big}040000 tree {folder}\tfolder\n").as_bytes());
+        let parents = parent.map(|parent| ["-p", parent]);
+        let args: Vec<&str> =
+            ["commit-tree", "-m", "made", &top].into_iter().chain(parents.into_iter().flatten()).collect();
+        feed(&args, b"")
+    };
+    let main = commit(None, &[], false);
+    let [a, b, c] = [
+        commit(Some(&main), &[(7, "seven")], true),
+        // The last one is new.
+        commit(Some(&main), &[(FILES - 1, "the last"), (FILES, "new")], false),
+        commit(Some(&main), &[(7, "VII")], false),
+    ];
+    let pair = |ours: &str, theirs: &str| Pair { ours: ours.parse().unwrap(), theirs: theirs.parse().unwrap() };
+    let mut tally = Tally::default();
+    compare_pairs(&world.repo(), &[pair(&a, &b), pair(&b, &a), pair(&a, &c)], &mut tally);
+    assert_eq!((tally.clean, tally.conflicts, tally.given_up), (2, 1, 0));
+    assert_eq!((tally.in_process.0.len(), tally.with_git.0.len()), (2, 1));
 }
