@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::GlobMatcher;
 
+use super::secrets::strike;
 use crate::plan::globs::path_glob;
 use crate::vocabulary::event::Artifact;
 
@@ -45,6 +46,18 @@ pub(super) struct Kept {
     pub(super) artifacts: Vec<Artifact>,
     /// Globs without a file, in plan order, with the reason where it is not that none is there.
     pub(super) missing: Vec<String>,
+}
+
+impl Kept {
+    /// The same, with names in which secrets stand told without them; the files keep theirs.
+    pub(super) fn without(mut self, secrets: &[Vec<u8>]) -> Self {
+        for artifact in &mut self.artifacts {
+            for name in [&mut artifact.source, &mut artifact.stored] {
+                *name = strike(name, secrets);
+            }
+        }
+        self
+    }
 }
 
 /// Copies what `globs` match below `cwd`, which lies in `slot`, and lists what the gate wrote.

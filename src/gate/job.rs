@@ -200,7 +200,8 @@ impl JobRun<'_> {
         let is_failure = ended.as_ref().is_ok_and(|ended| is_failure(&outcome_of(ended, gate.timeout)));
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
         let globs = gate.artifacts.clone();
-        let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf)).await?;
+        let secrets = command.log_rules.secrets.clone();
+        let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf).without(&secrets)).await?;
         match ended {
             Ok(ended) => {
                 let outcome = match full.filter(|_| self.forgiven < FORGIVEN_ON_A_FULL_DISK) {

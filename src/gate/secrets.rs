@@ -225,6 +225,16 @@ fn in_base64(value: &[u8], before: usize) -> [Vec<u8>; 2] {
     alphabets.map(|alphabet| digits.clone().map(|at| alphabet[digit(at)]).collect())
 }
 
+/// A text without the secrets in it; without the text where they are too many to be looked for.
+pub(super) fn strike(text: &str, secrets: &[Vec<u8>]) -> String {
+    let struck = || {
+        let mut to = Striking::new(secrets, Vec::new())?;
+        to.write_all(text.as_bytes())?;
+        to.finish()
+    };
+    String::from_utf8_lossy(&struck().unwrap_or_else(|_: io::Error| STRUCK_OUT.to_vec())).into_owned()
+}
+
 /// Passes bytes on without the secrets in them, wherever the writes that bring them begin and end.
 pub(super) struct Striking<W: Write> {
     secrets: Option<AhoCorasick>,

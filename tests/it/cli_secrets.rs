@@ -15,7 +15,9 @@ gates:
     run: |
       echo \"$DEPLOY_TOKEN $LOOKS_HARMLESS\"; env
       echo \"auth $DEPLOY_TOKEN\" | grep --color=always averysecret
+      echo 1 > \"$LEXPR_ARTIFACTS/of $DEPLOY_TOKEN\"; echo 1 > \"by $DEPLOY_TOKEN.out\"
       test ! -e b.txt
+    artifacts: [\"*.out\"]
 items:
   - { name: a }
   - { name: b }
