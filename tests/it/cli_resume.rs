@@ -288,11 +288,10 @@ fn start_waiting(world: &World, args: &[&str]) -> Child {
 fn the_first_signal_and_the_deadline_end_a_wait_for_the_target_as_they_end_a_run() {
     let world = world();
     let first = start_held(&world);
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let waiting = start_waiting(&world, &[]);
-        send(i32::try_from(waiting.id()).unwrap(), signal);
-        end(waiting).expect(130);
-    }
+    // Of the others one may be ignored: by nohup, or where a script started the tests in the background.
+    let waiting = start_waiting(&world, &[]);
+    send(i32::try_from(waiting.id()).unwrap(), Signal::TERM);
+    end(waiting).expect(130);
     end(start_waiting(&world, &["--deadline", "1"])).expect(130);
     assert_eq!(runs(&world).len(), 1, "they left nothing");
     let_go(&world);
