@@ -159,15 +159,21 @@ pub(super) fn is_final(exit_code: u8) -> bool {
 /// How long somebody waits for a target that another run has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    pub wait: bool,
-    /// Waiting counts, too.
-    pub deadline: Option<Duration>,
+    wait: bool,
+    /// When the command is to stop; waiting counts, too. `None`: never, also for a time too far off to be told.
+    until: Option<Instant>,
 }
 
 impl Patience {
-    /// What is left of the deadline of a command that has `begun` then.
-    pub(super) fn left(self, begun: Instant) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()))
+    /// `deadline`: seconds from now.
+    pub(super) fn from_now(wait: bool, deadline: Option<u64>) -> Self {
+        let until = deadline.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+        Self { wait, until }
+    }
+
+    /// What is left of the deadline.
+    pub(super) fn left(self) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -186,7 +192,7 @@ pub(super) async fn claim(
     match RunLock::acquire(common_dir, target, run, purpose) {
         Ok(lock) => Ok((lock, false)),
         Err(LockError::Held { holder, .. }) if patience.wait => {
-            let stop = signals::asked_to_stop(patience.deadline);
+            let stop = signals::asked_to_stop(patience.left());
             super::speak::note(&format!("waiting: {holder} on {target}\n"));
             let (common_dir, target, run) = (common_dir.to_owned(), target.to_owned(), run.clone());
             let (tell, told) = oneshot::channel();

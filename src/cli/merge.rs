@@ -1,7 +1,7 @@
 //! `lexpr merge`: from a plan to a run of it, or to the forecast of one.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::conduct::{self, Options, Outcome, Patience, Run};
 use super::failure::Failure;
@@ -69,8 +69,7 @@ impl Drop for Tentative {
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
-    let begun = Instant::now();
-    let patience = Patience { wait: args.wait, deadline: args.deadline.map(Duration::from_secs) };
+    let patience = Patience::from_now(args.wait, args.deadline);
     let (_lock, waited) =
         conduct::claim(&common_dir, &opened.target.full_name, &id, Purpose::Landing, patience).await?;
     conduct::tidy_after_dead_runs(&opened.repo)?;
@@ -107,7 +106,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         options: &options,
         faces: &args.faces,
         destinations,
-        deadline: patience.left(begun),
+        deadline: patience.left(),
     };
     run.conduct(None).await
 }

@@ -1,7 +1,6 @@
 //! `lexpr resume`: goes on with a run from its journal.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::conduct::{self, Options, Outcome, Patience, Run};
 use super::failure::Failure;
@@ -44,8 +43,7 @@ async fn resume(
 ) -> Result<Outcome, Failure> {
     let common_dir = repo.common_dir().to_owned();
     let target = read(folder)?.1.target;
-    let begun = Instant::now();
-    let patience = Patience { wait: args.wait, deadline: args.deadline.map(Duration::from_secs) };
+    let patience = Patience::from_now(args.wait, args.deadline);
     let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience).await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(&repo, folder)?;
@@ -117,7 +115,7 @@ async fn resume(
         options: &options,
         faces: &args.faces,
         destinations,
-        deadline: patience.left(begun),
+        deadline: patience.left(),
     };
     run.conduct(Some(past)).await
 }

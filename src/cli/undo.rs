@@ -32,14 +32,9 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
-    let (_lock, _) = conduct::claim(
-        repo.common_dir(),
-        &target,
-        &folder.id,
-        Purpose::Undoing,
-        Patience { wait: args.wait, deadline: None },
-    )
-    .await?;
+    let (_lock, _) =
+        conduct::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, Patience::from_now(args.wait, None))
+            .await?;
     let _hold = conduct::hold(folder)?;
     leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.

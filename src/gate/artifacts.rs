@@ -51,11 +51,7 @@ pub(super) struct Kept {
 impl Kept {
     /// The same, with names in which secrets stand told without them; the files keep theirs.
     pub(super) fn without(mut self, secrets: &[Vec<u8>]) -> Self {
-        for artifact in &mut self.artifacts {
-            for name in [&mut artifact.source, &mut artifact.stored] {
-                *name = strike(name, secrets);
-            }
-        }
+        strike(self.artifacts.iter_mut().flat_map(|kept| [&mut kept.source, &mut kept.stored]), secrets);
         self
     }
 }

@@ -21,8 +21,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// itself, for a hook or a remote.
 const LONGEST_GIT: Duration = Duration::from_secs(60);
 
-/// Waits until every git that worked for the run of this mark has ended, and what it has started, so that nothing
-/// changes any more behind the back of whoever looks. Those that take too long stay: how many.
+/// Waits until every git that worked for the run of this mark has ended, and what it has started, so
+/// that nothing changes any more behind the back of whoever looks. Those that take too long stay: how
+/// many.
 pub fn wait_for_git(mark: &str) -> usize {
     let begun = Instant::now();
     loop {
@@ -38,8 +39,8 @@ pub fn wait_for_git(mark: &str) -> usize {
     }
 }
 
-/// Ends every process of this user that gates of the run of this mark started, and waits until they are gone. How many
-/// there were.
+/// Ends every process of this user that gates of the run of this mark started, and waits until they
+/// are gone. How many there were.
 pub fn end_all(mark: &str) -> usize {
     end_marked(STARTED_FOR, OsStr::new(mark))
 }

@@ -225,14 +225,16 @@ fn in_base64(value: &[u8], before: usize) -> [Vec<u8>; 2] {
     alphabets.map(|alphabet| digits.clone().map(|at| alphabet[digit(at)]).collect())
 }
 
-/// A text without the secrets in it; without the text where they are too many to be looked for.
-pub(super) fn strike(text: &str, secrets: &[Vec<u8>]) -> String {
-    let struck = || {
-        let mut to = Striking::new(secrets, Vec::new())?;
-        to.write_all(text.as_bytes())?;
-        to.finish()
-    };
-    String::from_utf8_lossy(&struck().unwrap_or_else(|_: io::Error| STRUCK_OUT.to_vec())).into_owned()
+/// Takes the secrets out of texts; all of a text where they are too many to be looked for.
+pub(super) fn strike<'a>(texts: impl IntoIterator<Item = &'a mut String>, secrets: &[Vec<u8>]) {
+    let mut striking = Striking::new(secrets, Vec::new());
+    for text in texts {
+        let struck = striking.as_mut().ok().and_then(|striking| {
+            striking.write_all(text.as_bytes()).and_then(|()| striking.pass_on(true)).ok()?;
+            Some(std::mem::take(&mut striking.to))
+        });
+        *text = String::from_utf8_lossy(struck.as_deref().unwrap_or(STRUCK_OUT)).into_owned();
+    }
 }
 
 /// Passes bytes on without the secrets in them, wherever the writes that bring them begin and end.

@@ -22,13 +22,11 @@ impl Visible {
         let mut visible = Self::default();
         let mut at = 0;
         while at < text.len() {
-            match invisible(&text[at..]) {
-                Sequence::Ended(1) if with_returns && text[at] == b'\r' => {
-                    visible.push(text, at);
-                    at += 1;
-                }
+            let is_kept = with_returns && text[at] == b'\r';
+            match if is_kept { Sequence::None } else { invisible(&text[at..]) } {
                 Sequence::None => {
-                    visible.push(text, at);
+                    visible.bytes.push(text[at]);
+                    visible.places.push(at);
                     at += 1;
                 }
                 Sequence::Ended(len) => at += len,
@@ -39,11 +37,6 @@ impl Visible {
             }
         }
         visible
-    }
-
-    fn push(&mut self, text: &[u8], at: usize) {
-        self.bytes.push(text[at]);
-        self.places.push(at);
     }
 }
 

@@ -9,6 +9,16 @@ fn run(world: &World) -> Outcome {
     outcome
 }
 
+/// Others move the target to what an item conflicts with.
+fn in_the_way_of(item: &str, when: When) -> OthersMove {
+    OthersMove { when, brings: Vec::new(), conflicts_with: vec![item.to_owned()] }
+}
+
+/// Others merge an item themselves.
+fn merging(item: &str, when: When) -> OthersMove {
+    OthersMove { when, brings: vec![item.to_owned()], conflicts_with: Vec::new() }
+}
+
 #[test]
 fn invariant_6_a_run_stopped_between_those_who_need_a_red_gate_excuses_the_others_too() {
     // `e2e` is red once `a` has landed; `c` mends that, and nobody asks it in the undisturbed run.
@@ -33,19 +43,14 @@ fn invariant_6_a_run_stopped_between_those_who_need_a_red_gate_excuses_the_other
 
 #[test]
 fn what_waits_for_an_item_that_others_are_in_the_way_of_lands_where_they_merge_it_themselves() {
-    let moves = |brings: &[&str], when| OthersMove {
-        when,
-        brings: brings.iter().map(|item| (*item).to_owned()).collect(),
-        conflicts_with: if brings.is_empty() { vec!["a".to_owned()] } else { Vec::new() },
-    };
     // `x` and `a` have passed when others move the target to what `a` conflicts with, and `b` is to
     // be judged there: `a` waits for `x`, and until then the only worker was at `y` and `z`.
     let world = World::of("x a b:a y z").batch(2).workers(1);
     let world =
         ["z", "y", "a", "x"].into_iter().zip(6..).fold(world, |world, (item, first)| world.priority(item, first));
-    let world = world.with(|world| world.others = vec![moves(&[], When::BeforeLanding(1))]);
+    let world = world.with(|world| world.others = vec![in_the_way_of("a", When::BeforeLanding(1))]);
     assert_eq!(run(&world).statuses(), ["x landed", "a conflicted", "y landed", "z landed", "b blocked"]);
-    let merged = run(&world.with(|world| world.others.push(moves(&["a"], When::BeforeLanding(2)))));
+    let merged = run(&world.with(|world| world.others.push(merging("a", When::BeforeLanding(2)))));
     assert!(merged.story().contains(&"b deferred".to_owned()), "{:#?}", merged.story());
     assert_eq!(merged.statuses(), ["x landed", "a landed", "y landed", "z landed", "b landed"]);
 }
@@ -70,18 +75,15 @@ fn invariant_6_a_run_stopped_between_two_that_conflict_with_the_tip_has_as_many_
 fn what_waits_for_an_item_that_others_were_in_the_way_of_is_not_blocked_by_it_once_that_has_landed() {
     // `m` and `n` have passed when others move the target to what `n` conflicts with, and `b` is to be
     // judged there. They merge `n` next, and the run ends because a gate of `o` cannot be run.
-    let moves = |brings: &[&str], when| OthersMove {
-        when,
-        brings: brings.iter().map(|item| (*item).to_owned()).collect(),
-        conflicts_with: if brings.is_empty() { vec!["n".to_owned()] } else { Vec::new() },
-    };
     let world = World::of("m n o y z b:n,o")
         .batch(2)
         .workers(1)
         .priority("b", -1)
         .own_gates("o", [gate("unit"), gate("slow").only_on_apexes()])
         .when("slow", &["o"], Effect::CannotRun)
-        .with(|world| world.others = vec![moves(&[], When::BeforeLanding(1)), moves(&["n"], When::BeforeLanding(2))]);
+        .with(|world| {
+            world.others = vec![in_the_way_of("n", When::BeforeLanding(1)), merging("n", When::BeforeLanding(2))]
+        });
     let outcome = run(&world);
     assert!(outcome.story().contains(&"b deferred".to_owned()), "{:#?}", outcome.story());
     assert_eq!(outcome.statuses(), ["m landed", "n landed", "o notLanded", "y notLanded", "z notLanded", "b skipped"]);
