@@ -5,11 +5,15 @@
 //! commits that both sides have are left to look at. Dates order the walk and never decide its
 //! result. Nothing here writes or looks at trees.
 
+mod grown;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
 
 use gix::ObjectId;
 
+use self::grown::Grown;
 use super::message;
 use super::objects::{Objects, ObjectsError};
 
@@ -31,6 +35,7 @@ pub struct History {
     landed: HashMap<ObjectId, Vec<u32>>,
     marks: Vec<u8>,
     marked: Vec<u32>,
+    grown: Grown,
 }
 
 #[derive(Debug)]
@@ -52,7 +57,7 @@ struct Read {
 }
 
 /// How two commits lie to each other.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Divergence {
     /// The best common ancestors, ordered by id: one as a rule, none for unrelated histories,
     /// several where branches were merged crosswise.
@@ -241,33 +246,66 @@ impl History {
         objects: &Objects,
         onto: ObjectId,
         head: ObjectId,
-    ) -> Result<Option<Divergence>, ObjectsError> {
+    ) -> Result<Option<Arc<Divergence>>, ObjectsError> {
         if onto == head {
             return Ok(None);
         }
         let (onto_at, head_at) = (self.slot(onto), self.slot(head));
+        let root = self.grown.root(onto_at);
+        if self.grown.kin(root, head_at).is_none() {
+            let (divergence, own) = self.walked(objects, root, head_at)?;
+            let named: Vec<ObjectId> = own.iter().flat_map(|at| self.lands(*at)).copied().collect();
+            let named: Vec<u32> = named.into_iter().map(|id| self.slot(id)).collect();
+            self.grown.learn(root, head_at, divergence, &own, &named);
+        }
+        if root == onto_at || self.grown.is_untouched(root, onto_at, head_at) {
+            return Ok(self.grown.kin(root, head_at).and_then(|kin| kin.divergence.clone()));
+        }
+        Ok(self.walked(objects, onto_at, head_at)?.0.map(Arc::new))
+    }
+
+    /// Tells what was just made: a commit with these parents, whose trailers name these heads. How others
+    /// lie to it is then mostly known without a walk.
+    pub fn grew(&mut self, made: ObjectId, parents: &[ObjectId], lands: &[ObjectId]) {
+        let (from, merged) = match *parents {
+            [from] => (from, None),
+            [from, merged] => (from, Some(merged)),
+            _ => return,
+        };
+        let (made, from, merged) = (self.slot(made), self.slot(from), merged.map(|id| self.slot(id)));
+        let lands: Vec<u32> = lands.iter().map(|id| self.slot(*id)).collect();
+        self.grown.grew(made, from, merged, &lands);
+    }
+
+    /// The heads that a commit's trailers name, as far as it was read.
+    fn lands(&self, at: u32) -> &[ObjectId] {
+        self.nodes[at as usize].read.as_ref().map_or(&[], |read| &read.lands)
+    }
+
+    /// [`History::divergence`] by a walk, with what the head alone has.
+    fn walked(
+        &mut self,
+        objects: &Objects,
+        onto_at: u32,
+        head_at: u32,
+    ) -> Result<(Option<Divergence>, Vec<u32>), ObjectsError> {
         let candidates = self.paint(objects, onto_at, &[head_at])?;
         if self.marks[head_at as usize] & ONE != 0 {
-            return Ok(None);
+            return Ok((None, Vec::new()));
         }
         let only = |marks: &[u8], at: u32, side: u8| marks[at as usize] & (ONE | TWO) == side;
         let own: Vec<u32> = self.marked.iter().copied().filter(|at| only(&self.marks, *at, TWO)).collect();
         let mut landed: Vec<ObjectId> = Vec::new();
-        for &at in &self.marked {
-            let Some(read) = self.nodes[at as usize].read.as_ref().filter(|_| only(&self.marks, at, ONE)) else {
-                continue;
-            };
-            landed.extend(
-                read.lands
-                    .iter()
-                    .filter(|head| self.index.get(*head).is_some_and(|named| only(&self.marks, *named, TWO))),
-            );
+        for &at in self.marked.iter().filter(|at| only(&self.marks, **at, ONE)) {
+            let of_the_head =
+                |named: &&ObjectId| self.index.get(*named).is_some_and(|named| only(&self.marks, *named, TWO));
+            landed.extend(self.lands(at).iter().filter(of_the_head));
         }
         landed.sort_unstable();
         landed.dedup();
-        let own = self.parents_first(own);
+        let ordered = self.parents_first(own.clone());
         let bases = self.independent(objects, candidates)?;
-        Ok(Some(Divergence { bases, own, landed }))
+        Ok((Some(Divergence { bases, own: ordered, landed }), own))
     }
 
     /// Orders commits so that parents come before children and, where both may come, older before

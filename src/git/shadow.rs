@@ -213,9 +213,9 @@ impl Workbench {
         tree: ObjectId,
         head: ObjectId,
         merged: &[CommitId],
-    ) -> Result<Option<(ObjectId, Divergence)>, ComposeError> {
-        let Some(mut divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
-        let mut landed = std::mem::take(&mut divergence.landed);
+    ) -> Result<Option<(ObjectId, Arc<Divergence>)>, ComposeError> {
+        let Some(divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
+        let mut landed = divergence.landed.clone();
         for merged in merged.iter().copied().map(from_commit) {
             if !landed.contains(&merged) && !self.history.contains(&self.objects, shadow, merged)? {
                 landed.push(merged);
@@ -231,7 +231,12 @@ impl Workbench {
 
     /// A shadow in which heads that landed earlier under other ids (squashed, rebased) are merged: the
     /// tree stays, and what builds on them finds its merge base in them.
-    fn know_as_merged(&self, shadow: ObjectId, tree: ObjectId, landed: &[ObjectId]) -> Result<ObjectId, ComposeError> {
+    fn know_as_merged(
+        &mut self,
+        shadow: ObjectId,
+        tree: ObjectId,
+        landed: &[ObjectId],
+    ) -> Result<ObjectId, ComposeError> {
         let mut parents = vec![shadow];
         parents.extend(landed);
         let words = self.words(landed[0])?;
@@ -274,7 +279,7 @@ impl Workbench {
     /// One commit with all of the item's changes on the landed line, empty where the line has them
     /// already: later runs know the head by its trailer.
     fn squash(
-        &self,
+        &mut self,
         onto: ObjectId,
         tree: ObjectId,
         item: &ComposeItem,
@@ -408,7 +413,7 @@ impl Workbench {
 
     /// A commit in the name of `words`, dated like the latest of its parents.
     fn commit(
-        &self,
+        &mut self,
         tree: ObjectId,
         parents: &[ObjectId],
         words: &Words,
@@ -419,7 +424,7 @@ impl Workbench {
 
     /// A commit on one parent that stands for `original`, dated like the later of the two.
     fn commit_on(
-        &self,
+        &mut self,
         tree: ObjectId,
         parent: ObjectId,
         original: ObjectId,
@@ -430,7 +435,7 @@ impl Workbench {
     }
 
     fn write(
-        &self,
+        &mut self,
         tree: ObjectId,
         parents: &[ObjectId],
         dated_like: &[ObjectId],
@@ -448,7 +453,9 @@ impl Workbench {
             }
         }
         let data = message::commit_bytes(tree, parents, &words.author, &committer, message);
-        Ok(self.objects.write_commit(&data)?)
+        let made = self.objects.write_commit(&data)?;
+        self.history.grew(made, parents, &message::landed_heads(message.as_bytes()));
+        Ok(made)
     }
 
     /// A commit's people and message as UTF-8. Encodings other than UTF-8 and Latin-1 are git's job.

@@ -77,7 +77,7 @@ impl Workbench {
         }
         let mut left_at = Vec::new();
         let mut own: Option<Vec<Change>> = None;
-        for commit in divergence.bases {
+        for &commit in &divergence.bases {
             let tree = self.objects.commit(commit)?.tree;
             left_at.push(tree);
             let mut since = Vec::new();
@@ -91,7 +91,7 @@ impl Workbench {
                 }
             });
         }
-        let (commits, changes) = (divergence.own.into_iter().collect(), own.unwrap_or_default());
+        let (commits, changes) = (divergence.own.iter().copied().collect(), own.unwrap_or_default());
         Ok(Some(Own { head, tree: head_tree, left_at, commits, changes }))
     }
 

@@ -3,13 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
 
 use std::path::Path;
+use std::sync::Arc;
 
+use gix::ObjectId;
 use lexpr::git::compose::ShadowComposer;
+use lexpr::git::history::History;
+use lexpr::git::objects::commit_id;
+use lexpr::git::quarantine::Quarantine;
 use lexpr::git::resolve::HeadOf;
+use lexpr::git::shadow::Workbench;
+use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::names::{CommitId, MergeStrategy};
 
 use crate::compose_cases::conflicts;
-use crate::git_world::{Files, GitWorld, Mark, Stream, block_on, compose, item};
+use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Mark, Stream, block_on, compose, item};
 
 /// How many histories are tried; `LEXPR_SEEDS=FROM..TO` tries others.
 const SEEDS: std::ops::Range<u64> = 0..30;
@@ -221,7 +228,7 @@ fn mixed(
         .enumerate()
         .map(|(at, (name, head))| {
             let strategy = *dice.pick(&[MergeStrategy::Merge, MergeStrategy::Squash, MergeStrategy::Rebase]);
-            lexpr::ports::ComposeItem { strategy, ..item(at, name, *head) }
+            ComposeItem { strategy, ..item(at, name, *head) }
         })
         .collect();
     compose(composer, base, &items)
@@ -256,6 +263,51 @@ fn invariant_8_two_clones_in_different_folders_make_the_same_commits() {
         let checked = world.quarantined("q", ["fsck", "--strict", "--no-dangling", &here.commit.to_string()]);
         assert_eq!(checked, "", "seed {seed}");
     }
+}
+
+/// What is known of how commits grew must give what walking the history gives.
+#[test]
+fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
+    let mut answers = 0;
+    for seed in 0..SEEDS.end * 2 {
+        let mut dice = Dice(seed);
+        let world = GitWorld::empty();
+        let (stream, count) = history(seed);
+        let ids = world.import(&stream);
+        let mut heads: Vec<(String, CommitId)> =
+            (0..count).map(|at| format!("i{at}")).map(|name| (name.clone(), ids[&name])).collect();
+        // Somebody else's work says that it stands for one of them.
+        let message = format!("squashed elsewhere\n\nLexpr-Head: {}", dice.pick(&heads).1);
+        let squashed = world.git(["commit-tree", "main^{tree}", "-p", "main", "-m", &message]).parse().unwrap();
+        heads.insert(dice.roll(count), ("squashed".to_owned(), squashed));
+        let quarantine = Quarantine::create(&world.beside("q"), &world.open()).unwrap();
+        let mut bench = Workbench::new(&quarantine, GIT_DEFAULTS, None).unwrap();
+        let mut at = Arc::new(bench.start(ids["main"]).unwrap());
+        // More than once: what has landed as a squash is the base of the next composite.
+        for round in 0..2 {
+            for (ix, (name, head)) in heads.iter().enumerate() {
+                let strategy = *dice.pick(&[MergeStrategy::Merge, MergeStrategy::Squash, MergeStrategy::Rebase]);
+                let item = Arc::new(ComposeItem { strategy, ..item(ix, name, *head) });
+                if round == 0 && dice.roll(4) == 0 {
+                    continue;
+                }
+                at = Arc::new(bench.add(&at, &item, &[]).unwrap());
+                for (name, head) in &heads {
+                    // Not about all of them, so that some are met that nobody asked about.
+                    for onto in [at.shadow, at.landed].into_iter().filter(|_| dice.roll(3) == 0) {
+                        let head = ObjectId::from_bytes_or_panic(head.as_bytes());
+                        let known = bench.history.divergence(&bench.objects, onto, head).unwrap();
+                        let walked = History::default().divergence(&bench.objects, onto, head).unwrap();
+                        assert_eq!(known, walked, "seed {seed}: {name} onto {onto}");
+                        answers += usize::from(walked.is_some());
+                    }
+                }
+            }
+            bench.objects.flush().unwrap();
+            at = Arc::new(bench.start(commit_id(at.landed)).unwrap());
+        }
+    }
+    assert!(answers > 1_000, "{answers}");
 }
 
 /// Work that main has squashed, and mains that went on from there in different ways.
