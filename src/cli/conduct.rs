@@ -96,11 +96,16 @@ impl Run<'_> {
         if let Some(past) = &past {
             tell_of_the_cut(folder, past);
         }
+        let faces = Faces::open(asked, prepared).await?;
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
+        // While it is kept, what needs nothing of it is made ready.
+        let pins = Pins::of(prepared.repo.common_dir());
+        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
+        let (run, tree) = (folder.id.clone(), prepared.target.tree);
+        let kept = tokio::task::spawn_blocking(move || pins.keep(&run, "needed", tree, &needed));
         let memory = Arc::new(TreeMemory::new(processes));
         let verdicts = verdict_cache(&prepared.policy);
-        let faces = Faces::open(asked, prepared).await?;
         let ports = Ports {
             composer: workshop.composer.clone(),
             gates: Arc::new(gates),
@@ -110,12 +115,10 @@ impl Run<'_> {
             verdicts: verdicts.clone().map(|verdicts| verdicts as _),
         };
         let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
-        let pins = Pins::of(prepared.repo.common_dir());
-        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
-        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
         let setup = run_setup(prepared, folder.id.clone(), options);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
+        kept.await.map_err(|error| Failure::internal(format!("keeping what the run needs broke off: {error}")))??;
         let journal = match &past {
             None => JournalFile::create(&folder.journal()),
             Some(past) => JournalFile::reopen(&folder.journal(), past.cut_bytes),
@@ -383,6 +386,7 @@ pub(super) fn lander(
     LocalLander::new(LanderSettings {
         common_dir: repo.common_dir().to_owned(),
         started_in: repo.work_tree().map(Path::to_owned),
+        objects: repo.objects().to_owned(),
         quarantine: folder.quarantine(),
         target: target.to_owned(),
         push: push.map(str::to_owned),

@@ -9,8 +9,8 @@ use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
 use crate::crash;
 use crate::engine;
-use crate::git::command;
 use crate::git::lock::Purpose;
+use crate::git::{command, land};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::names::RunId;
@@ -87,13 +87,19 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     resume::tell_of_others(&common_dir, &opened)?;
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
-    let prepared = line_up(opened, &workshop.composer).await?;
-    let lander =
-        conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
-    let in_the_way = |refusal| resume::in_the_way(&common_dir, &prepared.target.full_name, refusal);
-    lander.preflight(prepared.target.commit).map_err(in_the_way)?;
+    let target = opened.target.full_name.clone();
+    let lander = conduct::lander(&opened.repo, &folder, &target, options.push.as_deref(), options.no_sign);
+    // The one asks git about the target while the other looks at the branches.
+    let (asked, base) = (lander.clone(), opened.target.commit);
+    let preflight = tokio::task::spawn_blocking(move || asked.preflight(base));
+    let (prepared, preflight) = tokio::join!(line_up(opened, &workshop.composer), preflight);
+    let prepared = prepared?;
+    let in_the_way = |refusal| resume::in_the_way(&common_dir, &target, refusal);
+    let preflight =
+        preflight.map_err(|error| Failure::internal(format!("looking at the target broke off: {error}")))?;
+    let checkouts = preflight.map_err(in_the_way)?;
     conduct::tell_of_hooks(&lander)?;
-    lander.must_have_room_for(prepared.target.commit, &prepared.arriving).map_err(in_the_way)?;
+    land::must_have_room_for(&checkouts, base, &prepared.arriving).map_err(in_the_way)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     crash::point!("run.plan-kept");

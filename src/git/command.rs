@@ -232,9 +232,24 @@ impl Git {
     pub fn output<S: AsRef<OsStr>>(&self, args: &[S], input: Option<&[u8]>) -> Result<Output, GitError> {
         let mut command = self.command();
         command.args(args);
-        let output = output(command, input)?;
-        if output.status.code().is_none() { Err(failed(args, &output)) } else { Ok(output) }
+        said(args, output(command, input)?)
     }
+
+    /// As [`Git::output`] without input, of several at the same time: for short answers to questions that
+    /// have nothing to do with each other.
+    pub fn outputs<const N: usize>(&self, questions: [&[&str]; N]) -> [Result<Output, GitError>; N] {
+        let under_way = questions.map(|args| {
+            let mut command = self.command();
+            command.args(args);
+            (args, start(command))
+        });
+        under_way.map(|(args, child)| said(args, finish(child)?))
+    }
+}
+
+/// One that a signal ended has said neither yes nor no: that is an error.
+fn said<S: AsRef<OsStr>>(args: &[S], output: Output) -> Result<Output, GitError> {
+    if output.status.code().is_none() { Err(failed(args, &output)) } else { Ok(output) }
 }
 
 /// The variable by which a git is known that outlives the lexpr that started it: its value is the mark of
@@ -314,15 +329,10 @@ fn set(command: &mut Command, config: Config, settings: &Settings) {
 
 /// Runs a command to its end, whatever its exit status.
 pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitError> {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Some(input) = input else {
-        let child = command.spawn().map_err(GitError::NotStarted)?;
-        crash::point!(&under_way(&command));
-        return child.wait_with_output().map_err(GitError::NotStarted);
-    };
-    let mut child: Child = command.stdin(Stdio::piped()).spawn().map_err(GitError::NotStarted)?;
+    let Some(input) = input else { return finish(start(command)) };
+    command.stdin(Stdio::piped());
+    let mut child = start(command).map_err(GitError::NotStarted)?;
     let stdin = child.stdin.take();
-    crash::point!(&under_way(&command));
     std::thread::scope(|scope| {
         // On a thread of its own, or both sides could wait for a full pipe to empty.
         let feeding = std::thread::Builder::new().spawn_scoped(scope, move || {
@@ -335,6 +345,21 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
         let output = child.wait_with_output();
         feeding.and(output).map_err(GitError::NotStarted)
     })
+}
+
+/// Runs commands at the same time, each to its end, whatever their exit statuses.
+pub fn together<const N: usize>(commands: [Command; N]) -> [Result<Output, GitError>; N] {
+    commands.map(start).map(finish)
+}
+
+fn start(mut command: Command) -> std::io::Result<Child> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    crash::point!(&under_way(&command));
+    Ok(child)
+}
+
+fn finish(child: std::io::Result<Child>) -> Result<Output, GitError> {
+    child.and_then(Child::wait_with_output).map_err(GitError::NotStarted)
 }
 
 /// The place at which a git has been started and not waited for.

@@ -11,14 +11,17 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 
 use futures::future::BoxFuture;
 
 use super::checkout::{self, Checkout, Held};
 use super::command::{Config, DURABLE, Git, GitError, failed};
-use super::migrate;
+use super::migrate::{self, Store};
 use super::push::Remote;
 use super::refusal::LandRefusal;
 use crate::crash;
@@ -34,6 +37,8 @@ pub struct LanderSettings {
     pub common_dir: PathBuf,
     /// The top of the working tree lexpr was started in, if it was in one.
     pub started_in: Option<PathBuf>,
+    /// Where that repository keeps its objects; absolute.
+    pub objects: PathBuf,
     /// The bare repository in which composites are made; absolute.
     pub quarantine: PathBuf,
     /// The full name of the ref to move, such as `refs/heads/main`.
@@ -82,21 +87,13 @@ impl LocalLander {
     }
 
     /// Before anything runs: whether a landing on `base` could succeed as things stand. Changes
-    /// nothing. Blocks; with a remote, on the network.
+    /// nothing. Blocks; with a remote, on the network. Gives the checkouts of the target, for
+    /// [`must_have_room_for`].
     ///
     /// # Errors
     /// The first thing that stands against it.
-    pub fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+    pub fn preflight(&self, base: CommitId) -> Result<Vec<Checkout>, LandRefusal> {
         self.0.preflight(base)
-    }
-
-    /// Before anything runs: whether checkouts of the target have nothing untracked where the files
-    /// at the paths `arriving` would come on `base`. Blocks; reads the disk at these paths alone.
-    ///
-    /// # Errors
-    /// A refusal that names what is in the way.
-    pub fn must_have_room_for(&self, base: CommitId, arriving: &[PathBuf]) -> Result<(), LandRefusal> {
-        self.0.checkouts()?.iter().try_for_each(|checkout| checkout.must_have_room_for(base, arriving))
     }
 
     /// A hook that `git push` would start and a landing does not: none of a repository's hooks runs,
@@ -115,6 +112,15 @@ impl LocalLander {
     pub fn current_target(&self) -> Result<CommitId, LandRefusal> {
         self.0.current_target()
     }
+}
+
+/// Before anything runs: whether checkouts of the target have nothing untracked where the files
+/// at the paths `arriving` would come on `base`. Blocks; reads the disk at these paths alone.
+///
+/// # Errors
+/// A refusal that names what is in the way.
+pub fn must_have_room_for(checkouts: &[Checkout], base: CommitId, arriving: &[PathBuf]) -> Result<(), LandRefusal> {
+    checkouts.iter().try_for_each(|checkout| checkout.must_have_room_for(base, arriving))
 }
 
 impl Lander for LocalLander {
@@ -191,34 +197,39 @@ fn write_durably(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<
 }
 
 impl Inner {
-    fn must_be_a_branch(&self) -> Result<(), LandRefusal> {
-        let target = &self.settings.target;
-        let symbolic = self.repository.output(&["symbolic-ref", "--quiet", target], None)?;
+    /// Told by `git symbolic-ref`.
+    fn must_be_a_branch(&self, symbolic: &Output) -> Result<(), LandRefusal> {
         if symbolic.status.success() {
             let points_to = String::from_utf8_lossy(&symbolic.stdout).trim().to_owned();
-            return Err(LandRefusal::TargetSymbolic { target: target.clone(), points_to });
+            return Err(LandRefusal::TargetSymbolic { target: self.settings.target.clone(), points_to });
         }
         Ok(())
     }
 
-    fn preflight(&self, base: CommitId) -> Result<(), LandRefusal> {
+    fn preflight(&self, base: CommitId) -> Result<Vec<Checkout>, LandRefusal> {
         let target = &self.settings.target;
-        self.must_be_a_branch()?;
-        let now = self.current_target()?;
+        let [symbolic, shown, signing] = self.repository.outputs([
+            &["symbolic-ref", "--quiet", target],
+            &["show-ref", "--verify", "--hash", target],
+            &SIGNING,
+        ]);
+        self.must_be_a_branch(&symbolic?)?;
+        let now = self.shown_target(&shown?)?;
         if now != base {
             return Err(LandRefusal::TargetElsewhere { target: target.clone(), now, expected: base });
         }
-        if !self.settings.no_sign && self.signing_is_asked_for()? {
+        if !self.settings.no_sign && is_asked_for(&signing?)? {
             return Err(LandRefusal::Signing);
         }
-        for checkout in self.checkouts()? {
+        let checkouts = self.checkouts()?;
+        for checkout in &checkouts {
             checkout.must_be_clean()?;
         }
         self.must_be_writable(base)?;
         if let Some(remote) = &self.remote {
             remote.must_be_at(&self.remotes, base)?;
         }
-        Ok(())
+        Ok(checkouts)
     }
 
     fn unasked_push_hook(&self) -> Result<Option<PathBuf>, GitError> {
@@ -238,17 +249,6 @@ impl Inner {
         Ok(Some(hook).filter(|hook| rustix::fs::access(hook, rustix::fs::Access::EXEC_OK).is_ok()))
     }
 
-    fn signing_is_asked_for(&self) -> Result<bool, GitError> {
-        let args = ["config", "--type=bool", "--get", "commit.gpgSign"];
-        let asked = self.repository.output(&args, None)?;
-        match asked.status.code() {
-            Some(0) => Ok(asked.stdout.starts_with(b"true")),
-            // Not set.
-            Some(1) => Ok(false),
-            _ => Err(failed(&args, &asked)),
-        }
-    }
-
     /// Goes as far as git goes without changing anything: the ref is locked, verified, let go.
     /// Finds read-only repositories and lock files left behind.
     fn must_be_writable(&self, base: CommitId) -> Result<(), LandRefusal> {
@@ -259,9 +259,8 @@ impl Inner {
         if !tried.status.success() {
             return Err(locked(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
         }
-        let objects = self.store.git_dir().join(self.store.line(["rev-parse", "--git-path", "objects"])?);
         // What lands comes as a pack.
-        let pack = objects.join("pack");
+        let (objects, pack) = (self.settings.objects.clone(), self.settings.objects.join("pack"));
         for folder in [objects, pack].into_iter().filter(|folder| folder.is_dir()) {
             if let Err(error) = tempfile::tempfile_in(&folder) {
                 return Err(LandRefusal::ObjectsLocked { folder, why: error.to_string() });
@@ -271,14 +270,17 @@ impl Inner {
     }
 
     fn current_target(&self) -> Result<CommitId, LandRefusal> {
+        self.shown_target(&self.repository.output(&["show-ref", "--verify", "--hash", &self.settings.target], None)?)
+    }
+
+    /// Told by `git show-ref`.
+    fn shown_target(&self, shown: &Output) -> Result<CommitId, LandRefusal> {
         let target = &self.settings.target;
-        let args = ["show-ref", "--verify", "--hash", target];
-        let shown = self.repository.output(&args, None)?;
         if !shown.status.success() {
             return Err(LandRefusal::TargetGone { target: target.clone(), was: None });
         }
         String::from_utf8_lossy(&shown.stdout).trim().parse().map_err(|error| {
-            LandRefusal::Git(GitError::Unreadable { command: args.join(" "), why: format!("{error}") })
+            LandRefusal::Git(GitError::Unreadable { command: format!("show-ref {target}"), why: format!("{error}") })
         })
     }
 
@@ -295,8 +297,15 @@ impl Inner {
         }
         let heads = request.items.iter().map(|item| item.head);
         let present: Vec<CommitId> = std::iter::once(from).chain(heads).collect();
-        let _until_a_ref_holds_it = migrate::bring(&self.quarantine, &self.store, to, &present, &self.settings.run)?;
-        let checkouts = self.checkouts()?;
+        let store = Store { git: &self.store, objects: &self.settings.objects };
+        let (brought, checkouts) = thread::scope(|scope| {
+            // The one takes its time, and does not touch what the other looks at.
+            let checkouts = thread::Builder::new().spawn_scoped(scope, || self.checkouts());
+            let brought = migrate::bring(&self.quarantine, store, to, &present, &self.settings.run);
+            (brought, checkouts.map(ScopedJoinHandle::join))
+        });
+        let _until_a_ref_holds_it = brought?;
+        let checkouts = checkouts.map_err(GitError::NotStarted)?.unwrap_or_else(|panic| resume_unwind(panic))?;
         // Before the target moves anywhere, and until they have followed.
         let held = self.hold(&checkouts, from, to)?;
         if let Some(remote) = &self.remote {
@@ -471,6 +480,18 @@ impl Inner {
 
     fn cannot_move_along(&self, checkout: &Held<'_>, why: String) -> LandRefusal {
         LandRefusal::CannotMoveAlong { target: self.settings.target.clone(), worktree: checkout.path().to_owned(), why }
+    }
+}
+
+const SIGNING: [&str; 4] = ["config", "--type=bool", "--get", "commit.gpgSign"];
+
+/// Told by `git config`.
+fn is_asked_for(signing: &Output) -> Result<bool, GitError> {
+    match signing.status.code() {
+        Some(0) => Ok(signing.stdout.starts_with(b"true")),
+        // Not set.
+        Some(1) => Ok(false),
+        _ => Err(failed(&SIGNING, signing)),
     }
 }
 

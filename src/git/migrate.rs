@@ -24,6 +24,13 @@ use crate::vocabulary::names::{CommitId, RunId};
 /// `PACK`, a version and the number of objects, four bytes each.
 const PACK_HEADER: usize = 12;
 
+/// A repository and where it keeps its objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    pub git: &'a Git,
+    pub objects: &'a Path,
+}
+
 /// Makes `wanted` and all it reaches part of `into`; what `present` reaches is there already.
 /// Does it again without harm. What came stays until the keep is dropped, whatever `git gc` does;
 /// by then a ref must hold it.
@@ -32,7 +39,7 @@ const PACK_HEADER: usize = 12;
 /// Where git fails, or where, after all, something that `wanted` reaches is missing in `into`.
 pub fn bring(
     quarantine: &Git,
-    into: &Git,
+    into: Store<'_>,
     wanted: CommitId,
     present: &[CommitId],
     run: &RunId,
@@ -42,15 +49,14 @@ pub fn bring(
         revisions.push_str(&format!("^{commit}\n"));
     }
     crash::point!("objects.migrate.before");
-    // Relative to the folder git runs in, unless it is absolute.
-    let objects = into.git_dir().join(into.line(["rev-parse", "--git-path", "objects"])?);
+    let Store { git: into, objects } = into;
     // One for each landing; what a crash leaves goes with the quarantine.
     let incoming = tempfile::Builder::new()
         .prefix("incoming-")
         .tempdir_in(quarantine.git_dir())
         .map_err(GitError::io("making a folder in", quarantine.git_dir()))?;
     let incoming = incoming.path();
-    let hash = pack_over(quarantine, into, &Incoming { objects: &objects, folder: incoming, run }, &revisions)?;
+    let hash = pack_over(quarantine, into, &Incoming { objects, folder: incoming, run }, &revisions)?;
     crash::point!("objects.migrate.packed");
     let keep = hash.map(|hash| Keep::of(&objects.join("pack"), &hash));
     take_in(&incoming.join("pack"), &objects.join("pack"))?;

@@ -6,8 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use super::command::{Config, Git, GitError, bare_command, failed, output, shown, tells_of_trouble};
+use super::command::{Config, Git, GitError, bare_command, failed, output, shown, tells_of_trouble, together};
 use super::version::GitVersion;
 use crate::vocabulary::names::{CommitId, ItemName, TreeId};
 
@@ -114,48 +115,42 @@ impl UserRepo {
     /// # Errors
     /// Where there is none, git is too old, or the repository is one lexpr cannot work with.
     pub fn open(dir: &Path) -> Result<Self, RepoError> {
-        let version = GitVersion::installed()?;
-        if version < GitVersion::OLDEST {
-            return Err(RepoError::GitTooOld { installed: version });
-        }
         let not_one = |why: String| RepoError::NotARepository { dir: dir.display().to_string(), why };
         if !dir.is_dir() {
             return Err(not_one("there is no such folder".to_owned()));
         }
-        let git_dir = path_from(dir, &["--absolute-git-dir"]).map_err(|err| match err {
-            GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
-            other => other.into(),
-        })?;
-        // Not from GIT_DIR and the like: `bare_command` drops those.
-        let common_dir = path_from(dir, &["--path-format=absolute", "--git-common-dir"])?;
-        let objects = path_from(dir, &["--path-format=absolute", "--git-path", "objects"])?;
-        let git = Git::new(git_dir, Config::Users);
-        let facts =
-            git.line(["rev-parse", "--is-shallow-repository", "--is-bare-repository", "--show-object-format"])?;
-        let repository = || git.git_dir().display().to_string();
-        let (shallow, bare, format) = match facts.lines().collect::<Vec<_>>()[..] {
-            [shallow, bare, format] => (shallow == "true", bare == "true", format),
-            _ => {
-                return Err(GitError::Unreadable { command: "rev-parse".to_owned(), why: facts }.into());
-            }
-        };
+        let [version, facts, head, top, partial] = together([
+            GitVersion::question(),
+            inside(dir, &FACTS),
+            inside(dir, &BORN),
+            inside(dir, &["rev-parse", "--show-toplevel"]),
+            inside(dir, &["config", "--get-regexp", PARTIAL]),
+        ]);
+        let version = GitVersion::from_answer(&version?)?;
+        if version < GitVersion::OLDEST {
+            return Err(RepoError::GitTooOld { installed: version });
+        }
+        let Facts { git_dir, common_dir, objects, shallow, bare, format } = Facts::read(dir, expect(&FACTS, facts?))
+            .map_err(|err| match err {
+                GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
+                other => other.into(),
+            })?;
+        let repository = || git_dir.display().to_string();
         if shallow {
             return Err(RepoError::Shallow { repository: repository() });
         }
-        let format = match format {
+        let format = match &*format {
             "sha1" => ObjectFormat::Sha1,
             "sha256" => ObjectFormat::Sha256,
-            other => {
-                return Err(RepoError::UnknownObjectFormat { repository: repository(), format: other.to_owned() });
-            }
+            _ => return Err(RepoError::UnknownObjectFormat { repository: repository(), format }),
         };
-        if is_partial(&git)? {
+        // Status 1: no such key.
+        if String::from_utf8_lossy(&partial?.stdout).lines().any(|line| !line.ends_with(" false")) {
             return Err(RepoError::PartialClone { repository: repository() });
         }
-        let asked = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"].map(OsString::from);
-        let head = git.output(&asked, None)?;
+        let head = head?;
         if !head.status.success() {
-            let error = failed(&asked, &head);
+            let error = failed(&BORN, &head);
             return Err(if error.is_trouble() {
                 error.into()
             } else {
@@ -163,7 +158,9 @@ impl UserRepo {
             });
         }
         // Started in a git directory there is none.
-        let work_tree = path_from(dir, &["--show-toplevel"]).ok().filter(|path| !path.as_os_str().is_empty());
+        let top = top?;
+        let work_tree = Some(path_of(top.stdout)).filter(|path| top.status.success() && !path.as_os_str().is_empty());
+        let git = Git::new(git_dir, Config::Users);
         Ok(Self { git, common_dir, objects, format, bare, work_tree, version })
     }
 
@@ -217,12 +214,18 @@ impl UserRepo {
             questions.ask(elsewhere);
         }
         for item in items {
-            for revision in revisions(item.branch) {
-                questions.ask(revision);
-            }
+            questions.ask(revisions(item.branch)[0].clone());
             questions.ask_all(item.pin.map(|pin| format!("{pin}^{{commit}}")));
         }
-        let answers = questions.put_to(&self.git)?;
+        let mut answers = questions.put_to(&self.git)?;
+        // Most plans name local branches: the costlier question, what else a name may be, is for the rest.
+        let mut further = Questions::default();
+        for [local, any] in items.iter().map(|item| revisions(item.branch)) {
+            further.ask_all(answers.find(&local).is_none().then_some(any));
+        }
+        if !further.asked.is_empty() {
+            answers.0.extend(further.put_to(&self.git)?.0);
+        }
 
         let mut problems = Vec::new();
         let target_found = candidates.iter().find_map(|name| {
@@ -313,27 +316,80 @@ impl UserRepo {
     }
 }
 
-/// `git -C dir rev-parse ARGS`, which prints one path.
-fn path_from(dir: &Path, args: &[&str]) -> Result<PathBuf, GitError> {
-    let mut command = bare_command(Config::Users);
-    // The folder is entered rather than named: a name that begins with a dash is no option.
-    command.current_dir(dir).arg("rev-parse").args(args);
-    let answer = output(command, None)?;
-    if !answer.status.success() {
-        let stderr = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
-        return Err(GitError::Failed { command: shown(args), status: answer.status.to_string(), stderr });
-    }
-    let mut path = answer.stdout;
-    path.pop_if(|last| *last == b'\n');
-    Ok(OsString::from_vec(path).into())
+/// What a repository is, in one answer: three paths and three words.
+const FACTS: [&str; 9] = [
+    "rev-parse",
+    "--absolute-git-dir",
+    "--path-format=absolute",
+    "--git-common-dir",
+    "--git-path",
+    "objects",
+    "--is-shallow-repository",
+    "--is-bare-repository",
+    "--show-object-format",
+];
+
+/// Whether there is a commit to land on.
+const BORN: [&str; 4] = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
+
+/// The settings of partial clones.
+const PARTIAL: &str = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$";
+
+#[derive(Debug)]
+struct Facts {
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    objects: PathBuf,
+    shallow: bool,
+    bare: bool,
+    format: String,
 }
 
-fn is_partial(git: &Git) -> Result<bool, GitError> {
-    let pattern = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$";
-    let answer = git.output(&["config", "--get-regexp", pattern].map(OsString::from), None)?;
-    // Status 1: no such key.
-    let text = String::from_utf8_lossy(&answer.stdout);
-    Ok(text.lines().any(|line| !line.ends_with(" false")))
+impl Facts {
+    fn read(dir: &Path, answer: Result<Output, GitError>) -> Result<Self, GitError> {
+        let answer = answer?.stdout;
+        let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
+        // The last one is what follows the last newline.
+        let [paths @ .., shallow, bare, format, b""] = &lines[..] else {
+            let why = String::from_utf8_lossy(&answer).into_owned();
+            return Err(GitError::Unreadable { command: shown(&FACTS), why });
+        };
+        let [git_dir, common_dir, objects] = match paths {
+            [git_dir, common_dir, objects] => [git_dir, common_dir, objects].map(|path| path_of(path.to_vec())),
+            // A newline in a path: one at a time, then.
+            _ => [
+                path_from(dir, &["--absolute-git-dir"])?,
+                path_from(dir, &["--path-format=absolute", "--git-common-dir"])?,
+                path_from(dir, &["--path-format=absolute", "--git-path", "objects"])?,
+            ],
+        };
+        let format = String::from_utf8_lossy(format).into_owned();
+        Ok(Self { git_dir, common_dir, objects, shallow: shallow == b"true", bare: bare == b"true", format })
+    }
+}
+
+/// A git in `dir`. Not where GIT_DIR and the like say: `bare_command` drops those. The folder is entered
+/// rather than named: a name that begins with a dash is no option.
+fn inside(dir: &Path, args: &[&str]) -> Command {
+    let mut command = bare_command(Config::Users);
+    command.current_dir(dir).args(args);
+    command
+}
+
+/// `git rev-parse ARGS` in `dir`, which prints one path.
+fn path_from(dir: &Path, args: &[&str]) -> Result<PathBuf, GitError> {
+    let args = [&["rev-parse"], args].concat();
+    Ok(path_of(expect(&args, output(inside(dir, &args), None)?)?.stdout))
+}
+
+fn expect(args: &[&str], answer: Output) -> Result<Output, GitError> {
+    if answer.status.success() { Ok(answer) } else { Err(failed(args, &answer)) }
+}
+
+/// A line of an answer.
+fn path_of(mut line: Vec<u8>) -> PathBuf {
+    line.pop_if(|last| *last == b'\n');
+    OsString::from_vec(line).into()
 }
 
 /// The branches that a target may mean, the likeliest first.

@@ -1,8 +1,9 @@
 //! Which git is installed and what it can do.
 
 use std::fmt;
+use std::process::{Command, Output};
 
-use super::command::{Config, GitError, bare_command, output, shown};
+use super::command::{Config, GitError, bare_command, shown};
 
 /// A release of git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +24,18 @@ impl GitVersion {
     /// The first with `--attr-source`.
     pub const ATTR_SOURCE: Self = Self { major: 2, minor: 41 };
 
-    /// Asks the git on PATH.
-    ///
-    /// # Errors
-    /// Where git cannot be started or its answer not be read.
-    pub fn installed() -> Result<Self, GitError> {
+    /// What asks the git on PATH.
+    pub fn question() -> Command {
         let mut command = bare_command(Config::RepositoryOnly);
         command.arg("--version");
-        let answer = output(command, None)?;
+        command
+    }
+
+    /// From the answer to [`GitVersion::question`].
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn from_answer(answer: &Output) -> Result<Self, GitError> {
         let text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         Self::parse(&text)
             .ok_or_else(|| GitError::Unreadable { command: shown(&["--version"]), why: format!("it says {text:?}") })

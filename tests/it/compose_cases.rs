@@ -242,7 +242,7 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
         let with = |content: &[u8]| files(&[(b".gitattributes", FILE, attributes), (b"f", FILE, content)]);
         same_as_git(&String::from_utf8_lossy(attributes), &with(content), &with(a), &with(b))
     };
-    let reads_attributes = GitVersion::installed().unwrap() >= GitVersion::ATTR_SOURCE;
+    let reads_attributes = GitWorld::new().open().version() >= GitVersion::ATTR_SOURCE;
     if reads_attributes {
         assert!(twice(b"f merge=union\n", b"1\n", b"1\na\n", b"1\nb\n"));
         assert!(!twice(b"f -merge\n", &lines("x"), &edited("x", 1, "a"), &edited("x", 8, "b")));

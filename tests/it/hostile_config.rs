@@ -6,6 +6,7 @@ use lexpr::git::version::GitVersion;
 
 use crate::cli_runs::runs;
 use crate::cli_world::{World, wait_for};
+use crate::git_world::GitWorld;
 use crate::hostile_world::Trapped;
 
 const PLAN: &str = "schemaVersion: v1\ngates: [{name: g, run: 'test -e README.md'}]\n\
@@ -14,7 +15,7 @@ const PLAN: &str = "schemaVersion: v1\ngates: [{name: g, run: 'test -e README.md
 /// Merging by splicing, by git, and with a conflict.
 fn world() -> World {
     // An older git cannot be asked to heed what a tree says of merges, and is not asked to merge it.
-    let heeds_trees = GitVersion::installed().unwrap() >= GitVersion::ATTR_SOURCE;
+    let heeds_trees = GitWorld::new().open().version() >= GitVersion::ATTR_SOURCE;
     let attributes = if heeds_trees { "*.md merge=evil diff=evil\n" } else { "*.md diff=evil\n" };
     World::new(
         &[("README.md", "1\n2\n3\n4\n5\n6\n7\n"), (".gitattributes", attributes)],

@@ -282,6 +282,7 @@ fn a_git_directory_elsewhere_is_no_working_tree() {
     fs::write(world.quarantine.objects().join("info/alternates"), format!("{}\n", elsewhere.join("objects").display()))
         .unwrap();
     let mut settings = world.settings();
+    settings.objects = elsewhere.join("objects");
     settings.common_dir = elsewhere;
     let refusal = LocalLander::new(settings.clone()).preflight(world.base).unwrap_err();
     assert!(matches!(refusal, LandRefusal::WorktreeUnknown { .. }), "{refusal}");

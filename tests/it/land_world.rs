@@ -248,6 +248,7 @@ impl LandWorld {
         LanderSettings {
             common_dir: self.user.dir().to_owned(),
             started_in: None,
+            objects: self.user.dir().join("objects"),
             quarantine: self.quarantine.dir().to_owned(),
             target: "refs/heads/main".to_owned(),
             push: None,

@@ -83,7 +83,8 @@ impl LocalLander {
 impl Inner {
     fn undo_preflight(&self, way: &Way) -> Result<(), LandRefusal> {
         let Way { from, to, only_on_remote, .. } = *way;
-        self.must_be_a_branch()?;
+        let symbolic = ["symbolic-ref", "--quiet", &self.settings.target];
+        self.must_be_a_branch(&self.repository.output(&symbolic, None)?)?;
         self.must_still_be_at(if only_on_remote { to } else { from })?;
         let args = ["cat-file", "-e", &format!("{to}^{{commit}}")];
         if !self.store.output(&args, None)?.status.success() {
