@@ -170,6 +170,12 @@ pub fn tracked(index: &[u8], id_len: usize) -> Result<Vec<Tracked<'_>>, NotAnInd
     Ok(all)
 }
 
+/// Whether an index has the checksum that its end says.
+pub fn is_whole(index: &[u8], hash: Kind) -> bool {
+    let parts = index.len().checked_sub(hash.len_in_bytes()).map(|end| index.split_at(end));
+    parts.is_some_and(|(body, checksum)| digest(body, hash).is_ok_and(|digest| digest.as_slice() == checksum))
+}
+
 /// All entries of an index and the checksum at its end.
 ///
 /// # Errors

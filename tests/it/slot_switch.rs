@@ -4,8 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use gix::hash::Kind;
 use lexpr::git::command::{Config, Git};
+use lexpr::git::index::{self, Stat};
 use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, SwitchedBy, repository_id};
 use lexpr::vocabulary::names::CommitId;
 use tempfile::TempDir;
@@ -513,6 +516,70 @@ fn what_a_killed_run_left_is_in_nobodys_way() {
     fs::remove_dir_all(slot.path().join("dir")).unwrap();
     slot.switch_to(&first, KEEP).unwrap();
     assert_eq!(listing(slot.path()), expected(&first_tree()));
+}
+
+/// What a power loss may leave, as a file that was written over is not on disk before its times are.
+#[test]
+fn invariant_1_once_the_machine_has_restarted_contents_count_and_not_times() {
+    for restarted in [false, true] {
+        let world = World::new();
+        let first = world.commit(&[file("a", "new\n"), file("b", "b\n")]);
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        let beside = |suffix: &str| slot.path().with_file_name(format!("0.{suffix}"));
+        let (a, index, notes) = (slot.path().join("a"), beside("index"), beside("notes"));
+        drop(slot);
+
+        fs::write(&a, "old\n").unwrap();
+        let (mut entries, checksum) = index::read(&fs::read(&index).unwrap(), Kind::Sha1).unwrap();
+        entries[0].stat = Stat::of(&rustix::fs::stat(&a).unwrap());
+        let (bytes, other_checksum) = index::written(&entries, Kind::Sha1).unwrap();
+        fs::write(&index, bytes).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        fs::File::options().write(true).open(&index).unwrap().set_modified(later).unwrap();
+        let mut noted = fs::read_to_string(&notes).unwrap();
+        noted = noted.replace(&checksum.to_string(), &other_checksum.to_string());
+        if restarted {
+            let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+            noted = noted.replace(boot.trim(), "11111111-2222-3333-4444-555555555555");
+        }
+        fs::write(&notes, noted).unwrap();
+
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        let expected = if restarted { "new\n" } else { "old\n" };
+        assert_eq!(fs::read_to_string(&a).unwrap(), expected, "restarted: {restarted}");
+    }
+}
+
+/// Two indexes of one length, half of each: their entries have their places, and git would believe it.
+#[test]
+fn invariant_1_an_index_that_was_written_half_is_not_believed() {
+    let world = World::new();
+    let (first, second) =
+        (world.commit(&[file("a", "1\n"), file("b", "1\n")]), world.commit(&[file("a", "2\n"), file("b", "2\n")]));
+    let mut slot = world.pool.take().unwrap();
+    let index = slot.path().with_file_name("0.index");
+    // The first one of a slot is git's, which is longer.
+    for to in [&first, &second, &first] {
+        slot.switch_to(to, KEEP).unwrap();
+    }
+    let of_first = fs::read(&index).unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    let of_second = fs::read(&index).unwrap();
+    assert_eq!(of_first.len(), of_second.len());
+    for at in 0..of_first.len() {
+        drop(slot);
+        fs::write(&index, [&of_second[..at], &of_first[at..]].concat()).unwrap();
+        // Late enough that nobody compares contents by themselves.
+        let later = SystemTime::now() + Duration::from_secs(60);
+        fs::File::options().write(true).open(&index).unwrap().set_modified(later).unwrap();
+        slot = world.pool.take().unwrap();
+        let to = if at % 2 == 0 { &first } else { &second };
+        slot.switch_to(to, KEEP).unwrap();
+        let content = if at % 2 == 0 { "1\n" } else { "2\n" };
+        assert_eq!(listing(slot.path()), expected(&[file("a", content), file("b", content)]), "byte {at}");
+    }
 }
 
 #[test]

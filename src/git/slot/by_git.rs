@@ -14,7 +14,7 @@ use rustix::fs::{CWD, Mode, openat};
 use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay_index, renew};
-use super::known::{Known, write_notes};
+use super::known::{Known, is_whole, write_notes};
 use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
@@ -33,7 +33,8 @@ impl Slot {
         // Without its objects git will say what is missing.
         let attributes = objects.and_then(|objects| attributes::places(objects, from_tree(to.tree)).ok());
         let attributes = attributes.unwrap_or_default();
-        if self.prepare_tracked_folders(id_len).is_err() {
+        let is_whole = is_whole(&self.index, from_tree(to.tree).kind());
+        if !is_whole || self.prepare_tracked_folders(id_len).is_err() {
             remove(&self.index)?;
         } else if self.converts_otherwise(memory, &attributes, id_len) {
             // Every file goes, and comes anew.

@@ -1,9 +1,11 @@
 //! Removing what gates leave, whatever they did to it, and moving aside what cannot be removed.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::git::command::GitError;
 
@@ -36,6 +38,21 @@ pub(in crate::git) fn move_aside(path: &Path, mark: &str) -> Result<PathBuf, Git
 
 /// Between a slot's number and another, in the name of a folder that could not be removed.
 pub(in crate::git) const UNREMOVABLE: &str = ".unremovable-";
+
+/// Writes a file in the place of the one at `path`, if there is one, into which it is written: a file system
+/// is slower at making a new file than at anything else a switch does. Whoever is stopped here leaves
+/// something of both, so what is read from it must say whether it is whole.
+pub(super) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Never through a link.
+    options.write(true).create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    if file.metadata()?.len() != content.len() as u64 {
+        file.set_len(content.len() as u64)?;
+    }
+    Ok(file)
+}
 
 /// Not through symbolic links.
 pub(super) fn is_folder(path: &Path) -> bool {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::folder::remove;
+use super::folder::{remove, write_over};
 use super::{SlotSettings, SlotTarget};
 use crate::crash;
 use crate::git::command::GitError;
@@ -62,7 +62,7 @@ pub(super) fn renew(
     may_stay_like: Option<&Path>,
 ) -> Result<bool, GitError> {
     let parts = parts(settings, to);
-    let head = || fs::write(git_dir.join("HEAD"), format!("{}\n", to.commit));
+    let head = || write_over(&git_dir.join("HEAD"), format!("{}\n", to.commit).as_bytes()).map(drop);
     if may_stay_like.is_some_and(|like| is_as_laid(git_dir, &parts, like).unwrap_or(false)) && head().is_ok() {
         return Ok(false);
     }
@@ -118,12 +118,7 @@ fn is_as_laid(git_dir: &Path, parts: &[(PathBuf, Part)], like: &Path) -> io::Res
 /// Where it cannot be written.
 pub(super) fn lay_index(git_dir: &Path, index: &[u8], modified: SystemTime) -> Result<(), GitError> {
     let path = git_dir.join("index");
-    let write = || {
-        let mut file = File::create(&path)?;
-        file.write_all(index)?;
-        file.set_modified(modified)
-    };
-    write().map_err(GitError::io("writing", &path))
+    write_over(&path, index).and_then(|file| file.set_modified(modified)).map_err(GitError::io("writing", &path))
 }
 
 /// A line of `objects/info/alternates`: quoted as C strings are, so that a line break, a leading

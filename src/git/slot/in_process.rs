@@ -15,7 +15,8 @@ use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
 use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
-use super::{Clean, ForGit, Memory, Slot, SlotTarget, write};
+use super::write::{self, Coming};
+use super::{Clean, ForGit, Memory, Slot, SlotTarget};
 use crate::crash;
 use crate::git::index::IndexEntry;
 use crate::git::objects::{Objects, from_tree};
@@ -153,7 +154,7 @@ fn nothing_is_in_the_way(untracked: &BTreeSet<&[u8]>, changes: &[Change]) -> Res
 struct Next {
     entries: Vec<IndexEntry>,
     /// Which of them are to be written.
-    coming: Vec<usize>,
+    coming: Vec<Coming>,
     going: Vec<Box<[u8]>>,
 }
 
@@ -171,10 +172,15 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
         }
         match changes.next_if(|change| change.path == entry.path) {
             Some(Change { to: None, path }) => next.going.push(path.clone()),
-            Some(changed) => next.add(changed)?,
+            Some(changed) => {
+                next.add(changed)?;
+                if let Some(coming) = next.coming.last_mut() {
+                    coming.is_over_its_like = !differs && changed.to.is_some_and(|(mode, _)| mode == entry.mode);
+                }
+            }
             None => {
                 if differs {
-                    next.coming.push(next.entries.len());
+                    next.coming.push(Coming { at: next.entries.len(), is_over_its_like: false });
                 }
                 next.entries.push(entry);
             }
@@ -187,7 +193,7 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
 impl Next {
     fn add(&mut self, change: &Change) -> Result<(), ForGit> {
         let (mode, id) = change.to.ok_or(ForGit("an index of another tree"))?;
-        self.coming.push(self.entries.len());
+        self.coming.push(Coming { at: self.entries.len(), is_over_its_like: false });
         self.entries.push(IndexEntry { path: change.path.clone(), mode, id, stat: Default::default() });
         Ok(())
     }

@@ -3,15 +3,16 @@
 //! alone. What a killed lexpr left differs from what is written there, file by file, and shows.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use gix::ObjectId;
 use gix::hash::Kind;
 use rustix::fs::fstat;
 
 use super::ForGit;
-use super::folder::with_suffix;
+use super::folder::write_over;
 use super::survey::{Folders, Ignored, Left};
 use crate::crash;
 use crate::git::index::{self, IndexEntry, Stat, Time};
@@ -59,27 +60,50 @@ impl Known {
     }
 }
 
-/// Writes an index in the place of the one at `path`.
+/// Whether the index there, if there is one, was written to its end: git would believe one that was not.
+pub(super) fn is_whole(index: &Path, hash: Kind) -> bool {
+    fs::read(index).map_or(true, |bytes| index::is_whole(&bytes, hash))
+}
+
+/// Writes an index over the one at `path`; its checksum tells whether it was written to its end.
 ///
 /// # Errors
 /// Where it cannot be written.
 pub(super) fn write_index(path: &Path, entries: &[IndexEntry], hash: Kind) -> Result<Written, ForGit> {
     let (bytes, checksum) = index::written(entries, hash).map_err(|_| ForGit("too many files"))?;
-    let new = with_suffix(path, ".lock");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
-        let at = Stat::of(&fstat(&file)?).modified;
-        fs::rename(&new, path)?;
-        Ok(at)
-    };
+    let write = || Ok(Stat::of(&fstat(&write_over(path, &bytes)?)?).modified);
     let at = write().map_err(|_: std::io::Error| ForGit("an index that cannot be written"))?;
     crash::point!("slot.switch.indexed");
     Ok(Written { bytes, checksum, at })
 }
 
 /// The first word of what is written down beside an index. Another format has another.
-const NOTES: &str = "lexpr-slot-1";
+const NOTES: &str = "lexpr-slot-2";
+
+/// What a machine is called from one start to the next (random(4)); `None` where it does not say.
+fn boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+/// A file into which a switch wrote may, after a power loss, hold what was there before and yet have the times
+/// of the writing. So stat data is believed only within one life of the machine: where the notes do not say
+/// that this is the one, the index gets a time that makes everybody compare contents ("racy git",
+/// gitformat-index(5)). What is not there needs no doubt.
+pub(super) fn doubt_after_a_restart(index: &Path, notes: &Path) {
+    let noted = fs::read(notes).unwrap_or_default();
+    let head = noted.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let of = head.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    if boot().is_some_and(|boot| boot.as_bytes() == of) {
+        return;
+    }
+    // At zero git would take it for an index of no known time.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let doubted = File::options().write(true).open(index).and_then(|file| file.set_modified(long_ago));
+    if doubted.is_err() {
+        // Without an index everything is written anew.
+        let _ = fs::remove_file(index);
+    }
+}
 
 /// Writes down what an index does not say. Without it the next run finds it out.
 pub(super) fn write_notes(path: &Path, checksum: ObjectId, tree: ObjectId, left: &Left) {
@@ -94,10 +118,10 @@ pub(super) fn write_notes(path: &Path, checksum: ObjectId, tree: ObjectId, left:
         body.push(0);
     }
     let digest = blake3::hash(&body);
-    let notes = [format!("{NOTES} {checksum} {tree} {digest}\n").as_bytes(), &body].concat();
-    let new = with_suffix(path, ".new");
-    // What is not there, or does not fit the index, is not believed.
-    let _ = fs::write(&new, notes).and_then(|()| fs::rename(&new, path));
+    let boot = boot().unwrap_or_default();
+    let notes = [format!("{NOTES} {checksum} {tree} {digest} {boot}\n").as_bytes(), &body].concat();
+    // What is not there or not whole, or does not fit the index, is not believed.
+    let _ = write_over(path, &notes);
     crash::point!("slot.switch.noted");
 }
 

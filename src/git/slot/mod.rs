@@ -118,7 +118,9 @@ impl Slot {
     fn open(files: SlotFiles, lock: File, at_work: File, settings: SlotSettings) -> Result<Self, GitError> {
         let SlotFiles { work_tree, index, notes, setup, .. } = files;
         let slot = Self { work_tree, index, notes, setup, lock, at_work, settings, memory: Mutex::default() };
-        if !is_folder(&slot.work_tree) {
+        if is_folder(&slot.work_tree) {
+            known::doubt_after_a_restart(&slot.index, &slot.notes);
+        } else {
             slot.rebuild()?;
         }
         Ok(slot)

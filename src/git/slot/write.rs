@@ -8,7 +8,9 @@ use std::io::Write;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, statat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, flistxattr_query, fstat, mkdirat, openat, statat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::ForGit;
@@ -107,17 +109,32 @@ pub(super) fn remove<'a>(
     Ok(())
 }
 
+/// An entry that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coming {
+    /// Which of the entries.
+    pub(super) at: usize,
+    /// A file of the same kind is there, as an earlier switch left it.
+    pub(super) is_over_its_like: bool,
+}
+
 /// Writes those of `entries` that `which` names, in order, in the place of whatever file or link is
 /// there, and remembers how it left them.
-pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], which: &[usize]) -> Result<(), ForGit> {
+pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], which: &[Coming]) -> Result<(), ForGit> {
     let failed = |_| ForGit("something that cannot be written");
     let mut folders = Folders::of(top).map_err(failed)?;
-    for &at in which {
-        let entry = &mut entries[at];
+    for coming in which {
+        let entry = &mut entries[coming.at];
         let blob = objects.blob_within(entry.id, LARGEST_BLOB).map_err(|_| ForGit("a blob that cannot be read"))?;
         let blob = blob.ok_or(ForGit("a large blob"))?;
         let (folder, name) = split(&entry.path);
         let folder = folders.go_to(folder, true).map_err(failed)?;
+        if coming.is_over_its_like
+            && let Some(stat) = write_over(folder, name, &blob, entry.mode)
+        {
+            entry.stat = stat;
+            continue;
+        }
         match unlinkat(folder, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(failed(error)),
@@ -128,6 +145,35 @@ pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], w
         }?;
     }
     Ok(())
+}
+
+/// Writes into the file that is there, which spares the file system making another; `None` where that might
+/// be more than a file of this mode: one with a second name, rights of its own, or attributes that a new
+/// one would not have. What it holds after a failure is not what was there, and a new one is written.
+fn write_over(folder: BorrowedFd<'_>, name: &[u8], content: &[u8], mode: u32) -> Option<Stat> {
+    const OWNERS: u32 = 0o600;
+    const EXECUTE: u32 = 0o111;
+    const SPECIAL: u32 = 0o7000;
+    // Without waiting, should it be a pipe all the same.
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::empty()).ok()?;
+    let found = fstat(&file).ok()?;
+    let rights = found.st_mode & (SPECIAL | OWNERS | EXECUTE);
+    let is_executable = rights & EXECUTE != 0;
+    let is_plain = FileType::from_raw_mode(found.st_mode).is_file()
+        && found.st_nlink == 1
+        && rights & !EXECUTE == OWNERS
+        && is_executable == (mode == mode::EXECUTABLE)
+        && matches!(flistxattr_query(&file), Ok(0) | Err(Errno::NOTSUP));
+    if !is_plain {
+        return None;
+    }
+    let mut file = File::from(file);
+    file.write_all(content).ok()?;
+    if u64::try_from(found.st_size) != Ok(content.len() as u64) {
+        file.set_len(content.len() as u64).ok()?;
+    }
+    fstat(&file).map(|found| Stat::of(&found)).ok()
 }
 
 fn file(folder: BorrowedFd<'_>, name: &[u8], content: &[u8], is_executable: bool) -> Result<Stat, ForGit> {
@@ -149,7 +195,87 @@ fn link(folder: BorrowedFd<'_>, name: &[u8], goal: &[u8]) -> Result<Stat, ForGit
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use rustix::fs::{XattrFlags, mkfifoat, setxattr};
+
     use super::*;
+
+    /// Objects with these blobs, and an entry for a file `f` of each.
+    fn blobs(folder: &Path, contents: &[&[u8]]) -> (Objects, Vec<IndexEntry>) {
+        let git = |args: &[&str]| {
+            let mut git = crate::git::command::bare_command(crate::git::command::Config::RepositoryOnly);
+            git.current_dir(folder).args(args);
+            assert!(crate::git::command::output(git, None).unwrap().status.success());
+        };
+        git(&["init", "-q", "--bare", "."]);
+        let mut objects = Objects::open(folder).unwrap();
+        let entry = |content: &&[u8]| {
+            let id = objects.write_blob(content).unwrap();
+            IndexEntry { path: b"f"[..].into(), mode: mode::FILE, id, stat: Stat::default() }
+        };
+        let entries = contents.iter().map(entry).collect();
+        objects.flush().unwrap();
+        (objects, entries)
+    }
+
+    #[test]
+    fn a_file_is_written_over_and_one_that_is_more_than_a_file_is_replaced() {
+        let (folder, repository) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let top = folder.path();
+        let (file, other) = (top.join("f"), top.join("other"));
+        let (objects, entries) = blobs(repository.path(), &[b"short\n", b"a longer one\n", b""]);
+        let over_its_like = |entry: &IndexEntry| {
+            write(top, &objects, &mut [entry.clone()], &[Coming { at: 0, is_over_its_like: true }]).unwrap();
+        };
+        let inode = || fs::symlink_metadata(&file).unwrap().ino();
+        over_its_like(&entries[0]);
+        let first = inode();
+        for (at, content) in [(1, "a longer one\n"), (2, ""), (0, "short\n"), (0, "short\n")] {
+            over_its_like(&entries[at]);
+            assert_eq!((fs::read_to_string(&file).unwrap(), inode()), (content.to_owned(), first));
+        }
+        let rights = |mode: u32| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        type Odd<'a> = (&'a str, Box<dyn Fn() + 'a>);
+        let odd: Vec<Odd<'_>> = vec![
+            ("a second name", Box::new(|| fs::hard_link(&file, &other).unwrap())),
+            ("executable", Box::new(|| rights(0o755))),
+            ("of special rights", Box::new(|| rights(0o4644))),
+            ("not to be read", Box::new(|| rights(0o200))),
+            ("an attribute", Box::new(|| setxattr(&file, "user.lexpr", b"x", XattrFlags::empty()).unwrap())),
+            (
+                "a link",
+                Box::new(|| {
+                    fs::rename(&file, &other).unwrap();
+                    std::os::unix::fs::symlink(&other, &file).unwrap();
+                }),
+            ),
+            (
+                "a pipe",
+                Box::new(|| {
+                    fs::remove_file(&file).unwrap();
+                    mkfifoat(CWD, &file, Mode::from_raw_mode(FILE_MODE)).unwrap();
+                }),
+            ),
+        ];
+        let nature = || {
+            let found = fs::symlink_metadata(&file).unwrap();
+            (found.mode(), found.nlink(), flistxattr_query(File::open(&file).unwrap()))
+        };
+        let of_a_new_one = nature();
+        for (what, make) in odd {
+            over_its_like(&entries[0]);
+            make();
+            over_its_like(&entries[1]);
+            assert_eq!(nature(), of_a_new_one, "{what}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), "a longer one\n", "{what}");
+            if other.exists() {
+                assert_eq!(fs::read_to_string(&other).unwrap(), "short\n", "{what}");
+                fs::remove_file(&other).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn no_folder_is_reached_through_a_link() {
