@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::tells_of_trouble;
 use super::inputs::Inputs;
@@ -27,6 +27,9 @@ pub const MAX_PREFIXES: u64 = 50_000;
 
 /// Objects held in memory until there is a reason to write them.
 const MOST_PENDING: usize = 10_000;
+
+/// How long one composite is worked at while others may be waiting.
+const LONGEST_TURN: Duration = Duration::from_millis(20);
 
 /// Digests of inputs remembered at most, some 200 bytes each.
 const MAX_DIGESTS: u64 = 10_000;
@@ -57,7 +60,7 @@ pub struct ComposeStats {
 /// Makes composites in a quarantine.
 pub struct ShadowComposer {
     bench: Bench,
-    /// Held while composites are looked up and made: equal requests never do the work twice.
+    /// Held while a composite is looked up or worked at: equal requests of one turn never do the work twice.
     turn: tokio::sync::Mutex<()>,
     prefixes: Option<Cache<PrefixKey, Arc<Prefix>>>,
     digests: Cache<(TreeId, Vec<String>), SubjectDigest>,
@@ -155,52 +158,72 @@ impl ShadowComposer {
         let (tell, told) = oneshot::channel();
         self.bench.hand(Box::new(move |bench| {
             // Whoever asked may have gone.
-            let done = work(bench).and_then(|done| Ok(bench.objects.flush().map(|()| done)?));
-            let _ = tell.send(done.map_err(port_error));
+            let _ = tell.send(work(bench).map_err(port_error));
         }))?;
         // A panic ends the thread: what it left half done is never used again.
         told.await.map_err(|_| broken("a composition panicked"))?
     }
 
+    /// A long composite is made in turns, between which others get theirs: a worker waits for a cone of a
+    /// few items, and not for all that is to land next.
     async fn compose_now(&self, request: ComposeRequest) -> Result<Composite, PortError> {
-        let _turn = self.turn.lock().await;
         let keys = keys(&request);
-        let known = self.longest_known(&keys);
-        let (base, beneath) = (request.base, Arc::clone(&request.beneath));
-        let (made, counts) = self
-            .at_the_bench(move |bench| {
-                let mut made = Vec::new();
-                let (mut len, mut at) = match known {
-                    Some(known) => known,
-                    None => (0, Arc::new(bench.start(base)?)),
-                };
-                made.push((len, Arc::clone(&at)));
-                for item in &request.items[len..] {
-                    at = Arc::new(bench.add(&at, item, &beneath)?);
-                    len += 1;
-                    if bench.objects.pending() > MOST_PENDING {
-                        bench.objects.flush()?;
-                    }
-                    made.push((len, Arc::clone(&at)));
+        let request = Arc::new(request);
+        let mut at: Option<(usize, Arc<Prefix>)> = None;
+        loop {
+            let _turn = self.turn.lock().await;
+            let begin = at.or_else(|| self.longest_known(&keys));
+            let request = Arc::clone(&request);
+            let (made, counts) =
+                self.at_the_bench(move |bench| Ok((one_turn(bench, begin, &request)?, bench.counts))).await?;
+            self.spliced.store(counts.spliced, Ordering::Relaxed);
+            self.merged_by_git.store(counts.by_git, Ordering::Relaxed);
+            if let Some(cache) = &self.prefixes {
+                for (len, prefix) in &made {
+                    cache.insert(keys[*len], Arc::clone(prefix));
                 }
-                Ok((made, bench.counts))
-            })
-            .await?;
-        self.spliced.store(counts.spliced, Ordering::Relaxed);
-        self.merged_by_git.store(counts.by_git, Ordering::Relaxed);
-        let last = made.last().map(|(_, prefix)| Arc::clone(prefix)).ok_or_else(|| broken("a composite of nothing"))?;
-        if let Some(cache) = &self.prefixes {
-            for (len, prefix) in made {
-                cache.insert(keys[len], prefix);
+            }
+            at = made.into_iter().next_back();
+            if let Some((len, last)) = &at
+                && *len + 1 == keys.len()
+            {
+                return Ok(composite(last));
             }
         }
-        Ok(composite(&last))
     }
 
     fn longest_known(&self, keys: &[PrefixKey]) -> Option<(usize, Arc<Prefix>)> {
         let (shorter_by, prefix) = self.prefixes.as_ref()?.first_of(keys.iter().rev())?;
         Some((keys.len() - 1 - shorter_by, prefix))
     }
+}
+
+/// Makes more of a composite, from what there is of it, until it is whole or the turn is over: the prefixes,
+/// each with its length, the one it began with first. One that is whole is where others see it.
+fn one_turn(
+    bench: &mut Workbench,
+    begin: Option<(usize, Arc<Prefix>)>,
+    request: &ComposeRequest,
+) -> Result<Vec<(usize, Arc<Prefix>)>, ComposeError> {
+    let begun = Instant::now();
+    let (mut len, mut at) = match begin {
+        Some(begin) => begin,
+        None => (0, Arc::new(bench.start(request.base)?)),
+    };
+    let mut made = vec![(len, Arc::clone(&at))];
+    for item in &request.items[len..] {
+        if begun.elapsed() > LONGEST_TURN {
+            return Ok(made);
+        }
+        at = Arc::new(bench.add(&at, item, &request.beneath)?);
+        len += 1;
+        if bench.objects.pending() > MOST_PENDING {
+            bench.objects.flush()?;
+        }
+        made.push((len, Arc::clone(&at)));
+    }
+    bench.objects.flush()?;
+    Ok(made)
 }
 
 impl Composer for ShadowComposer {

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use gix::ObjectId;
@@ -81,8 +82,11 @@ pub(super) fn write_index(path: &Path, entries: &[IndexEntry], hash: Kind) -> Re
 const NOTES: &str = "lexpr-slot-2";
 
 /// What a machine is called from one start to the next (random(4)); `None` where it does not say.
-fn boot() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+fn boot() -> Option<&'static str> {
+    static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+    });
+    BOOT.as_deref()
 }
 
 /// A file into which a switch wrote may, after a power loss, hold what was there before and yet have the times
