@@ -50,6 +50,9 @@ pub struct JournalFile {
     failed: Option<String>,
 }
 
+/// Bytes of the buffer that is kept for the next event.
+const KEPT_BUFFER: usize = 64 * 1024;
+
 impl JournalFile {
     /// Creates the journal; its folder must exist. The folder's entry is made durable too.
     ///
@@ -126,7 +129,10 @@ impl ports::Journal for JournalFile {
         }
         crash::point!("journal.append.torn");
         let result = self.attempt("writing", |file| file.write_all(&line));
-        self.pending = line;
+        // The first event holds the whole plan and is a thousand times as long as the others.
+        if line.capacity() <= KEPT_BUFFER {
+            self.pending = line;
+        }
         crash::point!("journal.append.after");
         result
     }

@@ -107,8 +107,8 @@ const MOST_LOOSE: usize = 3;
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
 
-/// Decoded trees are kept until they hold this many entries together: some 100 MB.
-const MAX_KEPT_ENTRIES: usize = 1_000_000;
+/// Decoded trees are kept until they hold this many entries together: some 25 MB.
+const MAX_KEPT_ENTRIES: usize = 250_000;
 
 /// A repository's objects. For one thread at a time.
 pub struct Objects {

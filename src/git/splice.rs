@@ -35,8 +35,8 @@ use super::attributes::{self, MergeRules};
 use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
 use super::text_merge;
 
-/// Pairs of trees whose difference was looked at are remembered up to this many: some 100 MB.
-const MAX_KNOWN_PAIRS: usize = 1_000_000;
+/// Pairs of trees whose difference was looked at are remembered up to this many: some 10 MB.
+const MAX_KNOWN_PAIRS: usize = 100_000;
 
 /// What splicing came to.
 #[must_use]

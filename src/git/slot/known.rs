@@ -83,9 +83,8 @@ const NOTES: &str = "lexpr-slot-2";
 
 /// What a machine is called from one start to the next (random(4)); `None` where it does not say.
 fn boot() -> Option<&'static str> {
-    static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
-        fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
-    });
+    static BOOT: LazyLock<Option<String>> =
+        LazyLock::new(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()));
     BOOT.as_deref()
 }
 
