@@ -55,7 +55,25 @@ checkout() {
     git -C "$to/repo" fetch -q origin '+refs/heads/*:refs/heads/*' --update-head-ok
     echo "$to"
 }
-ours() { "$lexpr" merge "$case/plan.yaml" --repo "$1/repo" --execute --max-workers "$workers" --progress none; }
+ours() {
+    "$lexpr" merge "$case/plan.yaml" --repo "$1/repo" --execute --max-workers "$workers" --progress none \
+        --metrics-file "$room/metrics"
+}
+# How many trees git was asked to merge, of all that the last run merged.
+asked_git() { awk '/^lex_pr_tree_merges_total/ { n[$1 ~ /git/] += $2 } END { printf "%d of %d", n[1], n[0] + n[1] }' "$room/metrics"; }
+# All proven and nothing landed, as whoever is at work in the target when the run wants to land keeps it locked.
+proven() {
+    local to; to=$(copy)
+    sed "s|run: 'true'|run: ': > \"\$LEXPR_BENCH_LOCK\"'|; s|^items:|policy: { performance: { batchSize: 100000 } }\n&|" "$case/plan.yaml" >"$to/plan.yaml"
+    LEXPR_BENCH_LOCK=$to/repo/refs/heads/main.lock "$lexpr" merge "$to/plan.yaml" --repo "$to/repo" --execute \
+        --max-workers "$workers" --progress none >"$to/before" 2>&1 || [ $? = 4 ] || { cat "$to/before" >&2; exit 1; }
+    rm "$to/repo/refs/heads/main.lock"
+    echo "$to"
+}
+go_on() {
+    "$lexpr" resume --repo "$1/repo" --progress none
+    [ "$(ls "$1/repo/lexpr/runs" | wc -l)" = 1 ] && [ ! -e "$1/repo/refs/heads/main.lock" ] # no gate ran
+}
 dry() { "$lexpr" merge "$case/plan.yaml" --repo "$1/repo"; }
 loop_of_merges() {
     cd "$1/repo" && git checkout -q --detach main
@@ -98,6 +116,9 @@ for case in "${cases[@]}"; do
     in_turn dry copy dry merge-tree copy loop_of_merge_trees
     row "$name: dry run (every branch on the base and all on each other)" dry merge-tree "loop of merge-tree and commit-tree (on each other alone)"
     in_turn ours copy ours merges checkout loop_of_merges
+    echo "| $name: trees that git was asked to merge | $(asked_git) | | |"
+    in_turn go_on proven go_on
+    echo "| $name: landed, all verdicts known | $(times go_on) s | | |"
     row "$name: landed, gate \`true\`, 2 workers" ours merges "loop of git merge, no gate"
     if command -v git-branchless >/dev/null; then
         in_turn ours2 copy ours branchless checkout branchless
@@ -106,6 +127,38 @@ for case in "${cases[@]}"; do
         skipped "$name: the same" git-branchless
     fi
 done
+# From the start of the process to that of the first gate: slots warm from a run before, so in one place.
+first_gate() {
+    local at started
+    case=$room/small-200
+    [ -d "$case" ] || python3 benches/cases.py small "$case" 200
+    sed "s|run: 'true'|run: 'date +%s%N >>\"\$LEXPR_BENCH_FIRST\"'|" "$case/plan.yaml" >"$room/first.yaml"
+    export LEXPR_BENCH_FIRST=$room/first
+    for at in $(seq 0 "$runs"); do
+        [ ! -d "$room/warm" ] || mv "$room/warm" "$room/warm-$at"
+        cp -r "$case/repo.git" "$room/warm"
+        : >"$room/first"
+        started=$(now)
+        "$lexpr" merge "$room/first.yaml" --repo "$room/warm" --execute --progress none >"$room/first.out"
+        [ "$at" = 0 ] || echo "$started $(sort -n "$room/first" | head -n 1)" | awk '{ printf "%.4f\n", ($2 - $1) / 1e9 }' >>"$room/first.times"
+    done
+    echo "| 200 branches: from the start to the first gate, slots warm | $(times first) s | | |"
+}
+# As many gates at once as there are cores, each busy for a while: the share of all cores' time that is theirs.
+busy_cores() {
+    local to begun
+    case=$room/small-50
+    [ -d "$case" ] || python3 benches/cases.py small "$case" 50
+    to=$(copy)
+    sed "s|run: 'true'|run: 'i=0; while [ \$i -lt 400000 ]; do i=\$((i + 1)); done; times >>\"\$LEXPR_BENCH_TIMES\"'|" "$case/plan.yaml" >"$to/plan.yaml"
+    begun=$(now)
+    LEXPR_BENCH_TIMES=$to/times "$lexpr" merge "$to/plan.yaml" --repo "$to/repo" --execute --max-workers "$(nproc)" --progress none >"$to/out"
+    # The first line of each two is the shell's own: minutes and seconds of user and system time.
+    awk -v wall=$(($(now) - begun)) -v cores="$(nproc)" \
+        'NR % 2 { gsub("m", " "); gsub("s", ""); busy += $1 * 60 + $2 + $3 * 60 + $4 } END { printf "| 50 branches, gates of %.2f s of work each, as many workers as cores: cores kept busy by gates | %.1f %% | | |\n", busy / NR * 2, 100 * busy / (wall / 1e9 * cores) }' "$to/times"
+}
+first_gate
+busy_cores
 for items in 10 50 100 200 1000; do
     for workers in 2 4 8 16; do
         [ "$items" != 1000 ] || [ "$workers" = 8 ] || continue

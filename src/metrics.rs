@@ -114,6 +114,7 @@ pub struct Metrics {
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     cache_evictions: IntCounterVec,
+    merges: IntCounterVec,
     throttles: IntCounter,
     throttle_seconds: Counter,
     apexes: IntCounter,
@@ -137,6 +138,16 @@ struct Tracker {
     /// Those whose last attempt failed.
     failed: HashSet<VerdictKey>,
     caches: [CacheCounts; 3],
+    merges: MergeCounts,
+}
+
+/// How many trees were merged by whom since the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergeCounts {
+    /// In process.
+    pub by_lexpr: u64,
+    /// Where git was asked.
+    pub by_git: u64,
 }
 
 #[derive(Debug)]
@@ -234,6 +245,7 @@ impl Metrics {
                 "cache",
                 &Cache::ALL.map(Cache::label),
             ),
+            merges: all.counters("tree_merges_total", "Trees that were merged, by whom.", "by", &["lexpr", "git"]),
             throttles: all.counter("throttle_total", "Times that work was held back for memory."),
             throttle_seconds: all.float_counter("throttle_seconds_total", "Time that work was held back for memory."),
             apexes: all.counter("apexes_total", "Composites chosen to land."),
@@ -421,6 +433,17 @@ impl Metrics {
         raise(&self.cache_hits, &mut before.hits, now.hits);
         raise(&self.cache_misses, &mut before.misses, now.misses);
         raise(&self.cache_evictions, &mut before.evictions, now.evictions);
+    }
+
+    /// Says how many trees were merged since the run began; numbers that shrink are ignored.
+    pub fn set_merges(&self, now: MergeCounts) {
+        let before = &mut self.lock().merges;
+        let raise = |by: &str, before: u64, now: u64| {
+            self.merges.with_label_values(&[by]).inc_by(now.saturating_sub(before));
+            now.max(before)
+        };
+        before.by_lexpr = raise("lexpr", before.by_lexpr, now.by_lexpr);
+        before.by_git = raise("git", before.by_git, now.by_git);
     }
 
     /// All series in Prometheus' text format ([`CONTENT_TYPE`]).

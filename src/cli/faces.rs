@@ -13,7 +13,7 @@ use crate::cache::{CacheStats, VerdictCache};
 use crate::engine::{Observer, exit};
 use crate::git::compose::ShadowComposer;
 use crate::memory::TreeMemory;
-use crate::metrics::{Cache, CacheCounts, Metrics};
+use crate::metrics::{Cache, CacheCounts, MergeCounts, Metrics};
 use crate::output::OutputError;
 use crate::ports::MemoryGauge as _;
 use crate::progress::{Choice, Progress};
@@ -88,7 +88,9 @@ impl Faces {
         self.metrics.apply(recorded);
         self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
         self.metrics.set_memory_usage(used_bytes);
-        self.metrics.set_cache(Cache::Composite, counts(watched.composer.stats().prefixes));
+        let made = watched.composer.stats();
+        self.metrics.set_cache(Cache::Composite, counts(made.prefixes));
+        self.metrics.set_merges(MergeCounts { by_lexpr: made.merges.spliced, by_git: made.merges.by_git });
         self.progress.show(recorded, used_bytes);
     }
 

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, Metrics};
+use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
 use lexpr::serve::{ServeError, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -183,6 +183,17 @@ fn cache_counts_are_set_as_totals_and_never_fall() {
     metrics.set_cache(Cache::Verdict, CacheCounts { hits: 5, ..CacheCounts::default() });
     metrics.set_cache(Cache::Verdict, CacheCounts::default());
     assert_eq!(hits(&metrics), 5.0);
+}
+
+#[test]
+fn merges_are_counted_by_whom_they_were_made() {
+    let metrics = Metrics::new();
+    for (by_lexpr, by_git) in [(3, 1), (5, 1), (0, 0)] {
+        metrics.set_merges(MergeCounts { by_lexpr, by_git });
+    }
+    let values = metrics.values();
+    assert_eq!(values["lex_pr_tree_merges_total{by=\"lexpr\"}"], 5.0);
+    assert_eq!(values["lex_pr_tree_merges_total{by=\"git\"}"], 1.0);
 }
 
 #[test]
