@@ -144,13 +144,14 @@ first_gate() {
     done
     echo "| 200 branches: from the start to the first gate, slots warm | $(times first) s | | |"
 }
-# As many gates at once as there are cores, each busy for a while: the share of all cores' time that is theirs.
+# As many gates at once as there are cores, each busy for a while: the share of all cores' time that is theirs. On cones
+# alone: what proves an apex runs by itself.
 busy_cores() {
     local to begun
     case=$room/small-50
     [ -d "$case" ] || python3 benches/cases.py small "$case" 50
     to=$(copy)
-    sed "s|run: 'true'|run: 'i=0; while [ \$i -lt 400000 ]; do i=\$((i + 1)); done; times >>\"\$LEXPR_BENCH_TIMES\"'|" "$case/plan.yaml" >"$to/plan.yaml"
+    sed "s|run: 'true'|run: 'i=0; while [ \$i -lt 400000 ]; do i=\$((i + 1)); done; times >>\"\$LEXPR_BENCH_TIMES\"', at: [cone] }, { name: last, run: 'true', at: [apex]|" "$case/plan.yaml" >"$to/plan.yaml"
     begun=$(now)
     LEXPR_BENCH_TIMES=$to/times "$lexpr" merge "$to/plan.yaml" --repo "$to/repo" --execute --max-workers "$(nproc)" --progress none >"$to/out"
     # The first line of each two is the shell's own: minutes and seconds of user and system time.

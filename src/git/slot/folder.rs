@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::crash;
 use crate::git::command::GitError;
 
 pub(in crate::git) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -47,6 +48,11 @@ pub(super) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<File> {
     // Never through a link.
     options.write(true).create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let mut file = options.open(path)?;
+    #[cfg(feature = "failpoints")]
+    if crash::is_next("slot.over.torn") {
+        let _ = file.write_all(&content[..content.len() / 2]);
+    }
+    crash::point!("slot.over.torn");
     file.write_all(content)?;
     if file.metadata()?.len() != content.len() as u64 {
         file.set_len(content.len() as u64)?;
