@@ -72,6 +72,30 @@ fn compare(case: &str, stream: &Stream) -> bool {
     clean
 }
 
+/// Lines that stand once between the edits make a text's merge certain; git takes neither of these for a text.
+#[test]
+fn invariant_3_what_git_takes_for_binary_conflicts_however_far_apart_the_edits_are() {
+    let lines = |first: &str, last: &str, nul_at: Option<usize>| {
+        let line = |at| match at {
+            _ if Some(at) == nul_at => format!("line \0 {at}\n"),
+            0 => format!("{first}\n"),
+            1_999 => format!("{last}\n"),
+            _ => format!("line {at}\n"),
+        };
+        (0..2_000).map(line).collect::<String>().into_bytes()
+    };
+    let merges = |case: &str, base_nul: Option<usize>, our_nul: Option<usize>| {
+        let with = |content: Vec<u8>| Files::from([(b"f".to_vec(), (FILE, content))]);
+        let (base, a) = (with(lines("0", "0", base_nul)), with(lines("a", "0", our_nul)));
+        same_as_git(case, &base, &a, &with(lines("0", "b", base_nul)))
+    };
+    assert!(merges("text", None, None));
+    assert!(!merges("binary", Some(1_000 / 8), Some(1_000 / 8)), "within the first 8,000 bytes");
+    assert!(!merges("one side became binary", None, Some(100)));
+    // Where git looks no more, it merges.
+    assert!(merges("a NUL far behind", Some(1_500), Some(1_500)));
+}
+
 #[test]
 fn invariant_3_edits_in_one_file_are_merged_by_line_or_conflict() {
     let base = files(&[(b"f", FILE, &lines("x"))]);
