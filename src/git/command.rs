@@ -347,9 +347,14 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
     })
 }
 
-/// Runs commands at the same time, each to its end, whatever their exit statuses.
+/// Runs gits at the same time, each to its end, whatever their exit statuses. One that a signal ended is an
+/// error, as in [`Git::output`].
 pub fn together<const N: usize>(commands: [Command; N]) -> [Result<Output, GitError>; N] {
-    commands.map(start).map(finish)
+    let under_way = commands.map(|command| {
+        let args: Vec<OsString> = command.get_args().skip(STARTS_NOTHING.len()).map(OsStr::to_owned).collect();
+        (args, start(command))
+    });
+    under_way.map(|(args, child)| said(&args, finish(child)?))
 }
 
 fn start(mut command: Command) -> std::io::Result<Child> {

@@ -5,6 +5,7 @@
 //! Disks are small ones in memory, in a mount namespace of the test's own (`unshare -rm`).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::cli_runs::runs;
 use crate::cli_world::{Said, World};
@@ -218,6 +219,47 @@ fn a_git_that_is_killed_in_mid_run_stops_it_and_fails_no_item() {
     // a slot.
     ended_well_after(killed(&world()), 1, "SIGKILL");
     ended_as(&undisturbed_in(&world_of_converted_files()), killed(&world_of_converted_files()), 1, "SIGKILL");
+}
+
+/// Some of them are asked at the same time. What they say by their status alone, such as that a setting is
+/// not there, must not be heard where they said nothing.
+#[test]
+fn any_git_that_is_killed_before_a_run_begins_keeps_it_from_beginning() {
+    let world = world();
+    fs::write(world.path("gate.sh"), "true\n").unwrap();
+    let plan = world.plan(PLAN);
+    let main = world.main();
+    let real: Said = world.shell("command -v git").output().unwrap().into();
+    let bin = world.path("bin");
+    // Where the target could not be looked at, it cannot be moved.
+    let asked = [
+        ("--version", 1),
+        ("--absolute-git-dir", 1),
+        ("HEAD^{commit}", 1),
+        ("--show-toplevel", 1),
+        ("promisor", 1),
+        ("cat-file", 1),
+        ("symbolic-ref", 4),
+        ("show-ref", 4),
+        ("gpgSign", 4),
+        ("worktree list", 4),
+        ("update-ref", 4),
+        ("hash-object", 1),
+    ];
+    for (one, code) in asked {
+        fs::create_dir(&bin).unwrap();
+        let git = bin.join("git");
+        let script =
+            format!("#!/bin/sh\ncase \"$*\" in *'{one}'*) kill -9 $$;; esac\nexec {} \"$@\"\n", real.stdout.trim());
+        fs::write(&git, script).unwrap();
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut merge = world.command(["merge", plan.to_str().unwrap(), "--execute"]);
+        let said: Said = merge.env("WORLD", world.path("")).output().unwrap().into();
+        fs::remove_dir_all(&bin).unwrap();
+        let said = said.expect(code);
+        assert!(said.stderr.contains("SIGKILL"), "{one}: {}", said.stderr);
+        assert_eq!(world.main(), main, "{one}");
+    }
 }
 
 #[test]
