@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::cli_world::{World, statuses, wait_for};
+use crate::cli_world::{World, must_hear_interrupts, statuses, wait_for};
 
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
@@ -297,6 +297,7 @@ fn a_gate_that_main_fails_already_ejects_nobody() {
 
 #[test]
 fn an_interrupted_run_ends_its_gates_and_leaves_the_target() {
+    must_hear_interrupts();
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let (before, pid_file) = (world.main(), world.path("pid"));
     let plan = world.plan(&format!(
@@ -319,6 +320,7 @@ fn an_interrupted_run_ends_its_gates_and_leaves_the_target() {
 
 #[test]
 fn an_interrupted_run_tells_what_had_passed_from_what_ran_and_what_had_not_begun() {
+    must_hear_interrupts();
     use std::io::{BufRead as _, Read as _};
     let world =
         World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])]);
@@ -544,6 +546,7 @@ fn status_tells_what_the_newest_run_did() {
 
 #[test]
 fn invariant_6_ctrl_c_in_a_landing_lets_git_finish_what_it_is_at() {
+    must_hear_interrupts();
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);

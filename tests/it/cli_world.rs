@@ -211,6 +211,20 @@ impl World {
     }
 }
 
+/// For tests that interrupt what they start, which would be waited for in vain: a signal that somebody ignores is
+/// ignored by all that they start.
+pub fn must_hear_interrupts() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    let interrupt = 1 << (rustix::process::Signal::INT.as_raw() - 1);
+    assert_eq!(
+        ignored & interrupt,
+        0,
+        "SIGINT is ignored here, as by what a script starts with `&`: run the tests in front"
+    );
+}
+
 /// Waits until `fact` holds; panics where it never does.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
