@@ -2,10 +2,8 @@
 //! heads, the graph with what the commits imply.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::failure::{EXIT_INVALID, Failure};
@@ -13,7 +11,6 @@ use super::source::read_plan;
 use super::speak;
 use crate::cache::{Cache, CacheStats};
 use crate::diagnostics;
-use crate::git::command::GitError;
 use crate::git::compose::{ComposeSettings, ShadowComposer};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
@@ -117,18 +114,14 @@ pub struct Overrides {
 /// # Errors
 /// Where the plan is invalid, the repository cannot be used, or lacks what the plan names.
 pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
-    let (checked, repo) = thread::scope(|scope| {
-        let repo = thread::Builder::new().spawn_scoped(scope, || UserRepo::open(repository));
-        (read_plan(source), repo.map(ScopedJoinHandle::join))
-    });
-    let checked = checked.map_err(|invalid| {
+    let checked = read_plan(source).map_err(|invalid| {
         show(&invalid.source_text, &invalid.problems);
         Failure::shown(EXIT_INVALID)
     })?;
     show(checked.places.source(), &checked.warnings);
     let Checked { mut plan, places, .. } = checked;
     apply(overrides, &mut plan);
-    let repo = repo.map_err(GitError::NotStarted)?.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let repo = UserRepo::open(repository)?;
     let begun = Instant::now();
     let named: Vec<Named<'_>> = plan
         .items
