@@ -99,11 +99,9 @@ impl Run<'_> {
         let faces = Faces::open(asked, prepared).await?;
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
-        // While it is kept, what needs nothing of it is made ready.
         let pins = Pins::of(prepared.repo.common_dir());
         let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
-        let (run, tree) = (folder.id.clone(), prepared.target.tree);
-        let kept = tokio::task::spawn_blocking(move || pins.keep(&run, "needed", tree, &needed));
+        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
         let memory = Arc::new(TreeMemory::new(processes));
         let verdicts = verdict_cache(&prepared.policy);
         let ports = Ports {
@@ -118,7 +116,6 @@ impl Run<'_> {
         let setup = run_setup(prepared, folder.id.clone(), options);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
-        kept.await.map_err(|error| Failure::internal(format!("keeping what the run needs broke off: {error}")))??;
         let journal = match &past {
             None => JournalFile::create(&folder.journal()),
             Some(past) => JournalFile::reopen(&folder.journal(), past.cut_bytes),

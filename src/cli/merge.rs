@@ -89,15 +89,10 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let target = opened.target.full_name.clone();
     let lander = conduct::lander(&opened.repo, &folder, &target, options.push.as_deref(), options.no_sign);
-    // The one asks git about the target while the other looks at the branches.
-    let (asked, base) = (lander.clone(), opened.target.commit);
-    let preflight = tokio::task::spawn_blocking(move || asked.preflight(base));
-    let (prepared, preflight) = tokio::join!(line_up(opened, &workshop.composer), preflight);
-    let prepared = prepared?;
+    let base = opened.target.commit;
+    let prepared = line_up(opened, &workshop.composer).await?;
     let in_the_way = |refusal| resume::in_the_way(&common_dir, &target, refusal);
-    let preflight =
-        preflight.map_err(|error| Failure::internal(format!("looking at the target broke off: {error}")))?;
-    let checkouts = preflight.map_err(in_the_way)?;
+    let checkouts = lander.preflight(base).map_err(in_the_way)?;
     conduct::tell_of_hooks(&lander)?;
     land::must_have_room_for(&checkouts, base, &prepared.arriving).map_err(in_the_way)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
