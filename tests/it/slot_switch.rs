@@ -552,6 +552,39 @@ fn invariant_1_once_the_machine_has_restarted_contents_count_and_not_times() {
     }
 }
 
+#[test]
+fn what_a_gate_made_of_a_slots_own_files_is_neither_waited_for_nor_written_through() {
+    let world = World::new();
+    let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));
+    let precious = world.folder.path().join("precious");
+    for name in ["0.notes", "0.index"] {
+        for kind in ["pipe", "hard link", "link"] {
+            fs::write(&precious, "precious").unwrap();
+            let mut slot = world.pool.take().unwrap();
+            let file = slot.path().with_file_name(name);
+            slot.switch_to(&first, KEEP).unwrap();
+            fs::remove_file(&file).unwrap();
+            match kind {
+                "pipe" => rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RWXU).unwrap(),
+                "hard link" => fs::hard_link(&precious, &file).unwrap(),
+                _ => symlink(&precious, &file).unwrap(),
+            }
+            let modified = fs::metadata(&precious).unwrap().modified().unwrap();
+            // In this run, and in the next.
+            if kind != "link" {
+                slot.switch_to(&second, KEEP).unwrap();
+                assert_eq!(listing(slot.path()), expected(&second_tree()), "{name}, {kind}");
+            }
+            drop(slot);
+            let mut slot = world.pool.take().unwrap();
+            slot.switch_to(&first, KEEP).unwrap();
+            assert_eq!(listing(slot.path()), expected(&first_tree()), "{name}, {kind}");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "precious", "{name}, {kind}");
+            assert_eq!(fs::metadata(&precious).unwrap().modified().unwrap(), modified, "{name}, {kind}");
+        }
+    }
+}
+
 /// Two indexes of one length, half of each: their entries have their places, and git would believe it.
 #[test]
 fn invariant_1_an_index_that_was_written_half_is_not_believed() {

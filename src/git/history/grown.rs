@@ -98,7 +98,9 @@ impl Grown {
         let mut at = at;
         while at != root {
             match self.steps.get(&at) {
-                Some(step) if step.merged != Some(head) && !step.lands.iter().any(is_its_own) => at = step.from,
+                Some(step) if step.merged != Some(head) && !is_its_own(&at) && !step.lands.iter().any(is_its_own) => {
+                    at = step.from;
+                }
                 _ => return false,
             }
         }
@@ -123,5 +125,16 @@ mod tests {
         grown.grew(11, 10, Some(strange), &[]);
         assert_eq!(grown.root(11), 11, "it is walked from there");
         assert!(!grown.is_untouched(root, 11, head));
+    }
+
+    /// What is made depends on its parts alone: a branch may begin on the very commit that is made again.
+    #[test]
+    fn invariant_3_a_head_that_has_what_was_made_does_not_lie_as_it_did() {
+        let lies = Divergence { bases: Vec::new(), own: Vec::new(), landed: Vec::new() };
+        let (root, head, made) = (0, 1, 10);
+        let mut grown = Grown::default();
+        grown.learn(root, head, Some(lies), &[head, made], &[]);
+        grown.grew(made, root, None, &[]);
+        assert!(!grown.is_untouched(root, made, head));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -44,10 +44,15 @@ pub(in crate::git) const UNREMOVABLE: &str = ".unremovable-";
 /// is slower at making a new file than at anything else a switch does. Whoever is stopped here leaves
 /// something of both, so what is read from it must say whether it is whole.
 pub(super) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    // Never through a link.
-    options.write(true).create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let mut file = options.open(path)?;
+    let mut file = match open_own(path, OpenOptions::new().write(true)) {
+        Ok(file) => file,
+        Err(error) => {
+            if error.kind() != ErrorKind::NotFound {
+                remove(path).map_err(std::io::Error::other)?;
+            }
+            OpenOptions::new().write(true).create_new(true).open(path)?
+        }
+    };
     #[cfg(feature = "failpoints")]
     if crash::is_next("slot.over.torn") {
         let _ = file.write_all(&content[..content.len() / 2]);
@@ -58,6 +63,15 @@ pub(super) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<File> {
         file.set_len(content.len() as u64)?;
     }
     Ok(file)
+}
+
+/// Opens a file of the slot's own: never through a link, and no pipe, which would be waited for, nor a file that
+/// somebody has under another name, too.
+pub(super) fn open_own(path: &Path, options: &mut OpenOptions) -> std::io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() == 1 { Ok(file) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
 /// Not through symbolic links.

@@ -3,7 +3,7 @@
 //! alone. What a killed lexpr left differs from what is written there, file by file, and shows.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use gix::hash::Kind;
 use rustix::fs::fstat;
 
 use super::ForGit;
-use super::folder::write_over;
+use super::folder::{open_own, write_over};
 use super::survey::{Folders, Ignored, Left};
 use crate::crash;
 use crate::git::index::{self, IndexEntry, Stat, Time};
@@ -49,21 +49,30 @@ impl Known {
     /// Where there is no index, or one that only git understands.
     pub(super) fn read(index: &Path, notes: &Path, hash: Kind) -> Result<Self, ForGit> {
         let missing = |_| ForGit("no index");
-        let mut file = File::open(index).map_err(missing)?;
+        let mut file = open_own(index, File::options().read(true)).map_err(missing)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(missing)?;
         let found = fstat(&file).map_err(|_| ForGit("no index"))?;
         let (entries, checksum) =
             index::read(&bytes, hash).map_err(|_| ForGit("an index that only git understands"))?;
-        let noted = fs::read(notes).ok().and_then(|notes| read_notes(&notes, checksum));
+        let noted = read_own(notes).ok().and_then(|notes| read_notes(&notes, checksum));
         let (tree, left) = noted.unzip();
         Ok(Self { entries, checksum, tree, written: Stat::of(&found).modified, left, folders: Folders::new() })
     }
 }
 
+fn read_own(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_own(path, File::options().read(true))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Whether the index there, if there is one, was written to its end: git would believe one that was not.
 pub(super) fn is_whole(index: &Path, hash: Kind) -> bool {
-    fs::read(index).map_or(true, |bytes| index::is_whole(&bytes, hash))
+    match read_own(index) {
+        Ok(bytes) => index::is_whole(&bytes, hash),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
 }
 
 /// Writes an index over the one at `path`; its checksum tells whether it was written to its end.
@@ -93,7 +102,7 @@ fn boot() -> Option<&'static str> {
 /// that this is the one, the index gets a time that makes everybody compare contents ("racy git",
 /// gitformat-index(5)). What is not there needs no doubt.
 pub(super) fn doubt_after_a_restart(index: &Path, notes: &Path) {
-    let noted = fs::read(notes).unwrap_or_default();
+    let noted = read_own(notes).unwrap_or_default();
     let head = noted.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let of = head.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if boot().is_some_and(|boot| boot.as_bytes() == of) {
@@ -101,7 +110,7 @@ pub(super) fn doubt_after_a_restart(index: &Path, notes: &Path) {
     }
     // At zero git would take it for an index of no known time.
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    let doubted = File::options().write(true).open(index).and_then(|file| file.set_modified(long_ago));
+    let doubted = open_own(index, File::options().write(true)).and_then(|file| file.set_modified(long_ago));
     if doubted.is_err() {
         // Without an index everything is written anew.
         let _ = fs::remove_file(index);

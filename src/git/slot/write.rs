@@ -155,6 +155,11 @@ fn write_over(folder: BorrowedFd<'_>, name: &[u8], content: &[u8], mode: u32) ->
     const OWNERS: u32 = 0o600;
     const EXECUTE: u32 = 0o111;
     const SPECIAL: u32 = 0o7000;
+    const ALL_OF_THE_OWNERS: u32 = 0o700;
+    // A folder in which nothing could be replaced is no longer as it was made; whoever replaces finds out.
+    if fstat(folder).ok()?.st_mode & ALL_OF_THE_OWNERS != ALL_OF_THE_OWNERS {
+        return None;
+    }
     // Without waiting, should it be a pipe all the same.
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::empty()).ok()?;
