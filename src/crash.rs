@@ -14,7 +14,18 @@ macro_rules! point {
     };
 }
 
-pub(crate) use point;
+/// A place in the middle of a write: where the process ends there, half of the content is written.
+macro_rules! torn {
+    ($name:expr, $file:expr, $content:expr) => {
+        #[cfg(feature = "failpoints")]
+        if $crate::crash::is_next($name) {
+            let _ = $file.write_all(&$content[..$content.len() / 2]);
+        }
+        $crate::crash::point!($name);
+    };
+}
+
+pub(crate) use {point, torn};
 
 #[cfg(feature = "failpoints")]
 pub(crate) use on::{at, is_next};

@@ -122,12 +122,7 @@ impl ports::Journal for JournalFile {
         self.pending.push(b'\n');
         let line = std::mem::take(&mut self.pending);
         crash::point!("journal.append.before");
-        #[cfg(feature = "failpoints")]
-        if crash::is_next("journal.append.torn") {
-            // A write that the crash cuts short.
-            let _ = self.file.write_all(&line[..line.len() / 2]);
-        }
-        crash::point!("journal.append.torn");
+        crash::torn!("journal.append.torn", self.file, line);
         let result = self.attempt("writing", |file| file.write_all(&line));
         // The first event holds the whole plan and is a thousand times as long as the others.
         if line.capacity() <= KEPT_BUFFER {

@@ -4,17 +4,18 @@
 //! as memory in use, is set by whoever knows it. Every series is there from the start, and no
 //! label holds a name of an item, a branch or a gate.
 
+mod registrar;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{
-    Counter, Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Encoder as _, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, Reason, Recorded, RunStarted, Verdict,
@@ -531,56 +532,6 @@ impl Tracked {
             State::Undecided if self.waits_for == 0 => 1,
             State::Undecided => 0,
         }
-    }
-}
-
-/// Makes metrics and registers them, each with all its series at zero.
-struct Registrar {
-    registry: Registry,
-}
-
-impl Registrar {
-    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
-        let metric = made.expect("names and labels of metrics are valid");
-        self.registry.register(Box::new(metric.clone())).expect("no two metrics have one name");
-        metric
-    }
-
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("lex_pr_{name}"), help)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
-        self.register(Histogram::with_opts(opts))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::with_opts(Self::opts(name, help)))
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::with_opts(Self::opts(name, help)))
-    }
-
-    fn float_counter(&self, name: &str, help: &str) -> Counter {
-        self.register(Counter::with_opts(Self::opts(name, help)))
-    }
-
-    fn counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
-        let counters = self.register(IntCounterVec::new(Self::opts(name, help), &[label]));
-        for value in values {
-            counters.with_label_values(&[value]);
-        }
-        counters
-    }
-
-    fn gauges(&self, name: &str, help: &str, label: &str, values: &[&str]) -> IntGaugeVec {
-        let gauges = self.register(IntGaugeVec::new(Self::opts(name, help), &[label]));
-        for value in values {
-            gauges.with_label_values(&[value]);
-        }
-        gauges
     }
 }
 

@@ -96,14 +96,11 @@ impl Run<'_> {
         if let Some(past) = &past {
             tell_of_the_cut(folder, past);
         }
-        let faces = Faces::open(asked, prepared).await?;
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
-        let pins = Pins::of(prepared.repo.common_dir());
-        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
-        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
         let memory = Arc::new(TreeMemory::new(processes));
         let verdicts = verdict_cache(&prepared.policy);
+        let faces = Faces::open(asked, prepared).await?;
         let ports = Ports {
             composer: workshop.composer.clone(),
             gates: Arc::new(gates),
@@ -113,6 +110,9 @@ impl Run<'_> {
             verdicts: verdicts.clone().map(|verdicts| verdicts as _),
         };
         let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
+        let pins = Pins::of(prepared.repo.common_dir());
+        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
+        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
         let setup = run_setup(prepared, folder.id.clone(), options);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);

@@ -87,14 +87,13 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     resume::tell_of_others(&common_dir, &opened)?;
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
-    let target = opened.target.full_name.clone();
-    let lander = conduct::lander(&opened.repo, &folder, &target, options.push.as_deref(), options.no_sign);
-    let base = opened.target.commit;
     let prepared = line_up(opened, &workshop.composer).await?;
-    let in_the_way = |refusal| resume::in_the_way(&common_dir, &target, refusal);
-    let checkouts = lander.preflight(base).map_err(in_the_way)?;
+    let lander =
+        conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
+    let in_the_way = |refusal| resume::in_the_way(&common_dir, &prepared.target.full_name, refusal);
+    let checkouts = lander.preflight(prepared.target.commit).map_err(in_the_way)?;
     conduct::tell_of_hooks(&lander)?;
-    land::must_have_room_for(&checkouts, base, &prepared.arriving).map_err(in_the_way)?;
+    land::must_have_room_for(&checkouts, prepared.target.commit, &prepared.arriving).map_err(in_the_way)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     crash::point!("run.plan-kept");

@@ -238,12 +238,11 @@ impl Git {
     /// As [`Git::output`] without input, of several at the same time: for short answers to questions that
     /// have nothing to do with each other.
     pub fn outputs<const N: usize>(&self, questions: [&[&str]; N]) -> [Result<Output, GitError>; N] {
-        let under_way = questions.map(|args| {
+        side_by_side(questions.map(|args| {
             let mut command = self.command();
             command.args(args);
-            (args, start(command))
-        });
-        under_way.map(|(args, child)| said(args, finish(child)?))
+            (args, command)
+        }))
     }
 }
 
@@ -350,11 +349,18 @@ pub fn output(mut command: Command, input: Option<&[u8]>) -> Result<Output, GitE
 /// Runs gits at the same time, each to its end, whatever their exit statuses. One that a signal ended is an
 /// error, as in [`Git::output`].
 pub fn together<const N: usize>(commands: [Command; N]) -> [Result<Output, GitError>; N] {
-    let under_way = commands.map(|command| {
+    side_by_side(commands.map(|command| {
         let args: Vec<OsString> = command.get_args().skip(STARTS_NOTHING.len()).map(OsStr::to_owned).collect();
-        (args, start(command))
-    });
-    under_way.map(|(args, child)| said(&args, finish(child)?))
+        (args, command)
+    }))
+}
+
+/// Each with the arguments by which it is told of.
+fn side_by_side<S: AsRef<OsStr>, A: AsRef<[S]>, const N: usize>(
+    commands: [(A, Command); N],
+) -> [Result<Output, GitError>; N] {
+    let under_way = commands.map(|(args, command)| (args, start(command)));
+    under_way.map(|(args, child)| said(args.as_ref(), finish(child)?))
 }
 
 fn start(mut command: Command) -> std::io::Result<Child> {
@@ -380,7 +386,8 @@ fn under_way(command: &Command) -> String {
 const UNDER_WAY: [&str; 7] =
     ["update-ref", "push", "read-tree", "clean", "checkout-index", "hash-object", "merge-tree"];
 
-fn expect_success(args: &[OsString], output: Output) -> Result<Vec<u8>, GitError> {
+/// The standard output of a git that ended well.
+pub fn expect_success<S: AsRef<OsStr>>(args: &[S], output: Output) -> Result<Vec<u8>, GitError> {
     if output.status.success() { Ok(output.stdout) } else { Err(failed(args, &output)) }
 }
 

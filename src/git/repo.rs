@@ -6,9 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use super::command::{Config, Git, GitError, bare_command, failed, output, shown, tells_of_trouble, together};
+use super::command::{
+    Config, Git, GitError, bare_command, expect_success, failed, output, shown, tells_of_trouble, together,
+};
 use super::version::GitVersion;
 use crate::vocabulary::names::{CommitId, ItemName, TreeId};
 
@@ -130,8 +132,8 @@ impl UserRepo {
         if version < GitVersion::OLDEST {
             return Err(RepoError::GitTooOld { installed: version });
         }
-        let Facts { git_dir, common_dir, objects, shallow, bare, format } = Facts::read(dir, expect(&FACTS, facts?))
-            .map_err(|err| match err {
+        let Facts { git_dir, common_dir, objects, shallow, bare, format } =
+            Facts::read(dir, expect_success(&FACTS, facts?)).map_err(|err| match err {
                 GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
                 other => other.into(),
             })?;
@@ -214,7 +216,8 @@ impl UserRepo {
             questions.ask(elsewhere);
         }
         for item in items {
-            questions.ask(revisions(item.branch)[0].clone());
+            let [local, _] = revisions(item.branch);
+            questions.ask(local);
             questions.ask_all(item.pin.map(|pin| format!("{pin}^{{commit}}")));
         }
         let mut answers = questions.put_to(&self.git)?;
@@ -346,8 +349,8 @@ struct Facts {
 }
 
 impl Facts {
-    fn read(dir: &Path, answer: Result<Output, GitError>) -> Result<Self, GitError> {
-        let answer = answer?.stdout;
+    fn read(dir: &Path, answer: Result<Vec<u8>, GitError>) -> Result<Self, GitError> {
+        let answer = answer?;
         let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
         // The last one is what follows the last newline.
         let [paths @ .., shallow, bare, format, b""] = &lines[..] else {
@@ -379,11 +382,7 @@ fn inside(dir: &Path, args: &[&str]) -> Command {
 /// `git rev-parse ARGS` in `dir`, which prints one path.
 fn path_from(dir: &Path, args: &[&str]) -> Result<PathBuf, GitError> {
     let args = [&["rev-parse"], args].concat();
-    Ok(path_of(expect(&args, output(inside(dir, &args), None)?)?.stdout))
-}
-
-fn expect(args: &[&str], answer: Output) -> Result<Output, GitError> {
-    if answer.status.success() { Ok(answer) } else { Err(failed(args, &answer)) }
+    Ok(path_of(expect_success(&args, output(inside(dir, &args), None)?)?))
 }
 
 /// A line of an answer.

@@ -126,7 +126,7 @@ pub fn say(text: &str) {
 /// So many cases come by every place.
 pub const ALL_PLACES: usize = 200;
 
-/// The names in `crash::point!` of the product. Those made up of a git's name, and the one at which
+/// The names in `crash::point!` and `crash::torn!` of the product. Those made up of a git's name, and the one at which
 /// a git is waited for, have tests of their own.
 fn places_in_the_source() -> Vec<String> {
     let mut found = Vec::new();
@@ -137,8 +137,10 @@ fn places_in_the_source() -> Vec<String> {
             open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
         } else {
             let text = std::fs::read_to_string(path).unwrap();
-            let points = text.split("crash::point!(\"").skip(1);
-            found.extend(points.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            for kind in ["crash::point!(\"", "crash::torn!(\""] {
+                let points = text.split(kind).skip(1);
+                found.extend(points.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
         }
     }
     found.retain(|place| place != "resume.waits");

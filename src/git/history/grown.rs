@@ -2,9 +2,9 @@
 //! each of them.
 //!
 //! Let `made` come from a root commit by merging heads onto it, one after another. Its history is the
-//! root's, the merges, and what those heads have that the root has not. A head that has nothing in
-//! common with these but what the root has, too, lies to `made` just as it lies to the root: the same
-//! commits are its own, the same ones are common, so the best common ancestors are the same; and no
+//! root's, the merges, and what those heads have that the root has not. A head that has none of these
+//! (the merges, too: they are made of their parts alone, and a branch may begin on one that is made
+//! again) lies to `made` just as it lies to the root: the same commits are its own, the same ones are common, so the best common ancestors are the same; and no
 //! commit that came on the way names one of its own in a trailer. Whatever else there is to know is for
 //! the walk.
 

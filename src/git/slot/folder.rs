@@ -53,11 +53,7 @@ pub(super) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<File> {
             OpenOptions::new().write(true).create_new(true).open(path)?
         }
     };
-    #[cfg(feature = "failpoints")]
-    if crash::is_next("slot.over.torn") {
-        let _ = file.write_all(&content[..content.len() / 2]);
-    }
-    crash::point!("slot.over.torn");
+    crash::torn!("slot.over.torn", file, content);
     file.write_all(content)?;
     if file.metadata()?.len() != content.len() as u64 {
         file.set_len(content.len() as u64)?;

@@ -175,11 +175,7 @@ fn write_over(folder: BorrowedFd<'_>, name: &[u8], content: &[u8], mode: u32) ->
         return None;
     }
     let mut file = File::from(file);
-    #[cfg(feature = "failpoints")]
-    if crash::is_next("slot.file.torn") {
-        let _ = file.write_all(&content[..content.len() / 2]);
-    }
-    crash::point!("slot.file.torn");
+    crash::torn!("slot.file.torn", file, content);
     file.write_all(content).ok()?;
     if u64::try_from(found.st_size) != Ok(content.len() as u64) {
         file.set_len(content.len() as u64).ok()?;
