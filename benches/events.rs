@@ -10,14 +10,14 @@ use lexpr::clock::SystemClock;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::Limits;
 use lexpr::core::state::RunState;
-use lexpr::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};
-use lexpr::engine::{self, Ports, RunSetup};
+use lexpr::engine::rehearsal::{self, NothingKept};
+use lexpr::engine::{self, RunSetup};
 use lexpr::journal::JournalFile;
 use lexpr::plan::check::check;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Plan, Spend};
 use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError};
-use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpGate, LinedUpItem, Recorded, RunStarted, Step};
+use lexpr::vocabulary::event::{EVENT_FORMAT, Recorded, RunStarted, Step};
 use lexpr::vocabulary::names::{CommitId, RunId, SubjectDigest, TreeId};
 
 const ITEMS: usize = 1_000;
@@ -64,44 +64,8 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
     let Plan { items, policy, digest, .. } = check("plan.yaml", text.as_bytes()).expect("a valid plan").plan;
     let graph = Arc::new(Graph::new(items, &[]).expect("no cycle"));
     let head = |name: &str| commit(&blake3::hash(name.as_bytes()).as_bytes()[..20]);
-    let items: Vec<Arc<ComposeItem>> = graph
-        .indices()
-        .map(|ix| {
-            let item = graph.item(ix);
-            Arc::new(ComposeItem {
-                ix,
-                name: item.name.clone(),
-                branch: item.branch.clone(),
-                head: head(item.name.as_str()),
-                strategy: item.strategy,
-                deps: graph.deps(ix).to_vec(),
-                merged: Vec::new(),
-            })
-        })
-        .collect();
-    let lined_up = graph.indices().map(|ix| {
-        let item = graph.item(ix);
-        let gate = |gate: &Arc<lexpr::plan::Gate>| LinedUpGate {
-            name: gate.name.clone(),
-            definition: gate.definition,
-            run: gate.run.clone(),
-            cwd: gate.cwd.clone(),
-            required: gate.required,
-        };
-        LinedUpItem {
-            name: item.name.clone(),
-            branch: item.branch.clone(),
-            head: items[ix.get()].head,
-            strategy: item.strategy,
-            priority: item.priority,
-            level: graph.level(ix),
-            deps: graph.deps(ix).iter().map(|dep| graph.name(*dep).clone()).collect(),
-            implied: Vec::new(),
-            merged: Vec::new(),
-            gates: item.gates.iter().map(gate).collect(),
-            already_landed: None,
-        }
-    });
+    let item = |ix| Arc::new(ComposeItem::of(&graph, ix, head(graph.name(ix).as_str()), Vec::new()));
+    let items: Vec<Arc<ComposeItem>> = graph.indices().map(item).collect();
     let limits = Limits {
         max_workers: 8,
         batch_size: policy.performance.batch_size,
@@ -127,7 +91,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: None,
-        items: lined_up.collect(),
+        items: items.iter().map(|item| item.lined_up(&graph)).collect(),
     };
     let setup = RunSetup {
         started,
@@ -139,14 +103,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         durations: Arc::default(),
         memory_threshold: None,
     };
-    let ports = Ports {
-        composer: Arc::new(InNameOnly),
-        gates: Arc::new(EveryGatePasses),
-        lander: Arc::new(NothingMoves),
-        clock: Arc::new(SystemClock::new()),
-        memory: Arc::new(NoMemory),
-        verdicts: None,
-    };
+    let ports = rehearsal::ports(Arc::new(InNameOnly), Arc::new(SystemClock::new()));
     let events = Mutex::new(Vec::new());
     let collect = |recorded: &Recorded| events.lock().expect("nobody panics").push(recorded.clone());
     let (_, no_signals) = tokio::sync::mpsc::unbounded_channel();

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use crate::plan::graph::ItemIx;
+use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::{Gate, Setup};
-use crate::vocabulary::event::{Artifact, GateOutcome, SetAside, Step, Verdict};
+use crate::vocabulary::event::{Artifact, GateOutcome, LinedUpGate, LinedUpItem, SetAside, Step, Verdict};
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
@@ -41,6 +41,52 @@ pub struct ComposeItem {
     /// Heads whose changes the base has without having them in its history, and whose commits the
     /// item shares: they count as merged before it, so that the item builds on them.
     pub merged: Vec<CommitId>,
+}
+
+impl ComposeItem {
+    /// An item of the plan with what its branch is: a head, and what counts as merged before it.
+    pub fn of(graph: &Graph, ix: ItemIx, head: CommitId, merged: Vec<CommitId>) -> Self {
+        let item = graph.item(ix);
+        Self {
+            ix,
+            name: item.name.clone(),
+            branch: item.branch.clone(),
+            head,
+            strategy: item.strategy,
+            deps: graph.deps(ix).to_vec(),
+            merged,
+        }
+    }
+
+    /// The item as a run writes it down when it begins, yet to be landed.
+    pub fn lined_up(&self, graph: &Graph) -> LinedUpItem {
+        let item = graph.item(self.ix);
+        let names = |indices: &[ItemIx]| indices.iter().map(|ix| graph.name(*ix).clone()).collect::<Vec<_>>();
+        let implied = names(graph.implied(self.ix));
+        let mut deps = names(&self.deps);
+        // Named ones first.
+        deps.sort_by_key(|dep| implied.contains(dep));
+        let gate = |gate: &Arc<Gate>| LinedUpGate {
+            name: gate.name.clone(),
+            definition: gate.definition,
+            run: gate.run.clone(),
+            cwd: gate.cwd.clone(),
+            required: gate.required,
+        };
+        LinedUpItem {
+            name: self.name.clone(),
+            branch: self.branch.clone(),
+            head: self.head,
+            strategy: self.strategy,
+            priority: item.priority,
+            level: graph.level(self.ix),
+            deps,
+            implied,
+            merged: self.merged.clone(),
+            gates: item.gates.iter().map(gate).collect(),
+            already_landed: None,
+        }
+    }
 }
 
 /// Merge `items`, in the order given (canonical), onto `base`.

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::prepare::{Opened, Workshop, line_up};
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
-use crate::engine::rehearsal::{EveryGatePasses, NoMemory, NothingKept, NothingMoves};
-use crate::engine::{self, Ports, RunSetup};
+use crate::engine::rehearsal::{self, NothingKept};
+use crate::engine::{self, RunSetup};
 use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
 use crate::report::json::REPORT_VERSION;
 use crate::vocabulary::event::{
@@ -42,14 +42,7 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         limits,
         memory_threshold: None,
     };
-    let ports = Ports {
-        composer: workshop.composer,
-        gates: Arc::new(EveryGatePasses),
-        lander: Arc::new(NothingMoves),
-        clock: Arc::new(SystemClock::new()),
-        memory: Arc::new(NoMemory),
-        verdicts: None,
-    };
+    let ports = rehearsal::ports(workshop.composer, Arc::new(SystemClock::new()));
     let events = Mutex::new(Vec::new());
     let collect = |recorded: &Recorded| {
         events.lock().unwrap_or_else(PoisonError::into_inner).push(recorded.event.clone());

@@ -16,11 +16,11 @@ use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
 use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places, check};
-use crate::plan::graph::{Graph, ItemIx};
+use crate::plan::graph::Graph;
 use crate::plan::problem::{Problem, Source};
 use crate::plan::{Gate, Plan, Policy};
 use crate::ports::ComposeItem;
-use crate::vocabulary::event::{LinedUpGate, LinedUpItem, RunStarted};
+use crate::vocabulary::event::{LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, ItemName, PlanDigest};
 
 /// A plan whose target and branches are known.
@@ -221,15 +221,7 @@ pub fn again(
     let items = graph.indices().map(|ix| {
         let item = graph.item(ix);
         let found = lined_up.get(&item.name).ok_or_else(|| changed("it has other items"))?;
-        Ok(Arc::new(ComposeItem {
-            ix,
-            name: item.name.clone(),
-            branch: item.branch.clone(),
-            head: found.head,
-            strategy: item.strategy,
-            deps: graph.deps(ix).to_vec(),
-            merged: found.merged.clone(),
-        }))
+        Ok(Arc::new(ComposeItem::of(&graph, ix, found.head, found.merged.clone())))
     });
     let items: Vec<Arc<ComposeItem>> = items.collect::<Result<_, Failure>>()?;
     let settings = compose_settings(&plan.policy);
@@ -372,16 +364,8 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId], relations: &Relat
     graph
         .indices()
         .map(|ix| {
-            let item = graph.item(ix);
-            Arc::new(ComposeItem {
-                ix,
-                name: item.name.clone(),
-                branch: item.branch.clone(),
-                head: heads[position[&item.name]],
-                strategy: item.strategy,
-                deps: graph.deps(ix).to_vec(),
-                merged: relations.merged[position[&item.name]].clone(),
-            })
+            let at = position[&graph.item(ix).name];
+            Arc::new(ComposeItem::of(graph, ix, heads[at], relations.merged[at].clone()))
         })
         .collect()
 }
@@ -393,38 +377,9 @@ fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &
         .zip(&relations.already_landed)
         .filter_map(|(item, why)| Some((&item.name, why.as_ref()?.to_string())))
         .collect();
-    let names = |indices: &[ItemIx]| indices.iter().map(|ix| graph.name(*ix).clone()).collect::<Vec<_>>();
-    graph
-        .indices()
-        .map(|ix| {
-            let item = graph.item(ix);
-            let implied = names(graph.implied(ix));
-            let mut deps = names(graph.deps(ix));
-            // Named ones first.
-            deps.sort_by_key(|dep| implied.contains(dep));
-            LinedUpItem {
-                name: item.name.clone(),
-                branch: item.branch.clone(),
-                head: items[ix.get()].head,
-                strategy: item.strategy,
-                priority: item.priority,
-                level: graph.level(ix),
-                deps,
-                implied,
-                merged: items[ix.get()].merged.clone(),
-                gates: item.gates.iter().map(|gate| lined_up_gate(gate)).collect(),
-                already_landed: landed.get(&item.name).cloned(),
-            }
-        })
-        .collect()
-}
-
-fn lined_up_gate(gate: &Gate) -> LinedUpGate {
-    LinedUpGate {
-        name: gate.name.clone(),
-        definition: gate.definition,
-        run: gate.run.clone(),
-        cwd: gate.cwd.clone(),
-        required: gate.required,
-    }
+    let lined_up = |item: &Arc<ComposeItem>| LinedUpItem {
+        already_landed: landed.get(&item.name).cloned(),
+        ..item.lined_up(graph)
+    };
+    items.iter().map(lined_up).collect()
 }

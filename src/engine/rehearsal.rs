@@ -3,17 +3,31 @@
 //! the run it foretells.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, watch};
 
+use super::Ports;
 use crate::ports::{
-    GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge, PortError, Recovery,
-    Whereabouts,
+    Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge,
+    PortError, Recovery, Whereabouts,
 };
 use crate::vocabulary::event::{GateOutcome, Recorded, Verdict};
 use crate::vocabulary::names::{ApexId, CommitId};
+
+/// Ports of which all but the composer and the clock pretend.
+pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>) -> Ports {
+    Ports {
+        composer,
+        gates: Arc::new(EveryGatePasses),
+        lander: Arc::new(NothingMoves),
+        clock,
+        memory: Arc::new(NoMemory),
+        verdicts: None,
+    }
+}
 
 /// Says of every gate that it passed.
 #[derive(Clone, Copy, Debug)]

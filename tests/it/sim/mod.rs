@@ -27,7 +27,8 @@ use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::Limits;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
-use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpGate, LinedUpItem, RunStarted};
+use lexpr::ports::ComposeItem;
+use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpItem, RunStarted};
 use lexpr::vocabulary::names::{
     CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
 };
@@ -431,30 +432,9 @@ impl World {
 
     fn started(&self, graph: &Graph, base: CommitId, base_tree: TreeId) -> RunStarted {
         let items = graph.indices().map(|ix| {
-            let item = graph.item(ix);
-            LinedUpItem {
-                name: item.name.clone(),
-                branch: item.branch.clone(),
-                head: head(&item.name),
-                strategy: item.strategy,
-                priority: item.priority,
-                level: graph.level(ix),
-                deps: graph.deps(ix).iter().map(|dep| graph.name(*dep).clone()).collect(),
-                implied: Vec::new(),
-                merged: Vec::new(),
-                gates: item
-                    .gates
-                    .iter()
-                    .map(|gate| LinedUpGate {
-                        name: gate.name.clone(),
-                        definition: gate.definition,
-                        run: gate.run.clone(),
-                        cwd: String::new(),
-                        required: gate.required,
-                    })
-                    .collect(),
-                already_landed: self.is_already_landed(&item.name).then(|| "in base".to_owned()),
-            }
+            let item = ComposeItem::of(graph, ix, head(graph.name(ix)), Vec::new());
+            let already_landed = self.is_already_landed(&item.name).then(|| "in base".to_owned());
+            LinedUpItem { already_landed, ..item.lined_up(graph) }
         });
         RunStarted {
             format: EVENT_FORMAT,

@@ -24,18 +24,7 @@ impl World {
             started: self.started(&graph, hands.base(), hands.base_tree()),
             items: graph
                 .indices()
-                .map(|ix| {
-                    let item = graph.item(ix);
-                    Arc::new(ComposeItem {
-                        ix,
-                        name: item.name.clone(),
-                        branch: item.branch.clone(),
-                        head: head(&item.name),
-                        strategy: item.strategy,
-                        deps: graph.deps(ix).to_vec(),
-                        merged: Vec::new(),
-                    })
-                })
+                .map(|ix| Arc::new(ComposeItem::of(&graph, ix, head(graph.name(ix)), Vec::new())))
                 .collect(),
             graph: Arc::clone(&graph),
             policy: Arc::new(self.policy()),
