@@ -2,15 +2,16 @@
 //! is there. Changes nothing and reads no content but of files that changed so close to the index's
 //! writing that their times cannot tell (git's Documentation/technical/racy-git).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use gix::ObjectId;
 use gix::objs::Kind;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::ForGit;
@@ -20,6 +21,10 @@ use crate::git::objects::mode;
 
 /// Trees deeper than this are git's: neither side follows them with a call for each level.
 pub(super) const DEEPEST: usize = 64;
+
+/// In a folder with more of them names are looked up in the folder itself: the way there is gone once, and not
+/// for each.
+const FEW_FILES: usize = 8;
 
 /// A folder by its own name: what a link points to is never looked at.
 pub(super) const FOLDER: OFlags =
@@ -52,9 +57,9 @@ pub(super) struct Untracked {
     pub(super) is_known: bool,
 }
 
-/// Folders with tracked files and nothing else in them, by path with a slash at its end; as they were
-/// when that was seen. What is in a folder changes with its time alone.
-pub(super) type Folders = HashMap<Box<[u8]>, Stat>;
+/// Folders with tracked files and nothing else in them, by path with a slash at its end, in order; as they
+/// were when that was seen. What is in a folder changes with its time alone.
+pub(super) type Folders = Vec<(Arc<[u8]>, Stat)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -82,7 +87,8 @@ pub(super) struct Expected<'a> {
 /// Where something cannot be read, or a file and a folder have changed places.
 pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGit> {
     let top = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
-    let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, found: Survey::default() };
+    let found = Survey { folders: Folders::with_capacity(expected.folders.len()), ..Survey::default() };
+    let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, folders_passed: 0, found };
     walk.tracked_folder(0..expected.entries.len())?;
     Ok(walk.found)
 }
@@ -98,6 +104,8 @@ struct Walk<'a> {
     /// was seen to be a folder, and no link, in this walk.
     path: Vec<u8>,
     depth: usize,
+    /// Of the folders that are expected: those whose turn has come and gone.
+    folders_passed: usize,
     found: Survey,
 }
 
@@ -116,23 +124,27 @@ impl<'a> Walk<'a> {
             return Err(ForGit("a deep tree"));
         }
         let mut children = self.children(entries.clone());
-        // Names are looked up in the folder itself: the way there is gone once, and not for each.
-        let here = match self.place() {
-            Ok(here) => here,
-            Err(Errno::NOENT) => {
-                self.found.differing.extend(entries);
-                return Ok(());
-            }
-            Err(Errno::NOTDIR | Errno::LOOP) => return Err(ForGit("a folder that became something else")),
-            Err(error) => return Err(unreadable(error)),
-        };
         let is_top = self.depth == 0;
-        let mut now = if is_top { None } else { Some(Stat::of(&fstat(&here).map_err(unreadable)?)) };
-        let known = now.as_ref().filter(|now| {
-            let known = self.expected.folders.get(self.path.as_slice());
-            known == Some(*now) && now.changed.max(now.modified) < self.expected.written
-        });
-        if known.is_some() {
+        let mut now = None;
+        if !is_top {
+            let found = match statat(self.top, self.own_path(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => {
+                    self.found.differing.extend(entries);
+                    return Ok(());
+                }
+                Err(error) => return Err(unreadable(error)),
+            };
+            if !FileType::from_raw_mode(found.st_mode).is_dir() {
+                return Err(ForGit("a folder that became something else"));
+            }
+            now = Some(Stat::of(&found));
+        }
+        let known = self.expected_folder();
+        let is_as_known = now
+            .zip(known)
+            .is_some_and(|(now, (_, known))| now == *known && now.changed.max(now.modified) < self.expected.written);
+        if is_as_known {
             children.iter_mut().for_each(|child| child.is_there = true);
         } else {
             let others = self.found.untracked.len() + self.found.repositories.len();
@@ -142,23 +154,43 @@ impl<'a> Walk<'a> {
             }
         }
         if let Some(now) = now {
-            self.found.folders.insert(self.path.as_slice().into(), now);
+            let path = known.map_or_else(|| Arc::from(self.path.as_slice()), |(path, _)| Arc::clone(path));
+            self.found.folders.push((path, now));
         }
-        let (folders, files): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| child.is_folder);
-        for child in files {
-            if child.is_there {
-                self.file(&here, child.name, child.entries.start)?;
-            } else {
-                self.found.differing.extend(child.entries);
-            }
-        }
-        // However deep the tree, one folder at a time is open.
-        drop(here);
-        for child in folders {
+        self.files(&children)?;
+        for child in children.into_iter().filter(|child| child.is_folder) {
             if child.is_there {
                 self.within(child.name, |walk| walk.tracked_folder(child.entries.clone()))?;
             } else {
                 self.found.differing.extend(child.entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is expected of the folder at `path`.
+    fn expected_folder(&mut self) -> Option<&'a (Arc<[u8]>, Stat)> {
+        // A folder stands before those in it, and is walked before them: both go the same way.
+        let rest = &self.expected.folders[self.folders_passed..];
+        let passed = rest.iter().take_while(|(path, _)| **path < *self.path).count();
+        self.folders_passed += passed;
+        rest.get(passed).filter(|(path, _)| **path == *self.path)
+    }
+
+    /// The files among what is tracked in the folder at `path`.
+    fn files(&mut self, children: &[Child<'a>]) -> Result<(), ForGit> {
+        let files = || children.iter().filter(|child| !child.is_folder);
+        // To open a folder takes as long as to go the way to it for some files.
+        let here = if files().count() > FEW_FILES { Some(self.place().map_err(unreadable)?) } else { None };
+        for child in files() {
+            let entry = child.entries.start;
+            if !child.is_there {
+                self.found.differing.push(entry);
+                continue;
+            }
+            match &here {
+                Some(here) => self.file(here, child.name, entry)?,
+                None => self.file(self.top, &self.expected.entries[entry].path, entry)?,
             }
         }
         Ok(())
@@ -181,6 +213,7 @@ impl<'a> Walk<'a> {
                 },
             }
         }
+        children.sort_unstable_by_key(|child| child.entries.start);
         Ok(())
     }
 
@@ -234,6 +267,7 @@ impl<'a> Walk<'a> {
         [&self.path, name].concat()
     }
 
+    /// The file of an entry, which is at the path `name` from `folder`.
     fn file(&mut self, folder: &OwnedFd, name: &[u8], entry: usize) -> Result<(), ForGit> {
         let known = &self.expected.entries[entry];
         let found = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -427,7 +461,7 @@ mod tests {
         }];
         let known = stat_of(&top, b"dir").unwrap();
         let is_read = |known: Stat, written: Time| {
-            let folders = Folders::from([(b"dir/"[..].into(), known)]);
+            let folders = Folders::from([(Arc::from(&b"dir/"[..]), known)]);
             let found =
                 survey(folder.path(), Expected { entries: &entries, written, left: &Left::new(), folders: &folders });
             !found.unwrap().untracked.is_empty()
