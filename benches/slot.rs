@@ -34,6 +34,7 @@ fn there_and_back(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, reposito
         cache_root: repository.folder.path().join("cache"),
         repository_id: "bench".to_owned(),
         object_dirs: vec![user.objects().to_owned()],
+        store: None,
         target_branch: "main".to_owned(),
     });
     let mut slot = pool.take().expect("a slot");

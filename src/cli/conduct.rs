@@ -372,19 +372,21 @@ fn memory_threshold(policy: &Policy) -> Option<u64> {
     memory_limit(policy).map(|limit| limit / 100 * u64::from(policy.performance.memory_threshold_percent))
 }
 
-/// What moves a run's target, and that of `push`.
+/// What moves a run's target, and that of `push`, to what was made in the workshop, if there is one.
 pub(super) fn lander(
     repo: &UserRepo,
     folder: &RunFolder,
     target: &str,
     push: Option<&str>,
     no_sign: bool,
+    workshop: Option<&Workshop>,
 ) -> LocalLander {
     LocalLander::new(LanderSettings {
         common_dir: repo.common_dir().to_owned(),
         started_in: repo.work_tree().map(Path::to_owned),
         objects: repo.objects().to_owned(),
         quarantine: folder.quarantine(),
+        made: workshop.map(|workshop| workshop.quarantine.store().clone()),
         target: target.to_owned(),
         push: push.map(str::to_owned),
         no_sign,
@@ -415,6 +417,7 @@ fn gates(
         cache_root: cache_root(),
         repository_id: repository_id(prepared.repo.common_dir()),
         object_dirs: vec![prepared.repo.objects().to_owned(), quarantine.objects()],
+        store: Some(quarantine.store().clone()),
         target_branch: prepared.target.short_name().to_owned(),
     });
     let settings = GateSettings {

@@ -59,7 +59,7 @@ pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
         return Ok(());
     }
     let (past, started) = resume::read(folder)?;
-    let lander = conduct::lander(repo, folder, &started.target, None, true);
+    let lander = conduct::lander(repo, folder, &started.target, None, true, None);
     lander.let_go_of_checkouts()?;
     remove_locks(&lander, &past.events)
 }
@@ -75,7 +75,7 @@ pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), 
     let (Some(_held), Ok((past, started))) = (held, resume::read(folder)) else { return Ok(()) };
     end_gates(folder);
     if settle_gits(repo.common_dir(), folder)? == Gits::Gone && moving_since(&past.events).is_none() {
-        remove_locks(&conduct::lander(repo, folder, &started.target, None, true), &past.events)?;
+        remove_locks(&conduct::lander(repo, folder, &started.target, None, true, None), &past.events)?;
     }
     Ok(())
 }

@@ -88,8 +88,14 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let prepared = line_up(opened, &workshop.composer).await?;
-    let lander =
-        conduct::lander(&prepared.repo, &folder, &prepared.target.full_name, options.push.as_deref(), options.no_sign);
+    let lander = conduct::lander(
+        &prepared.repo,
+        &folder,
+        &prepared.target.full_name,
+        options.push.as_deref(),
+        options.no_sign,
+        Some(&workshop),
+    );
     let in_the_way = |refusal| resume::in_the_way(&common_dir, &prepared.target.full_name, refusal);
     let checkouts = lander.preflight(prepared.target.commit).map_err(in_the_way)?;
     conduct::tell_of_hooks(&lander)?;

@@ -95,7 +95,14 @@ async fn resume(
     crash::point!("resume.cleaned");
     let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;
     let options = Options::of(&started);
-    let lander = conduct::lander(&prepared.repo, folder, &started.target, options.push.as_deref(), options.no_sign);
+    let lander = conduct::lander(
+        &prepared.repo,
+        folder,
+        &started.target,
+        options.push.as_deref(),
+        options.no_sign,
+        Some(&workshop),
+    );
     conduct::tell_of_hooks(&lander)?;
     let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
     let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
@@ -300,7 +307,7 @@ pub(super) fn refuse(unfinished: &RunFolder, opened: &Opened) -> Result<Failure,
     if let Some(command) = finishing(&account).filter(|_| account.undoing.is_some()) {
         return Ok(failure.with_hint(format!("its undo was cut off: `{command}` finishes that first")));
     }
-    let lander = conduct::lander(&opened.repo, unfinished, &opened.target.full_name, None, true);
+    let lander = conduct::lander(&opened.repo, unfinished, &opened.target.full_name, None, true, None);
     if let Some((_, after)) = account.way()
         && !lander.contains(opened.target.commit, after)?
     {

@@ -131,7 +131,7 @@ pub(super) fn settle(repo: &UserRepo, folder: &RunFolder) -> Result<Option<Settl
 /// Where git fails.
 pub(super) fn can_come_back(repo: &UserRepo, folder: &RunFolder, account: &Account) -> Result<bool, Failure> {
     let Some((before, _)) = account.way().filter(|_| account.is_undone) else { return Ok(false) };
-    match conduct::lander(repo, folder, &account.started.target, None, true).current_target() {
+    match conduct::lander(repo, folder, &account.started.target, None, true, None).current_target() {
         Ok(now) => Ok(now == before),
         Err(LandRefusal::Git(error)) => Err(error.into()),
         Err(_) => Ok(false),
@@ -193,7 +193,7 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn new(repo: &UserRepo, folder: &'a RunFolder, account: &Account, undoing: &'a Undoing) -> Self {
-        let lander = conduct::lander(repo, folder, &account.started.target, undoing.push.as_deref(), true);
+        let lander = conduct::lander(repo, folder, &account.started.target, undoing.push.as_deref(), true, None);
         Self { folder, undoing, target: account.started.target.clone(), lander, pins: Pins::of(repo.common_dir()) }
     }
 

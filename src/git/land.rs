@@ -21,7 +21,8 @@ use futures::future::BoxFuture;
 
 use super::checkout::{self, Checkout, Held};
 use super::command::{Config, DURABLE, Git, GitError, failed};
-use super::migrate::{self, Store};
+use super::migrate::{self, Origin, Store};
+use super::objects::ObjectStore;
 use super::push::Remote;
 use super::refusal::LandRefusal;
 use crate::crash;
@@ -41,6 +42,8 @@ pub struct LanderSettings {
     pub objects: PathBuf,
     /// The bare repository in which composites are made; absolute.
     pub quarantine: PathBuf,
+    /// What is in it, where it is open already.
+    pub made: Option<ObjectStore>,
     /// The full name of the ref to move, such as `refs/heads/main`.
     pub target: String,
     /// The remote to land on as well: its name or its URL.
@@ -65,7 +68,7 @@ struct Inner {
     remotes: Git,
     /// The same as plumbing, which no setting of theirs may change.
     store: Git,
-    quarantine: Git,
+    quarantine: Origin,
     remote: Option<Remote>,
 }
 
@@ -80,7 +83,7 @@ impl LocalLander {
                 None => Git::new(&settings.common_dir, Config::Users),
             },
             store: Git::new(&settings.common_dir, Config::RepositoryOnly),
-            quarantine: Git::new(&settings.quarantine, Config::RepositoryOnly),
+            quarantine: Origin::new(Git::new(&settings.quarantine, Config::RepositoryOnly), settings.made.as_ref()),
             remote,
             settings,
         }))

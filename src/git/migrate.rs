@@ -1,7 +1,7 @@
 //! Bringing a composite's objects from the quarantine into the user's own object store, just
 //! before a landing: until then nothing lexpr made is in the user's repository.
 //!
-//! One pack, written and synced by git beside the store, so that a crash leaves nothing half written
+//! One pack, checked, indexed and synced by git beside the store, so that a crash leaves nothing half written
 //! in it, and moved there. Then the walk `git fetch` makes before it moves a ref:
 //! all that the new commits reach is there, without the quarantine's help. (`index-pack
 //! --strict` would not do: it checks the form of what is in the pack, refuses old histories for
@@ -13,22 +13,66 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use gix::objs::Exists;
+use gix::odb;
 
 use super::command::{DURABLE, Git, GitError, failed, shown};
 use super::keeps::{self, Keep};
+use super::objects::{ObjectStore, Objects, from_commit};
 use super::slot::quoted;
+use super::{new_objects, pack};
 use crate::crash;
 use crate::vocabulary::names::{CommitId, RunId};
 
 /// `PACK`, a version and the number of objects, four bytes each.
 const PACK_HEADER: usize = 12;
 
+/// Decoded trees that are kept hold no more entries: the next landing looks at few of the last one's.
+const MOST_ENTRIES: usize = 25_000;
+
+/// As it is told.
+const INDEX_PACK: [&str; 2] = ["index-pack", "--stdin"];
+
 /// A repository and where it keeps its objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Store<'a> {
     pub git: &'a Git,
     pub objects: &'a Path,
+}
+
+/// The quarantine that composites are made in.
+#[derive(Debug)]
+pub struct Origin {
+    git: Git,
+    /// Opened no later than with the first landing.
+    objects: Mutex<Option<Objects>>,
+}
+
+impl Origin {
+    /// `made`: what is in it, where it is open already.
+    pub fn new(git: Git, made: Option<&ObjectStore>) -> Self {
+        Self { git, objects: Mutex::new(made.map(|made| made.objects().keeping(MOST_ENTRIES))) }
+    }
+
+    /// Whole objects as a pack, which saves a process that would find few deltas among them. `None` where they
+    /// are many, or cannot be read: git looks for deltas, and has the words for what is wrong.
+    fn small_pack(&self, store: &Path, wanted: CommitId, present: &[CommitId]) -> Option<Vec<u8>> {
+        // What a panic left can be used: all that is remembered is what was read.
+        let mut opened = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.is_none() {
+            *opened = Some(Objects::open(self.git.git_dir()).ok()?.keeping(MOST_ENTRIES));
+        }
+        let objects = opened.as_mut()?;
+        let hash = objects.hash();
+        let mut store = odb::at(store, hash).ok()?;
+        store.refresh_never();
+        let present = present.iter().copied().map(from_commit).collect();
+        let new = new_objects::reached(objects, from_commit(wanted), &present, |id| store.exists(&id));
+        pack::bytes(&new.ok()??, hash).ok()
+    }
 }
 
 /// Makes `wanted` and all it reaches part of `into`; what `present` reaches is there already.
@@ -38,7 +82,7 @@ pub struct Store<'a> {
 /// # Errors
 /// Where git fails, or where, after all, something that `wanted` reaches is missing in `into`.
 pub fn bring(
-    quarantine: &Git,
+    quarantine: &Origin,
     into: Store<'_>,
     wanted: CommitId,
     present: &[CommitId],
@@ -53,10 +97,14 @@ pub fn bring(
     // One for each landing; what a crash leaves goes with the quarantine.
     let incoming = tempfile::Builder::new()
         .prefix("incoming-")
-        .tempdir_in(quarantine.git_dir())
-        .map_err(GitError::io("making a folder in", quarantine.git_dir()))?;
+        .tempdir_in(quarantine.git.git_dir())
+        .map_err(GitError::io("making a folder in", quarantine.git.git_dir()))?;
     let incoming = incoming.path();
-    let hash = pack_over(quarantine, into, &Incoming { objects, folder: incoming, run }, &revisions)?;
+    let to = Incoming { objects, folder: incoming, run };
+    let hash = match quarantine.small_pack(objects, wanted, present) {
+        Some(pack) => pack_over(into, &to, &pack)?,
+        None => pack_over_by_git(&quarantine.git, into, &to, &revisions)?,
+    };
     crash::point!("objects.migrate.packed");
     let keep = hash.map(|hash| Keep::of(&objects.join("pack"), &hash));
     take_in(&incoming.join("pack"), &objects.join("pack"))?;
@@ -75,9 +123,21 @@ struct Incoming<'a> {
     run: &'a RunId,
 }
 
+fn pack_over(into: &Git, incoming: &Incoming<'_>, pack: &[u8]) -> Result<Option<String>, GitError> {
+    match index(into, incoming, pack)? {
+        Some(indexed) if !indexed.status.success() => Err(failed(&INDEX_PACK, &indexed)),
+        indexed => Ok(indexed.and_then(|indexed| kept(&indexed.stdout))),
+    }
+}
+
 /// `git pack-objects` there into `git index-pack` here, unless the pack is empty. The hash of the
 /// pack where a `.keep` file was made for it.
-fn pack_over(from: &Git, into: &Git, incoming: &Incoming<'_>, revisions: &str) -> Result<Option<String>, GitError> {
+fn pack_over_by_git(
+    from: &Git,
+    into: &Git,
+    incoming: &Incoming<'_>,
+    revisions: &str,
+) -> Result<Option<String>, GitError> {
     // --local: what the store has itself, such as the heads, is not copied; the walk that follows sees
     // that it is there. --delta-base-offset: smaller, and read by every git that can read the rest.
     // One thread: the same objects give the same pack, which is then there already.
@@ -102,7 +162,7 @@ fn pack_over(from: &Git, into: &Git, incoming: &Incoming<'_>, revisions: &str) -
     match indexed? {
         // A packer that failed by itself cut the pack short; one that a signal ended lost its reader.
         Some(indexed) if !indexed.status.success() && (packed.status.success() || packed.status.code().is_none()) => {
-            Err(failed(&["index-pack", "--stdin"], &indexed))
+            Err(failed(&INDEX_PACK, &indexed))
         }
         indexed if packed.status.success() => Ok(indexed.and_then(|indexed| kept(&indexed.stdout))),
         _ => Err(failed(&pack_args, &packed)),

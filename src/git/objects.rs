@@ -12,8 +12,10 @@ use std::sync::Arc;
 use gix::ObjectId;
 use gix::objs::{Kind, Write};
 use gix::odb::store::init::Slots;
+use moka::policy::EvictionPolicy;
 
 use super::pack;
+use super::uncompressed::{SHORT, write_loose};
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// An object could not be read or written.
@@ -110,9 +112,67 @@ const MOST_PACKS: usize = 1000;
 /// Decoded trees are kept until they hold this many entries together: some 25 MB.
 const MAX_KEPT_ENTRIES: usize = 250_000;
 
-/// A repository's objects. For one thread at a time.
+/// A repository's objects, opened once for all who read or write them: each pack is mapped once, however
+/// many they are.
+#[derive(Clone)]
+pub struct ObjectStore {
+    repo: gix::ThreadSafeRepository,
+    recent: Recent,
+}
+
+/// What was written last, so that whoever needs it next neither looks for it among all packs nor maps one.
+type Recent = moka::sync::Cache<ObjectId, Arc<(Kind, Vec<u8>)>>;
+
+/// Of their content; the cache itself takes some 200 bytes for each.
+const MOST_RECENT_BYTES: u64 = 8 << 20;
+
+impl std::fmt::Debug for ObjectStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectStore").field("git_dir", &self.repo.git_dir()).finish_non_exhaustive()
+    }
+}
+
+impl ObjectStore {
+    /// # Errors
+    /// Where gix cannot open the git directory.
+    pub fn open(git_dir: &Path) -> Result<Self, ObjectsError> {
+        // Isolated: neither the environment nor the user's configuration has a say.
+        let repo = gix::open::Options::isolated()
+            .open_path_as_is(true)
+            .object_store_slots(Slots::AsNeededByDiskState { multiplier: 1.1, minimum: MOST_PACKS * 2 })
+            .open(git_dir)
+            .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?;
+        let bytes = |_: &ObjectId, object: &Arc<(Kind, Vec<u8>)>| u32::try_from(object.1.len()).unwrap_or(u32::MAX);
+        let recent = Recent::builder()
+            .max_capacity(MOST_RECENT_BYTES)
+            .weigher(bytes)
+            // Whatever came last, however often others were asked for.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Ok(Self { repo, recent })
+    }
+
+    /// For another thread.
+    pub fn objects(&self) -> Objects {
+        let mut repo = self.repo.to_thread_local();
+        repo.objects.enable_object_memory();
+        Objects {
+            empty_tree: ObjectId::empty_tree(repo.object_hash()),
+            repo,
+            recent: self.recent.clone(),
+            trees: HashMap::new(),
+            kept_entries: 0,
+            most_entries: MAX_KEPT_ENTRIES,
+            written: HashSet::new(),
+            packs: 0,
+        }
+    }
+}
+
+/// What one thread does with a repository's objects, and remembers of them.
 pub struct Objects {
     repo: gix::Repository,
+    recent: Recent,
     trees: HashMap<ObjectId, Arc<Tree>>,
     kept_entries: usize,
     most_entries: usize,
@@ -133,24 +193,7 @@ impl Objects {
     /// # Errors
     /// Where gix cannot open the git directory.
     pub fn open(git_dir: &Path) -> Result<Self, ObjectsError> {
-        // Isolated: neither the environment nor the user's configuration has a say.
-        let mut repo = gix::open::Options::isolated()
-            .open_path_as_is(true)
-            .object_store_slots(Slots::AsNeededByDiskState { multiplier: 1.1, minimum: MOST_PACKS * 2 })
-            .open(git_dir)
-            .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?
-            .to_thread_local();
-        let empty_tree = ObjectId::empty_tree(repo.object_hash());
-        repo.objects.enable_object_memory();
-        Ok(Self {
-            repo,
-            trees: HashMap::new(),
-            kept_entries: 0,
-            most_entries: MAX_KEPT_ENTRIES,
-            empty_tree,
-            written: HashSet::new(),
-            packs: 0,
-        })
+        Ok(ObjectStore::open(git_dir)?.objects())
     }
 
     /// The same, keeping trees of no more entries than this.
@@ -163,12 +206,26 @@ impl Objects {
     }
 
     fn read(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<Vec<u8>, ObjectsError> {
-        let object =
-            self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?.detach();
-        if object.kind != kind {
-            return Err(ObjectsError::WrongKind { id, expected });
+        let (found, data) = self.any(id)?;
+        if found == kind { Ok(data) } else { Err(ObjectsError::WrongKind { id, expected }) }
+    }
+
+    /// An object of whatever kind.
+    ///
+    /// # Errors
+    /// Where it is missing or damaged.
+    pub fn any(&self, id: ObjectId) -> Result<(Kind, Vec<u8>), ObjectsError> {
+        if let Some(recent) = self.recent.get(&id) {
+            return Ok((recent.0, recent.1.clone()));
         }
-        Ok(object.data)
+        let found = self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
+        let object = found.detach();
+        Ok((object.kind, object.data))
+    }
+
+    /// The kind of hash that all objects here have.
+    pub fn hash(&self) -> gix::hash::Kind {
+        self.repo.object_hash()
     }
 
     /// Looks at an object without reading it.
@@ -176,9 +233,8 @@ impl Objects {
     /// # Errors
     /// Where it is missing or of another kind.
     pub fn must_be(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<(), ObjectsError> {
-        let header =
-            self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
-        if header.kind() == kind { Ok(()) } else { Err(ObjectsError::WrongKind { id, expected }) }
+        let (found, _) = self.header(id)?;
+        if found == kind { Ok(()) } else { Err(ObjectsError::WrongKind { id, expected }) }
     }
 
     /// # Errors
@@ -238,9 +294,18 @@ impl Objects {
     /// # Errors
     /// Where the object is missing or no blob.
     pub fn blob_within(&self, id: ObjectId, most: u64) -> Result<Option<Vec<u8>>, ObjectsError> {
+        let (_, size) = self.header(id)?;
+        if size > most { Ok(None) } else { self.blob(id).map(Some) }
+    }
+
+    /// Its kind and how many bytes it has.
+    fn header(&self, id: ObjectId) -> Result<(Kind, u64), ObjectsError> {
+        if let Some(recent) = self.recent.get(&id) {
+            return Ok((recent.0, recent.1.len() as u64));
+        }
         let header =
             self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
-        if header.size() > most { Ok(None) } else { self.blob(id).map(Some) }
+        Ok((header.kind(), header.size()))
     }
 
     /// Writes `entries`, in any order, as one tree.
@@ -288,17 +353,30 @@ impl Objects {
         }
         let failed = |err: gix::Error| ObjectsError::NotWritten { kind: "pack", why: with_causes(&err) };
         let mut memory = self.repo.objects.take_object_memory().unwrap_or_default();
-        let objects: Vec<pack::New> = memory.drain().collect();
+        let objects: Vec<(ObjectId, (Kind, Vec<u8>))> = memory.drain().collect();
         if objects.len() > MOST_LOOSE && self.packs < MOST_PACKS {
             self.packs += 1;
             let folder = self.repo.objects.store_ref().path().join("pack");
-            pack::write(&folder, &objects, self.repo.object_hash()).map_err(failed)?;
+            let new = |object| -> pack::New<'_> {
+                let (id, (kind, data)): &(ObjectId, (Kind, Vec<u8>)) = object;
+                pack::New { id: *id, kind: *kind, data: data.into(), like: None }
+            };
+            let new: Vec<_> = objects.iter().map(new).collect();
+            pack::write(&folder, &new, self.repo.object_hash()).map_err(failed)?;
         } else {
             for (id, (kind, data)) in &objects {
-                self.repo.objects.write_buf_with_known_id(*kind, data, *id).map_err(failed)?;
+                if data.len() > SHORT {
+                    self.repo.objects.write_buf_with_known_id(*kind, data, *id).map_err(failed)?;
+                } else {
+                    write_loose(self.repo.objects.store_ref().path(), *id, *kind, data)
+                        .map_err(|err| ObjectsError::NotWritten { kind: "object", why: with_causes(&err) })?;
+                }
             }
         }
-        self.written.extend(objects.iter().map(|(id, _)| *id));
+        for (id, object) in objects {
+            self.written.insert(id);
+            self.recent.insert(id, Arc::new(object));
+        }
         self.repo.objects.enable_object_memory();
         Ok(())
     }

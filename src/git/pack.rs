@@ -1,5 +1,7 @@
 //! Many new objects as one pack: a file for each would take the file system longer than making them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -11,28 +13,31 @@ use gix_pack::bundle::write::Options;
 use gix_pack::data::Version;
 use gix_pack::data::output::bytes::FromEntriesIter;
 use gix_pack::data::output::count::PackLocation;
-use gix_pack::data::output::{Count, Entry};
+use gix_pack::data::output::{Count, Entry, entry};
 
-/// An object and its content.
-pub(super) type New = (ObjectId, (Kind, Vec<u8>));
+use super::uncompressed::{SHORT, stored};
+
+/// Of the objects that have to be read to read one: git's own limit (`pack.depth`).
+const DEEPEST: usize = 50;
+
+/// An object that goes into a pack.
+#[derive(Clone, Debug)]
+pub(super) struct New<'a> {
+    pub(super) id: ObjectId,
+    pub(super) kind: Kind,
+    pub(super) data: Cow<'a, [u8]>,
+    /// What was in its place before, of the same kind: it is told by what differs, where that comes first.
+    pub(super) like: Option<ObjectId>,
+}
 
 /// Writes a pack and its index into `folder`. It is not synced: it is for this run alone, and made again where
 /// it is lost.
 ///
 /// # Errors
 /// Where they cannot be written.
-pub(super) fn write(folder: &Path, objects: &[New], hash: gix::hash::Kind) -> Result<(), gix::Error> {
-    let entries = objects.iter().map(|(id, (kind, data))| {
-        let count = Count { id: *id, entry_pack_location: PackLocation::NotLookedUp };
-        let object = Data { kind: *kind, data, object_hash: hash };
-        Entry::from_data(&count, &object, Options::default().compression).map(|entry| vec![entry])
-    });
-    let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
-    let mut pack = Vec::new();
-    for written in FromEntriesIter::new(entries, &mut pack, number, Version::V2, hash) {
-        written?;
-    }
-    // One thread: there is nothing to resolve in a pack without deltas.
+pub(super) fn write(folder: &Path, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
+    let pack = bytes(objects, hash)?;
+    // One thread: there is hardly anything to resolve.
     let options = Options { thread_limit: Some(1), ..Options::default() };
     let complete = None::<NoOthers>;
     Bundle::write_to_directory(
@@ -45,6 +50,84 @@ pub(super) fn write(folder: &Path, objects: &[New], hash: gix::hash::Kind) -> Re
         options,
     )?;
     Ok(())
+}
+
+/// A pack of objects, in their order.
+///
+/// # Errors
+/// Where it cannot be compressed.
+pub(super) fn bytes(objects: &[New<'_>], hash: gix::hash::Kind) -> Result<Vec<u8>, gix::Error> {
+    // Where each is, and how many others have to be read for it.
+    let mut places: HashMap<ObjectId, (usize, usize)> = HashMap::new();
+    let entries = objects.iter().enumerate().map(|(at, new)| {
+        let base = new.like.and_then(|like| places.get(&like).copied()).filter(|(_, depth)| *depth < DEEPEST);
+        let told = base.and_then(|(base, depth)| Some((base, depth, delta(&objects[base].data, &new.data)?)));
+        let data = told.as_ref().map_or(&*new.data, |(_, _, delta)| delta);
+        let (kind, depth) = match &told {
+            Some((base, depth, _)) => (entry::Kind::DeltaRef { object_index: *base }, depth + 1),
+            None => (entry::Kind::Base(new.kind), 0),
+        };
+        places.insert(new.id, (at, depth));
+        if data.len() <= SHORT {
+            return Ok(vec![Entry {
+                id: new.id,
+                kind,
+                decompressed_size: data.len(),
+                compressed_data: stored(&[data]),
+            }]);
+        }
+        let count = Count { id: new.id, entry_pack_location: PackLocation::NotLookedUp };
+        let object = Data { kind: new.kind, data, object_hash: hash };
+        let compressed = Entry::from_data(&count, &object, Options::default().compression)?;
+        Ok(vec![Entry { kind, ..compressed }])
+    });
+    let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
+    let mut pack = Vec::new();
+    for written in FromEntriesIter::new(entries, &mut pack, number, Version::V2, hash) {
+        written?;
+    }
+    Ok(pack)
+}
+
+/// How `to` comes of `from` (gitformat-pack(5), "Deltified representation"): what both begin and end with is
+/// copied. `None` where that is little, or they are too long to be told so.
+fn delta(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+    /// A copy's length has three bytes, and its offset four.
+    const LONGEST: usize = 0xff_ffff;
+    const LONGEST_INSERT: usize = 127;
+    if from.len() > LONGEST || to.len() > LONGEST {
+        return None;
+    }
+    let begin = from.iter().zip(to).take_while(|(from, to)| from == to).count();
+    let (rest_from, rest_to) = (&from[begin..], &to[begin..]);
+    let end = rest_from.iter().rev().zip(rest_to.iter().rev()).take_while(|(from, to)| from == to).count();
+    let middle = &rest_to[..rest_to.len() - end];
+    if middle.len() > to.len() / 2 {
+        return None;
+    }
+    let mut delta = Vec::with_capacity(middle.len() + 32);
+    for mut size in [from.len(), to.len()] {
+        while size > 0x7f {
+            delta.push(size.to_le_bytes()[0] | 0x80);
+            size >>= 7;
+        }
+        delta.push(size.to_le_bytes()[0]);
+    }
+    let copy = |delta: &mut Vec<u8>, offset: usize, len: usize| {
+        if len > 0 {
+            // All bytes of both are told, even where they are zero.
+            delta.push(0b1111_1111);
+            delta.extend_from_slice(&offset.to_le_bytes()[..4]);
+            delta.extend_from_slice(&len.to_le_bytes()[..3]);
+        }
+    };
+    copy(&mut delta, 0, begin);
+    for piece in middle.chunks(LONGEST_INSERT) {
+        delta.extend(u8::try_from(piece.len()));
+        delta.extend_from_slice(piece);
+    }
+    copy(&mut delta, from.len() - end, end);
+    Some(delta)
 }
 
 /// Where bases of deltas would be looked up, were there any.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::command::{Config, Git, GitError};
+use super::objects::ObjectStore;
 use super::repo::{ObjectFormat, UserRepo};
 use super::version::GitVersion;
 use crate::crash;
@@ -16,6 +17,7 @@ use crate::crash;
 pub struct Quarantine {
     git: Git,
     version: GitVersion,
+    store: ObjectStore,
 }
 
 impl Quarantine {
@@ -37,7 +39,9 @@ impl Quarantine {
         // Points to a branch that is never made: git takes a folder without HEAD for no repository.
         write(folder.join("HEAD"), b"ref: refs/heads/quarantine\n")?;
         crash::point!("composites.create.after");
-        Ok(Self { git: Git::new(folder, Config::RepositoryOnly), version: user.version() })
+        let store =
+            ObjectStore::open(folder).map_err(|error| GitError::io("opening", folder)(std::io::Error::other(error)))?;
+        Ok(Self { git: Git::new(folder, Config::RepositoryOnly), version: user.version(), store })
     }
 
     /// git in the quarantine, with no configuration but the quarantine's.
@@ -47,6 +51,11 @@ impl Quarantine {
 
     pub fn folder(&self) -> &Path {
         self.git.git_dir()
+    }
+
+    /// All that is in it, and through it the user's objects.
+    pub fn store(&self) -> &ObjectStore {
+        &self.store
     }
 
     /// What a slot names as its alternate to see every composite and, through it, the user's objects.

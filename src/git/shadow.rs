@@ -118,7 +118,7 @@ impl Workbench {
     ) -> Result<Self, ComposeError> {
         let git = quarantine.git().clone();
         Ok(Self {
-            objects: Objects::open(quarantine.folder())?,
+            objects: quarantine.store().objects(),
             history: History::default(),
             counts: MergeCounts::default(),
             splicer: Splicer::default(),

@@ -84,6 +84,7 @@ impl World {
             cache_root: folder.path().join("cache"),
             repository_id: "repository".to_owned(),
             object_dirs: vec![repo.objects()],
+            store: None,
             target_branch: "main".to_owned(),
         });
         let mut environment: Vec<(OsString, OsString)> = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 
 use lexpr::git::command::{Config, bare_command, output};
 use lexpr::git::land::LocalLander;
-use lexpr::git::migrate::{self, Store};
+use lexpr::git::migrate::{self, Origin, Store};
 use lexpr::git::refusal::LandRefusal;
 use lexpr::plan::graph::ItemIx;
 use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander};
@@ -82,12 +82,12 @@ fn nothing_of_a_composite_is_in_the_users_store_before_it_lands_and_no_more_than
 fn objects_that_are_there_already_are_not_brought_again() {
     let world = LandWorld::new(&BEFORE);
     let to = world.composite(&AFTER);
-    let (quarantine, git) = (&world.quarantine.git, world.user.git.at(world.user.dir()));
+    let (quarantine, git) = (Origin::new(world.quarantine.git.clone(), None), world.user.git.at(world.user.dir()));
     let store = Store { git: &git, objects: &world.settings().objects };
     for _ in 0..2 {
-        migrate::bring(quarantine, store, to, &[world.base], &RunId::new("r")).unwrap();
+        migrate::bring(&quarantine, store, to, &[world.base], &RunId::new("r")).unwrap();
     }
-    migrate::bring(quarantine, store, to, &[to], &RunId::new("r")).unwrap();
+    migrate::bring(&quarantine, store, to, &[to], &RunId::new("r")).unwrap();
     assert!(world.user.run(&["count-objects", "-v"]).contains("packs: 1"));
 }
 
@@ -98,7 +98,14 @@ fn a_landing_that_would_lack_objects_is_an_error_and_moves_nothing() {
     // Taken for the user's, but only the quarantine has it.
     let git = world.user.git.at(world.user.dir());
     let store = Store { git: &git, objects: &world.settings().objects };
-    let error = migrate::bring(&world.quarantine.git, store, to, &[world.base, to], &RunId::new("r")).unwrap_err();
+    let error = migrate::bring(
+        &Origin::new(world.quarantine.git.clone(), None),
+        store,
+        to,
+        &[world.base, to],
+        &RunId::new("r"),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains(&to.to_string()), "{error}");
     // Only there in part.
     let blob = world.quarantine.blob(b"2\n");

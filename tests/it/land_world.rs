@@ -250,6 +250,7 @@ impl LandWorld {
             started_in: None,
             objects: self.user.dir().join("objects"),
             quarantine: self.quarantine.dir().to_owned(),
+            made: None,
             target: "refs/heads/main".to_owned(),
             push: None,
             no_sign: false,

@@ -179,6 +179,7 @@ impl World {
             cache_root: folder.path().join("cache"),
             repository_id: "repository".to_owned(),
             object_dirs: vec![repo.objects()],
+            store: None,
             target_branch: "main".to_owned(),
         });
         Self { folder, repo, pool, trees, targets, fresh }

@@ -48,6 +48,7 @@ fn settings(folder: &Path, object_dirs: Vec<std::path::PathBuf>) -> SlotSettings
         cache_root: folder.join("cache"),
         repository_id: "repository".to_owned(),
         object_dirs,
+        store: None,
         target_branch: "release/1.0".to_owned(),
     }
 }

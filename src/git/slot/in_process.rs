@@ -93,12 +93,16 @@ impl Slot {
         Ok(())
     }
 
-    /// Those that the slot's `.git` borrows, opened once: it is laid in the same way every time.
+    /// Those that the slot's `.git` borrows.
     pub(super) fn objects<'a>(&self, opened: &'a mut Option<Objects>) -> Result<&'a mut Objects, ForGit> {
         /// Trees that are read again are those of the last few composites.
         const MOST_ENTRIES: usize = 25_000;
         if opened.is_none() {
-            let objects = Objects::open(&self.git_dir()).map_err(|_| ForGit("objects that cannot be opened"))?;
+            let objects = match &self.settings.store {
+                Some(store) => store.objects(),
+                // `.git` is laid in the same way every time.
+                None => Objects::open(&self.git_dir()).map_err(|_| ForGit("objects that cannot be opened"))?,
+            };
             *opened = Some(objects.keeping(MOST_ENTRIES));
         }
         opened.as_mut().ok_or(ForGit("objects that cannot be opened"))

@@ -81,7 +81,7 @@ pub(super) struct ForGit(pub(super) &'static str);
 /// What is remembered from one switch to the next.
 #[derive(Debug, Default)]
 struct Memory {
-    /// The slot's own, and by its alternates all that the run has.
+    /// All that the run has.
     objects: Option<Objects>,
     harmless: Harmless,
     /// Nothing while a switch is under way, and when it was broken off.
@@ -270,6 +270,7 @@ mod tests {
             cache_root: cache.path().to_owned(),
             repository_id: "repository".to_owned(),
             object_dirs: Vec::new(),
+            store: None,
             target_branch: "main".to_owned(),
         });
         let slot = pool.take().unwrap();

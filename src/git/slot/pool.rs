@@ -11,6 +11,7 @@ use super::Slot;
 use crate::crash;
 use crate::git::command::GitError;
 use crate::git::lock;
+use crate::git::objects::ObjectStore;
 
 /// A warm slot is worth so long a wait for the guard of a killed lexpr: it ends what runs there in
 /// milliseconds, unless the kernel holds it.
@@ -26,6 +27,8 @@ pub struct SlotSettings {
     pub repository_id: String,
     /// Where objects are borrowed from, absolute: the user's objects folder and lexpr's own.
     pub object_dirs: Vec<PathBuf>,
+    /// What is in these folders, where it is open already.
+    pub store: Option<ObjectStore>,
     /// Without `refs/heads/`; the one branch a slot has.
     pub target_branch: String,
 }
