@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use globset::GlobMatcher;
@@ -19,23 +20,82 @@ const MOST_FILES: usize = 5_000;
 /// Where what one attempt leaves is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
+    folder: PathBuf,
     /// Copies of what the globs match, at their paths relative to the gate's cwd.
     pub(super) collected: PathBuf,
     /// `LEXPR_ARTIFACTS`: what the gate itself puts here stays.
     pub(super) written: PathBuf,
+    /// As its folders were made.
+    made: Option<[Nature; 2]>,
 }
 
+/// What shows that nobody did anything to a folder: owner, rights, and when it changed last.
+type Nature = (u32, u32, u32, i64, i64);
+
 impl Shelf {
-    pub(super) fn new(folder: &Path) -> Self {
-        Self { collected: folder.join("collected"), written: folder.join("written") }
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { collected: folder.join("collected"), written: folder.join("written"), folder, made: None }
     }
 
-    /// Makes the folder that the gate may write to.
+    /// Makes the folder that the gate may write to, or takes the one that is to spare: a file system takes
+    /// longer to make and remove folders than to rename one.
     ///
     /// # Errors
     /// Where that cannot be done.
-    pub(super) fn make(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.written)
+    pub(super) fn make(&mut self, spare: Option<Spare>) -> io::Result<()> {
+        let taken = spare.is_some_and(|spare| spare.becomes(&self.folder));
+        if !taken {
+            fs::create_dir_all(&self.written)?;
+        }
+        self.made = self.nature();
+        Ok(())
+    }
+
+    fn nature(&self) -> Option<[Nature; 2]> {
+        let of = |folder: &Path| {
+            let found = fs::symlink_metadata(folder).ok()?;
+            Some((found.uid(), found.gid(), found.mode(), found.ctime(), found.ctime_nsec()))
+        };
+        Some([of(&self.folder)?, of(&self.written)?])
+    }
+
+    /// Done with: an empty one says nothing. It is to spare if nobody touched it.
+    fn put_away(self) -> Option<Spare> {
+        let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        if self.made.is_some() && self.nature() == self.made && is_empty(&self.written) {
+            return Some(Spare(Some(self)));
+        }
+        self.remove_if_empty();
+        None
+    }
+
+    fn remove_if_empty(&self) {
+        // remove_dir leaves one that is not.
+        for folder in [&self.written, &self.folder] {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// An empty shelf for the next attempt; without one it is removed.
+#[derive(Debug)]
+pub(super) struct Spare(Option<Shelf>);
+
+impl Spare {
+    fn becomes(mut self, folder: &Path) -> bool {
+        let renamed = self.0.as_ref().is_some_and(|shelf| fs::rename(&shelf.folder, folder).is_ok());
+        if renamed {
+            self.0 = None;
+        }
+        renamed
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(shelf) = &self.0 {
+            shelf.remove_if_empty();
+        }
     }
 }
 
@@ -57,24 +117,20 @@ impl Kept {
 }
 
 /// Copies what `globs` match below `cwd`, which lies in `slot`, and lists what the gate wrote.
-/// A failure to copy is told as a missing artifact: it changes no verdict.
-pub(super) fn keep(globs: &[String], cwd: &Path, slot: &Path, shelf: &Shelf) -> Kept {
+/// A failure to copy is told as a missing artifact: it changes no verdict. With the shelf, where it was not used.
+pub(super) fn keep(globs: &[String], cwd: &Path, slot: &Path, shelf: Shelf) -> (Kept, Option<Spare>) {
     let mut kept = Kept::default();
     let mut seen = BTreeSet::new();
     for glob in globs {
-        match keep_matches(glob, cwd, slot, shelf, &mut seen, &mut kept.artifacts) {
+        match keep_matches(glob, cwd, slot, &shelf, &mut seen, &mut kept.artifacts) {
             Ok(true) => {}
             Ok(false) => kept.missing.push(glob.clone()),
             Err(why) => kept.missing.push(format!("{glob} ({why})")),
         }
     }
     kept.artifacts.sort_by(|a, b| a.source.cmp(&b.source));
-    list_written(shelf, &mut kept);
-    // An empty folder says nothing: remove_dir leaves one that is not.
-    for folder in [Some(shelf.written.as_path()), shelf.written.parent()].into_iter().flatten() {
-        let _ = fs::remove_dir(folder);
-    }
-    kept
+    list_written(&shelf, &mut kept);
+    (kept, shelf.put_away())
 }
 
 /// Removes what `globs` match below `cwd`, if that is in `slot`: an ignored file that an earlier
@@ -217,7 +273,8 @@ pub(super) fn within(folder: &Path, path: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -230,7 +287,7 @@ mod tests {
     impl World {
         fn new(files: &[(&str, &str)]) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let (slot, shelf) = (folder.path().join("slot"), Shelf::new(&folder.path().join("shelf")));
+            let (slot, shelf) = (folder.path().join("slot"), Shelf::new(folder.path().join("shelf")));
             fs::create_dir_all(&slot).unwrap();
             let world = Self { slot, shelf, _folder: folder };
             for (path, content) in files {
@@ -243,7 +300,7 @@ mod tests {
 
         fn keep(&self, cwd: &str, globs: &[&str]) -> (Vec<String>, Vec<String>) {
             let globs: Vec<String> = globs.iter().map(|&glob| glob.to_owned()).collect();
-            let kept = keep(&globs, &self.slot.join(cwd), &self.slot, &self.shelf);
+            let (kept, _) = keep(&globs, &self.slot.join(cwd), &self.slot, self.shelf.clone());
             for artifact in &kept.artifacts {
                 let stored = fs::read(&artifact.stored).unwrap();
                 assert_eq!(stored.len() as u64, artifact.bytes);
@@ -290,15 +347,48 @@ mod tests {
 
     #[test]
     fn what_a_gate_puts_on_its_shelf_is_listed_and_an_empty_shelf_leaves_no_folder() {
-        let world = World::new(&[]);
-        world.shelf.make().unwrap();
+        let mut world = World::new(&[]);
+        world.shelf.make(None).unwrap();
         fs::create_dir(world.shelf.written.join("shots")).unwrap();
         fs::write(world.shelf.written.join("shots/1.png"), "png").unwrap();
         assert_eq!(world.keep("", &[]).0, ["$LEXPR_ARTIFACTS/shots/1.png"]);
 
-        let world = World::new(&[]);
-        world.shelf.make().unwrap();
+        let mut world = World::new(&[]);
+        world.shelf.make(None).unwrap();
         assert_eq!(world.keep("", &[]).0, [""; 0]);
-        assert!(!world.shelf.written.parent().unwrap().exists());
+        assert!(!world.shelf.folder.exists());
+    }
+
+    #[test]
+    fn a_shelf_becomes_the_next_one_only_if_nobody_touched_it() {
+        let world = World::new(&[]);
+        let inode = |shelf: &Shelf| fs::symlink_metadata(&shelf.written).unwrap().ino();
+        let next = |name: &str, spare: Option<Spare>| {
+            let mut shelf = Shelf::new(world.slot.parent().unwrap().join("shelves").join(name));
+            shelf.make(spare).unwrap();
+            shelf
+        };
+        let leave = |shelf: Shelf| keep(&[], &world.slot, &world.slot, shelf).1;
+        let first = next("1", None);
+        let (path, made) = (first.folder.clone(), inode(&first));
+        let second = next("2", leave(first));
+        assert!(!path.exists());
+        assert_eq!(inode(&second), made);
+
+        type Touch = fn(&Shelf);
+        let touches: [(&str, Touch); 4] = [
+            ("put a file there", |shelf| fs::write(shelf.written.join("f"), "").unwrap()),
+            ("and beside it", |shelf| fs::write(shelf.folder.join("f"), "").unwrap()),
+            ("took rights away", |shelf| fs::set_permissions(&shelf.written, Permissions::from_mode(0o500)).unwrap()),
+            ("removed it", |shelf| fs::remove_dir(&shelf.written).unwrap()),
+        ];
+        for (what, touch) in touches {
+            let shelf = next(what, None);
+            touch(&shelf);
+            assert!(leave(shelf).is_none(), "{what}");
+        }
+        let folder = second.folder.clone();
+        drop(leave(second));
+        assert!(!folder.exists());
     }
 }

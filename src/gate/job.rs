@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -148,7 +148,7 @@ impl JobRun<'_> {
         let begun = Instant::now();
         let gate = &attempt.gate.gate;
         let log = self.log_path(gate.name.as_str(), attempt);
-        let shelf = Shelf::new(&self.artifact_folder(attempt));
+        let mut shelf = Shelf::new(self.artifact_folder(attempt));
         let environment = match self.get_ready(attempt).await? {
             Ok(environment) => environment,
             Err(NotReady::Cancelled) => return Ok(None),
@@ -171,8 +171,9 @@ impl JobRun<'_> {
             context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
         };
         let environment = of_gate(environment, &gate.env, &self.surroundings(), &told);
-        if let Err(error) = File::create(&log).and_then(|_| shelf.make()) {
-            let message = format!("making the gate's log file and artifact folder: {error}");
+        let spare = self.worker.spare_shelf.take();
+        if let Err(error) = make_log(&log).and_then(|()| shelf.make(spare)) {
+            let message = format!("making {} and the gate's artifact folder: {error}", log.display());
             if tells_of_trouble(&message) {
                 return Err(self.stuck(message));
             }
@@ -201,7 +202,9 @@ impl JobRun<'_> {
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
         let globs = gate.artifacts.clone();
         let secrets = command.log_rules.secrets.clone();
-        let kept = blocking(move || artifacts::keep(&globs, &cwd, &slot, &shelf).without(&secrets)).await?;
+        let (kept, spare) = blocking(move || artifacts::keep(&globs, &cwd, &slot, shelf)).await?;
+        self.worker.spare_shelf = spare;
+        let kept = kept.without(&secrets);
         match ended {
             Ok(ended) => {
                 let outcome = match full.filter(|_| self.forgiven < FORGIVEN_ON_A_FULL_DISK) {
@@ -223,10 +226,6 @@ impl JobRun<'_> {
     async fn get_ready(&mut self, attempt: Attempt<'_>) -> Result<Result<Environment, NotReady>, PortError> {
         if *self.cancel.borrow() {
             return Ok(Err(NotReady::Cancelled));
-        }
-        let logs = &self.gates.settings.logs;
-        if let Err(error) = fs::create_dir_all(logs) {
-            return Ok(Err(NotReady::because(&format!("making the folder for logs, {}", logs.display()), error)));
         }
         let gate = &attempt.gate.gate;
         // Where the disk was full nothing is kept warm.
@@ -311,7 +310,7 @@ impl JobRun<'_> {
             return Ok(Err(not_ready));
         }
         let log = self.log_path("setup", attempt);
-        if let Err(error) = File::create(&log) {
+        if let Err(error) = make_log(&log) {
             return Ok(Err(NotReady::because("making the setup's log file", error)));
         }
         let slot = self.slot_path();
@@ -471,8 +470,8 @@ impl JobRun<'_> {
             Some(item) => format!("{}-job-{job}", as_file_name(item.as_str())),
             None => format!("job-{job}"),
         };
-        let gate = format!("{}-{}", as_file_name(attempt.gate.gate.name.as_str()), short(attempt.gate));
-        self.gates.settings.artifacts.join(job).join(gate).join(format!("attempt-{}", attempt.number))
+        let (gate, key) = (as_file_name(attempt.gate.gate.name.as_str()), short(attempt.gate));
+        self.gates.settings.artifacts.join(format!("{job}-{gate}-{key}-{}", attempt.number))
     }
 }
 
@@ -514,9 +513,24 @@ async fn watch_memory(processes: &Arc<RecentProcesses>, guard: Option<i32>, peak
     }
 }
 
+/// With its folder, should it be the first in it.
+fn make_log(path: &Path) -> std::io::Result<()> {
+    open_log(path, File::options().create(true).write(true).truncate(true)).map(drop)
+}
+
+fn open_log(path: &Path, options: &fs::OpenOptions) -> std::io::Result<File> {
+    match (options.open(path), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(folder).and_then(|()| options.open(path))
+        }
+        (opened, _) => opened,
+    }
+}
+
 /// Adds a line of lexpr's own to a log. Where that fails there is no place left to say so.
 fn write_note(log: &Path, note: &str) {
-    let _ = File::options().create(true).append(true).open(log).and_then(|mut file| writeln!(file, "lexpr: {note}"));
+    let _ =
+        open_log(log, File::options().create(true).append(true)).and_then(|mut file| writeln!(file, "lexpr: {note}"));
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::artifacts::Spare;
 use super::client::Guard;
 use super::job::JobRun;
 use super::processes::RecentProcesses;
@@ -67,6 +68,7 @@ pub struct LocalGates {
 pub(super) struct Worker {
     pub(super) slot: Option<Slot>,
     pub(super) guard: Option<Guard>,
+    pub(super) spare_shelf: Option<Spare>,
 }
 
 impl LocalGates {

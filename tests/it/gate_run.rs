@@ -310,7 +310,7 @@ async fn artifacts_are_those_of_this_attempt_even_of_a_failed_one() {
     assert_eq!(kept, expected);
     assert_eq!(run.missing_artifacts, ["*.png"]);
     for artifact in &run.artifacts {
-        assert!(artifact.stored.starts_with(world.path("artifacts/auth-login-job-1/").to_str().unwrap()));
+        assert!(artifact.stored.starts_with(world.path("artifacts/auth-login-job-1-").to_str().unwrap()));
         assert_eq!(fs::metadata(&artifact.stored).unwrap().len(), artifact.bytes);
     }
 
