@@ -26,7 +26,7 @@ use super::run::{GateSettings, LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
 use crate::crash;
-use crate::git::command::{remedy, tells_of_trouble};
+use crate::git::command::{GitError, remedy, tells_of_trouble};
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
@@ -262,29 +262,45 @@ impl JobRun<'_> {
         clean: Clean,
         before: impl FnOnce(&Slot) + Send + 'static,
     ) -> Result<Result<(), NotReady>, PortError> {
-        let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
-        let (pool, slot) = (self.gates.pool.clone(), self.worker.slot.take());
-        if slot.is_none() {
-            // A guard is of the slot that it was started for.
-            self.worker.guard = None;
-        }
-        let (slot, switched) = blocking(move || {
-            // What got away from its guard may still be at work in a slot.
-            let free = || pool.take_unless(processes::is_somebody_in);
-            let mut slot = match slot.map_or_else(free, Ok) {
-                Ok(slot) => slot,
-                Err(error) => return (None, Err(error)),
-            };
-            before(&slot);
-            let switched = slot.switch_to(&target, clean);
-            (Some(slot), switched)
-        })
-        .await?;
-        self.worker.slot = slot;
-        Ok(switched.map_err(|error| match error.is_trouble() {
+        let not_ready = |error: GitError| match error.is_trouble() {
             true => NotReady::Trouble(format!("preparing a slot: {error}")),
             false => NotReady::because("preparing a slot", error),
-        }))
+        };
+        let mut slot = match self.worker.slot.take() {
+            Some(slot) => slot,
+            None => {
+                // A guard is of the slot that it was started for.
+                self.worker.guard = None;
+                let pool = self.gates.pool.clone();
+                // What got away from its guard may still be at work in a slot.
+                match blocking(move || pool.take_unless(processes::is_somebody_in)).await? {
+                    Ok(slot) => slot,
+                    Err(error) => return Ok(Err(not_ready(error))),
+                }
+            }
+        };
+        // It starts while files are written. One that does not is started again when it is needed, and whatever
+        // stands against it is told then.
+        let at_work = if self.worker.guard.is_none() { slot.at_work().ok() } else { None };
+        let guard = async {
+            match at_work {
+                Some(at_work) => Guard::start(&self.gates.settings.guard_exe, at_work).await.ok(),
+                None => None,
+            }
+        };
+        let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
+        let switching = blocking(move || {
+            before(&slot);
+            let switched = slot.switch_to(&target, clean);
+            (slot, switched)
+        });
+        let (guard, done) = tokio::join!(guard, switching);
+        if guard.is_some() {
+            self.worker.guard = guard;
+        }
+        let (slot, switched) = done?;
+        self.worker.slot = Some(slot);
+        Ok(switched.map_err(not_ready))
     }
 
     /// Runs the plan's setup, unless the slot is set up for this very tree's inputs. Only what

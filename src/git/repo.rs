@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::command::{
     Config, Git, GitError, bare_command, expect_success, failed, output, shown, tells_of_trouble, together,
@@ -201,7 +203,7 @@ impl UserRepo {
         self.version
     }
 
-    /// Finds the target and the heads of all items, in one git process.
+    /// Finds the target and the heads of all items, in one git process or two.
     ///
     /// # Errors
     /// [`RepoError::Unresolved`] with all that is wrong, the target first, then items in order.
@@ -457,7 +459,7 @@ fn nearest(wanted: &str, names: &[String]) -> Option<String> {
         .map(|(_, name)| name.clone())
 }
 
-/// Revisions to look up, all in one git process.
+/// Revisions to look up, many at once.
 #[derive(Default)]
 struct Questions {
     asked: Vec<String>,
@@ -475,7 +477,23 @@ impl Questions {
         revisions.into_iter().for_each(|revision| self.ask(revision));
     }
 
-    fn put_to(self, git: &Git) -> Result<Answers, GitError> {
+    fn put_to(mut self, git: &Git) -> Result<Answers, GitError> {
+        /// To find so many branches, each a file of its own, takes longer than to start a git.
+        const MANY: usize = 100;
+        if self.asked.len() < MANY {
+            return self.put_to_one(git);
+        }
+        let rest = Self { asked: self.asked.split_off(self.asked.len() / 2) };
+        let (first, rest) = thread::scope(|scope| {
+            let rest = thread::Builder::new().spawn_scoped(scope, || rest.put_to_one(git));
+            (self.put_to_one(git), rest.map(ScopedJoinHandle::join))
+        });
+        let mut answers = first?;
+        answers.0.extend(rest.map_err(GitError::NotStarted)?.unwrap_or_else(|panic| resume_unwind(panic))?.0);
+        Ok(answers)
+    }
+
+    fn put_to_one(self, git: &Git) -> Result<Answers, GitError> {
         let input = self.asked.iter().map(|revision| format!("{revision}\n")).collect::<String>();
         // Through standard input, where no revision can be taken for an option.
         let args: [&OsStr; 2] = ["cat-file".as_ref(), "--batch-check=%(objectname)".as_ref()];
