@@ -109,8 +109,8 @@ const MOST_LOOSE: usize = 3;
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
 
-/// Decoded trees are kept until they hold this many entries together: some 25 MB.
-const MAX_KEPT_ENTRIES: usize = 250_000;
+/// Decoded trees are kept until they hold this many entries together: some 10 MB.
+const MAX_KEPT_ENTRIES: usize = 100_000;
 
 /// A repository's objects, opened once for all who read or write them: each pack is mapped once, however
 /// many they are.
@@ -124,7 +124,7 @@ pub struct ObjectStore {
 type Recent = moka::sync::Cache<ObjectId, Arc<(Kind, Vec<u8>)>>;
 
 /// Of their content; the cache itself takes some 200 bytes for each.
-const MOST_RECENT_BYTES: u64 = 8 << 20;
+const MOST_RECENT_BYTES: u64 = 4 << 20;
 
 impl std::fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

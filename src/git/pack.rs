@@ -138,3 +138,64 @@ impl Find for NoOthers {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::command::{Config, Git, bare_command, output};
+    use crate::git::objects::Objects;
+
+    const HASH: gix::hash::Kind = gix::hash::Kind::Sha1;
+
+    fn id(data: &[u8]) -> ObjectId {
+        gix::objs::compute_hash(HASH, Kind::Blob, data).unwrap()
+    }
+
+    /// Each is told by what differs from the one before it.
+    fn versions(contents: &[Vec<u8>]) -> Vec<New<'_>> {
+        let mut like = None;
+        let new = |data: &'_ Vec<u8>| New {
+            id: id(data),
+            kind: Kind::Blob,
+            data: data.clone().into(),
+            like: like.replace(id(data)),
+        };
+        contents.iter().map(new).collect()
+    }
+
+    #[test]
+    fn git_reads_every_object_as_it_was_however_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut init = bare_command(Config::RepositoryOnly);
+        init.args(["init", "-q", "--bare"]).arg(folder.path());
+        assert!(output(init, None).unwrap().status.success());
+        let git = Git::new(folder.path(), Config::RepositoryOnly);
+        let long: Vec<u8> = (0..60_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+        let with = |at: usize, insert: &[u8]| [&long[..at], insert, &long[at..]].concat();
+        let mut contents = vec![Vec::new(), b"a".to_vec(), vec![7; 127], vec![7; 128], vec![7; 4096], vec![7; 4097]];
+        contents.extend([with(0, b"begin"), with(100_000, &[1; 500]), with(long.len(), b"end"), long[1..].to_vec()]);
+        contents.extend([long[..1000].to_vec(), with(70_000, &[]), Vec::new(), b"same at both ends, same".to_vec()]);
+        // More than may build on each other.
+        contents.extend((0..2 * DEEPEST).map(|n| with(n * 7, format!("version {n}").as_bytes())));
+        let mut new = versions(&contents);
+        let mut seen = std::collections::HashSet::new();
+        new.retain(|new| seen.insert(new.id));
+        let pack = bytes(&new, HASH).unwrap();
+        assert!(pack.len() < 10 * long.len(), "{} bytes are not told by what differs", pack.len());
+        git.run_with_input(["index-pack", "--stdin", "--strict", "--fsck-objects"], &pack).unwrap();
+        let listed = git.run(["verify-pack", "-v"].into_iter().map(str::to_owned).chain(
+            std::fs::read_dir(folder.path().join("objects/pack")).unwrap().filter_map(|entry| {
+                let path = entry.unwrap().path();
+                path.extension().is_some_and(|extension| extension == "idx").then(|| path.display().to_string())
+            }),
+        ));
+        let listed = String::from_utf8(listed.unwrap()).unwrap();
+        assert!(listed.contains(&format!("chain length = {DEEPEST}:")), "{listed}");
+        assert!(!listed.contains(&format!("chain length = {}:", DEEPEST + 1)), "{listed}");
+        let objects = Objects::open(folder.path()).unwrap();
+        for data in &contents {
+            assert_eq!(&git.run(["cat-file", "blob", &id(data).to_string()]).unwrap(), data);
+            assert_eq!(&objects.blob(id(data)).unwrap(), data);
+        }
+    }
+}

@@ -2,7 +2,9 @@
 //! all its objects, or not at all.
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
@@ -15,7 +17,7 @@ use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander};
 use lexpr::vocabulary::names::{ApexId, CommitId, MergeStrategy, RunId};
 
 use crate::cli_world::wait_for as wait_until;
-use crate::land_world::{Entry, LandWorld, file, land, refused, wait_for};
+use crate::land_world::{Entry, FILE, LandWorld, file, land, refused, wait_for};
 
 const BEFORE: [Entry; 1] = [(crate::land_world::FILE, b"a", b"1\n")];
 const AFTER: [Entry; 1] = [(crate::land_world::FILE, b"a", b"2\n")];
@@ -76,6 +78,50 @@ fn nothing_of_a_composite_is_in_the_users_store_before_it_lands_and_no_more_than
     assert_eq!(reflog, "lexpr: land 1 item");
     fs::remove_dir_all(world.quarantine.dir()).unwrap();
     is_whole(&world, to);
+}
+
+/// In process where it is little, and by git where it is much.
+#[test]
+fn a_landing_brings_what_git_would_and_nothing_else() {
+    for big in [0, 9 << 20] {
+        let world = LandWorld::new(&BEFORE);
+        // A folder comes from a branch, deep ones change and come back, a file moves and one goes.
+        let head =
+            world.user.commit(&[file("a", "1\n"), file("new/deep/x", "x\n"), file("new/y", "y\n")], &[world.base]);
+        world.user.set("refs/heads/item", head);
+        // Nothing that compresses.
+        let mut content = Vec::new();
+        blake3::Hasher::new().finalize_xof().take(big).read_to_end(&mut content).unwrap();
+        let steps = [
+            vec![file("a", "1\n"), file("new/deep/x", "x\n"), file("new/y", "y\n"), file("d/e/f", "1\n")],
+            vec![file("a", "2\n"), file("new/deep/x", "2\n"), file("new/y", "y\n"), file("d/e/f", "1\n")],
+            vec![file("a", "2\n"), file("new/deep/x", "x\n"), file("moved", "y\n"), file("d/e/f", "2\n")],
+            vec![file("a", "1\n"), file("new/deep/x", "3\n"), (FILE, b"big", &content)],
+        ];
+        let mut to = world.base;
+        for (at, step) in steps.iter().enumerate() {
+            let tree = world.quarantine.tree(step);
+            let parents = if at == 0 { vec![to, head] } else { vec![to] };
+            to = world.quarantine.commit_tree(&tree.to_string(), &parents, &format!("step {at}"));
+        }
+        let range = [to.to_string(), format!("^{}", world.base), format!("^{head}")];
+        let listed =
+            world.quarantine.run(&["rev-list", "--objects", "--no-object-names", &range[0], &range[1], &range[2]]);
+        let has = |id: &str| world.user.git.output(&["cat-file", "-e", id], None).unwrap().status.success();
+        let expected: BTreeSet<String> = listed.lines().filter(|id| !has(id)).map(str::to_owned).collect();
+        let git = world.user.git.at(world.user.dir());
+        let store = Store { git: &git, objects: &world.settings().objects };
+        let origin = Origin::new(world.quarantine.git.clone(), None);
+        migrate::bring(&origin, store, to, &[world.base, head], &RunId::new("r")).unwrap();
+        let brought =
+            world.user.run(&["cat-file", "--batch-all-objects", "--batch-check=%(objectname)", "--unordered"]);
+        let loose = world.user.run(&["count-objects", "-v"]);
+        assert!(loose.contains(&format!("in-pack: {}\n", expected.len())), "{loose}\n{expected:#?}");
+        assert!(expected.iter().all(|id| brought.contains(id)));
+        world.user.set("refs/heads/main", to);
+        fs::remove_dir_all(world.quarantine.dir()).unwrap();
+        is_whole(&world, to);
+    }
 }
 
 #[test]
