@@ -11,9 +11,10 @@ use super::pack::New;
 /// Of what is not yet there; more than this does not go through memory.
 const MOST_BYTES: usize = 8 << 20;
 
-/// With their content, in an order that the same history always has, what was there before first: all objects that `wanted` reaches and none of `present` does,
-/// but for those that `is_there` says need not be told. Trees of the past are not looked for: what comes back
-/// unchanged from before `present` may be told, though it is reached. `None` where it is too much.
+/// All objects that `wanted` reaches and none of `present` does, but for those that are there already; with their
+/// content, older ones first, and in an order that the same history always has. Trees of the past are not
+/// looked for: what comes back unchanged from before `present` may be told, though it is reached. `None` where it
+/// is too much.
 ///
 /// # Errors
 /// Where something that is reached cannot be read.

@@ -15,7 +15,7 @@ use gix::odb::store::init::Slots;
 use moka::policy::EvictionPolicy;
 
 use super::pack;
-use super::uncompressed::{SHORT, write_loose};
+use super::uncompressed::{loose, write_loose};
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// An object could not be read or written.
@@ -365,11 +365,10 @@ impl Objects {
             pack::write(&folder, &new, self.repo.object_hash()).map_err(failed)?;
         } else {
             for (id, (kind, data)) in &objects {
-                if data.len() > SHORT {
-                    self.repo.objects.write_buf_with_known_id(*kind, data, *id).map_err(failed)?;
-                } else {
-                    write_loose(self.repo.objects.store_ref().path(), *id, *kind, data)
-                        .map_err(|err| ObjectsError::NotWritten { kind: "object", why: with_causes(&err) })?;
+                match loose(*kind, data) {
+                    Some(content) => write_loose(self.repo.objects.store_ref().path(), *id, &content)
+                        .map_err(|err| ObjectsError::NotWritten { kind: "object", why: with_causes(&err) })?,
+                    None => self.repo.objects.write_buf_with_known_id(*kind, data, *id).map(drop).map_err(failed)?,
                 }
             }
         }

@@ -15,7 +15,7 @@ use gix_pack::data::output::bytes::FromEntriesIter;
 use gix_pack::data::output::count::PackLocation;
 use gix_pack::data::output::{Count, Entry, entry};
 
-use super::uncompressed::{SHORT, stored};
+use super::uncompressed::stored;
 
 /// Of the objects that have to be read to read one: git's own limit (`pack.depth`).
 const DEEPEST: usize = 50;
@@ -68,13 +68,8 @@ pub(super) fn bytes(objects: &[New<'_>], hash: gix::hash::Kind) -> Result<Vec<u8
             None => (entry::Kind::Base(new.kind), 0),
         };
         places.insert(new.id, (at, depth));
-        if data.len() <= SHORT {
-            return Ok(vec![Entry {
-                id: new.id,
-                kind,
-                decompressed_size: data.len(),
-                compressed_data: stored(&[data]),
-            }]);
+        if let Some(compressed_data) = stored(data) {
+            return Ok(vec![Entry { id: new.id, kind, decompressed_size: data.len(), compressed_data }]);
         }
         let count = Count { id: new.id, entry_pack_location: PackLocation::NotLookedUp };
         let object = Data { kind: new.kind, data, object_hash: hash };
@@ -102,7 +97,8 @@ fn delta(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     let (rest_from, rest_to) = (&from[begin..], &to[begin..]);
     let end = rest_from.iter().rev().zip(rest_to.iter().rev()).take_while(|(from, to)| from == to).count();
     let middle = &rest_to[..rest_to.len() - end];
-    if middle.len() > to.len() / 2 {
+    // git refuses a difference that copies and inserts nothing (DELTA_SIZE_MIN in its delta.h).
+    if to.is_empty() || middle.len() > to.len() / 2 {
         return None;
     }
     let mut delta = Vec::with_capacity(middle.len() + 32);
@@ -172,7 +168,9 @@ mod tests {
         let git = Git::new(folder.path(), Config::RepositoryOnly);
         let long: Vec<u8> = (0..60_000_u32).flat_map(|n| n.to_le_bytes()).collect();
         let with = |at: usize, insert: &[u8]| [&long[..at], insert, &long[at..]].concat();
-        let mut contents = vec![Vec::new(), b"a".to_vec(), vec![7; 127], vec![7; 128], vec![7; 4096], vec![7; 4097]];
+        // An emptied file, and lengths at which something is told otherwise.
+        let mut contents =
+            vec![vec![9; 3000], Vec::new(), b"a".to_vec(), vec![7; 127], vec![7; 128], vec![7; 4096], vec![7; 4097]];
         contents.extend([with(0, b"begin"), with(100_000, &[1; 500]), with(long.len(), b"end"), long[1..].to_vec()]);
         contents.extend([long[..1000].to_vec(), with(70_000, &[]), Vec::new(), b"same at both ends, same".to_vec()]);
         // More than may build on each other.
