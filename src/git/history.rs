@@ -36,11 +36,21 @@ pub struct History {
     marks: Vec<u8>,
     marked: Vec<u32>,
     grown: Grown,
+    /// A commit was met that claims to be older than one of its parents. What only one side has may then
+    /// depend on where a walk began, and nothing is concluded from another one.
+    dates_lie: bool,
 }
+
+/// What the walk goes by: the date, and how many ancestors in a row claim no earlier one; for a commit that
+/// claims to be older than a parent, more than the parent's. A walk that met parents first would go over the
+/// history below them twice.
+type Rank = (u64, u32);
 
 #[derive(Debug)]
 struct Node {
     id: ObjectId,
+    /// The earliest date among those of its children that were read.
+    earliest_child: u64,
     read: Option<Read>,
 }
 
@@ -49,9 +59,7 @@ struct Read {
     parents: Box<[u32]>,
     /// The committer's date.
     seconds: u64,
-    /// What the walk goes by: the date or, for a commit that claims to be older than a parent, more
-    /// than the parent's. A walk that met parents first would go over the history below them twice.
-    rank: Option<u64>,
+    rank: Option<Rank>,
     /// The heads its `Lexpr-Head` trailers name.
     lands: Box<[ObjectId]>,
 }
@@ -71,7 +79,7 @@ pub struct Divergence {
 impl History {
     fn slot(&mut self, id: ObjectId) -> u32 {
         *self.index.entry(id).or_insert_with(|| {
-            self.nodes.push(Node { id, read: None });
+            self.nodes.push(Node { id, earliest_child: u64::MAX, read: None });
             self.marks.push(0);
             u32::try_from(self.nodes.len() - 1).expect("memory ends before 2^32 commits do")
         })
@@ -85,15 +93,21 @@ impl History {
             for head in &lands {
                 self.landed.entry(*head).or_default().push(at);
             }
-            let parents = commit.parents.iter().map(|parent| self.slot(*parent)).collect();
+            let parents: Box<[u32]> = commit.parents.iter().map(|parent| self.slot(*parent)).collect();
             let seconds = message::Signature::parse(&commit.committer, None).seconds;
+            self.dates_lie |= self.nodes[slot].earliest_child < seconds;
+            for parent in &parents {
+                let parent = &mut self.nodes[*parent as usize];
+                parent.earliest_child = parent.earliest_child.min(seconds);
+                self.dates_lie |= parent.read.as_ref().is_some_and(|read| read.seconds > seconds);
+            }
             self.nodes[slot].read = Some(Read { parents, seconds, rank: None, lands });
         }
         Ok(self.nodes[slot].read.as_ref().expect("read just above"))
     }
 
     /// Where a commit stands in a walk: before its parents, however their dates lie.
-    fn rank(&mut self, objects: &Objects, at: u32) -> Result<u64, ObjectsError> {
+    fn rank(&mut self, objects: &Objects, at: u32) -> Result<Rank, ObjectsError> {
         // A stack of its own: imported histories have long rows of commits with one date.
         let mut open = vec![at];
         while let Some(&commit) = open.last() {
@@ -103,13 +117,13 @@ impl History {
                 continue;
             }
             let (seconds, parents) = (read.seconds, read.parents.clone());
-            let mut rank = seconds;
+            let mut rank = (seconds, 0);
             let mut waits = false;
             for parent in parents {
                 let read = self.read(objects, parent)?;
                 match read.rank {
                     _ if read.seconds < seconds => {}
-                    Some(above) => rank = rank.max(above.saturating_add(1)),
+                    Some((above, in_a_row)) => rank = rank.max((above, in_a_row.saturating_add(1))),
                     None => {
                         open.push(parent);
                         waits = true;
@@ -258,7 +272,7 @@ impl History {
             let named: Vec<u32> = named.into_iter().map(|id| self.slot(id)).collect();
             self.grown.learn(root, head_at, divergence, &own, &named);
         }
-        if root == onto_at || self.grown.is_untouched(root, onto_at, head_at) {
+        if root == onto_at || !self.dates_lie && self.grown.is_untouched(root, onto_at, head_at) {
             return Ok(self.grown.kin(root, head_at).and_then(|kin| kin.divergence.clone()));
         }
         Ok(self.walked(objects, onto_at, head_at)?.0.map(Arc::new))
@@ -401,7 +415,7 @@ impl History {
 /// What is still to be looked at, newest first.
 #[derive(Default)]
 struct Queue {
-    heap: BinaryHeap<(u64, Reverse<ObjectId>, u32)>,
+    heap: BinaryHeap<(Rank, Reverse<ObjectId>, u32)>,
     /// How many in the heap are not stale.
     fresh: usize,
 }

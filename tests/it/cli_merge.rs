@@ -70,6 +70,38 @@ fn invariant_1_what_landed_is_a_tree_that_its_gate_saw() {
 }
 
 #[test]
+fn work_that_removes_everything_lands_and_so_does_what_comes_after_it() {
+    let names: Vec<String> = (0..30).map(|at| format!("file-{at}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();
+    for strategy in ["merge", "squash", "rebase"] {
+        // No one of them makes an empty tree: that comes of both, and is nowhere before.
+        let world = World::new(&files, &[]);
+        let listed = world.git(&["ls-tree", "main"]);
+        let lines: Vec<&str> = listed.lines().collect();
+        for (name, left) in [("some", &lines[..10]), ("others", &lines[10..])] {
+            let tree = world.feed(&["mktree"], format!("{}\n", left.join("\n")).as_bytes());
+            let commit = world.git(&["commit-tree", &tree, "-p", "main", "-m", name]);
+            world.git(&["branch", name, &commit]);
+        }
+        let new = lines[0].replace("file-0", "new");
+        let new = world.feed(&["mktree"], format!("{listed}\n{new}\n").as_bytes());
+        let new = world.git(&["commit-tree", &new, "-p", "main", "-m", "New"]);
+        world.git(&["branch", "new", &new]);
+        let plan = format!(
+            "schemaVersion: v1\npolicy: {{performance: {{batchSize: 1}}}}\n\
+             gates: [{{name: g, run: 'git status --porcelain | diff - /dev/null'}}]\nitems:\n\
+             - {{name: some, strategy: {strategy}}}\n- {{name: others, strategy: {strategy}, deps: [some]}}\n\
+             - {{name: new, strategy: {strategy}, deps: [others]}}\n"
+        );
+        world.merge(&plan, &["--execute"]).expect(0);
+        assert_eq!(world.git(&["ls-tree", "main~1"]), "", "{strategy}");
+        assert_eq!(world.files_on_main(), ["new"], "{strategy}");
+        assert_eq!(world.git(&["fsck", "--strict", "--no-dangling", "main"]), "", "{strategy}");
+        assert_eq!(world.git(&["status", "--porcelain"]), "", "{strategy}");
+    }
+}
+
+#[test]
 fn invariant_2_the_dependents_of_a_failure_never_start_whatever_the_order_in_the_file() {
     let world = World::new(
         README,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "where the world of a test breaks, the test ends")]
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -154,8 +155,13 @@ fn changed(dice: &mut Dice, files: &Files, most: usize) -> Files {
 
 /// A `main` and some items that begin on it, on each other, or merge each other.
 pub fn history(seed: u64) -> (Stream, usize) {
+    dated_history(seed, None)
+}
+
+fn dated_history(seed: u64, minute_of: Option<fn(usize) -> usize>) -> (Stream, usize) {
     let mut dice = Dice(seed);
     let mut stream = Stream::default();
+    stream.minute_of = minute_of;
     let mut files = Files::new();
     for _ in 0..18 {
         let path = new_path(&mut dice);
@@ -268,11 +274,13 @@ fn invariant_8_two_clones_in_different_folders_make_the_same_commits() {
 /// What is known of how commits grew must give what walking the history gives.
 #[test]
 fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
+    // Dates that lie, over several generations, too; and all of one minute.
+    let minutes: [Option<fn(usize) -> usize>; 3] = [None, Some(|number| number * 7 % 23), Some(|_| 1)];
     let mut answers = 0;
     for seed in 0..SEEDS.end * 2 {
         let mut dice = Dice(seed);
         let world = GitWorld::empty();
-        let (stream, count) = history(seed);
+        let (stream, count) = dated_history(seed, *dice.pick(&minutes));
         let ids = world.import(&stream);
         let mut heads: Vec<(String, CommitId)> =
             (0..count).map(|at| format!("i{at}")).map(|name| (name.clone(), ids[&name])).collect();
@@ -283,15 +291,29 @@ fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
         let quarantine = Quarantine::create(&world.beside("q"), &world.open()).unwrap();
         let mut bench = Workbench::new(&quarantine, GIT_DEFAULTS, None).unwrap();
         let mut at = Arc::new(bench.start(ids["main"]).unwrap());
-        // More than once: what has landed as a squash is the base of the next composite.
-        for round in 0..2 {
+        let mut made: Vec<ObjectId> = Vec::new();
+        let mut ways = HashMap::new();
+        // More than once: what has landed as a squash is the base of the next composite. The last time it is
+        // all made again, and there is a branch by then that begins on some of it.
+        for round in 0..3 {
+            if round == 2 {
+                at = Arc::new(bench.start(ids["main"]).unwrap());
+                // One alone: two would share what they begin on.
+                let from = *dice.pick(if seed % 2 == 0 { &made } else { &made[..2] });
+                let tree = format!("{from}^{{tree}}");
+                let head = world.quarantined("q", ["commit-tree", &tree, "-p", &from.to_string(), "-m", "cut"]);
+                heads.push(("cut".to_owned(), head.parse().unwrap()));
+            }
             for (ix, (name, head)) in heads.iter().enumerate() {
-                let strategy = *dice.pick(&[MergeStrategy::Merge, MergeStrategy::Squash, MergeStrategy::Rebase]);
-                let item = Arc::new(ComposeItem { strategy, ..item(ix, name, *head) });
-                if round == 0 && dice.roll(4) == 0 {
+                let strategies = [MergeStrategy::Merge, MergeStrategy::Squash, MergeStrategy::Rebase];
+                let way = ways.entry(name.clone()).or_insert((*dice.pick(&strategies), dice.roll(4) == 0));
+                let (strategy, comes_later) = *way;
+                if comes_later && round != 1 {
                     continue;
                 }
+                let item = Arc::new(ComposeItem { strategy, ..item(ix, name, *head) });
                 at = Arc::new(bench.add(&at, &item, &[]).unwrap());
+                made.extend([at.shadow, at.landed]);
                 for (name, head) in &heads {
                     // Not about all of them, so that some are met that nobody asked about.
                     for onto in [at.shadow, at.landed].into_iter().filter(|_| dice.roll(3) == 0) {
@@ -307,7 +329,37 @@ fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
             at = Arc::new(bench.start(commit_id(at.landed)).unwrap());
         }
     }
-    assert!(answers > 1_000, "{answers}");
+    assert!(answers > 2_000, "{answers}");
+}
+
+/// A walk that begins elsewhere may end before it sees that a commit is not the head's own.
+#[test]
+fn invariant_8_where_dates_lie_nothing_is_concluded_from_another_walk() {
+    let mut stream = Stream::default();
+    stream.minute_of = Some(|number| [0, 50, 5, 10, 80, 100, 90, 1, 2, 110][number]);
+    let files = Files::new();
+    let old = stream.commit("old", &[], &files);
+    let older = stream.commit("older", &[old], &files);
+    let shared = stream.commit("shared", &[older], &files);
+    let before = stream.commit("before", &[shared], &files);
+    let main = stream.commit("main", &[before], &files);
+    stream.commit("head", &[before, old], &files);
+    let first = stream.commit("first", &[main], &files);
+    let other = stream.commit("other", &[first], &files);
+    stream.commit("made", &[main, other], &files);
+    let world = GitWorld::empty();
+    let ids = world.import(&stream);
+    let quarantine = Quarantine::create(&world.beside("q"), &world.open()).unwrap();
+    let objects = quarantine.store().objects();
+    let id = |name: &str| ObjectId::from_bytes_or_panic(ids[name].as_bytes());
+    let mut history = History::default();
+    for head in ["head", "other"] {
+        history.divergence(&objects, id("main"), id(head)).unwrap();
+    }
+    history.grew(id("made"), &[id("main"), id("other")], &[]);
+    let known = history.divergence(&objects, id("made"), id("head")).unwrap();
+    assert_eq!(known, History::default().divergence(&objects, id("made"), id("head")).unwrap());
+    assert_eq!(known.unwrap().own, [id("head")]);
 }
 
 /// Work that main has squashed, and mains that went on from there in different ways.

@@ -205,6 +205,8 @@ pub type Files = BTreeMap<Vec<u8>, (&'static str, Vec<u8>)>;
 pub struct Stream {
     bytes: Vec<u8>,
     marks: usize,
+    /// In which minute a commit claims to be made, by its number.
+    pub minute_of: Option<fn(usize) -> usize>,
 }
 
 /// A commit of a [`Stream`], to be used as a parent in it.
@@ -212,10 +214,12 @@ pub struct Stream {
 pub struct Mark(usize);
 
 impl Stream {
-    /// A commit on `branch` with exactly these files. Its date is a minute after the one before it.
+    /// A commit on `branch` with exactly these files. Its date is a minute after the one before it, unless
+    /// the stream says otherwise.
     pub fn commit(&mut self, branch: &str, parents: &[Mark], files: &Files) -> Mark {
         self.marks += 1;
-        let date = FIRST_COMMIT + 60 * self.marks as u64;
+        let minute = self.minute_of.map_or(self.marks, |minute_of| minute_of(self.marks));
+        let date = FIRST_COMMIT + 60 * minute as u64;
         let mut head = String::new();
         // Reset first: without it a commit without parents would continue the branch.
         write!(head, "reset refs/heads/{branch}\ncommit refs/heads/{branch}\nmark :{}\n", self.marks).unwrap();

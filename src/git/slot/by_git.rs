@@ -117,7 +117,8 @@ impl Slot {
         let known = Known::read(&self.index, &self.notes, tree.kind());
         let found = known.and_then(|known| {
             let (left, folders) = (&Left::new(), &Folders::new());
-            let expected = Expected { entries: &known.entries, written: known.written, left, folders };
+            let folder_rights = self.folder_rights()?;
+            let expected = Expected { entries: &known.entries, written: known.written, left, folders, folder_rights };
             let found = survey(&self.work_tree, expected)?;
             Ok((known, found))
         });
@@ -216,11 +217,17 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether git can make an index of the tree at all.
+    /// Whether git can make an index of the tree at all, as far as can be found out here.
+    ///
+    /// # Errors
+    /// Where it cannot.
     pub(super) fn check_tree(&self, to: &SlotTarget) -> Result<(), GitError> {
         let scratch = with_suffix(&self.index, ".check");
-        let checked = renew(&self.git_dir(), &self.settings, to, None)
-            .and_then(|_| self.git(&scratch, &["read-tree", &to.tree.to_string()]));
+        if renew(&self.git_dir(), &self.settings, to, None).is_err() {
+            // It is the folder that is in the way, and says nothing about the tree.
+            return Ok(());
+        }
+        let checked = self.git(&scratch, &["read-tree", &to.tree.to_string()]);
         remove(&scratch)?;
         remove(&with_suffix(&scratch, ".lock"))?;
         checked.map(drop)

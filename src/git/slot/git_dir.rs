@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::folder::{remove, write_over};
+use super::survey::RIGHTS;
 use super::{SlotSettings, SlotTarget};
 use crate::crash;
 use crate::git::command::GitError;
@@ -85,11 +86,9 @@ pub(super) fn renew(
 /// it shall be, with the owner and the rights that lexpr gives it, and there is no other. A file with a
 /// second name is somebody's.
 fn is_as_laid(git_dir: &Path, parts: &[(PathBuf, Part)], like: &Path) -> io::Result<bool> {
-    const RIGHTS: u32 = 0o7777;
     let ours = fs::symlink_metadata(like)?;
     let file_rights = ours.mode() & RIGHTS;
-    // Who may read a folder may go into it.
-    let folder_rights = file_rights | (file_rights & 0o444) >> 2;
+    let folder_rights = folder_rights_like(ours.mode());
     for (name, part) in parts {
         let path = git_dir.join(name);
         let found = fs::symlink_metadata(&path)?;
@@ -109,6 +108,11 @@ fn is_as_laid(git_dir: &Path, parts: &[(PathBuf, Part)], like: &Path) -> io::Res
         }
     }
     Ok(true)
+}
+
+/// The rights of a folder that was made like a file of this mode: who may read a folder may go into it.
+pub(super) fn folder_rights_like(file_mode: u32) -> u32 {
+    file_mode & RIGHTS | (file_mode & 0o444) >> 2
 }
 
 /// An index is as good as its own modification time: git compares the contents of files that

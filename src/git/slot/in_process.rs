@@ -5,14 +5,16 @@
 //! differs from it, and what came is not tracked by it.
 
 use std::collections::BTreeSet;
+use std::fs::symlink_metadata;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 use gix::ObjectId;
 
 use super::difference::{Change, between};
 use super::folder::remove;
-use super::git_dir::lay_index;
+use super::git_dir::{folder_rights_like, lay_index};
 use super::known::{Known, write_index, write_notes};
 use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
 use super::write::{self, Coming};
@@ -38,7 +40,9 @@ impl Slot {
         let left = known.left.filter(|_| clean == Clean::TrackedAndUntracked).unwrap_or_default();
         let Known { entries, written, folders, tree: from, .. } = known;
         let folders = if memory.folders_have_times { folders } else { Folders::new() };
-        let found = survey(&self.work_tree, Expected { entries: &entries, written, left: &left, folders: &folders })?;
+        let folder_rights = self.folder_rights()?;
+        let expected = Expected { entries: &entries, written, left: &left, folders: &folders, folder_rights };
+        let found = survey(&self.work_tree, expected)?;
         let changes = changes(objects, from, tree, &entries)?;
         for change in &changes {
             if let Some((mode, id)) = change.to {
@@ -91,6 +95,12 @@ impl Slot {
             folders: found.folders,
         });
         Ok(())
+    }
+
+    /// Those of a folder that lexpr makes.
+    pub(super) fn folder_rights(&self) -> Result<u32, ForGit> {
+        let index = symlink_metadata(&self.index).map_err(|_| ForGit("no index"))?;
+        Ok(folder_rights_like(index.mode()))
     }
 
     /// Those that the slot's `.git` borrows.

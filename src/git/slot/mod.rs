@@ -262,17 +262,34 @@ mod tests {
 
     use super::*;
 
-    /// What really fails, immutable files and mounts, takes rights that a test may not have.
     #[test]
-    fn a_folder_that_cannot_be_removed_is_set_aside_and_the_slot_made_anew() {
+    fn a_git_folder_that_cannot_be_laid_is_not_the_trees_fault() {
         let cache = tempfile::tempdir().unwrap();
-        let pool = SlotPool::new(SlotSettings {
-            cache_root: cache.path().to_owned(),
+        let slot = pool_in(cache.path()).take().unwrap();
+        let missing = gix::ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let commit = CommitId::from_bytes(missing.as_bytes()).unwrap();
+        let to = SlotTarget { commit, tree: TreeId::from_bytes(missing.as_bytes()).unwrap(), base: commit };
+        slot.check_tree(&to).unwrap_err();
+        fs::remove_dir_all(slot.path()).unwrap();
+        fs::write(slot.path(), "in the way").unwrap();
+        slot.check_tree(&to).unwrap();
+    }
+
+    fn pool_in(cache: &Path) -> SlotPool {
+        SlotPool::new(SlotSettings {
+            cache_root: cache.to_owned(),
             repository_id: "repository".to_owned(),
             object_dirs: Vec::new(),
             store: None,
             target_branch: "main".to_owned(),
-        });
+        })
+    }
+
+    /// What really fails, immutable files and mounts, takes rights that a test may not have.
+    #[test]
+    fn a_folder_that_cannot_be_removed_is_set_aside_and_the_slot_made_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        let pool = pool_in(cache.path());
         let slot = pool.take().unwrap();
         let immutable = |path: &Path| Err(GitError::io("removing", path)(ErrorKind::PermissionDenied.into()));
         for round in ["1", "2"] {

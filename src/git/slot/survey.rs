@@ -1,6 +1,7 @@
 //! One walk over a slot's working tree: which tracked files are not as they were left, and what else
-//! is there. Changes nothing and reads no content but of files that changed so close to the index's
-//! writing that their times cannot tell (git's Documentation/technical/racy-git).
+//! is there. Changes nothing but the rights of folders, which neither git nor an index knows of, and reads
+//! no content but of files that changed so close to the index's writing that their times cannot tell
+//! (git's Documentation/technical/racy-git).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,13 +12,17 @@ use std::sync::Arc;
 use gix::ObjectId;
 use gix::objs::Kind;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::ForGit;
 use super::attributes::name_of;
 use crate::git::index::{IndexEntry, Stat, Time};
 use crate::git::objects::mode;
+
+/// Of a file's mode, and the bit of them that a folder has from the one it is made in.
+pub(super) const RIGHTS: u32 = 0o7777;
+const SET_GROUP: u32 = 0o2000;
 
 /// Trees deeper than this are git's: neither side follows them with a call for each level.
 pub(super) const DEEPEST: usize = 64;
@@ -79,6 +84,8 @@ pub(super) struct Expected<'a> {
     pub(super) left: &'a Left,
     /// Believed; nothing where the file system was not seen to keep such times.
     pub(super) folders: &'a Folders,
+    /// Those of every folder with tracked files in it.
+    pub(super) folder_rights: u32,
 }
 
 /// Walks the working tree at `top`.
@@ -86,11 +93,34 @@ pub(super) struct Expected<'a> {
 /// # Errors
 /// Where something cannot be read, or a file and a folder have changed places.
 pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGit> {
+    with_rights(CWD, top.as_os_str().as_bytes(), expected.folder_rights)?;
     let top = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
     let found = Survey { folders: Folders::with_capacity(expected.folders.len()), ..Survey::default() };
     let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, folders_passed: 0, found };
     walk.tracked_folder(0..expected.entries.len())?;
     Ok(walk.found)
+}
+
+/// What the folder is, once it has these rights: a gate may have given it others. `None` where there is none.
+fn with_rights(above: impl AsFd, path: &[u8], rights: u32) -> Result<Option<Stat>, ForGit> {
+    let look = || statat(&above, path, AtFlags::SYMLINK_NOFOLLOW);
+    let mut found = match look() {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if !FileType::from_raw_mode(found.st_mode).is_dir() {
+        return Err(ForGit("a folder that became something else"));
+    }
+    // A folder takes over the group's bit from the one it is made in.
+    if found.st_mode & (RIGHTS & !SET_GROUP) != rights {
+        let rights = Mode::from_raw_mode(rights | found.st_mode & SET_GROUP);
+        chmodat(&above, path, rights, AtFlags::empty())
+            .and_then(|()| look())
+            .map_err(unreadable)
+            .map(|is| found = is)?;
+    }
+    Ok(Some(Stat::of(&found)))
 }
 
 fn unreadable(_: Errno) -> ForGit {
@@ -127,18 +157,11 @@ impl<'a> Walk<'a> {
         let is_top = self.depth == 0;
         let mut now = None;
         if !is_top {
-            let found = match statat(self.top, self.own_path(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) => found,
-                Err(Errno::NOENT) => {
-                    self.found.differing.extend(entries);
-                    return Ok(());
-                }
-                Err(error) => return Err(unreadable(error)),
-            };
-            if !FileType::from_raw_mode(found.st_mode).is_dir() {
-                return Err(ForGit("a folder that became something else"));
+            now = with_rights(self.top, self.own_path(), self.expected.folder_rights)?;
+            if now.is_none() {
+                self.found.differing.extend(entries);
+                return Ok(());
             }
-            now = Some(Stat::of(&found));
         }
         let known = self.expected_folder();
         let is_as_known = now
@@ -384,7 +407,40 @@ pub(super) fn sets_rules(path: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
+
+    fn rights_of(folder: &Path) -> u32 {
+        std::fs::metadata(folder).unwrap().mode() & RIGHTS
+    }
+
+    #[test]
+    fn folders_have_the_rights_again_that_they_were_made_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("a/b");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(inside.join("c"), "").unwrap();
+        let stat = stat_of(CWD, inside.join("c").as_os_str().as_bytes()).unwrap();
+        let id = ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let entries = [IndexEntry { path: b"a/b/c"[..].into(), mode: mode::FILE, id, stat }];
+        let folders = ["", "a", "a/b"].map(|name| folder.path().join(name));
+        let set =
+            |path: &Path, rights| std::fs::set_permissions(path, std::fs::Permissions::from_mode(rights)).unwrap();
+        for (rights, expected) in [(0o000, 0o755), (0o777, 0o755), (0o1755, 0o700), (0o2700, 0o2755)] {
+            folders.iter().rev().for_each(|path| set(path, rights));
+            let expect = Expected {
+                entries: &entries,
+                written: Time(u32::MAX, 0),
+                left: &Left::new(),
+                folders: &Folders::new(),
+                folder_rights: expected & !SET_GROUP,
+            };
+            let found = survey(folder.path(), expect).unwrap();
+            assert!(found.differing.is_empty() && found.untracked.is_empty(), "{rights:o}");
+            assert_eq!(folders.each_ref().map(|path| rights_of(path)), [expected; 3], "{rights:o}");
+        }
+    }
 
     /// The kernel's clock may be finer than it was when git met this; what counts is what is compared.
     #[test]
@@ -397,7 +453,13 @@ mod tests {
         let differs = |content: &[u8], written: Time| {
             let id = id_of(content, like).unwrap();
             let entries = [IndexEntry { path: b"a"[..].into(), mode: mode::FILE, id, stat }];
-            let expected = Expected { entries: &entries, written, left: &Left::new(), folders: &Folders::new() };
+            let expected = Expected {
+                entries: &entries,
+                written,
+                left: &Left::new(),
+                folders: &Folders::new(),
+                folder_rights: rights_of(folder.path()),
+            };
             let found = survey(folder.path(), expected).unwrap();
             assert!(found.untracked.is_empty() && found.repositories.is_empty());
             !found.differing.is_empty()
@@ -434,7 +496,13 @@ mod tests {
             (b"link".to_vec(), Ignored::Folder),
         ]);
         let entries = [entry(b"dir/a"), entry(b"dir/gone")];
-        let expected = Expected { entries: &entries, written: Time(0, 0), left: &left, folders: &Folders::new() };
+        let expected = Expected {
+            entries: &entries,
+            written: Time(0, 0),
+            left: &left,
+            folders: &Folders::new(),
+            folder_rights: rights_of(folder.path()),
+        };
         let found = survey(folder.path(), expected).unwrap();
         assert_eq!(found.differing, [0, 1]);
         assert_eq!(found.repositories, [b"dir/.git"]);
@@ -462,8 +530,16 @@ mod tests {
         let known = stat_of(&top, b"dir").unwrap();
         let is_read = |known: Stat, written: Time| {
             let folders = Folders::from([(Arc::from(&b"dir/"[..]), known)]);
-            let found =
-                survey(folder.path(), Expected { entries: &entries, written, left: &Left::new(), folders: &folders });
+            let found = survey(
+                folder.path(),
+                Expected {
+                    entries: &entries,
+                    written,
+                    left: &Left::new(),
+                    folders: &folders,
+                    folder_rights: rights_of(folder.path()),
+                },
+            );
             !found.unwrap().untracked.is_empty()
         };
         rustix::fs::utimensat(&top, "dir", &LONG_AGO, AtFlags::empty()).unwrap();
