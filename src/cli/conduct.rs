@@ -228,8 +228,15 @@ pub(super) fn hold(folder: &RunFolder) -> Result<Hold, Failure> {
     })
 }
 
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+/// Threads for a run of so many workers. Each of them waits for the disk in one thread at most, and so do a landing
+/// and the faces; more would each keep a heap of their own for nothing.
+///
+/// # Errors
+/// Where the system starts none.
+pub(super) fn runtime(workers: u32) -> Result<tokio::runtime::Runtime, Failure> {
+    const BESIDE_THE_WORKERS: usize = 3;
     tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(usize::try_from(workers).unwrap_or(usize::MAX).saturating_add(BESIDE_THE_WORKERS))
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))

@@ -27,7 +27,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     refuse_a_password(args.push.as_deref())?;
     refuse_to_write_over(&args)?;
     let opened = open(&args)?;
-    let runtime = conduct::runtime()?;
+    let runtime = conduct::runtime(conduct::limits(opened.policy()).max_workers)?;
     if args.execute {
         runtime.block_on(execute(&args, opened, &destinations))
     } else {

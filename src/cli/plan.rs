@@ -62,7 +62,7 @@ fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Rel
         .iter()
         .map(|branch| HeadOf { name: ItemName::new(&branch.name), head: branch.head, deps: Vec::new() })
         .collect();
-    Ok(runtime()?.block_on(workshop.composer.relate(base, heads))?)
+    Ok(runtime(1)?.block_on(workshop.composer.relate(base, heads))?)
 }
 
 fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {

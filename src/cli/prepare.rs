@@ -72,6 +72,10 @@ impl Opened {
         self.plan.digest
     }
 
+    pub fn policy(&self) -> &Policy {
+        &self.plan.policy
+    }
+
     /// The items that a run has, too: by name, or by another name the same head.
     pub fn shared_with(&self, started: &RunStarted) -> Vec<&ItemName> {
         let names: HashSet<_> = started.items.iter().map(|item| &item.name).collect();

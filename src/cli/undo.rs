@@ -27,7 +27,7 @@ const KEPT_AS: &str = "undone";
 pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
     let repo = UserRepo::open(&args.repository.repo)?;
     let folder = runs::find(repo.common_dir(), Some(&args.run)).map_err(status::not_found)?;
-    conduct::runtime()?.block_on(undo(args, &repo, &folder))
+    conduct::runtime(1)?.block_on(undo(args, &repo, &folder))
 }
 
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {

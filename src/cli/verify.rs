@@ -63,7 +63,7 @@ pub fn run(args: &VerifyArgs) -> Result<u8, Failure> {
             Some(folder) => records(&repo, folder, journal::read(&folder.journal())),
         };
         let run = Run { repo: &repo, runs: &runs, folder, records };
-        vec![conduct::runtime()?.block_on(run.verify(file, &claimed))?]
+        vec![conduct::runtime(1)?.block_on(run.verify(file, &claimed))?]
     } else {
         of_run(&repo, &runs, &runs::find(repo.common_dir(), Some(&args.subject)).map_err(status::not_found)?)?
     };
@@ -90,7 +90,7 @@ fn of_run(repo: &UserRepo, runs: &[RunFolder], folder: &RunFolder) -> Result<Vec
         Err(_) if !files.is_empty() => None,
         Err(error) => return Err(Failure::internal(error.to_string())),
     };
-    let runtime = conduct::runtime()?;
+    let runtime = conduct::runtime(1)?;
     let run = Run { repo, runs, folder: Some(folder), records: records(repo, folder, journal) };
     let mut verified = Vec::new();
     let mut seen = Vec::new();

@@ -31,7 +31,7 @@ use crate::vocabulary::names::{CommitId, RunId};
 const PACK_HEADER: usize = 12;
 
 /// Decoded trees that are kept hold no more entries: the next landing looks at few of the last one's.
-const MOST_ENTRIES: usize = 25_000;
+const MOST_ENTRIES: usize = 12_000;
 
 /// As it is told.
 const INDEX_PACK: [&str; 2] = ["index-pack", "--stdin"];

@@ -110,7 +110,7 @@ const MOST_LOOSE: usize = 3;
 const MOST_PACKS: usize = 1000;
 
 /// Decoded trees are kept until they hold this many entries together: some 10 MB.
-const MAX_KEPT_ENTRIES: usize = 100_000;
+const MAX_KEPT_ENTRIES: usize = 40_000;
 
 /// A repository's objects, opened once for all who read or write them: each pack is mapped once, however
 /// many they are.

@@ -36,7 +36,7 @@ use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
 use super::text_merge;
 
 /// Pairs of trees whose difference was looked at are remembered up to this many: some 10 MB.
-const MAX_KNOWN_PAIRS: usize = 100_000;
+const MAX_KNOWN_PAIRS: usize = 30_000;
 
 /// What splicing came to.
 #[must_use]
