@@ -6,7 +6,7 @@
 //! 4. [`core`]: the state of a run and the strategies (pure)
 //! 5. [`git`], [`gate`], [`cache`], [`clock`], [`durations`], [`journal`], [`memory`], [`runs`]: the hands
 //!    (I/O), with `crash`, the places at which tests kill them
-//! 6. [`engine`]: one loop that owns the state
+//! 6. [`engine`]: one loop that owns the state, and [`simulation`], which drives it without a repository
 //! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
 //!    [`diagnostics`]: the faces, functions of events and problems, with [`wording`] and [`output`],
 //!    which they share
@@ -34,6 +34,7 @@ pub mod progress;
 pub mod report;
 pub mod runs;
 pub mod serve;
+pub mod simulation;
 pub mod status;
 pub mod vocabulary;
 pub mod wording;

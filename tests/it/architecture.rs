@@ -33,6 +33,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("memory", Hands),
     ("runs", Hands),
     ("engine", Engine),
+    ("simulation", Engine),
     ("diagnostics", Faces),
     ("metrics", Faces),
     ("output", Faces),

@@ -1,0 +1,130 @@
+//! Who is broken, who clashes and when a gate lies, drawn from a seed.
+
+use crate::simulation::random::Random;
+
+/// How often things go wrong; each from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Share of items that fail a gate by themselves.
+    pub fail: f64,
+    /// Share of items that pass by themselves and fail together with at least one other.
+    pub clash: f64,
+    /// Share of gate runs that fail although what they judge is in order.
+    pub flake: f64,
+}
+
+/// What is true of a plan's items, by canonical position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    pub seed: u64,
+    pub rates: Rates,
+    broken: Vec<bool>,
+    /// For each item those that it clashes with, ascending.
+    clashes: Vec<Vec<u32>>,
+}
+
+impl World {
+    /// Draws a world of `items` items. The same seed draws the same world.
+    pub fn draw(items: usize, rates: Rates, seed: u64) -> Self {
+        let mut random = Random::of(&[seed, 1]);
+        let broken = (0..items).map(|_| random.is(rates.fail)).collect();
+        let mut clashes = vec![Vec::new(); items];
+        let mut random = Random::of(&[seed, 2]);
+        for (one, other) in pairs(items, pair_probability(items, rates.clash), &mut random) {
+            clashes[one].push(u32::try_from(other).unwrap_or(u32::MAX));
+            clashes[other].push(u32::try_from(one).unwrap_or(u32::MAX));
+        }
+        Self { seed, rates, broken, clashes }
+    }
+
+    pub fn len(&self) -> usize {
+        self.broken.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    /// Whether the item fails wherever it is.
+    pub fn is_broken(&self, item: usize) -> bool {
+        self.broken[item]
+    }
+
+    /// Those that the item fails together with, ascending.
+    pub fn clashes(&self, item: usize) -> impl Iterator<Item = usize> + '_ {
+        self.clashes[item].iter().map(|other| *other as usize)
+    }
+
+    /// Whether the item, added to what `has` says is there, breaks it.
+    pub fn breaks(&self, item: usize, has: impl Fn(usize) -> bool) -> bool {
+        self.broken[item] || self.clashes(item).any(has)
+    }
+
+    /// Whether a run lies that judges what is in order: the `nth` of this gate on this tree, whichever
+    /// strategy asks.
+    pub fn is_flake(&self, gate: u64, tree: u64, nth: u64) -> bool {
+        Random::of(&[self.seed, 3, gate, tree, nth]).is(self.rates.flake)
+    }
+}
+
+/// With which probability each pair clashes, so that this share of `items` clashes with at least one other.
+pub fn pair_probability(items: usize, share: f64) -> f64 {
+    if items < 2 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "nobody simulates 2^52 items")]
+    let others = (items - 1) as f64;
+    1.0 - (1.0 - share).powf(1.0 / others)
+}
+
+/// Each pair of numbers below `items` with this probability, without going through all of them: how many
+/// pairs are skipped until the next is geometrically distributed.
+fn pairs(items: usize, probability: f64, random: &mut Random) -> Vec<(usize, usize)> {
+    let mut drawn = Vec::new();
+    if probability <= 0.0 {
+        return drawn;
+    }
+    // Pair number k of one is (one, one + 1 + k).
+    let (mut one, mut next) = (0, random.failures_before_success(probability));
+    while one + 1 < items {
+        let of_this = items - one - 1;
+        if next < of_this {
+            drawn.push((one, one + 1 + next));
+            next = (next + 1).saturating_add(random.failures_before_success(probability));
+        } else {
+            next -= of_this;
+            one += 1;
+        }
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_has_as_many_of_each_kind_as_its_rates_say() {
+        let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
+        let world = World::draw(100_000, rates, 7);
+        let share = |of: &dyn Fn(usize) -> bool| (0..world.len()).filter(|item| of(*item)).count() as f64 / 1e5;
+        assert!((share(&|item| world.is_broken(item)) - 0.05).abs() < 0.004);
+        assert!((share(&|item| world.clashes(item).next().is_some()) - 0.02).abs() < 0.003);
+        assert!((share(&|item| world.is_flake(0, item as u64, 1)) - 0.01).abs() < 0.002);
+        for item in 0..world.len() {
+            assert!(world.clashes(item).all(|other| other != item && world.clashes(other).any(|back| back == item)));
+        }
+        assert_eq!(world, World::draw(100_000, rates, 7));
+        assert_ne!(world, World::draw(100_000, rates, 8));
+    }
+
+    #[test]
+    fn nothing_goes_wrong_at_rates_of_nothing_and_everything_at_one() {
+        let none = Rates { fail: 0.0, clash: 0.0, flake: 0.0 };
+        let world = World::draw(200, none, 1);
+        assert!((0..200).all(|item| !world.breaks(item, |_| true) && !world.is_flake(0, 0, item as u64)));
+        let all = World::draw(5, Rates { fail: 1.0, clash: 1.0, flake: 1.0 }, 1);
+        assert!((0..5).all(|item| all.is_broken(item) && all.clashes(item).count() == 4 && all.is_flake(0, 0, 9)));
+        assert!(World::draw(0, none, 1).is_empty());
+    }
+}
