@@ -14,6 +14,7 @@ use lexpr::engine::rehearsal::{self, NothingKept};
 use lexpr::engine::{self, RunSetup};
 use lexpr::journal::JournalFile;
 use lexpr::plan::check::check;
+use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Plan, Spend};
 use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError};
@@ -67,8 +68,9 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
     let item = |ix| Arc::new(ComposeItem::of(&graph, ix, head(graph.name(ix).as_str()), Vec::new()));
     let items: Vec<Arc<ComposeItem>> = graph.indices().map(item).collect();
     let limits = Limits {
+        landing: policy.landing,
         max_workers: 8,
-        batch_size: policy.performance.batch_size,
+        batch_size: DEFAULT_BATCH_SIZE,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
         spend: Spend::Gates,

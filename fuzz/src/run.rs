@@ -9,13 +9,13 @@ use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::Limits;
 use lexpr::core::state::RunState;
-use lexpr::core::strategy::pyramid;
+use lexpr::core::strategy;
 use lexpr::journal::parse;
 use lexpr::metrics::Metrics;
 use lexpr::overview::{self, Presence, RunOverview};
 use lexpr::plan::check::check;
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{Gate, GateAt, Item, Policy, Retry, Spend};
+use lexpr::plan::{Gate, GateAt, Item, Landing, Policy, Retry, Spend};
 use lexpr::progress::facts;
 use lexpr::report::json::RunReport;
 use lexpr::report::view::RunView;
@@ -87,7 +87,7 @@ fn replayed(events: &[Recorded]) {
         if state.apply(&recorded.event).is_err() {
             return;
         }
-        pyramid::next(&state, &LIMITS, &POLICY);
+        strategy::next(&state, &LIMITS, &POLICY);
         assert_eq!(state.final_items().len(), graph.len());
         state.next_apex();
         state.next_job();
@@ -95,6 +95,7 @@ fn replayed(events: &[Recorded]) {
 }
 
 const LIMITS: Limits = Limits {
+    landing: Landing::Pyramid,
     max_workers: 4,
     batch_size: 3,
     fail_fast: true,

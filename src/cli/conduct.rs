@@ -31,7 +31,8 @@ use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::{self, JournalFile};
 use crate::memory::{self, TreeMemory};
-use crate::plan::Policy;
+use crate::plan::file::DEFAULT_BATCH_SIZE;
+use crate::plan::{Landing, Policy};
 use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
@@ -305,8 +306,12 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Limits {
+        landing: policy.landing,
         max_workers: policy.max_workers.unwrap_or(cores).min(most_workers()),
-        batch_size: policy.performance.batch_size,
+        batch_size: policy.performance.batch_size.unwrap_or(match policy.landing {
+            Landing::Pyramid => DEFAULT_BATCH_SIZE,
+            Landing::Batch => u32::MAX,
+        }),
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
         spend: policy.spend,

@@ -1,10 +1,11 @@
 //! The numbers that bound a run, taken from the plan's policy and the command line.
 
-use crate::plan::Spend;
+use crate::plan::{Landing, Spend};
 
 /// What a strategy may use, and how it should use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    pub landing: Landing,
     /// Slots that may be in work at once; at least 1.
     pub max_workers: u32,
     /// Items that land on one apex; at least 1.

@@ -70,6 +70,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Nothing was found out that keeps it from landing.
+    pub fn may_land(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Eligible | Self::Passed)
+    }
+
     fn word(&self) -> &'static str {
         match self {
             Self::AlreadyLanded => "already landed",
@@ -122,6 +127,15 @@ pub struct Apex {
     pub made: Option<MadeApex>,
     /// How many of `made.members` have landed: a prefix lands before its suspect is ejected.
     pub landed: usize,
+    /// How items had fared when it was formed.
+    pub seen: Outcomes,
+}
+
+/// How many items the run has landed, and how many failed a gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    pub passed: u32,
+    pub failed: u32,
 }
 
 /// An apex once its composite is made.
@@ -194,6 +208,7 @@ pub struct RunState {
     /// And the remote's with it.
     taken_back_there: bool,
     rebases: u32,
+    outcomes: Outcomes,
     /// The length of the longest way from each item to the end of its dependents.
     lengths: Arc<[u64]>,
     /// Eligible items without a cone on the current base, in start order.
@@ -266,6 +281,7 @@ impl RunState {
             taken_back: None,
             taken_back_there: false,
             rebases: 0,
+            outcomes: Outcomes::default(),
             lengths: critical_path::lengths(&graph, durations).into(),
             fresh: BTreeSet::new(),
             open: BTreeSet::new(),
@@ -348,6 +364,15 @@ impl RunState {
     /// Whether an item may still come to pass or not.
     pub fn is_any_undecided(&self) -> bool {
         !self.undecided.is_empty()
+    }
+
+    /// Those, in canonical order.
+    pub fn undecided(&self) -> impl Iterator<Item = ItemIx> + '_ {
+        self.undecided.iter().copied()
+    }
+
+    pub fn outcomes(&self) -> Outcomes {
+        self.outcomes
     }
 
     /// How many passed, unlanded items have nothing undecided before them.

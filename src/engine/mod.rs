@@ -27,7 +27,7 @@ use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::core::state::{ImpossibleTransition, RunState};
-use crate::core::strategy::{Action, LandAction, pyramid};
+use crate::core::strategy::{self, Action, LandAction};
 use crate::plan::Policy;
 use crate::plan::graph::Graph;
 use crate::ports::{
@@ -268,7 +268,7 @@ impl Engine<'_> {
     /// Asks the strategy and does what it says, until there is nothing more to do but wait.
     fn act(&mut self) -> Result<(), EngineError> {
         loop {
-            let actions = pyramid::next(&self.state, &self.setup.limits, &self.setup.policy);
+            let actions = strategy::next(&self.state, &self.setup.limits, &self.setup.policy);
             let (decisions, starts): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
             if decisions.is_empty() {

@@ -265,7 +265,9 @@ pub struct PolicyFile {
     #[schemars(range(min = 1, max = 1024))]
     pub max_workers: Option<u32>,
 
-    /// How items land. This build has `pyramid` only and refuses the others.
+    /// How items land: each gated by itself before they land together (`pyramid`); straight on the target, many
+    /// at a time, which takes the fewest gate runs (`batch`); or what `spend` makes the better choice (`auto`).
+    /// This build refuses `train`.
     #[schemars(extend("default" = "pyramid"))]
     pub landing: Option<LandingFile>,
 
@@ -504,8 +506,9 @@ pub struct PerformanceFile {
     #[schemars(extend("default" = true))]
     pub throttle_on_memory: Option<bool>,
 
-    /// How many items land at once, at most.
-    #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_BATCH_SIZE))]
+    /// How many items land at once, at most. Default: 50; with `landing: batch` as many as are likely to pass
+    /// together.
+    #[schemars(range(min = 1, max = 100_000))]
     pub batch_size: Option<u32>,
 
     /// Whether one verdict on a tree stands for the next run of the same gate on it.

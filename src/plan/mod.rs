@@ -107,6 +107,7 @@ pub struct Retry {
 /// What holds for the whole run.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    pub landing: Landing,
     /// `None`: as many as the machine has cores.
     pub max_workers: Option<u32>,
     /// A match on a gate's name blocks its item. Each with its source text.
@@ -123,6 +124,15 @@ pub struct Policy {
     pub committer: Option<Identity>,
     pub merge: MergeSettings,
     pub performance: Performance,
+}
+
+/// How items come to land.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// Each is gated on its cone, and those that passed land together.
+    Pyramid,
+    /// Straight on the tip, as many at a time as are likely to pass together.
+    Batch,
 }
 
 /// What a bisection saves.
@@ -175,8 +185,8 @@ pub struct Performance {
     /// 1 to 100, of `max_memory_bytes`.
     pub memory_threshold_percent: u8,
     pub throttle_on_memory: bool,
-    /// Items that land on one apex, at least 1.
-    pub batch_size: u32,
+    /// Items that land on one apex, at least 1; `None`: as many as the strategy likes.
+    pub batch_size: Option<u32>,
     pub caching: bool,
     pub cache_ttl: Duration,
 }

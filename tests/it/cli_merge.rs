@@ -70,6 +70,31 @@ fn invariant_1_what_landed_is_a_tree_that_its_gate_saw() {
 }
 
 #[test]
+fn a_batch_lands_all_but_its_culprit_and_gates_no_item_by_itself() {
+    let names: Vec<String> = (1..10).map(|at| format!("b{at}")).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "x")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    let report = world.path("report.json");
+    let items: String = names.iter().map(|name| format!("- {{name: {name}}}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{landing: batch, maxWorkers: 1}}\n\
+         gates: [{{name: unit, run: 'ls b* | tee -a ../runs; echo -- >> ../runs; ! test -f b6'}}]\nitems:\n{items}"
+    );
+    world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    let ended = statuses(&world.report(&report));
+    let expected = names.iter().map(|name| format!("{name} {}", if name == "b6" { "failed" } else { "landed" }));
+    assert_eq!(ended, expected.collect::<Vec<_>>());
+    assert_eq!(world.files_on_main(), ["README.md", "b1", "b2", "b3", "b4", "b5", "b7", "b8", "b9"]);
+    // All; where both answers are as likely; the culprit's neighbours; once more with it; the rest on what landed.
+    let cache = world.path("cache/lexpr");
+    let repository = std::fs::read_dir(cache).unwrap().next().unwrap().unwrap().path();
+    let runs = std::fs::read_to_string(repository.join("runs")).unwrap();
+    let sizes: Vec<usize> = runs.split("--\n").map(|run| run.lines().count()).filter(|size| *size > 0).collect();
+    assert_eq!(sizes, [9, 4, 6, 5, 6, 8]);
+}
+
+#[test]
 fn work_that_removes_everything_lands_and_so_does_what_comes_after_it() {
     let names: Vec<String> = (0..30).map(|at| format!("file-{at}")).collect();
     let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();

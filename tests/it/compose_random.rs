@@ -17,7 +17,7 @@ use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::names::{CommitId, MergeStrategy};
 
 use crate::compose_cases::conflicts;
-use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Mark, Stream, block_on, compose, item};
+use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Mark, MinuteOf, Stream, block_on, compose, item};
 
 /// How many histories are tried; `LEXPR_SEEDS=FROM..TO` tries others.
 const SEEDS: std::ops::Range<u64> = 0..30;
@@ -158,7 +158,7 @@ pub fn history(seed: u64) -> (Stream, usize) {
     dated_history(seed, None)
 }
 
-fn dated_history(seed: u64, minute_of: Option<fn(usize) -> usize>) -> (Stream, usize) {
+fn dated_history(seed: u64, minute_of: Option<MinuteOf>) -> (Stream, usize) {
     let mut dice = Dice(seed);
     let mut stream = Stream::default();
     stream.minute_of = minute_of;
@@ -275,7 +275,7 @@ fn invariant_8_two_clones_in_different_folders_make_the_same_commits() {
 #[test]
 fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
     // Dates that lie, over several generations, too; and all of one minute.
-    let minutes: [Option<fn(usize) -> usize>; 3] = [None, Some(|number| number * 7 % 23), Some(|_| 1)];
+    let minutes: [Option<MinuteOf>; 3] = [None, Some(|number| number * 7 % 23), Some(|_| 1)];
     let mut answers = 0;
     for seed in 0..SEEDS.end * 2 {
         let mut dice = Dice(seed);

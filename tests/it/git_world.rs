@@ -200,13 +200,15 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// What a tree holds: path to (mode, content); for a submodule the content is the hex of its commit.
 pub type Files = BTreeMap<Vec<u8>, (&'static str, Vec<u8>)>;
 
+/// In which minute a commit claims to be made, by its number in a [`Stream`].
+pub type MinuteOf = fn(usize) -> usize;
+
 /// Text for `git fast-import`.
 #[derive(Debug, Default)]
 pub struct Stream {
     bytes: Vec<u8>,
     marks: usize,
-    /// In which minute a commit claims to be made, by its number.
-    pub minute_of: Option<fn(usize) -> usize>,
+    pub minute_of: Option<MinuteOf>,
 }
 
 /// A commit of a [`Stream`], to be used as a parent in it.

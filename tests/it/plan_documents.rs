@@ -61,7 +61,7 @@ fn a_plan_that_says_little_gets_every_default() {
     let performance = &policy.performance;
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (None, 80));
     assert!(performance.throttle_on_memory && performance.caching);
-    assert_eq!((performance.batch_size, performance.cache_ttl), (50, Duration::from_secs(3600)));
+    assert_eq!((performance.batch_size, performance.cache_ttl), (None, Duration::from_secs(3600)));
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), &item.pin, item.priority), ("a", &None, 0));
     assert_eq!(item.strategy, MergeStrategy::Merge);
@@ -134,7 +134,7 @@ items:
     let performance = &policy.performance;
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (Some(256 << 20), 70));
     assert!(!performance.throttle_on_memory && !performance.caching);
-    assert_eq!((performance.batch_size, performance.cache_ttl), (7, Duration::ZERO));
+    assert_eq!((performance.batch_size, performance.cache_ttl), (Some(7), Duration::ZERO));
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), item.pin.as_deref()), ("origin/feature/auth", Some("abcdef0123")));
     assert_eq!((item.strategy, item.priority), (MergeStrategy::Squash, -4));

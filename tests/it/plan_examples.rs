@@ -70,7 +70,7 @@ fn the_scale_presets_hold_the_sizes_they_promise() {
     ] {
         let policy = plan(name).policy;
         assert_eq!(policy.max_workers, Some(workers), "{name}");
-        assert_eq!(policy.performance.batch_size, batch, "{name}");
+        assert_eq!(policy.performance.batch_size, Some(batch), "{name}");
         assert_eq!(policy.performance.max_memory_bytes, Some(megabytes * 1024 * 1024), "{name}");
         assert_eq!(policy.performance.cache_ttl, Duration::from_secs(ttl), "{name}");
     }

@@ -251,10 +251,18 @@ impl RunState {
         }
         let candidates = items.iter().map(|name| self.ix(name)).collect::<Result<Vec<_>, _>>()?;
         for &ix in &candidates {
-            self.expect_phase(ix, "a candidate", |phase| *phase == Phase::Passed)?;
+            let passed = *self.phase(ix) == Phase::Passed;
+            // What was not gated by itself stands on what it depends on.
+            let stands = |dep: &ItemIx| {
+                matches!(self.phase(*dep), Phase::Landed | Phase::AlreadyLanded)
+                    || candidates.binary_search(dep).is_ok()
+            };
+            self.expect_phase(ix, "a candidate", |phase| {
+                passed || phase.may_land() && self.graph.deps(ix).iter().all(stands)
+            })?;
         }
         self.last_apex = apex.0;
-        self.apex = Some(Apex { id: apex, base: self.tip, candidates, made: None, landed: 0 });
+        self.apex = Some(Apex { id: apex, base: self.tip, candidates, made: None, landed: 0, seen: self.outcomes });
         Ok(())
     }
 
@@ -285,6 +293,7 @@ impl RunState {
         self.leave_phase(ix);
         self.advance_frontier();
         self.items[ix.get()].phase = Phase::Out(decided.decision, Box::new(reason.clone()));
+        self.outcomes.failed += u32::from(decided.decision == Decision::Failed);
         if self.ends_the_apex(ix, decided.decision, &reason) {
             self.apex = None;
         }
@@ -309,7 +318,7 @@ impl RunState {
             return false;
         };
         if let Some(made) = apex.made.as_ref().filter(|made| made.conflicts_at_tip > 0) {
-            return made.at_tip().all(|(other, _)| self.items[other.get()].phase != Phase::Passed);
+            return made.at_tip().all(|(other, _)| !self.items[other.get()].phase.may_land());
         }
         let suspect = apex.made.as_ref().and_then(|made| made.members.get(apex.landed));
         match (decision, reason) {
@@ -410,11 +419,17 @@ impl RunState {
         }
         let members = landed.items.iter().map(|name| self.ix(name)).collect::<Result<Vec<_>, _>>()?;
         for &ix in &members {
-            self.expect_phase(ix, "landed", |phase| *phase == Phase::Passed)?;
+            self.expect_phase(ix, "landed", Phase::may_land)?;
+            let had_passed = self.items[ix.get()].phase == Phase::Passed;
             self.leave_phase(ix);
             // Where nothing had to be moved others had landed it since the run began.
             self.items[ix.get()].phase = if landed.from == landed.to { Phase::AlreadyLanded } else { Phase::Landed };
+            if !had_passed {
+                self.satisfy_dependents(ix);
+            }
         }
+        self.advance_frontier();
+        self.outcomes.passed = self.outcomes.passed.saturating_add(u32::try_from(members.len()).unwrap_or(u32::MAX));
         for &ix in &members {
             for dependent in self.graph.dependents(ix).to_vec() {
                 self.note_overdue(dependent);

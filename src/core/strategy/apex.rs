@@ -1,13 +1,14 @@
 //! Forming, proving and landing an apex: shared by every strategy that lands several items on
 //! one composite.
 
+use super::batch;
 use super::bisect::{Search, search};
 use super::blame::{Accusation, Finding};
 use super::{Action, Judged, LandAction, Round};
 use crate::core::judge::{Judgement, KeyedGate, Wanted, judge};
-use crate::core::state::{Apex, MadeApex, Phase, Standpoint};
-use crate::plan::Spend;
+use crate::core::state::{Apex, MadeApex, Standpoint};
 use crate::plan::graph::ItemIx;
+use crate::plan::{Landing, Spend};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, JobPurpose, Reason, SetAsideCause,
 };
@@ -51,7 +52,7 @@ impl Round<'_> {
     /// Everything ahead of these has landed or failed, and they conflict with the tip itself. A run
     /// that was stopped in between has some of them out already.
     fn eject_conflicting(&mut self, made: &MadeApex) {
-        for (ix, cause) in made.at_tip().filter(|(ix, _)| *self.state.phase(*ix) == Phase::Passed) {
+        for (ix, cause) in made.at_tip().filter(|(ix, _)| self.state.phase(*ix).may_land()) {
             if let SetAsideCause::Conflict(conflict) = cause {
                 let conflict = conflict.clone();
                 self.decide(ItemDecided {
@@ -75,7 +76,12 @@ impl Round<'_> {
             Some(Judgement::Failed(_)) => Some(false),
             Some(Judgement::Unrunnable(..) | Judgement::Open(_)) | None => None,
         };
-        match search(members, width, passes) {
+        let split: &dyn Fn(usize) -> usize = match self.limits.landing {
+            // Each has passed by itself: what breaks them together may be anywhere.
+            Landing::Pyramid => &|items| items / 2,
+            Landing::Batch => &|items| batch::split(items, batch::pass_rate(apex.seen)),
+        };
+        match search(members, width, split, passes) {
             Search::Passed => self.land(apex, made, members),
             Search::Probe(prefixes) => {
                 for prefix in prefixes {
@@ -148,7 +154,7 @@ impl Round<'_> {
         let definition = gate.gate.definition;
         let needs_it = |ix: ItemIx| {
             let mut own = self.state.graph().gates(ix).iter();
-            own.any(|own| own.definition == definition && own.required) && *self.state.phase(ix) == Phase::Passed
+            own.any(|own| own.definition == definition && own.required) && self.state.phase(ix).may_land()
         };
         // The suspect last, with whom the apex goes: a run that is stopped in between excuses the
         // others, too.

@@ -18,15 +18,21 @@ pub enum Search {
 }
 
 /// Prefix bisection as DESIGN gives it: lo = 0 and a stack H of refused prefixes, at first the
-/// whole; halve the way from lo to the least refused one. A refused prefix that turns out to
+/// whole; split the way from lo to the least refused one. A refused prefix that turns out to
 /// pass (a flake) is popped and becomes lo.
 ///
+/// `split(n)` says how far into a stretch of n members, at least 2, to look: from 1 to n - 1.
 /// `known(k)` says whether prefix k passes, `None` where nobody knows yet; prefix 0 counts as
 /// passing. `width` is how many probes may run at once: beyond the first they are the questions
 /// that follow if the first is answered either way, so that the outcome is the same for every
 /// width.
-pub fn search(members: usize, width: usize, known: impl Fn(usize) -> Option<bool>) -> Search {
-    let first = match decisive(members, &|prefix| known(prefix)) {
+pub fn search(
+    members: usize,
+    width: usize,
+    split: &dyn Fn(usize) -> usize,
+    known: impl Fn(usize) -> Option<bool>,
+) -> Search {
+    let first = match decisive(members, split, &|prefix| known(prefix)) {
         Search::Probe(probe) => probe[0],
         settled => return settled,
     };
@@ -36,7 +42,7 @@ pub fn search(members: usize, width: usize, known: impl Fn(usize) -> Option<bool
     while probes.len() < width {
         let Some(assumed) = futures.pop_front() else { break };
         let answer = |prefix: usize| known(prefix).or_else(|| assumed.get(&prefix).copied());
-        if let Search::Probe(probe) = decisive(members, &answer) {
+        if let Search::Probe(probe) = decisive(members, split, &answer) {
             if !probes.contains(&probe[0]) {
                 probes.push(probe[0]);
             }
@@ -51,7 +57,7 @@ pub fn search(members: usize, width: usize, known: impl Fn(usize) -> Option<bool
 }
 
 /// One step of the sequential search: at most one probe.
-fn decisive(members: usize, known: &dyn Fn(usize) -> Option<bool>) -> Search {
+fn decisive(members: usize, split: &dyn Fn(usize) -> usize, known: &dyn Fn(usize) -> Option<bool>) -> Search {
     match known(members) {
         None => return Search::Probe(vec![members]),
         Some(true) => return Search::Passed,
@@ -73,7 +79,7 @@ fn decisive(members: usize, known: &dyn Fn(usize) -> Option<bool>) -> Search {
         if least - passing == 1 {
             return Search::Suspect { passing };
         }
-        let probe = passing + (least - passing) / 2;
+        let probe = passing + split(least - passing);
         match known(probe) {
             None => return Search::Probe(vec![probe]),
             Some(true) => passing = probe,
@@ -93,7 +99,7 @@ mod tests {
         let mut known = HashMap::new();
         let mut rounds = 0;
         loop {
-            match search(answers.len(), width, |prefix| known.get(&prefix).copied()) {
+            match search(answers.len(), width, &|items| items / 2, |prefix| known.get(&prefix).copied()) {
                 Search::Probe(probes) => {
                     rounds += 1;
                     for probe in probes {
@@ -118,14 +124,14 @@ mod tests {
     #[test]
     fn a_flake_on_the_whole_ends_the_search() {
         let answers = HashMap::from([(4, true), (2, true), (3, true)]);
-        assert_eq!(search(4, 1, |prefix| answers.get(&prefix).copied()), Search::Passed);
+        assert_eq!(search(4, 1, &|items| items / 2, |prefix| answers.get(&prefix).copied()), Search::Passed);
     }
 
     #[test]
     fn a_flake_in_the_middle_sends_the_search_to_the_next_refused_prefix() {
         // 8 is refused, 4 was refused and then passed, 6 is not known.
         let answers = HashMap::from([(8, false), (4, true), (2, true), (3, true)]);
-        assert_eq!(search(8, 1, |prefix| answers.get(&prefix).copied()), Search::Probe(vec![6]));
+        assert_eq!(search(8, 1, &|items| items / 2, |prefix| answers.get(&prefix).copied()), Search::Probe(vec![6]));
     }
 
     proptest! {

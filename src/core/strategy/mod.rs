@@ -2,6 +2,7 @@
 //! [`Action`]s. It never remembers anything: asked again, it answers again.
 
 mod apex;
+pub mod batch;
 pub mod bisect;
 mod blame;
 pub mod pyramid;
@@ -12,12 +13,21 @@ use std::sync::Arc;
 use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
 use super::state::{RunState, Standpoint};
-use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
+use crate::plan::{Gate, Landing, Policy};
 use crate::vocabulary::event::{
     CompositePurpose, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose,
 };
 use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, TreeId, VerdictKey};
+
+/// What may happen next, by the strategy that the plan asks for. Empty while everything waits for something
+/// under way, and at the end.
+pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
+    match limits.landing {
+        Landing::Pyramid => pyramid::next(state, limits, policy),
+        Landing::Batch => batch::next(state, limits, policy),
+    }
+}
 
 /// Something that may happen now.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
 
 impl Round<'_> {
     /// One at a time: each may take the next in line with it.
-    fn block_dependents(&mut self) {
+    pub(super) fn block_dependents(&mut self) {
         if let Some((ix, root)) = self.state.next_blocked() {
             let root = self.state.graph().name(root).clone();
             self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
@@ -193,7 +193,7 @@ impl Round<'_> {
         self.set_out(ix, Decision::Unjudged, reason, Some(cone));
     }
 
-    fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
+    pub(super) fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
         if let Some(cone) = cone {
             let at = Standpoint { commit: cone.commit, tree: cone.tree };
             if !self.own_failures_are_firm(ix, &cone.gates, at, cone.base) {
@@ -209,7 +209,7 @@ impl Round<'_> {
     }
 }
 
-fn blocked_by_policy(state: &RunState, ix: ItemIx, policy: &Policy) -> Option<Reason> {
+pub(super) fn blocked_by_policy(state: &RunState, ix: ItemIx, policy: &Policy) -> Option<Reason> {
     state.graph().gates(ix).iter().find_map(|gate| {
         let (glob, _) = policy.block_on.iter().find(|(_, glob)| glob.is_match(gate.name.as_str()))?;
         Some(Reason::BlockOn { gate: gate.name.clone(), glob: glob.clone() })

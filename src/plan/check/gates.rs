@@ -9,7 +9,7 @@ use crate::plan::file::{AtFile, GateFile, RuntimeFile};
 use crate::plan::globs::{bounded_together, path_glob};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Quoted, nearest};
-use crate::plan::{Gate, GateAt};
+use crate::plan::{Gate, GateAt, Landing};
 use crate::vocabulary::names::{DefinitionDigest, GateName};
 
 /// Variables that lexpr sets itself.
@@ -64,6 +64,10 @@ impl Checker<'_> {
         if !required && !at.cone {
             let message = format!("the gate {} would never run: optional gates run at the cone only", Quoted(&name));
             self.error_with_hint(&place.join("at"), message, "add `cone`, or take the gate out of `optionalGates`");
+        }
+        if required && !at.apex && rules.landing == Landing::Batch {
+            let message = format!("the gate {} would never run: `landing: batch` gates no cones", Quoted(&name));
+            self.error_with_hint(&place.join("at"), message, "add `apex`, or write `landing: pyramid`");
         }
         let (clean, context) = (file.clean.unwrap_or(false), file.context.unwrap_or(false));
         let definition = Definition {

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
-    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB,
-    DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile, PolicyFile, RetryFile,
-    SetupFile, SpendFile,
+    CommitterFile, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES,
+    DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
-use crate::plan::{DirectoryRenames, Identity, MergeSettings, Performance, Policy, Retry, Setup, Spend};
+use crate::plan::{DirectoryRenames, Identity, Landing, MergeSettings, Performance, Policy, Retry, Setup, Spend};
 use crate::vocabulary::names::DefinitionDigest;
 
 /// `maxMemoryMB` counts these, as the tools that show memory do.
@@ -26,6 +25,7 @@ pub(super) struct GateRules {
     pub optional_names: Vec<String>,
     pub retries: BTreeMap<String, Retry>,
     pub timeout: Duration,
+    pub landing: Landing,
     /// Named limits that gates may claim.
     pub limits: BTreeMap<String, u32>,
 }
@@ -42,17 +42,19 @@ fn at(key: &'static str) -> Pointer {
 
 impl Checker<'_> {
     pub(super) fn policy(&mut self, file: PolicyFile) -> (Policy, GateRules) {
-        match file.landing.unwrap_or(LandingFile::Pyramid) {
-            LandingFile::Pyramid => {}
-            other => {
-                let what = match other {
-                    LandingFile::Train => "`landing: train`",
-                    LandingFile::Batch => "`landing: batch`",
-                    _ => "`landing: auto`",
-                };
-                self.not_in_this_build(&at("landing"), what, "leave it out, or write `pyramid`");
+        let spend = match file.spend.unwrap_or(SpendFile::Gates) {
+            SpendFile::Gates => Spend::Gates,
+            SpendFile::Time => Spend::Time,
+        };
+        let landing = match (file.landing.unwrap_or(LandingFile::Pyramid), spend) {
+            (LandingFile::Batch, _) | (LandingFile::Auto, Spend::Gates) => Landing::Batch,
+            (LandingFile::Auto, Spend::Time) | (LandingFile::Pyramid, _) => Landing::Pyramid,
+            (LandingFile::Train, _) => {
+                let hint = "leave it out, or write `pyramid`, `batch` or `auto`";
+                self.not_in_this_build(&at("landing"), "`landing: train`", hint);
+                Landing::Pyramid
             }
-        }
+        };
         if let Some(size) = &file.group_size
             && size.0 != 1
         {
@@ -78,16 +80,15 @@ impl Checker<'_> {
             optional_names,
             retries: file.retries.unwrap_or_default().iter().map(|(gate, file)| (gate.clone(), retry(file))).collect(),
             timeout: seconds(file.gate_timeout_seconds.unwrap_or(DEFAULT_GATE_TIMEOUT_SECONDS)),
+            landing,
             limits,
         };
         let block_on = self.block_on(file.block_on.unwrap_or_default());
         let policy = Policy {
             max_workers: file.max_workers,
             block_on,
-            spend: match file.spend.unwrap_or(SpendFile::Gates) {
-                SpendFile::Gates => Spend::Gates,
-                SpendFile::Time => Spend::Time,
-            },
+            landing,
+            spend,
             fail_fast: file.fail_fast.unwrap_or(true),
             second_opinion: file.second_opinion.unwrap_or(true),
             max_rebases: file.max_rebases.unwrap_or(DEFAULT_MAX_REBASES),
@@ -206,7 +207,7 @@ fn performance(file: &PerformanceFile) -> Performance {
         max_memory_bytes: file.max_memory_mb.map(|megabytes| megabytes.saturating_mul(MEBIBYTE)),
         memory_threshold_percent: file.memory_threshold_percent.unwrap_or(DEFAULT_MEMORY_THRESHOLD_PERCENT),
         throttle_on_memory: file.throttle_on_memory.unwrap_or(true),
-        batch_size: file.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+        batch_size: file.batch_size,
         caching: file.enable_caching.unwrap_or(true),
         cache_ttl: seconds(file.cache_ttl_seconds.unwrap_or(DEFAULT_CACHE_TTL_SECONDS)),
     }

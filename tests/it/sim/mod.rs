@@ -26,7 +26,7 @@ use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::Limits;
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, MergeSettings, Performance, Policy, Retry, Spend};
+use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend};
 use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpItem, RunStarted};
 use lexpr::vocabulary::names::{
@@ -290,6 +290,7 @@ impl World {
             taken_up: 0,
             others: Vec::new(),
             limits: Limits {
+                landing: Landing::Pyramid,
                 max_workers: 4,
                 batch_size: 50,
                 fail_fast: true,
@@ -408,6 +409,7 @@ impl World {
     fn policy(&self) -> Policy {
         let block_on = self.block_on.iter();
         Policy {
+            landing: self.limits.landing,
             max_workers: None,
             block_on: block_on.map(|glob| (glob.clone(), Glob::new(glob).unwrap().compile_matcher())).collect(),
             spend: self.limits.spend,
@@ -423,7 +425,7 @@ impl World {
                 max_memory_bytes: None,
                 memory_threshold_percent: 80,
                 throttle_on_memory: true,
-                batch_size: self.limits.batch_size,
+                batch_size: Some(self.limits.batch_size),
                 caching: true,
                 cache_ttl: Duration::from_secs(3600),
             },

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use lexpr::core::state::Phase;
 use lexpr::engine::verifying::{self, Finding, Records};
-use lexpr::plan::Gate;
 use lexpr::plan::graph::ItemIx;
+use lexpr::plan::{Gate, Landing};
 use lexpr::vocabulary::event::{Decision, Event, FinalItem, FinalStatus, JobPurpose, Reason, Recorded};
 use lexpr::vocabulary::names::{CommitId, ItemName, VerdictKey};
 
@@ -316,6 +316,8 @@ pub fn expected(outcome: &Outcome) -> Vec<(String, FinalStatus)> {
                 && rule.present.iter().all(|name| items.contains(&at(name)))
         })
     };
+    // A batch looks at no item but on what has landed.
+    let is_batch = world.limits.landing == Landing::Batch;
     let mut landed: Vec<ItemIx> = Vec::new();
     let mut end: Vec<FinalStatus> = Vec::new();
     for ix in graph.indices() {
@@ -324,7 +326,7 @@ pub fn expected(outcome: &Outcome) -> Vec<(String, FinalStatus)> {
         let tip = [landed.clone(), vec![ix]].concat();
         let status = if graph.deps(ix).iter().any(|dep| !landed.contains(dep)) {
             FinalStatus::Blocked
-        } else if conflict(ix, &deps) {
+        } else if conflict(ix, &deps) || (is_batch && conflict(ix, &landed)) {
             FinalStatus::Conflicted
         } else if fails(&[]) {
             FinalStatus::Unjudged

@@ -1,7 +1,7 @@
 //! Random worlds: plans, what fails, conflicts, flakes and clashes in them, how long things take,
 //! and what goes wrong around a run.
 
-use lexpr::plan::Spend;
+use lexpr::plan::{Landing, Spend};
 use lexpr::vocabulary::event::{Event, FinalItem, ItemVerdict};
 use proptest::prelude::*;
 
@@ -137,9 +137,9 @@ pub fn plain_worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value 
     items
         .prop_flat_map(|items| {
             let n = items.len();
-            (Just(items), rules(vec!["unit", "lint", "e2e"], n, 5), pairs(n, 3), 1_u32..12, any::<bool>())
+            (Just(items), rules(vec!["unit", "lint", "e2e"], n, 5), pairs(n, 3), 1_u32..12, any::<bool>(), landings())
         })
-        .prop_map(|(mut items, mut rules, conflicts, batch, fail_fast)| {
+        .prop_map(|(mut items, mut rules, conflicts, batch, fail_fast, landing)| {
             for rule in &mut rules {
                 rule.absent.clear();
                 rule.effect = Effect::Fails;
@@ -150,8 +150,13 @@ pub fn plain_worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value 
             items.iter_mut().for_each(|item| item.already_landed = false);
             World { items, rules, conflicts, ..World::of("") }.gates(shared_gates()).batch(batch).with(|world| {
                 world.limits.fail_fast = fail_fast;
+                world.limits.landing = landing;
             })
         })
+}
+
+pub fn landings() -> impl Strategy<Value = Landing> {
+    prop_oneof![2 => Just(Landing::Pyramid), 1 => Just(Landing::Batch)]
 }
 
 /// Own gates, gates told their item, gates on declared inputs, gates on one side only.
@@ -184,16 +189,17 @@ pub fn worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value = Worl
         .prop_flat_map(|items| {
             let n = items.len();
             let gates = vec!["unit", "lint", "e2e", "unit2", "slow", "quick", "own0", "own1", "own2", "part", "half"];
-            let knobs = (1_u32..12, any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.1));
+            let knobs = (1_u32..12, any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.1), landings());
             (Just(items), gate_lists(n), rules(gates, n, 10), pairs(n, 4), knobs)
         })
-        .prop_map(|(mut items, gates, rules, conflicts, (batch, fail_fast, second_opinion, blocks))| {
+        .prop_map(|(mut items, gates, rules, conflicts, (batch, fail_fast, second_opinion, blocks, landing))| {
             for (item, gates) in items.iter_mut().zip(gates) {
                 item.gates = gates;
             }
             World { items, rules, conflicts, ..World::of("") }.gates(shared_gates()).batch(batch).with(|world| {
                 world.limits.fail_fast = fail_fast;
                 world.limits.second_opinion = second_opinion;
+                world.limits.landing = landing;
                 if blocks {
                     world.block_on.push("sl*".to_owned());
                 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::state::RunState;
-use lexpr::core::strategy::{Action, pyramid};
+use lexpr::core::strategy::{self, Action};
 use lexpr::plan::graph::{Graph, ItemIx};
-use lexpr::plan::{Gate, Policy};
+use lexpr::plan::{Gate, Landing, Policy};
 use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, JobStarted, LandingIntended,
     Reason, Recorded, Verdict,
@@ -180,7 +180,7 @@ impl Watch {
             return;
         }
         if !self.answers.iter().any(|action| leads_to(action, event, &self.graph)) {
-            self.answers = pyramid::next(&self.replay, &self.world.limits, &self.policy);
+            self.answers = strategy::next(&self.replay, &self.world.limits, &self.policy);
         }
         let follows = self.answers.iter().any(|action| leads_to(action, event, &self.graph));
         assert!(follows, "invariant 6: {event:?} follows from nothing in the journal");
@@ -286,7 +286,9 @@ impl Watch {
         let ItemDecided { item, decision, reason, .. } = decided;
         let ix = self.ix(item);
         assert!(!self.account.is_over, "{item} is decided in a run that is over");
-        if *decision != Decision::Blocked {
+        // Where the target is red those who cannot be judged are told together, and the suspect last.
+        let is_of_many = *decision == Decision::Unjudged && self.world.limits.landing == Landing::Batch;
+        if *decision != Decision::Blocked && !is_of_many {
             let undecided = |dep: &ItemIx| self.stage(*dep) == Stage::Undecided;
             let early = self.graph.deps(ix).iter().any(undecided);
             assert!(!early, "invariant 2: {item} was decided while a dependency was not");
@@ -334,16 +336,22 @@ impl Watch {
         assert!(compared, "{name} is blamed for what nobody saw pass without it");
     }
 
-    /// The first passed items in canonical order, when all before the last of them are decided.
+    /// The first passed items in canonical order, when all before the last of them are decided; in a batch the
+    /// first of which nothing is known.
     fn check_apex(&self, base: CommitId, items: &[ItemName]) {
         assert!(!self.account.is_over, "an apex is formed in a run that is over");
         assert_eq!(Some(base), self.account.tip.map(|(commit, _)| commit), "an apex stands on the tip");
         let chosen: Vec<ItemIx> = items.iter().map(|name| self.ix(name)).collect();
-        let passed = self.graph.indices().filter(|ix| self.stage(*ix) == Stage::Passed);
+        let is_batch = self.world.limits.landing == Landing::Batch;
+        let wanted = if is_batch { Stage::Undecided } else { Stage::Passed };
+        let passed = self.graph.indices().filter(|ix| self.stage(*ix) == wanted);
         let first: Vec<ItemIx> = passed.take(chosen.len()).collect();
         assert_eq!(chosen, first, "invariant 8: an apex is of the first items that passed");
         assert!(chosen.len() <= self.world.limits.batch_size as usize);
         let last = chosen.last().expect("an apex is of something");
+        if is_batch {
+            return;
+        }
         for ix in self.graph.indices().take_while(|ix| ix < last) {
             let is_deferred = |ix: &ItemIx| self.stage(*ix) == Stage::Deferred;
             let waits_in_vain = || self.graph.closure(ix).iter().any(is_deferred);
@@ -364,7 +372,8 @@ impl Watch {
         let mut added = (*inner.trees[&tip_tree]).clone();
         for &ix in &items {
             added = added.with(ix);
-            assert_eq!(self.stage(ix), Stage::Passed, "{} lands", self.graph.name(ix));
+            let wanted = if self.world.limits.landing == Landing::Batch { Stage::Undecided } else { Stage::Passed };
+            assert_eq!(self.stage(ix), wanted, "{} lands", self.graph.name(ix));
             for dep in self.graph.deps(ix) {
                 let good = matches!(self.stage(*dep), Stage::AlreadyLanded | Stage::Landed) || items.contains(dep);
                 let (item, dep) = (self.graph.name(ix), self.graph.name(*dep));
