@@ -4,7 +4,10 @@
 //! reads no file.
 
 pub mod figures;
+mod hands;
 pub mod random;
+pub mod run;
+pub mod time;
 pub mod world;
 
 /// On what a simulated run runs.

@@ -61,6 +61,7 @@ mod report_faces;
 mod report_stories;
 mod report_sums;
 mod sim;
+mod simulated;
 mod slot_random;
 mod slot_switch;
 mod soak;

@@ -13,12 +13,12 @@ use lexpr::ports::{
     ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, MemoryGauge, PortError,
     Recovery, Whereabouts,
 };
+use lexpr::simulation::time::VirtualTime;
 use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step};
 use lexpr::vocabulary::names::{ApexId, CommitId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId};
 use tokio::sync::Notify;
 
 use super::content::{Content, GateRecord, LandingRecord};
-use super::time::VirtualTime;
 use super::watch::Watch;
 use super::{Effect, Mishap, OthersMove, Stop, When, World, commit_of, mix};
 

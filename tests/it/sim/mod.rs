@@ -14,7 +14,6 @@ mod outcome;
 mod run;
 mod runner;
 pub mod strategies;
-pub mod time;
 mod watch;
 mod words;
 

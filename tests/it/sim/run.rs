@@ -7,18 +7,21 @@ use futures::future::{Either, select};
 use lexpr::core::judge::Surroundings;
 use lexpr::engine::{self, EngineError, Observer, Past, Ports, RunEnd, RunSetup};
 use lexpr::ports::ComposeItem;
+use lexpr::simulation::time::{Patience, VirtualTime};
 use lexpr::vocabulary::event::Recorded;
 use tokio::sync::mpsc;
 
 use super::journal::JournalWriter;
-use super::time::VirtualTime;
 use super::{Hands, Mishap, Outcome, Stop, When, World, head};
+
+/// The longest gate is over long before.
+const PATIENCE: Patience = Patience { wakes: 300_000, silence_ms: 3_600_000 };
 
 impl World {
     /// Runs the plan in this world to its end.
     pub fn run(&self) -> Outcome {
         let graph = Arc::new(self.graph());
-        let time = VirtualTime::new(self.seed);
+        let time = VirtualTime::new(self.seed, PATIENCE);
         let hands = Arc::new(Hands::new(self, Arc::clone(&graph), time.clone()));
         let setup = RunSetup {
             started: self.started(&graph, hands.base(), hands.base_tree()),
@@ -92,6 +95,7 @@ impl World {
                     Either::Right(_) => None,
                 }
             });
+            let end = end.unwrap_or_else(|hang| panic!("invariant 7: a hang: {hang}"));
             match (end, stop) {
                 (None, stop) => {
                     let kept = hands.die(stop, before);

@@ -1,0 +1,239 @@
+//! What stands for git and for gates: trees that know which items are in them, gates that fail where the
+//! world says so and take their time, and a target that moves in name only.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use tokio::sync::{mpsc, watch};
+
+use super::random::Random;
+use super::time::VirtualTime;
+use super::world::World;
+use crate::plan::graph::{Graph, ItemIx};
+use crate::ports::{
+    ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, LandOutcome, LandRequest,
+    Lander, PortError, Recovery, Whereabouts,
+};
+use crate::vocabulary::event::{GateOutcome, Step, Verdict};
+use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
+
+/// In an id: which items a tree holds, whatever the order in which they came, and a word for nothing else.
+type Content = [u64; 2];
+
+/// What each gate takes, in milliseconds.
+pub(super) type GateTimes = HashMap<DefinitionDigest, u64>;
+
+#[derive(Debug)]
+struct Trees {
+    /// How many landings led to each commit that the target was at, and what it holds.
+    targets: HashMap<CommitId, (u32, Content)>,
+    /// After how many landings an item was there.
+    landed: Vec<u32>,
+    /// Gates that fail on a tree; of trees that are not in it all pass.
+    broken: HashMap<TreeId, Arc<[DefinitionDigest]>>,
+    /// How often a gate ran on a tree, where gates may lie.
+    runs: HashMap<VerdictKey, u64>,
+}
+
+/// The ports of one simulated run.
+#[derive(Debug)]
+pub(super) struct Hands {
+    graph: Arc<Graph>,
+    world: Arc<World>,
+    time: VirtualTime,
+    gate_ms: GateTimes,
+    trees: Mutex<Trees>,
+}
+
+const NOT_YET: u32 = u32::MAX;
+
+impl Hands {
+    pub(super) fn new(graph: Arc<Graph>, world: Arc<World>, time: VirtualTime, gate_ms: GateTimes) -> Self {
+        let at = commit_of([0; 2], 0);
+        let trees = Trees {
+            targets: HashMap::from([(at, (0, [0; 2]))]),
+            landed: vec![NOT_YET; graph.len()],
+            broken: HashMap::new(),
+            runs: HashMap::new(),
+        };
+        Self { graph, world, time, gate_ms, trees: Mutex::new(trees) }
+    }
+
+    pub(super) fn base(&self) -> (CommitId, TreeId) {
+        (commit_of([0; 2], 0), tree_of([0; 2]))
+    }
+
+    fn trees(&self) -> MutexGuard<'_, Trees> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gate by which an item fails that is broken, or that clashes: one of its own.
+    fn gate_that_fails(&self, ix: ItemIx) -> Option<DefinitionDigest> {
+        let required: Vec<_> = self.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.apex).collect();
+        let drawn = Random::of(&[self.world.seed, 4, ix.get() as u64]).word();
+        let at = usize::try_from(drawn % required.len().max(1) as u64).unwrap_or(0);
+        required.get(at).map(|gate| gate.definition)
+    }
+
+    fn merged(&self, request: &ComposeRequest) -> Composite {
+        let trees = &mut *self.trees();
+        let (landings, mut content) = trees.targets.get(&request.base).copied().unwrap_or_default();
+        let mut composite =
+            Composite { commit: request.base, tree: tree_of(content), steps: Vec::new(), set_aside: Vec::new() };
+        let mut inside: Vec<ItemIx> = Vec::with_capacity(request.items.len());
+        let mut broken: Vec<DefinitionDigest> = Vec::new();
+        let mut shared: Arc<[DefinitionDigest]> = Arc::from([]);
+        for item in &request.items {
+            let has =
+                |other: usize| trees.landed[other] <= landings || inside.binary_search(&ItemIx::new(other)).is_ok();
+            if self.world.breaks(item.ix.get(), has)
+                && let Some(gate) = self.gate_that_fails(item.ix)
+                && !broken.contains(&gate)
+            {
+                broken.push(gate);
+                shared = broken.as_slice().into();
+            }
+            inside.push(item.ix);
+            let mut word = Random::of(&[5, item.ix.get() as u64]);
+            content.iter_mut().for_each(|part| *part ^= word.word());
+            let (commit, tree) = (commit_of(content, u64::from(landings) + 1), tree_of(content));
+            if !shared.is_empty() {
+                trees.broken.insert(tree, Arc::clone(&shared));
+            }
+            composite.steps.push(Step { item: item.name.clone(), commit, tree });
+            (composite.commit, composite.tree) = (commit, tree);
+        }
+        composite
+    }
+
+    /// Runs a gate once and says whether it passes.
+    fn passes(&self, job: &Job, run: &JobGateRun) -> bool {
+        let trees = &mut *self.trees();
+        if trees.broken.get(&job.tree).is_some_and(|broken| broken.contains(&run.gate.definition)) {
+            return false;
+        }
+        if self.world.rates.flake <= 0.0 {
+            return true;
+        }
+        let nth = trees.runs.entry(run.key).or_default();
+        *nth += 1;
+        !self.world.is_flake(word_of(run.gate.definition.as_bytes()), word_of(job.tree.as_bytes()), *nth)
+    }
+
+    async fn run_job(&self, job: Job, news: mpsc::UnboundedSender<JobNews>, mut cancel: watch::Receiver<bool>) {
+        for (gate, run) in job.gates.iter().enumerate() {
+            let most = run.gate.retry.max_attempts;
+            for attempt in 1..=most {
+                let takes_ms = self.gate_ms.get(&run.gate.definition).copied().unwrap_or_default();
+                // The loop listens until its last job has ended.
+                let _ = news.send(JobNews::Started { job: job.job, gate, attempt });
+                tokio::select! {
+                    () = self.time.sleep(takes_ms) => {}
+                    _ = cancel.wait_for(|cancelled| *cancelled) => return,
+                }
+                let passes = self.passes(&job, run);
+                let is_last = passes || attempt == most;
+                let verdict = if passes { Verdict::Passed { flaky: attempt > 1 } } else { Verdict::Failed };
+                let outcome = if passes { GateOutcome::Passed } else { GateOutcome::Failed { exit_code: 1 } };
+                let run = GateRun {
+                    outcome,
+                    verdict: is_last.then_some(verdict),
+                    duration_ms: takes_ms,
+                    backoff_ms: None,
+                    peak_memory_bytes: None,
+                    log: PathBuf::new(),
+                    log_digest: None,
+                    tail: String::new(),
+                    artifacts: Vec::new(),
+                    missing_artifacts: Vec::new(),
+                };
+                let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run: Box::new(run) });
+                if !passes && is_last && job.fail_fast && job.gates[gate].gate.required {
+                    return;
+                }
+                if passes {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn word_of(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// An id of 20 bytes.
+fn twenty(content: Content, last: u64) -> [u8; 20] {
+    let mut id = [0; 20];
+    for (part, word) in id.chunks_mut(8).zip([content[0], content[1], last]) {
+        part.copy_from_slice(&word.to_be_bytes()[8 - part.len()..]);
+    }
+    id
+}
+
+fn tree_of(content: Content) -> TreeId {
+    TreeId::from_bytes(&twenty(content, 0)).expect("20 bytes are an id")
+}
+
+fn commit_of(content: Content, salt: u64) -> CommitId {
+    CommitId::from_bytes(&twenty(content, salt + 1)).expect("20 bytes are an id")
+}
+
+fn content_of(tree: TreeId) -> Content {
+    [0, 8].map(|from| word_of(&tree.as_bytes()[from..]))
+}
+
+impl Composer for Hands {
+    fn compose(&self, request: ComposeRequest) -> BoxFuture<'_, Result<Composite, PortError>> {
+        ready(Ok(self.merged(&request))).boxed()
+    }
+
+    fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
+        let content = self.trees().targets.get(&commit).map(|(_, content)| *content).unwrap_or_default();
+        ready(Ok(tree_of(content))).boxed()
+    }
+
+    fn digest_inputs(&self, tree: TreeId, _: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
+        // Nobody knows which items touch them: each tree has inputs of its own.
+        ready(Ok(SubjectDigest::of([tree.as_bytes()]))).boxed()
+    }
+}
+
+impl GateRunner for Hands {
+    fn run(
+        &self,
+        job: Job,
+        news: mpsc::UnboundedSender<JobNews>,
+        cancel: watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<(), PortError>> {
+        self.run_job(job, news, cancel).map(Ok).boxed()
+    }
+}
+
+impl Lander for Hands {
+    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+        let trees = &mut *self.trees();
+        let landings = trees.targets.get(&request.from).map_or(0, |(landings, _)| *landings) + 1;
+        trees.targets.insert(request.to, (landings, content_of(request.tree)));
+        for item in &request.items {
+            trees.landed[item.ix.get()] = landings;
+        }
+        ready(Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })).boxed()
+    }
+
+    fn recover(&self, _: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
+        ready(Ok(Recovery::NotLanded)).boxed()
+    }
+
+    fn whereabouts(&self, _: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
+        ready(Ok(Whereabouts::There)).boxed()
+    }
+
+    fn write_receipt(&self, _: ApexId, _: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
+        ready(Ok(PathBuf::new())).boxed()
+    }
+}
