@@ -4,6 +4,7 @@
 //! reads no file.
 
 pub mod figures;
+pub mod peers;
 pub mod random;
 pub mod world;
 
