@@ -5,6 +5,7 @@
 
 pub mod figures;
 mod hands;
+pub mod peers;
 pub mod random;
 pub mod run;
 pub mod time;
