@@ -18,6 +18,7 @@ pub mod runs;
 pub mod schema;
 mod scratch;
 mod signals;
+mod simulate;
 pub mod source;
 mod speak;
 pub mod status;
@@ -53,7 +54,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Show a plan's levels and the order in which its items land
     Order(OrderArgs),
-    /// Print the JSON schema of a plan, a report or an event
+    /// Simulate landing a plan, or so many items, by each strategy and as other queues would
+    Simulate(SimulateArgs),
+    /// Print the JSON schema of a plan, a report, an event or a simulation
     Schema(SchemaArgs),
     /// Go on with a run that was killed, interrupted or could not move the target
     Resume(ResumeArgs),
@@ -255,6 +258,54 @@ pub enum OrderFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Who fails, who clashes and which gate runs lie is drawn from the seed, the same for every strategy. Nothing \
+of a repository is read. Exit codes: 0 simulated; 1 lexpr itself failed; 2 the plan or the command line is invalid."
+)]
+pub struct SimulateArgs {
+    /// The plan: a YAML or JSON file, or - for standard input
+    #[arg(required_unless_present = "random", conflicts_with = "random")]
+    pub plan: Option<PathBuf>,
+    /// So many items instead, without dependencies and with one gate
+    #[arg(long, value_name = "ITEMS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub random: Option<u32>,
+    /// Gates that run at once; default: as the plan or the machine has it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_workers: Option<u32>,
+    /// Of a hundred items, how many fail by themselves
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = simulate::parse_percent)]
+    pub fail: f64,
+    /// Of a hundred items, how many pass by themselves and fail beside another
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = simulate::parse_percent)]
+    pub clash: f64,
+    /// Of a hundred gate runs, how many fail for no reason
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = simulate::parse_percent)]
+    pub flake: f64,
+    /// What a run of a gate takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub gate_seconds: u64,
+    /// How many runs of each the figures are the mean of
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub runs: u64,
+    /// Where chance begins: the same seed, the same figures
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Eject on the first failure
+    #[arg(long)]
+    pub no_second_opinion: bool,
+    #[arg(long, value_enum, default_value_t = SimulateFormat::Text)]
+    pub format: SimulateFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SimulateFormat {
+    Text,
+    Json,
+    /// A picture
+    Svg,
+}
+
+#[derive(Debug, Args)]
 pub struct SchemaArgs {
     #[arg(value_enum)]
     pub of: SchemaOf,
@@ -265,6 +316,7 @@ pub enum SchemaOf {
     Plan,
     Report,
     Event,
+    Simulation,
 }
 
 #[derive(Debug, Args)]
@@ -378,6 +430,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
                 order::run(&plan, format, style, out, &mut speak::stderr())
             })
         }
+        Command::Simulate(args) => simulate::run(&args),
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
         Command::Status(args) => status::run(&args),
         Command::Runs(args) => runs::run(&args),

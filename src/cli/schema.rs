@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::SchemaOf;
+use super::{SchemaOf, simulate};
 use crate::plan::file;
 use crate::report;
 
@@ -13,6 +13,7 @@ pub fn run(what: SchemaOf, out: &mut dyn Write) -> io::Result<()> {
         SchemaOf::Plan => file::schema_json(),
         SchemaOf::Report => report::report_schema(),
         SchemaOf::Event => report::event_schema(),
+        SchemaOf::Simulation => simulate::schema_json(),
     };
     out.write_all(schema.as_bytes())
 }

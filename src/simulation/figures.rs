@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::world::World;
@@ -23,7 +24,7 @@ pub struct Outcome {
 }
 
 /// What several runs of one strategy come to on average.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
     pub runs: u64,
@@ -45,7 +46,7 @@ pub struct Figures {
     pub wrong_landings: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Percentiles {
     pub p50: f64,
     pub p90: f64,

@@ -1,0 +1,245 @@
+//! `lexpr simulate`: what landing a plan, or so many items, would cost by each strategy and by other queues'
+//! ways, in virtual time. Reads no repository and starts no process.
+
+mod picture;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::conduct::limits;
+use super::failure::Failure;
+use super::source::read_plan;
+use super::{SimulateArgs, SimulateFormat, speak};
+use crate::diagnostics;
+use crate::plan::check::check;
+use crate::plan::graph::Graph;
+use crate::simulation::Setting;
+use crate::simulation::contest::Contestant;
+use crate::simulation::figures::Figures;
+use crate::simulation::peers::entropy_bound;
+use crate::simulation::run::{Scenario, independent};
+use crate::simulation::world::Rates;
+use crate::wording;
+
+const MS_PER_SECOND: u64 = 1000;
+
+/// The schema's version: another meaning has another number.
+const SIMULATION_VERSION: u32 = 1;
+
+/// What was simulated, and what came of it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    pub simulation_version: u32,
+    pub items: u64,
+    pub workers: u32,
+    /// What a run of a gate takes.
+    pub gate_seconds: u64,
+    /// Shares of a hundred.
+    pub fail_percent: f64,
+    pub clash_percent: f64,
+    pub flake_percent: f64,
+    pub second_opinion: bool,
+    /// Runs of each strategy, in worlds drawn from this seed on.
+    pub runs: u64,
+    pub seed: u64,
+    /// What no strategy can stay below, in gate runs for each item that lands: the entropy of who fails. `null`
+    /// where items clash, as more has to be found out then, or have several gates.
+    pub fewest_gate_runs: Option<f64>,
+    pub strategies: Vec<StrategyFigures>,
+    /// What is not compared, and why.
+    pub left_out: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StrategyFigures {
+    pub name: String,
+    /// Of lexpr's own.
+    pub ours: bool,
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// The schema of the JSON format.
+pub fn schema_json() -> String {
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(Simulation))
+        .expect("a schema is made of strings and lists");
+    text.push('\n');
+    text
+}
+
+/// Runs the command and returns the exit code.
+///
+/// # Errors
+/// Where the plan is invalid, or a simulated run comes to no end, which would be a bug.
+pub fn run(args: &SimulateArgs) -> Result<u8, Failure> {
+    let (scenario, is_plain) = match (&args.plan, args.random) {
+        (Some(plan), _) => match of_plan(&plan.to_string_lossy(), args)? {
+            Some(scenario) => scenario,
+            None => return Ok(super::EXIT_INVALID),
+        },
+        (None, items) => (at_random(items.unwrap_or_default() as usize, args), true),
+    };
+    let simulation = simulate(&scenario, is_plain, args)?;
+    let text = match args.format {
+        SimulateFormat::Text => text(&simulation),
+        SimulateFormat::Json => {
+            let json = serde_json::to_string_pretty(&simulation).expect("it is made of strings and numbers");
+            format!("{json}\n")
+        }
+        SimulateFormat::Svg => picture::svg(&simulation),
+    };
+    speak::result(&text)?;
+    Ok(0)
+}
+
+/// From 0 to 100.
+///
+/// # Errors
+/// Where it is none of these.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent: Result<f64, _> = text.trim_end_matches('%').parse();
+    percent
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "not a number from 0 to 100".to_owned())
+}
+
+fn at_random(items: usize, args: &SimulateArgs) -> Scenario {
+    let (items, gate) = independent(items);
+    let policy = check("-", b"schemaVersion: v1\nitems: []\n").expect("a plan without items is one").plan.policy;
+    Scenario {
+        graph: Arc::new(Graph::new(items, &[]).expect("nothing depends on anything")),
+        limits: limits(&policy),
+        policy: Arc::new(policy),
+        gate_ms: HashMap::from([(gate, args.gate_seconds * MS_PER_SECOND)]),
+    }
+}
+
+/// The plan's items, dependencies and gates, and whether they are as other queues know them: without
+/// dependencies, with one gate for all. `None` where there are problems, which are told by then.
+fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, Failure> {
+    let checked = match read_plan(path) {
+        Ok(checked) => checked,
+        Err(invalid) => {
+            let style = speak::diagnostics_style();
+            speak::note(&diagnostics::text(&invalid.source_text, &invalid.problems, style));
+            return Ok(None);
+        }
+    };
+    let plan = checked.plan;
+    let graph = Graph::new(plan.items, &[]).map_err(|_| Failure::internal("the plan has a dependency cycle"))?;
+    let gates = || graph.indices().flat_map(|ix| graph.gates(ix));
+    let gate_ms: HashMap<_, _> = gates().map(|gate| (gate.definition, args.gate_seconds * MS_PER_SECOND)).collect();
+    let is_plain =
+        gate_ms.len() == 1 && graph.indices().all(|ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1);
+    let scenario =
+        Scenario { limits: limits(&plan.policy), policy: Arc::new(plan.policy), gate_ms, graph: Arc::new(graph) };
+    Ok(Some((scenario, is_plain)))
+}
+
+fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<Simulation, Failure> {
+    let workers = args.max_workers.unwrap_or(scenario.limits.max_workers);
+    let setting = Setting {
+        workers: workers as usize,
+        gate_ms: args.gate_seconds * MS_PER_SECOND,
+        second_opinion: !args.no_second_opinion && scenario.limits.second_opinion,
+    };
+    let rates = Rates { fail: args.fail / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
+    let has_gate_for_cones_alone =
+        scenario.graph.indices().flat_map(|ix| scenario.graph.gates(ix)).any(|gate| gate.required && !gate.at.apex);
+    let takes_part = |contestant: &Contestant| {
+        let is_batch = matches!(contestant, Contestant::Batch | Contestant::BatchForTime);
+        (contestant.is_ours() || is_plain) && !(is_batch && has_gate_for_cones_alone)
+    };
+    let seeds = args.seed..args.seed.saturating_add(args.runs);
+    let strategies: Result<Vec<_>, Failure> = Contestant::ALL
+        .into_iter()
+        .filter(takes_part)
+        .map(|contestant| {
+            let figures = contestant
+                .compete(scenario, rates, &setting, seeds.clone())
+                .map_err(|error| Failure::internal(format!("{}: {error}", contestant.name())))?;
+            Ok(StrategyFigures { name: contestant.name().to_owned(), ours: contestant.is_ours(), figures })
+        })
+        .collect();
+    let left_out = (!is_plain).then(|| {
+        "other queues are compared on items without dependencies that share one gate, and these are others".to_owned()
+    });
+    Ok(Simulation {
+        simulation_version: SIMULATION_VERSION,
+        items: scenario.graph.len() as u64,
+        workers,
+        gate_seconds: args.gate_seconds,
+        fail_percent: args.fail,
+        clash_percent: args.clash,
+        flake_percent: args.flake,
+        second_opinion: setting.second_opinion,
+        runs: args.runs,
+        seed: args.seed,
+        fewest_gate_runs: (is_plain && args.clash == 0.0 && args.fail < 100.0).then(|| entropy_bound(rates.fail)),
+        strategies: strategies?,
+        left_out,
+    })
+}
+
+fn text(simulation: &Simulation) -> String {
+    let plural = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!(
+        "{}, {}, gates of {} s; {} % fail, {} % clash, {} % of gate runs lie\n",
+        plural(simulation.items, "item"),
+        plural(simulation.workers.into(), "worker"),
+        simulation.gate_seconds,
+        simulation.fail_percent,
+        simulation.clash_percent,
+        simulation.flake_percent,
+    );
+    let _ = writeln!(
+        text,
+        "mean of {} from seed {}, for each item that landed:\n",
+        plural(simulation.runs, "run"),
+        simulation.seed
+    );
+    let wide = simulation.strategies.iter().map(|one| one.name.len()).max().unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "{:wide$}  gate runs  again  gate time      all landed after  wait of half / 90 % / 99 %  wrongly out",
+        "strategy"
+    );
+    for StrategyFigures { name, figures, .. } in &simulation.strategies {
+        let wait = &figures.wait_seconds;
+        let _ = writeln!(
+            text,
+            "{name:wide$}  {:9.3}  {:5.3}  {:>9}  {:>20}  {:>26}  {:>9.2} %",
+            figures.gate_runs_per_landed_item,
+            figures.second_opinions_per_landed_item,
+            span(figures.gate_seconds_per_landed_item),
+            span(figures.makespan_seconds),
+            format!("{} / {} / {}", span(wait.p50), span(wait.p90), span(wait.p99)),
+            figures.wrong_ejections_per_hundred_items,
+        );
+    }
+    if let Some(fewest) = simulation.fewest_gate_runs {
+        let _ = writeln!(text, "{:wide$}  {fewest:9.3}  as many bits as who fails has", "at least");
+    }
+    let wrong: u64 = simulation.strategies.iter().map(|one| one.figures.wrong_landings).sum();
+    if wrong > 0 {
+        let _ = writeln!(text, "\n{} landed that should not have", plural(wrong, "item"));
+    }
+    if let Some(left_out) = &simulation.left_out {
+        let _ = writeln!(text, "\n{left_out}");
+    }
+    text
+}
+
+/// A time of simulated seconds.
+fn span(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is not below 0")]
+    let ms = (seconds * 1000.0).round() as u64;
+    wording::duration(ms)
+}

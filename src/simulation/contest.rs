@@ -1,0 +1,103 @@
+//! Who is compared: lexpr's strategies, and what other queues would do with the same items.
+
+use std::sync::Arc;
+
+use super::Setting;
+use super::figures::{Figures, Outcome, figures};
+use super::peers::{bors, prefix, serial, zuul};
+use super::run::{Scenario, SimulationError, run};
+use super::world::{Rates, World};
+use crate::core::limits::Limits;
+use crate::plan::{Landing, Spend};
+
+/// Zuul's window has no ceiling by itself.
+const NO_CEILING: usize = usize::MAX;
+
+/// A way to land many items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contestant {
+    Pyramid,
+    Batch,
+    BatchForTime,
+    Serial,
+    BorsOnAll,
+    Bors8,
+    Bors16,
+    Zuul,
+    PrefixBisection,
+}
+
+impl Contestant {
+    /// In the order in which they are shown.
+    pub const ALL: [Self; 9] = [
+        Self::Batch,
+        Self::BatchForTime,
+        Self::Pyramid,
+        Self::PrefixBisection,
+        Self::Bors16,
+        Self::Bors8,
+        Self::BorsOnAll,
+        Self::Serial,
+        Self::Zuul,
+    ];
+
+    /// What it is called in words and in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pyramid => "pyramid",
+            Self::Batch => "batch",
+            Self::BatchForTime => "batch, spend: time",
+            Self::Serial => "one after another",
+            Self::BorsOnAll => "bors, all at once",
+            Self::Bors8 => "bors, batches of 8",
+            Self::Bors16 => "bors, batches of 16",
+            Self::Zuul => "train, as Zuul's",
+            Self::PrefixBisection => "prefix bisection",
+        }
+    }
+
+    /// A strategy of lexpr's own, which knows dependencies and gates of several kinds.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Pyramid | Self::Batch | Self::BatchForTime)
+    }
+
+    fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
+        let ours = |landing, spend| {
+            let batch_size = if landing == Landing::Batch { u32::MAX } else { scenario.limits.batch_size };
+            let limits = Limits { landing, spend, batch_size, ..scenario.limits };
+            run(&Scenario { limits, ..scenario.clone() }, world, setting)
+        };
+        Ok(match self {
+            Self::Pyramid => return ours(Landing::Pyramid, Spend::Gates),
+            Self::Batch => return ours(Landing::Batch, Spend::Gates),
+            Self::BatchForTime => return ours(Landing::Batch, Spend::Time),
+            Self::Serial => serial::run(world, setting),
+            Self::BorsOnAll => bors::run(world, setting, None),
+            Self::Bors8 => bors::run(world, setting, Some(8)),
+            Self::Bors16 => bors::run(world, setting, Some(16)),
+            Self::Zuul => zuul::run(world, setting, NO_CEILING),
+            Self::PrefixBisection => prefix::run(world, setting, prefix::best_size(world.rates.fail)),
+        })
+    }
+
+    /// Lands the scenario's items in as many worlds as there are seeds.
+    ///
+    /// # Errors
+    /// Where a run of lexpr's own hangs or fails, which would be a bug.
+    pub fn compete(
+        self,
+        scenario: &Scenario,
+        rates: Rates,
+        setting: &Setting,
+        seeds: std::ops::Range<u64>,
+    ) -> Result<Figures, SimulationError> {
+        let runs: Result<Vec<_>, SimulationError> = seeds
+            .map(|seed| {
+                let world = Arc::new(World::draw(scenario.graph.len(), rates, seed));
+                let outcome = self.lands(scenario, &world, setting)?;
+                Ok((world, outcome))
+            })
+            .collect();
+        Ok(figures(&runs?))
+    }
+}
