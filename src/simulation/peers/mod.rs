@@ -2,13 +2,15 @@
 //! setting, so that what they spend can be laid beside what this crate's strategies spend. All items are
 //! there from the beginning, none depends on another, and all share one gate. All follow the same rule of
 //! second opinions: before an item is ejected for a failure, the same tree is judged once more, and if it
-//! passes then, it has passed. These are the algorithms alone, not the systems: no polling, no merge time, no
-//! items that arrive meanwhile.
+//! passes then, it has passed. A run that is stopped counts as a run, with the time it took until then. These
+//! are the algorithms alone, not the systems: no polling, no merge time, no items that arrive meanwhile.
 
 pub mod bors;
-pub mod machine;
+mod machine;
 pub mod prefix;
 pub mod serial;
+mod speculation;
+pub mod submit_queue;
 pub mod zuul;
 
 /// Below this many runs for each item that lands no queue can come that finds out for each item whether it
@@ -26,6 +28,7 @@ pub fn entropy_bound(fail_rate: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::submit_queue::Analyser;
     use super::*;
     use crate::simulation::Setting;
     use crate::simulation::figures::Outcome;
@@ -40,6 +43,8 @@ mod tests {
         ("bors by 16", |world, setting| bors::run(world, setting, Some(16))),
         ("prefix", |world, setting| prefix::run(world, setting, prefix::best_size(world.rates.fail))),
         ("zuul", |world, setting| zuul::run(world, setting, 100)),
+        ("submit queue, exact", |world, setting| submit_queue::run(world, setting, Analyser::Exact)),
+        ("submit queue, blind", |world, setting| submit_queue::run(world, setting, Analyser::Blind)),
     ];
 
     const MINUTE: u64 = 60_000;
@@ -78,6 +83,8 @@ mod tests {
             ("bors by 16", 3, 3),
             ("prefix", 1, 1),
             ("zuul", 40, 5),
+            ("submit queue, exact", 40, 5),
+            ("submit queue, blind", 40, 5),
         ];
         assert_eq!(expected.len(), PEERS.len());
         for (name, runs, minutes) in expected {
@@ -86,6 +93,34 @@ mod tests {
             assert_eq!((outcome.gate_runs, outcome.second_opinions), (runs, 0), "{name}");
             assert_eq!(outcome.gate_ms, runs * MINUTE, "{name}");
             assert_eq!(outcome.makespan_ms, minutes * MINUTE, "{name}");
+        }
+    }
+
+    #[test]
+    fn with_the_fourth_of_eight_broken_each_takes_the_runs_and_the_time_that_its_rules_say() {
+        let rates = Rates { fail: 0.1, clash: 0.0, flake: 0.0 };
+        let mut worlds = (0..).map(|seed| World::draw(8, rates, seed));
+        let world = worlds.find(|world| (0..8).all(|item| world.is_broken(item) == (item == 3))).unwrap();
+        let expected = [
+            ("serial", 8, 9),
+            ("bors on the whole queue", 7, 8),
+            ("bors by 8", 7, 8),
+            ("bors by 16", 7, 8),
+            // Seven, three, five, four; then four that are left.
+            ("prefix", 5, 6),
+            // Four start again.
+            ("zuul", 12, 2),
+            ("submit queue, exact", 8, 2),
+            // So they do here, and three workers test what hardly can be.
+            ("submit queue, blind", 15, 2),
+        ];
+        assert_eq!(expected.len(), PEERS.len());
+        for (name, runs, minutes) in expected {
+            let outcome = peer(name)(&world, &setting(8));
+            assert_eq!((outcome.gate_runs, outcome.second_opinions), (runs, 1), "{name}");
+            assert_eq!(outcome.makespan_ms, minutes * MINUTE, "{name}");
+            assert_eq!(outcome.gate_ms, (runs + 1) * MINUTE, "{name}");
+            assert_eq!(outcome.landed_ms.iter().flatten().count(), 7, "{name}");
         }
     }
 
@@ -141,6 +176,8 @@ mod tests {
             ("bors by 16", 0.43, 0.02),
             ("prefix", 0.31, 0.01),
             ("zuul", 1.23, 0.02),
+            ("submit queue, exact", 1.05, 0.02),
+            ("submit queue, blind", 1.25, 0.02),
         ];
         assert_eq!(known.len(), PEERS.len());
         for (name, figure, within) in known {
@@ -155,7 +192,7 @@ mod tests {
     fn a_hundred_thousand_items_take_seconds() {
         let world = World::draw(100_000, Rates { fail: 0.05, clash: 0.02, flake: 0.01 }, 1);
         for (name, run) in PEERS {
-            let outcome = run(&world, &setting(64));
+            let outcome = run(&world, &setting(8));
             assert!(outcome.landed_ms.iter().flatten().count() > 90_000, "{name}");
         }
     }
