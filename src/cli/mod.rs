@@ -284,6 +284,9 @@ pub struct SimulateArgs {
     /// What a run of a gate takes
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub gate_seconds: u64,
+    /// Only strategies whose names have this in them; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
     /// How many runs of each the figures are the mean of
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub runs: u64,

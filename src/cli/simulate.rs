@@ -155,8 +155,13 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
         scenario.graph.indices().flat_map(|ix| scenario.graph.gates(ix)).any(|gate| gate.required && !gate.at.apex);
     let takes_part = |contestant: &Contestant| {
         let is_batch = matches!(contestant, Contestant::Batch | Contestant::BatchForTime);
-        (contestant.is_ours() || is_plain) && !(is_batch && has_gate_for_cones_alone)
+        let is_asked_for = args.only.is_empty() || args.only.iter().any(|part| contestant.name().contains(part));
+        (contestant.is_ours() || is_plain) && !(is_batch && has_gate_for_cones_alone) && is_asked_for
     };
+    if !Contestant::ALL.iter().any(takes_part) {
+        let names = Contestant::ALL.map(Contestant::name).join("; ");
+        return Err(Failure::usage("no strategy that could be simulated here is called so").with_hint(names));
+    }
     let seeds = args.seed..args.seed.saturating_add(args.runs);
     let strategies: Result<Vec<_>, Failure> = Contestant::ALL
         .into_iter()

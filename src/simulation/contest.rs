@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Setting;
 use super::figures::{Figures, Outcome, figures};
+use super::peers::submit_queue::{self, Analyser};
 use super::peers::{bors, prefix, serial, zuul};
 use super::run::{Scenario, SimulationError, run};
 use super::world::{Rates, World};
@@ -24,12 +25,13 @@ pub enum Contestant {
     Bors8,
     Bors16,
     Zuul,
+    SubmitQueue,
     PrefixBisection,
 }
 
 impl Contestant {
     /// In the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Batch,
         Self::BatchForTime,
         Self::Pyramid,
@@ -39,6 +41,7 @@ impl Contestant {
         Self::BorsOnAll,
         Self::Serial,
         Self::Zuul,
+        Self::SubmitQueue,
     ];
 
     /// What it is called in words and in documents.
@@ -52,6 +55,7 @@ impl Contestant {
             Self::Bors8 => "bors, batches of 8",
             Self::Bors16 => "bors, batches of 16",
             Self::Zuul => "train, as Zuul's",
+            Self::SubmitQueue => "as SubmitQueue",
             Self::PrefixBisection => "prefix bisection",
         }
     }
@@ -76,6 +80,8 @@ impl Contestant {
             Self::Bors8 => bors::run(world, setting, Some(8)),
             Self::Bors16 => bors::run(world, setting, Some(16)),
             Self::Zuul => zuul::run(world, setting, NO_CEILING),
+            // All items have one gate, so any two may be in each other's way.
+            Self::SubmitQueue => submit_queue::run(world, setting, Analyser::Blind),
             Self::PrefixBisection => prefix::run(world, setting, prefix::best_size(world.rates.fail)),
         })
     }
