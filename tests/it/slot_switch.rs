@@ -750,6 +750,104 @@ fn a_warm_slot_is_switched_without_git_in_the_next_run_too() {
     assert_eq!(listing(slot.path()), expected(&first_tree()));
 }
 
+/// Everything in a working tree but `.git`, with its rights, how many names it has, and what was attached to it.
+fn natures(folder: &Path) -> Vec<(std::path::PathBuf, u32, u64, bool)> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let names = if meta.is_dir() { 1 } else { meta.nlink() };
+        let attached = !meta.is_symlink() && rustix::fs::getxattr(&path, "user.lexpr", &mut [0; 8][..]).is_ok();
+        if meta.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            open.retain(|path| *path != folder.join(".git"));
+        }
+        found.push((path.strip_prefix(folder).unwrap().to_owned(), meta.mode(), names, attached));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_a_gate_did_besides_content_reaches_nobody_whoever_makes_the_switch() {
+    let of = |converts: &'static str, content: &'static str| {
+        vec![
+            file(".gitattributes", converts),
+            file("deep/inner/a", "1\n"),
+            file("src/b", content),
+            (SCRIPT, b"src/run", b"#!/bin/sh\n"),
+        ]
+    };
+    type Deed = (&'static str, fn(&Path));
+    fn rights_of(top: &Path, names: &[&str], mode: u32) {
+        for name in names {
+            fs::set_permissions(top.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let attach = |path: &Path| {
+        rustix::fs::setxattr(path, "user.lexpr", b"x", rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    let mut deeds: Vec<Deed> = vec![
+        ("folders nobody may write to", |top| rights_of(top, &["src", "deep/inner", "deep"], 0o555)),
+        ("folders everybody may write to", |top| rights_of(top, &["src", "deep", ""], 0o777)),
+        ("a folder nobody may look into", |top| rights_of(top, &["src"], 0o000)),
+        ("files nobody may write to", |top| rights_of(top, &["src/b", "src/run"], 0o444)),
+        ("a file for its owner alone", |top| rights_of(top, &["deep/inner/a"], 0o600)),
+        ("a second name", |top| fs::hard_link(top.join("src/b"), top.join("../kept")).unwrap()),
+        ("a repository around a folder without files of its own", |top| drop(Repo::init(&top.join("deep"), &[]))),
+        ("rules that hide themselves and more", |top| {
+            fs::write(top.join("src/.gitignore"), "*\n").unwrap();
+            fs::write(top.join("src/conftest.py"), "evil\n").unwrap();
+        }),
+        ("the same at the top", |top| {
+            fs::write(top.join(".gitignore"), "*\n").unwrap();
+            fs::write(top.join("conftest.py"), "evil\n").unwrap();
+        }),
+    ];
+    deeds.push(("nothing", |_| ()));
+    for (converts, by_git) in [("*.bat text\n", false), ("*.bat eol=crlf\n", true)] {
+        let world = World::new();
+        let trees = [of(converts, "one\n"), of(converts, "two\n")];
+        let targets = trees.each_ref().map(|tree| world.commit(tree));
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&targets[0], KEEP).unwrap();
+        let new = natures(slot.path());
+        let mut at = 0;
+        let mut after = |slot: &mut Slot, deed: &str| {
+            at = 1 - at;
+            slot.switch_to(&targets[at], KEEP).unwrap();
+            assert_eq!(natures(slot.path()), new, "{deed}");
+            assert_eq!(listing(slot.path()), expected(&trees[at]), "{deed}");
+        };
+        for (name, deed) in &deeds {
+            deed(slot.path());
+            after(&mut slot, name);
+            let _ = fs::remove_file(slot.path().join("../kept"));
+        }
+        for name in ["src", "src/b", "deep/inner/a"] {
+            attach(&slot.path().join(name));
+            after(&mut slot, &format!("something attached to {name}"));
+        }
+        assert_eq!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))), by_git, "{:?}", slot.switched_by());
+    }
+}
+
+/// What tools make for themselves, such as `.venv/.gitignore`, hides their own folder, and keeps it warm.
+#[test]
+fn a_folder_that_ignores_itself_stays_where_nothing_in_it_is_tracked() {
+    let world = World::new();
+    let (first, second) = (world.commit(&[file("a", "1\n")]), world.commit(&[file("a", "2\n")]));
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    fs::create_dir(slot.path().join(".venv")).unwrap();
+    fs::write(slot.path().join(".venv/.gitignore"), "*\n").unwrap();
+    fs::write(slot.path().join(".venv/warm"), "x").unwrap();
+    for to in [second, first] {
+        slot.switch_to(&to, KEEP).unwrap();
+        assert!(slot.path().join(".venv/warm").exists());
+    }
+}
+
 #[test]
 fn slots_work_with_sha256() {
     let world = World::with_options(&["--bare", "--object-format=sha256"]);

@@ -2,9 +2,11 @@
 //! neither the old commit nor its tree, which went with the run that made them. Afterwards as
 //! much is known as the next switch needs to do without git.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -15,6 +17,7 @@ use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay_index, renew};
 use super::known::{Known, is_whole, write_notes};
+use super::nature::{folder_rights_like, is_more_than_a_file, with_rights, without_attributes};
 use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
@@ -46,8 +49,8 @@ impl Slot {
         // is written. An index as young as its entries makes git compare contents ("racy git").
         self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
         crash::point!("slot.switch.read");
-        self.clean(clean)?;
         self.prepare_tracked_folders(id_len)?;
+        self.clean(clean)?;
         self.learn(memory, to, clean)?;
         let written = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.modified()?)));
         let (bytes, modified) = written.map_err(GitError::io("reading", &self.index))?;
@@ -130,7 +133,7 @@ impl Slot {
         let Ok((known, found)) = found else { return Ok(()) };
         let Ok(objects) = self.objects(&mut memory.objects) else { return Ok(()) };
         if found.differing.is_empty()
-            && found.repositories.is_empty()
+            && found.foreign.is_empty()
             && memory.harmless.check_all(objects, &known.entries).is_ok()
         {
             write_notes(&self.notes, known.checksum, tree, &left);
@@ -166,13 +169,16 @@ impl Slot {
 
     /// Deals with what git leaves alone. A tracked folder that became a symbolic link or a file is
     /// removed: git would look at the files behind the link. What was put into a submodule's folder
-    /// is removed: to git it belongs to the submodule. So is a repository's `.git` in a tracked folder.
+    /// is removed: to git it belongs to the submodule. So is a repository's `.git` in a folder with tracked files
+    /// below it, and a `.gitignore` there that is not tracked. Folders get their rights back, and a file
+    /// that is more or other than a file as git makes it goes: git looks at its content alone.
     ///
     /// # Errors
-    /// Where the index cannot be read.
+    /// Where the index cannot be read, or something cannot be removed.
     fn prepare_tracked_folders(&self, id_len: usize) -> Result<(), GitError> {
-        let bytes = match fs::read(&self.index) {
-            Ok(bytes) => bytes,
+        let read = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.mode())));
+        let (bytes, index_mode) = match read {
+            Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(GitError::io("reading", &self.index)(error)),
         };
@@ -180,23 +186,38 @@ impl Slot {
             let source = std::io::Error::new(ErrorKind::InvalidData, why);
             GitError::io("reading", &self.index)(source)
         })?;
-        // Entries are sorted, so those of a folder stand together.
-        let mut last_folder = Path::new("");
-        for entry in entries {
-            let folder = entry.path.parent().unwrap_or(Path::new(""));
-            if folder != last_folder {
-                self.remove_what_is_no_folder(folder)?;
-                if !folder.as_os_str().is_empty() {
-                    // git does not look at what is named so, and takes the folder for another repository's.
-                    remove(&self.work_tree.join(folder).join(".git"))?;
-                }
-                last_folder = folder;
+        let folders: BTreeSet<&Path> = entries.iter().flat_map(|entry| entry.path.ancestors().skip(1)).collect();
+        let rules: HashSet<&Path> =
+            entries.iter().map(|entry| &*entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
+        // A folder comes before those in it.
+        for folder in folders {
+            self.remove_what_is_no_folder(folder)?;
+            let path = self.work_tree.join(folder);
+            if path.symlink_metadata().is_err() {
+                continue;
             }
+            // Whatever cannot be put right is in git's way, too, and told by it.
+            let _ = with_rights(CWD, path.as_os_str().as_bytes(), folder_rights_like(index_mode));
+            if let Ok(opened) = openat(CWD, &path, FOLDER, Mode::empty()) {
+                let _ = without_attributes(&opened);
+            }
+            if !folder.as_os_str().is_empty() {
+                // git does not look at what is named so, and takes the folder for another repository's.
+                remove(&path.join(".git"))?;
+            }
+            let own_rules = folder.join(".gitignore");
+            if !rules.contains(&*own_rules) {
+                remove(&self.work_tree.join(own_rules))?;
+            }
+        }
+        for entry in entries {
+            let path = self.work_tree.join(entry.path);
             if entry.is_submodule() {
-                let path = self.work_tree.join(entry.path);
                 if is_folder(&path) {
                     empty(&path)?;
                 }
+            } else if is_more_than_a_file(&path, entry.mode, index_mode) {
+                remove(&path)?;
             }
         }
         Ok(())

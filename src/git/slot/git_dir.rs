@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::folder::{remove, write_over};
-use super::survey::RIGHTS;
+use super::nature::{RIGHTS, folder_rights_like};
 use super::{SlotSettings, SlotTarget};
 use crate::crash;
 use crate::git::command::GitError;
@@ -108,11 +108,6 @@ fn is_as_laid(git_dir: &Path, parts: &[(PathBuf, Part)], like: &Path) -> io::Res
         }
     }
     Ok(true)
-}
-
-/// The rights of a folder that was made like a file of this mode: who may read a folder may go into it.
-pub(super) fn folder_rights_like(file_mode: u32) -> u32 {
-    file_mode & RIGHTS | (file_mode & 0o444) >> 2
 }
 
 /// An index is as good as its own modification time: git compares the contents of files that

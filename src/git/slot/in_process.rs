@@ -14,8 +14,9 @@ use gix::ObjectId;
 
 use super::difference::{Change, between};
 use super::folder::remove;
-use super::git_dir::{folder_rights_like, lay_index};
+use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
+use super::nature::folder_rights_like;
 use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
 use super::write::{self, Coming};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget};
@@ -51,6 +52,7 @@ impl Slot {
         }
         let mut rules_changed = changes.iter().any(|change| sets_rules(&change.path));
         rules_changed |= found.differing.iter().any(|at| sets_rules(&entries[*at].path));
+        rules_changed |= found.foreign.iter().any(|path| sets_rules(path));
         if clean == Clean::TrackedAndUntracked {
             let untracked = found.untracked.iter().map(|untracked| untracked.path.as_slice()).collect();
             nothing_is_in_the_way(&untracked, &changes)?;
@@ -59,7 +61,7 @@ impl Slot {
         let inside = |path: &[u8]| self.work_tree.join(std::ffi::OsStr::from_bytes(path));
         let unremovable = |_| ForGit("something that cannot be removed");
         let away = found.untracked.iter().filter(|_| clean == Clean::IgnoredToo).map(|untracked| &untracked.path);
-        for path in away.chain(&found.repositories) {
+        for path in away.chain(&found.foreign) {
             remove(&inside(path)).map_err(unremovable)?;
         }
         let Next { mut entries, coming, going } = follow(entries, &changes, &found)?;

@@ -23,6 +23,7 @@ mod folder;
 mod git_dir;
 mod in_process;
 mod known;
+mod nature;
 mod pool;
 mod survey;
 mod write;

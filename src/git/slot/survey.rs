@@ -12,17 +12,14 @@ use std::sync::Arc;
 use gix::ObjectId;
 use gix::objs::Kind;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::ForGit;
 use super::attributes::name_of;
+use super::nature::{with_rights, without_attributes};
 use crate::git::index::{IndexEntry, Stat, Time};
 use crate::git::objects::mode;
-
-/// Of a file's mode, and the bit of them that a folder has from the one it is made in.
-pub(super) const RIGHTS: u32 = 0o7777;
-const SET_GROUP: u32 = 0o2000;
 
 /// Trees deeper than this are git's: neither side follows them with a call for each level.
 pub(super) const DEEPEST: usize = 64;
@@ -71,8 +68,9 @@ pub(super) struct Survey {
     /// Which entries are missing, or not as they were left.
     pub(super) differing: Vec<usize>,
     pub(super) untracked: Vec<Untracked>,
-    /// Paths named `.git` below the top, in folders with tracked files: git does not see them.
-    pub(super) repositories: Vec<Vec<u8>>,
+    /// What is removed whatever it is, in folders with tracked files: paths named `.git` below the top, which git
+    /// does not see, and a `.gitignore` that is not tracked, by which a gate could hide files from the next.
+    pub(super) foreign: Vec<Vec<u8>>,
     pub(super) folders: Folders,
 }
 
@@ -101,29 +99,7 @@ pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGi
     Ok(walk.found)
 }
 
-/// What the folder is, once it has these rights: a gate may have given it others. `None` where there is none.
-fn with_rights(above: impl AsFd, path: &[u8], rights: u32) -> Result<Option<Stat>, ForGit> {
-    let look = || statat(&above, path, AtFlags::SYMLINK_NOFOLLOW);
-    let mut found = match look() {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    if !FileType::from_raw_mode(found.st_mode).is_dir() {
-        return Err(ForGit("a folder that became something else"));
-    }
-    // A folder takes over the group's bit from the one it is made in.
-    if found.st_mode & (RIGHTS & !SET_GROUP) != rights {
-        let rights = Mode::from_raw_mode(rights | found.st_mode & SET_GROUP);
-        chmodat(&above, path, rights, AtFlags::empty())
-            .and_then(|()| look())
-            .map_err(unreadable)
-            .map(|is| found = is)?;
-    }
-    Ok(Some(Stat::of(&found)))
-}
-
-fn unreadable(_: Errno) -> ForGit {
+pub(super) fn unreadable(_: Errno) -> ForGit {
     ForGit("a folder that cannot be read")
 }
 
@@ -170,9 +146,9 @@ impl<'a> Walk<'a> {
         if is_as_known {
             children.iter_mut().for_each(|child| child.is_there = true);
         } else {
-            let others = self.found.untracked.len() + self.found.repositories.len();
+            let others = self.found.untracked.len() + self.found.foreign.len();
             self.list(&mut children)?;
-            if self.found.untracked.len() + self.found.repositories.len() > others {
+            if self.found.untracked.len() + self.found.foreign.len() > others {
                 now = None;
             }
         }
@@ -221,7 +197,9 @@ impl<'a> Walk<'a> {
 
     /// Reads what is in the folder: which of the children are there, and what else.
     fn list(&mut self, children: &mut [Child<'_>]) -> Result<(), ForGit> {
-        let mut dir = self.open()?;
+        let folder = openat(self.top, self.own_path(), FOLDER, Mode::empty()).map_err(unreadable)?;
+        without_attributes(&folder)?;
+        let mut dir = Dir::new(folder).map_err(unreadable)?;
         children.sort_unstable_by(|l, r| l.name.cmp(r.name));
         while let Some(found) = dir.read() {
             let found = found.map_err(unreadable)?;
@@ -229,9 +207,10 @@ impl<'a> Walk<'a> {
             match name {
                 b"." | b".." => {}
                 b".git" if self.depth == 0 => {}
-                b".git" => self.found.repositories.push(self.path_to(name)),
+                b".git" => self.found.foreign.push(self.path_to(name)),
                 _ => match children.binary_search_by(|child| child.name.cmp(name)) {
                     Ok(child) => children[child].is_there = true,
+                    Err(_) if sets_rules(name) => self.found.foreign.push(self.path_to(name)),
                     Err(_) => self.untracked(name, found.file_type())?,
                 },
             }
@@ -410,6 +389,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use crate::git::slot::nature::{RIGHTS, SET_GROUP};
 
     fn rights_of(folder: &Path) -> u32 {
         std::fs::metadata(folder).unwrap().mode() & RIGHTS
@@ -461,7 +441,7 @@ mod tests {
                 folder_rights: rights_of(folder.path()),
             };
             let found = survey(folder.path(), expected).unwrap();
-            assert!(found.untracked.is_empty() && found.repositories.is_empty());
+            assert!(found.untracked.is_empty() && found.foreign.is_empty());
             !found.differing.is_empty()
         };
         let Time(seconds, nanoseconds) = stat.changed;
@@ -505,7 +485,7 @@ mod tests {
         };
         let found = survey(folder.path(), expected).unwrap();
         assert_eq!(found.differing, [0, 1]);
-        assert_eq!(found.repositories, [b"dir/.git"]);
+        assert_eq!(found.foreign, [b"dir/.git"]);
         let mut untracked: Vec<_> =
             found.untracked.iter().map(|one| (std::str::from_utf8(&one.path).unwrap(), one.is_known)).collect();
         untracked.sort_unstable();
