@@ -13,7 +13,6 @@ use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use super::signals::{self, Signals};
 use super::{FaceArgs, ProgressKind, leftovers, status};
-use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
@@ -34,11 +33,10 @@ use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
+use crate::verdicts::folder::Folder;
+use crate::verdicts::{self, Verdicts};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
-
-/// Verdicts kept in memory.
-const VERDICTS_KEPT: u64 = 100_000;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
@@ -99,7 +97,7 @@ impl Run<'_> {
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
         let memory = Arc::new(TreeMemory::new(processes));
-        let verdicts = verdict_cache(&prepared.policy);
+        let verdicts = verdicts(prepared, folder);
         let faces = Faces::open(asked, prepared).await?;
         let ports = Ports {
             composer: workshop.composer.clone(),
@@ -127,11 +125,14 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        if let Some(trouble) = verdicts.as_ref().and_then(|verdicts| verdicts.close()) {
+            super::speak::note(&format!("not all verdicts are remembered for later runs: {trouble}\n"));
+        }
         lesson.keep(prepared.repo.common_dir());
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         crash::point!("run.ended");
         tidy_up(&prepared.repo, folder, ended.exit_code)?;
-        faces.tell_the_end(asked, destinations)?;
+        faces.tell_the_end(asked, destinations, verdicts.as_ref().map(|verdicts| verdicts.stats()))?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }
@@ -441,8 +442,17 @@ fn gates(
     Ok(LocalGates::new(settings, slots, processes))
 }
 
-fn verdict_cache(policy: &Policy) -> Option<Arc<VerdictCache>> {
-    policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)))
+/// What earlier runs of the repository found, and what this one leaves to later ones.
+fn verdicts(prepared: &Prepared, folder: &RunFolder) -> Option<Arc<Verdicts>> {
+    let performance = &prepared.policy.performance;
+    let settings = verdicts::Settings {
+        folder: Folder::of(prepared.repo.common_dir()),
+        ttl: performance.cache_ttl,
+        limit_bytes: performance.cache_max_bytes,
+        logs: folder.logs(),
+        journal: folder.journal(),
+    };
+    performance.caching.then(|| Arc::new(Verdicts::new(settings, Arc::new(SystemClock::new()))))
 }
 
 pub(super) fn run_setup(prepared: &Prepared, run: RunId, options: &Options) -> RunSetup {

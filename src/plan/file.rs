@@ -31,8 +31,10 @@ pub const DEFAULT_LOG_MAX_MB: u64 = 100;
 pub const DEFAULT_MEMORY_THRESHOLD_PERCENT: u8 = 80;
 /// Items that land on one apex.
 pub const DEFAULT_BATCH_SIZE: u32 = 50;
-/// How long a verdict or composite in memory stands for another run of the same.
+/// How long a verdict, or a composite in memory, stands for another of the same.
 pub const DEFAULT_CACHE_TTL_SECONDS: u64 = 3600;
+/// Some 100,000 verdicts with their logs.
+pub const DEFAULT_CACHE_MAX_MB: u64 = 512;
 
 /// A plan: which branches to land on which target, what must pass first, and how the run goes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -508,7 +510,8 @@ pub struct PerformanceFile {
     #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_BATCH_SIZE))]
     pub batch_size: Option<u32>,
 
-    /// Whether one verdict on a tree stands for the next run of the same gate on it.
+    /// Whether a pass of a gate on a tree stands for the next run of the same gate on it, in this run
+    /// and in later ones of the repository.
     #[schemars(extend("default" = true))]
     pub enable_caching: Option<bool>,
 
@@ -516,6 +519,12 @@ pub struct PerformanceFile {
     #[serde(rename = "cacheTTLSeconds")]
     #[schemars(range(min = 0, max = 31_536_000), extend("default" = DEFAULT_CACHE_TTL_SECONDS))]
     pub cache_ttl_seconds: Option<u64>,
+
+    /// Megabytes that remembered passes may take in the repository's git directory; those that were not
+    /// used for the longest time go first.
+    #[serde(rename = "cacheMaxMB")]
+    #[schemars(range(min = 1, max = 1_048_576), extend("default" = DEFAULT_CACHE_MAX_MB))]
+    pub cache_max_mb: Option<u64>,
 }
 
 /// The JSON schema (2020-12) of a plan.

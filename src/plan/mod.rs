@@ -28,7 +28,8 @@ use std::time::Duration;
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest};
+use crate::vocabulary::names::{DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest};
+use crate::vocabulary::verdict::GateParts;
 
 /// A valid plan.
 #[derive(Clone, Debug)]
@@ -86,6 +87,23 @@ pub struct Gate {
     /// A required gate that fails keeps its item from landing.
     pub required: bool,
     pub retry: Retry,
+}
+
+impl Gate {
+    /// What its verdicts depend on.
+    pub fn parts(&self) -> GateParts {
+        GateParts {
+            name: self.name.clone(),
+            definition: self.definition,
+            run: self.run.clone(),
+            cwd: self.cwd.clone(),
+            env: self.env.iter().map(|(name, value)| (name.clone(), FileDigest::of([value.as_bytes()]))).collect(),
+            inputs: self.inputs.clone(),
+            artifacts: self.artifacts.clone(),
+            timeout_ms: self.own_timeout.then(|| u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)),
+            clean: self.clean,
+        }
+    }
 }
 
 /// Where a gate runs.
@@ -179,4 +197,6 @@ pub struct Performance {
     pub batch_size: u32,
     pub caching: bool,
     pub cache_ttl: Duration,
+    /// Of remembered verdicts.
+    pub cache_max_bytes: u64,
 }

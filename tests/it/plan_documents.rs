@@ -62,6 +62,7 @@ fn a_plan_that_says_little_gets_every_default() {
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (None, 80));
     assert!(performance.throttle_on_memory && performance.caching);
     assert_eq!((performance.batch_size, performance.cache_ttl), (50, Duration::from_secs(3600)));
+    assert_eq!(performance.cache_max_bytes, 512 << 20);
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), &item.pin, item.priority), ("a", &None, 0));
     assert_eq!(item.strategy, MergeStrategy::Merge);

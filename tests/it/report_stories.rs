@@ -427,6 +427,7 @@ pub fn smooth() -> Vec<Recorded> {
         gate: GateName::new("unit"),
         key: remembered,
         from: RunId::new("20261120-180000-77ff"),
+        remembered: None,
     });
     story.passed("b", &[("unit", remembered, ItemGateStatus::Passed)]);
     story.apex(1, &["a", "b"], Vec::new());

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
-    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB,
-    DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile, PolicyFile, RetryFile,
-    SetupFile, SpendFile,
+    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS,
+    DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile,
+    PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
@@ -208,6 +208,7 @@ fn performance(file: &PerformanceFile) -> Performance {
         throttle_on_memory: file.throttle_on_memory.unwrap_or(true),
         batch_size: file.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
         caching: file.enable_caching.unwrap_or(true),
+        cache_max_bytes: file.cache_max_mb.unwrap_or(DEFAULT_CACHE_MAX_MB) * MEBIBYTE,
         cache_ttl: seconds(file.cache_ttl_seconds.unwrap_or(DEFAULT_CACHE_TTL_SECONDS)),
     }
 }

@@ -426,6 +426,7 @@ impl World {
                 batch_size: self.limits.batch_size,
                 caching: true,
                 cache_ttl: Duration::from_secs(3600),
+                cache_max_bytes: 1 << 20,
             },
         }
     }

@@ -1,0 +1,268 @@
+//! Verdicts that outlast a run, through the real binary: what runs again and what does not, and that
+//! nothing lands on a verdict that is not one.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::cli_world::{Said, World, statuses};
+
+/// Each gate leaves a line in a file beside the repository when it runs.
+fn plan(world: &World, policy: &str, gates: &str, items: &str) -> String {
+    let ran = world.path("ran").display().to_string();
+    format!(
+        "schemaVersion: v1\npolicy: {{{policy}}}\ngates:\n{}\nitems:\n{items}\n",
+        gates.replace("RAN", &format!("echo $LEXPR_GATE >> {ran}"))
+    )
+}
+
+const UNIT: &str = "  - {name: unit, run: 'RAN; ! ls bad* 2>/dev/null && echo all fine'}";
+
+fn items(names: &[&str]) -> String {
+    names.iter().map(|name| format!("  - {{name: {name}}}\n")).collect()
+}
+
+/// What ran since this was last asked, one word a run.
+fn ran(world: &World) -> Vec<String> {
+    let path = world.path("ran");
+    let ran = fs::read_to_string(&path).unwrap_or_default();
+    let _ = fs::remove_file(path);
+    ran.lines().map(str::to_owned).collect()
+}
+
+/// Lands the plan from `base` again: the run's report.
+#[track_caller]
+fn again(world: &World, plan: &str, base: &str, code: i32) -> Value {
+    world.git(&["reset", "-q", "--hard", base]);
+    let report = world.path("report.json");
+    world.merge(plan, &["--execute", "--report", report.to_str().unwrap()]).expect(code);
+    world.report(&report)
+}
+
+fn four() -> World {
+    World::new(
+        &[("README.md", "# A project\n")],
+        &[
+            ("a", "main", &[("a", "1")]),
+            ("b", "a", &[("b", "1")]),
+            ("c", "main", &[("c", "1")]),
+            ("d", "main", &[("d", "1")]),
+        ],
+    )
+}
+
+/// The files of all remembered verdicts.
+fn entries(world: &World) -> Vec<PathBuf> {
+    let folder = |path: PathBuf| {
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let shelves = folder(world.repo().join(".git/lexpr/verdicts/1"));
+    shelves.into_iter().filter(|shelf| shelf.is_dir()).flat_map(folder).collect()
+}
+
+#[test]
+fn a_second_run_of_an_unchanged_plan_from_the_same_base_runs_no_gate() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a", "b", "c", "d"]));
+    let first = again(&world, &plan, &base, 0);
+    let landed = world.main();
+    let gates = ran(&world).len();
+    assert!(gates >= 4, "{gates}");
+    let cache = &first["summary"]["verdictCache"];
+    assert_eq!((&cache["hits"], &cache["sets"]), (&Value::from(0), &Value::from(gates)));
+
+    let second = again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world), [""; 0]);
+    assert_eq!(world.main(), landed, "invariant 8: the same commits");
+    let summary = &second["summary"];
+    assert_eq!(summary["cacheHitRate"], 1.0);
+    assert_eq!(summary["verdictCache"]["hitRate"], 1.0);
+    assert_eq!(summary["verdictCache"]["entries"], gates);
+    assert_eq!(summary["verdictsReused"]["gates"], gates);
+    assert_eq!(summary["metrics"]["lex_pr_cache_hits_total{cache=\"lasting\"}"], gates as f64);
+    assert_eq!(summary["metrics"]["lex_pr_verdict_cache_sets_total"], 0.0);
+    assert!(summary["metrics"]["lex_pr_verdict_cache_size_bytes"].as_f64().unwrap() > 0.0);
+    // Whose the verdicts were is told, and their logs are still there.
+    let gate = &second["items"][0]["gates"][0];
+    assert_eq!((&gate["verdictFrom"], &gate["earlierRun"]), (&"earlierRun".into(), &first["run"]));
+    assert_eq!(fs::read_to_string(gate["earlierLog"].as_str().unwrap()).unwrap(), "all fine\n");
+}
+
+#[test]
+fn after_one_item_changed_only_what_it_can_reach_runs_again() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a", "b", "c", "d"]));
+    again(&world, &plan, &base, 0);
+    let gates = ran(&world).len();
+    world.git(&["checkout", "-q", "c"]);
+    world.write("c", "2");
+    world.git(&["commit", "-qam", "Think again"]);
+    world.git(&["checkout", "-q", "main"]);
+    let report = again(&world, &plan, &base, 0);
+    // Its own cone and the apex.
+    assert_eq!(ran(&world), ["unit", "unit"]);
+    assert_eq!(report["summary"]["verdictCache"]["misses"], 2);
+    assert_eq!(report["summary"]["verdictCache"]["hits"], gates - 2);
+}
+
+#[test]
+fn at_least_85_percent_of_repeated_work_is_known() {
+    let names: Vec<String> = (0..20).map(|number| format!("i{number:02}")).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "1")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
+    let world = World::new(&[("README.md", "# A project\n")], &branches);
+    let base = world.main();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let plan = plan(&world, "", UNIT, &items(&names));
+    again(&world, &plan, &base, 0);
+    let (mut hits, mut asked) = (0, 0);
+    // What people do all day: the same again, then once more with a branch that was worked on.
+    for (round, name) in names.iter().enumerate().take(4) {
+        if round % 2 == 1 {
+            world.git(&["checkout", "-q", name]);
+            world.write(name, &format!("round {round}"));
+            world.git(&["commit", "-qam", "Go on"]);
+            world.git(&["checkout", "-q", "main"]);
+        }
+        let report = again(&world, &plan, &base, 0);
+        let cache = &report["summary"]["verdictCache"];
+        hits += cache["hits"].as_u64().unwrap();
+        asked += cache["hits"].as_u64().unwrap() + cache["misses"].as_u64().unwrap();
+    }
+    let percent = 100 * hits / asked;
+    assert!(percent >= 85, "{hits} of {asked} were known, {percent} %");
+}
+
+#[test]
+fn invariant_1_a_failure_is_never_remembered_and_neither_is_what_was_not_judged() {
+    let world = World::new(
+        &[("README.md", "# A project\n")],
+        &[("a", "main", &[("a", "1")]), ("x", "main", &[("bad-x", "1")])],
+    );
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a", "x"]));
+    let first = again(&world, &plan, &base, 3);
+    assert_eq!(statuses(&first), ["a landed", "x failed"]);
+    ran(&world);
+    let second = again(&world, &plan, &base, 3);
+    assert_eq!(statuses(&second), ["a landed", "x failed"]);
+    // Failed, failed again in a clean slot, and passed without it: all of that is seen anew.
+    assert_eq!(ran(&world), ["unit"; 3]);
+}
+
+#[test]
+fn a_target_that_has_turned_red_since_blames_nobody_on_a_remembered_pass() {
+    let world = four();
+    let base = world.main();
+    let broken = world.path("broken").display().to_string();
+    let plan = plan(&world, "", &format!("  - {{name: unit, run: 'RAN; ! [ -e {broken} ]'}}"), &items(&["a", "b"]));
+    again(&world, &plan, &base, 0);
+    // Nothing in any tree says so: the machine has changed.
+    fs::write(world.path("broken"), "").unwrap();
+    world.git(&["checkout", "-q", "b"]);
+    world.write("b", "2");
+    world.git(&["commit", "-qam", "Think again"]);
+    world.git(&["checkout", "-q", "main"]);
+    let report = again(&world, &plan, &base, 3);
+    let statuses = statuses(&report);
+    assert!(!statuses.iter().any(|status| status.contains("failed")), "{statuses:?}");
+    assert_eq!(statuses[1], "b unjudged");
+}
+
+#[test]
+fn what_a_landing_rests_on_can_be_verified_although_another_run_found_it() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a", "b"]));
+    let first = again(&world, &plan, &base, 0);
+    let second = again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world).len(), 2);
+    let (first, second) = (first["run"].as_str().unwrap(), second["run"].as_str().unwrap());
+    let receipts = world.repo().join(".git/lexpr/runs").join(second).join("receipts");
+    let receipt = fs::read_dir(receipts).unwrap().next().unwrap().unwrap().path();
+    let gate = world.report(&receipt)["gates"][0].clone();
+    assert_eq!((&gate["name"], &gate["foundBy"]), (&"unit".into(), &first.into()));
+
+    let said = world.lexpr(["verify", second]).expect(0);
+    assert!(said.stdout.contains(&format!("passed in run {first}")), "{}", said.stdout);
+    assert!(said.stdout.contains("log of unit"), "{}", said.stdout);
+    world.lexpr(["clean", first]).expect(0);
+    let said = world.lexpr(["verify", second]).expect(0);
+    assert!(
+        said.stdout.contains("its journal is not there any more, but the verdict is remembered"),
+        "{}",
+        said.stdout
+    );
+    for entry in entries(&world) {
+        fs::remove_file(entry).unwrap();
+    }
+    let said = world.lexpr(["verify", second]).expect(3);
+    assert!(said.stdout.contains("whose journal is not there any more"), "{}", said.stdout);
+}
+
+#[test]
+fn a_damaged_verdict_is_no_verdict() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a"]));
+    again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world), ["unit"]);
+    let entry = entries(&world).remove(0);
+    let mut bytes = fs::read(&entry).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&entry, bytes).unwrap();
+    let report = again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world), ["unit"]);
+    let cache = &report["summary"]["verdictCache"];
+    assert_eq!((&cache["deletes"], &cache["sets"]), (&1.into(), &1.into()));
+    again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world), [""; 0]);
+}
+
+#[test]
+fn who_wants_no_memory_or_a_short_one_gets_it() {
+    let world = four();
+    let base = world.main();
+    for policy in ["performance: {enableCaching: false}", "performance: {cacheTTLSeconds: 0}"] {
+        let plan = plan(&world, policy, UNIT, &items(&["a"]));
+        for _ in 0..2 {
+            again(&world, &plan, &base, 0);
+            assert_eq!(ran(&world), ["unit"], "{policy}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_can_be_remembered_the_run_goes_on_and_says_so_once() {
+    let world = four();
+    let base = world.main();
+    fs::create_dir_all(world.repo().join(".git/lexpr")).unwrap();
+    fs::write(world.repo().join(".git/lexpr/verdicts"), "in the way").unwrap();
+    let plan = plan(&world, "", UNIT, &items(&["a", "c", "d"]));
+    let said: Said = world.merge(&plan, &["--execute"]).expect(0);
+    assert_eq!(said.stderr.matches("not all verdicts are remembered").count(), 1, "{}", said.stderr);
+    assert_ne!(world.main(), base);
+}
+
+#[test]
+fn a_dry_run_leaves_what_is_remembered_as_it_was() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a"]));
+    again(&world, &plan, &base, 0);
+    world.git(&["reset", "-q", "--hard", &base]);
+    let state = || -> Vec<_> {
+        entries(&world).iter().map(|path| (path.clone(), fs::metadata(path).unwrap().mtime_nsec())).collect()
+    };
+    let before = state();
+    world.merge(&plan, &[]).expect(0);
+    assert_eq!(state(), before);
+}
