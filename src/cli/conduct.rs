@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
+use super::lasting::{self, Lasting};
 use super::prepare::{Prepared, Workshop};
 use super::signals::{self, Signals};
 use super::{FaceArgs, ProgressKind, leftovers, status};
@@ -33,10 +34,9 @@ use crate::memory::{self, TreeMemory};
 use crate::plan::Policy;
 use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
-use crate::verdicts::folder::Folder;
-use crate::verdicts::{self, Verdicts};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
+use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
@@ -96,8 +96,8 @@ impl Run<'_> {
         }
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
+        let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
         let memory = Arc::new(TreeMemory::new(processes));
-        let verdicts = verdicts(prepared, folder);
         let faces = Faces::open(asked, prepared).await?;
         let ports = Ports {
             composer: workshop.composer.clone(),
@@ -111,7 +111,7 @@ impl Run<'_> {
         let pins = Pins::of(prepared.repo.common_dir());
         let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
         pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
-        let setup = run_setup(prepared, folder.id.clone(), options);
+        let setup = run_setup(prepared, folder.id.clone(), options, fingerprint);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
         let journal = match &past {
@@ -125,14 +125,12 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
-        if let Some(trouble) = verdicts.as_ref().and_then(|verdicts| verdicts.close()) {
-            super::speak::note(&format!("not all verdicts are remembered for later runs: {trouble}\n"));
-        }
+        let remembered = verdicts.as_deref().map(lasting::close);
         lesson.keep(prepared.repo.common_dir());
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         crash::point!("run.ended");
         tidy_up(&prepared.repo, folder, ended.exit_code)?;
-        faces.tell_the_end(asked, destinations, verdicts.as_ref().map(|verdicts| verdicts.stats()))?;
+        faces.tell_the_end(asked, destinations, remembered)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }
@@ -325,8 +323,10 @@ fn most_workers() -> u32 {
     u32::try_from(workers).unwrap_or(u32::MAX).max(1)
 }
 
-pub(super) fn surroundings(policy: &Policy) -> Surroundings {
+pub(super) fn surroundings(policy: &Policy, fingerprint: Option<Fingerprint>) -> Surroundings {
     Surroundings {
+        salt: policy.cache_salt.clone(),
+        fingerprint,
         setup: policy.setup.as_ref().map(|setup| setup.definition),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
     }
@@ -360,6 +360,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: memory_limit(&prepared.policy),
+        fingerprint: None,
         items: prepared.lined_up.clone(),
     }
 }
@@ -442,28 +443,20 @@ fn gates(
     Ok(LocalGates::new(settings, slots, processes))
 }
 
-/// What earlier runs of the repository found, and what this one leaves to later ones.
-fn verdicts(prepared: &Prepared, folder: &RunFolder) -> Option<Arc<Verdicts>> {
-    let performance = &prepared.policy.performance;
-    let settings = verdicts::Settings {
-        folder: Folder::of(prepared.repo.common_dir()),
-        ttl: performance.cache_ttl,
-        limit_bytes: performance.cache_max_bytes,
-        logs: folder.logs(),
-        journal: folder.journal(),
-    };
-    performance.caching.then(|| Arc::new(Verdicts::new(settings, Arc::new(SystemClock::new()))))
-}
-
-pub(super) fn run_setup(prepared: &Prepared, run: RunId, options: &Options) -> RunSetup {
+pub(super) fn run_setup(
+    prepared: &Prepared,
+    run: RunId,
+    options: &Options,
+    fingerprint: Option<Fingerprint>,
+) -> RunSetup {
     let limits = limits(&prepared.policy);
     RunSetup {
-        started: run_started(prepared, run, &limits, options),
+        started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         policy: Arc::clone(&prepared.policy),
         limits,
-        surroundings: surroundings(&prepared.policy),
+        surroundings: surroundings(&prepared.policy, fingerprint),
         durations: Arc::new(durations::recall(prepared.repo.common_dir()).into_iter().collect()),
         memory_threshold: memory_threshold(&prepared.policy),
     }

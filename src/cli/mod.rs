@@ -8,6 +8,7 @@ pub mod demo;
 mod dry_run;
 mod faces;
 pub mod failure;
+mod lasting;
 mod leftovers;
 pub mod merge;
 pub mod order;

@@ -202,7 +202,7 @@ fn records(repo: &UserRepo, folder: &RunFolder, journal: Result<ReadJournal, Jou
     let (past, started) = resume::begun(folder, journal).map_err(|failure| failure.message)?;
     let text = std::fs::read(folder.plan()).map_err(|error| format!("the plan kept with the run: {error}"))?;
     let (prepared, _) = prepare::again(&text, repo.clone(), &started, None).map_err(|failure| failure.message)?;
-    let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started));
+    let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started), started.fingerprint.clone());
     Records::of(&setup, &past.events).map_err(|error| format!("the run's journal is not of its plan: {error}"))
 }
 

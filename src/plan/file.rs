@@ -25,6 +25,8 @@ pub const DEFAULT_TARGET: &str = "main";
 pub const DEFAULT_GATE_TIMEOUT_SECONDS: u64 = 1800;
 /// More foreign moves in a row than this mean that the run comes too late every time.
 pub const DEFAULT_MAX_REBASES: u32 = 10;
+/// To ask for versions takes moments.
+pub const DEFAULT_FINGERPRINT_TIMEOUT_SECONDS: u64 = 60;
 /// Nobody reads more, and a gate in a loop must not fill the disk.
 pub const DEFAULT_LOG_MAX_MB: u64 = 100;
 /// Of the memory limit, in percent.
@@ -340,6 +342,14 @@ pub struct PolicyFile {
     /// How git merges. Git's own defaults otherwise; nothing is read from anyone's configuration.
     pub merge: Option<MergeFile>,
 
+    /// Part of what verdicts are known again by: another text, and none of those before is known.
+    #[schemars(example = &"2026-11")]
+    pub cache_salt: Option<String>,
+
+    /// A command whose output is part of that, too: what gates depend on and no tree holds, such as
+    /// the version of a compiler. It runs once in each run, as a gate on the target's tree does.
+    pub fingerprint: Option<FingerprintFile>,
+
     /// Sizes and limits.
     pub performance: Option<PerformanceFile>,
 }
@@ -393,6 +403,21 @@ pub struct SetupFile {
     /// Globs; it runs again when what they match changes. Without any: once for each folder.
     #[schemars(inner(length(min = 1)), example = ["package-lock.json"])]
     pub inputs: Option<Vec<String>>,
+}
+
+/// A command that says what gates depend on besides the tree.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Fingerprint")]
+pub struct FingerprintFile {
+    /// Given to `sh -c` in the root of the target's tree. What it prints, errors included, must be the
+    /// same for the same machine.
+    #[schemars(required, length(min = 1), example = &"rustc -V")]
+    pub run: Option<String>,
+
+    /// After this long it is ended, and the run does not begin.
+    #[schemars(range(min = 1, max = 604_800), extend("default" = DEFAULT_FINGERPRINT_TIMEOUT_SECONDS))]
+    pub timeout_seconds: Option<u64>,
 }
 
 /// A committer.

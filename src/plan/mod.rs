@@ -140,6 +140,9 @@ pub struct Policy {
     pub setup: Option<Setup>,
     pub committer: Option<Identity>,
     pub merge: MergeSettings,
+    /// Part of every verdict's key.
+    pub cache_salt: Option<String>,
+    pub fingerprint: Option<FingerprintCommand>,
     pub performance: Performance,
 }
 
@@ -159,6 +162,13 @@ pub struct Setup {
     /// Globs; the command runs again when what they match changes. Empty: once per slot.
     pub inputs: Vec<String>,
     pub definition: DefinitionDigest,
+}
+
+/// A command whose output is part of every verdict's key.
+#[derive(Clone, Debug)]
+pub struct FingerprintCommand {
+    pub run: String,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

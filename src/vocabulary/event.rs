@@ -13,7 +13,7 @@ use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
     SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
-use super::verdict::Remembered;
+use super::verdict::{Fingerprint, Remembered};
 
 /// The version of the journal's and the event stream's format.
 pub const EVENT_FORMAT: u32 = 1;
@@ -136,6 +136,9 @@ pub struct RunStarted {
     pub batch_size: u32,
     /// `None`: no limit was asked for.
     pub memory_limit_bytes: Option<u64>,
+    /// What `policy.fingerprint` said, where the plan has one: every verdict's key has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// In canonical order; other events name items by `name`.
     pub items: Vec<LinedUpItem>,
 }

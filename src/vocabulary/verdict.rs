@@ -18,6 +18,22 @@ pub struct Surroundings {
     pub setup: Option<DefinitionDigest>,
     /// Operating system and architecture, such as `linux-x86_64`.
     pub platform: String,
+    /// `policy.cacheSalt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// What `policy.fingerprint` printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// What a command said of the machine that gates run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fingerprint {
+    /// Of all that it printed.
+    pub digest: FileDigest,
+    /// The beginning of that, for people.
+    pub shown: String,
 }
 
 /// The key a verdict is filed under. `context`: the item and base that a gate is told about.
@@ -32,7 +48,15 @@ pub fn key(
         Some((item, base)) => (item.as_bytes(), base.as_bytes()),
         None => (b"".as_slice(), b"".as_slice()),
     };
-    VerdictKey::of([subject.as_bytes(), definition.as_bytes(), &setup, surroundings.platform.as_bytes(), item, base])
+    let mut parts =
+        vec![subject.as_bytes(), definition.as_bytes(), &setup, surroundings.platform.as_bytes(), item, base];
+    if let Some(salt) = &surroundings.salt {
+        parts.extend([b"salt".as_slice(), salt.as_bytes()]);
+    }
+    if let Some(fingerprint) = &surroundings.fingerprint {
+        parts.extend([b"fingerprint".as_slice(), fingerprint.digest.as_bytes()]);
+    }
+    VerdictKey::of(parts)
 }
 
 /// A gate as its verdicts depend on it.
@@ -112,6 +136,13 @@ impl KeyParts {
             |parts: &Self| parts.surroundings.setup.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
         found.compare("setup", &setup(self), &setup(then));
         found.compare("platform", &self.surroundings.platform, &then.surroundings.platform);
+        let salt = |parts: &Self| parts.surroundings.salt.clone().unwrap_or_else(|| "none".to_owned());
+        found.compare("cacheSalt", &salt(self), &salt(then));
+        let print = |parts: &Self| match &parts.surroundings.fingerprint {
+            None => "none".to_owned(),
+            Some(print) => format!("{} (digest {})", print.shown, &print.digest.to_string()[..8]),
+        };
+        found.compare("fingerprint", &print(self), &print(then));
         if self.subject != then.subject {
             let (part, of_tree) = match &now.inputs {
                 None => ("tree", ""),
@@ -191,7 +222,7 @@ mod tests {
             subject: SubjectDigest::of([tree.as_bytes()]),
             tree,
             context: None,
-            surroundings: Surroundings { setup: None, platform: "linux-x86_64".to_owned() },
+            surroundings: Surroundings { platform: "linux-x86_64".to_owned(), ..Surroundings::default() },
         }
     }
 
@@ -204,10 +235,34 @@ mod tests {
         now.gate.env = BTreeMap::from([("B".to_owned(), FileDigest::of([b"1".as_slice()]))]);
         now.subject = SubjectDigest::of([b"another".as_slice()]);
         now.surroundings.platform = "linux-aarch64".to_owned();
+        now.surroundings.salt = Some("2".to_owned());
+        let digest = FileDigest::of([b"rustc 1.95".as_slice()]);
+        now.surroundings.fingerprint = Some(Fingerprint { digest, shown: "rustc 1.95".to_owned() });
         let named: Vec<String> = now.differences(&then).into_iter().map(|difference| difference.part).collect();
-        assert_eq!(named, ["command", "env A", "env B", "platform", "tree"]);
+        assert_eq!(named, ["command", "env A", "env B", "platform", "cacheSalt", "fingerprint", "tree"]);
         let command = &now.differences(&then)[0];
         assert_eq!((command.then.as_str(), command.now.as_str()), ("make test", "make check"));
+    }
+
+    #[test]
+    fn salt_and_fingerprint_make_other_keys_and_neither_passes_for_the_other() {
+        let with = |salt: Option<&str>, print: Option<&str>| {
+            let mut parts = parts();
+            parts.surroundings.salt = salt.map(str::to_owned);
+            let digest = |text: &str| FileDigest::of([text.as_bytes()]);
+            parts.surroundings.fingerprint =
+                print.map(|text| Fingerprint { digest: digest(text), shown: text.to_owned() });
+            parts.key()
+        };
+        let keys = [
+            with(None, None),
+            with(Some(""), None),
+            with(Some("a"), None),
+            with(None, Some("a")),
+            with(None, Some("b")),
+        ];
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
     }
 
     #[test]

@@ -241,6 +241,73 @@ fn who_wants_no_memory_or_a_short_one_gets_it() {
 }
 
 #[test]
+fn another_salt_or_another_answer_of_the_machine_and_nothing_is_known() {
+    let world = four();
+    let base = world.main();
+    let machine = world.path("machine").display().to_string();
+    let with = |salt: &str| {
+        let policy = format!("cacheSalt: '{salt}', fingerprint: {{run: 'cat {machine}'}}");
+        plan(&world, &policy, UNIT, &items(&["a"]))
+    };
+    let ran_with = |salt: &str, answer: &str| {
+        fs::write(world.path("machine"), answer).unwrap();
+        again(&world, &with(salt), &base, 0);
+        ran(&world).len()
+    };
+    assert_eq!(ran_with("1", "rustc 1.95"), 1);
+    assert_eq!(ran_with("1", "rustc 1.95"), 0);
+    assert_eq!(ran_with("2", "rustc 1.95"), 1);
+    assert_eq!(ran_with("1", "rustc 1.96"), 1);
+    assert_eq!(ran_with("1", "rustc 1.95"), 0, "what was known then is known still");
+}
+
+#[test]
+fn a_fingerprint_is_taken_once_in_a_run_where_gates_run_and_without_one_nothing_begins() {
+    let world = four();
+    let base = world.main();
+    let asked = world.path("asked").display().to_string();
+    let with = |run: &str| {
+        plan(&world, &format!("fingerprint: {{run: '{run}', timeoutSeconds: 1}}"), UNIT, &items(&["a", "b", "c"]))
+    };
+    again(&world, &with(&format!("cat README.md; pwd | grep -c cache; echo x >> {asked}")), &base, 0);
+    assert_eq!(fs::read_to_string(&asked).unwrap(), "x\n");
+    for (run, why) in [
+        ("echo no such compiler; exit 3", "failed with exit code 3: no such compiler"),
+        ("exec sleep 1000", "took longer than 1 s"),
+        ("/no/such/command", "failed with exit code 127"),
+    ] {
+        world.git(&["reset", "-q", "--hard", &base]);
+        ran(&world);
+        let said = world.merge(&with(run), &["--execute", "--afresh"]).expect(1);
+        assert!(said.stderr.contains(&format!("the fingerprint `{run}` {why}")), "{}", said.stderr);
+        assert_eq!((ran(&world).len(), world.main()), (0, base.clone()));
+    }
+    // Who wants no verdicts remembered is not asked.
+    let policy = "fingerprint: {run: 'false'}, performance: {enableCaching: false}";
+    again(&world, &plan(&world, policy, UNIT, &items(&["a"])), &base, 0);
+}
+
+#[test]
+fn a_run_that_goes_on_after_the_machine_has_changed_keeps_its_keys_and_leaves_nothing_to_others() {
+    let world = four();
+    let machine = world.path("machine");
+    fs::write(&machine, "rustc 1.95").unwrap();
+    let policy = format!("maxWorkers: 1, fingerprint: {{run: 'cat {}'}}", machine.display());
+    // Its last gate puts a file in the way of the landing.
+    let mess = format!("  - {{name: mess, at: [apex], run: 'RAN; echo x > {}'}}", world.repo().join("a").display());
+    let plan = plan(&world, &policy, &format!("{UNIT}\n{mess}"), &items(&["a", "c"]));
+    world.merge(&plan, &["--execute"]).expect(4);
+    let known = entries(&world).len();
+    fs::remove_file(world.repo().join("a")).unwrap();
+    fs::write(&machine, "rustc 1.96").unwrap();
+    ran(&world);
+    let said = world.lexpr(["resume"]).expect(0);
+    assert!(said.stderr.contains("said \"rustc 1.95\" when the run began, and says \"rustc 1.96\""), "{}", said.stderr);
+    assert_eq!(ran(&world), [""; 0], "invariant 6: no verdict that was journalled is found again");
+    assert_eq!(entries(&world).len(), known);
+}
+
+#[test]
 fn where_nothing_can_be_remembered_the_run_goes_on_and_says_so_once() {
     let world = four();
     let base = world.main();

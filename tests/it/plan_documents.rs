@@ -102,6 +102,9 @@ policy:
     batchSize: 7
     enableCaching: false
     cacheTTLSeconds: 0
+    cacheMaxMB: 3
+  cacheSalt: again
+  fingerprint: { run: rustc -V, timeoutSeconds: 5 }
 items:
   - name: auth
     branch: origin/feature/auth
@@ -136,6 +139,10 @@ items:
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (Some(256 << 20), 70));
     assert!(!performance.throttle_on_memory && !performance.caching);
     assert_eq!((performance.batch_size, performance.cache_ttl), (7, Duration::ZERO));
+    assert_eq!(performance.cache_max_bytes, 3 << 20);
+    assert_eq!(policy.cache_salt.as_deref(), Some("again"));
+    let fingerprint = policy.fingerprint.as_ref().unwrap();
+    assert_eq!((fingerprint.run.as_str(), fingerprint.timeout), ("rustc -V", Duration::from_secs(5)));
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), item.pin.as_deref()), ("origin/feature/auth", Some("abcdef0123")));
     assert_eq!((item.strategy, item.priority), (MergeStrategy::Squash, -4));

@@ -91,6 +91,7 @@ impl Story {
             max_workers: 4,
             batch_size: 50,
             memory_limit_bytes: Some(4 << 30),
+            fingerprint: None,
             items,
         })));
         story

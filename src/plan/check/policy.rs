@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
-    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS,
-    DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile,
-    PolicyFile, RetryFile, SetupFile, SpendFile,
+    CommitterFile, DEFAULT_BATCH_SIZE, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS,
+    DEFAULT_FINGERPRINT_TIMEOUT_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES,
+    DEFAULT_MEMORY_THRESHOLD_PERCENT, FingerprintFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile,
+    SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
-use crate::plan::{DirectoryRenames, Identity, MergeSettings, Performance, Policy, Retry, Setup, Spend};
+use crate::plan::{
+    DirectoryRenames, FingerprintCommand, Identity, MergeSettings, Performance, Policy, Retry, Setup, Spend,
+};
 use crate::vocabulary::names::DefinitionDigest;
 
 /// `maxMemoryMB` counts these, as the tools that show memory do.
@@ -104,6 +107,8 @@ impl Checker<'_> {
                         .map_or(DirectoryRenames::Conflict, |value| directory_renames(&value.0)),
                 },
             ),
+            cache_salt: file.cache_salt,
+            fingerprint: file.fingerprint.and_then(|fingerprint| self.fingerprint(fingerprint)),
             performance: performance(&file.performance.unwrap_or_default()),
         };
         (policy, rules)
@@ -133,6 +138,13 @@ impl Checker<'_> {
         let parts = ["setup", &run].into_iter().chain(inputs.iter().map(String::as_str));
         let definition = DefinitionDigest::of(parts.map(str::as_bytes));
         Some(Setup { run, inputs, definition })
+    }
+
+    fn fingerprint(&mut self, file: FingerprintFile) -> Option<FingerprintCommand> {
+        let run = file.run?;
+        self.command(&at("fingerprint").join("run"), &run);
+        let timeout = seconds(file.timeout_seconds.unwrap_or(DEFAULT_FINGERPRINT_TIMEOUT_SECONDS));
+        Some(FingerprintCommand { run, timeout })
     }
 
     fn committer(&mut self, file: CommitterFile) -> Option<Identity> {

@@ -419,6 +419,8 @@ impl World {
             setup: None,
             committer: None,
             merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
+            cache_salt: None,
+            fingerprint: None,
             performance: Performance {
                 max_memory_bytes: None,
                 memory_threshold_percent: 80,
@@ -454,6 +456,7 @@ impl World {
             max_workers: self.limits.max_workers,
             batch_size: self.limits.batch_size,
             memory_limit_bytes: self.memory_threshold,
+            fingerprint: None,
             items: items.collect(),
         }
     }
