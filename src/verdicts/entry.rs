@@ -41,6 +41,9 @@ pub struct Entry {
     pub log_digest: Option<FileDigest>,
     /// Bytes of the log that is kept.
     log_bytes: Option<usize>,
+    /// The pass in whose place this one came, with when that was found: too old by then, mostly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<(RunId, u64)>,
 }
 
 /// The bytes are not what was written under this key.
@@ -55,8 +58,9 @@ pub struct Kept<'a> {
     compressed: &'a [u8],
 }
 
-/// The pass as bytes, with `log` where that is not too large; `None` where all of it is.
-pub fn encode(pass: &FoundPass, log: Option<&[u8]>) -> Option<Vec<u8>> {
+/// The pass as bytes, with `log` where that is not too large; `None` where all of it is. `replaced`: the
+/// run and the time of the pass in whose place it comes.
+pub fn encode(pass: &FoundPass, log: Option<&[u8]>, replaced: Option<(RunId, u64)>) -> Option<Vec<u8>> {
     let log_digest = pass.log.as_ref().map(|(_, digest)| *digest);
     // One that was changed since is not the gate's.
     let log = log.filter(|log| log.len() <= MOST_LOG_BYTES && Some(digest(log)) == log_digest);
@@ -69,6 +73,7 @@ pub fn encode(pass: &FoundPass, log: Option<&[u8]>) -> Option<Vec<u8>> {
         flaky: pass.flaky,
         log_digest,
         log_bytes: compressed.as_ref().map(|(bytes, _)| *bytes),
+        replaced,
     };
     let told = serde_json::to_vec(&entry).expect("an entry is made of strings, numbers and lists");
     if told.len() > MOST_TOLD_BYTES {
@@ -168,7 +173,7 @@ pub(super) mod tests {
     fn a_pass_and_its_log_come_back_as_they_were_and_the_log_takes_less() {
         let log = b"running 1 test\n".repeat(1000);
         let pass = pass("a", Some(&log));
-        let bytes = encode(&pass, Some(&log)).unwrap();
+        let bytes = encode(&pass, Some(&log), None).unwrap();
         assert!(bytes.len() < log.len() / 5, "{} bytes", bytes.len());
         let kept = decode(pass.parts.key(), &bytes).unwrap();
         assert_eq!((&kept.entry.parts, &kept.entry.run), (&pass.parts, &pass.run));
@@ -178,7 +183,7 @@ pub(super) mod tests {
     #[test]
     fn an_entry_of_which_any_byte_is_changed_cut_or_added_is_damaged() {
         let pass = pass("a", Some(b"fine\n"));
-        let (key, whole) = (pass.parts.key(), encode(&pass, Some(b"fine\n")).unwrap());
+        let (key, whole) = (pass.parts.key(), encode(&pass, Some(b"fine\n"), None).unwrap());
         assert!(decode(key, &whole).is_ok());
         for at in 0..whole.len() {
             let mut changed = whole.clone();
@@ -198,12 +203,12 @@ pub(super) mod tests {
         blake3::Hasher::new().update(&random).finalize_xof().fill(&mut incompressible);
         for (log, found) in [(&incompressible[..], &incompressible[..]), (b"as judged", b"as changed")] {
             let pass = pass("a", Some(log));
-            let bytes = encode(&pass, Some(found)).unwrap();
+            let bytes = encode(&pass, Some(found), None).unwrap();
             let kept = decode(pass.parts.key(), &bytes).unwrap();
             assert_eq!((kept.log(), kept.entry.log_digest), (None, Some(digest(log))));
         }
         let mut endless = pass("a", None);
         endless.parts.gate.run = "x".repeat(MOST_TOLD_BYTES);
-        assert_eq!(encode(&endless, None), None);
+        assert_eq!(encode(&endless, None, None), None);
     }
 }

@@ -62,10 +62,13 @@ pub struct Stats {
 impl Stats {
     /// `None` where nothing was asked.
     pub fn hit_rate(&self) -> Option<f64> {
-        let asked = self.hits + self.misses;
-        #[expect(clippy::cast_precision_loss, reason = "nobody asks 2^52 times")]
-        (asked > 0).then(|| self.hits as f64 / asked as f64)
+        hit_rate(self.hits, self.misses)
     }
+}
+
+fn hit_rate(hits: u64, misses: u64) -> Option<f64> {
+    let asked = hits.saturating_add(misses);
+    (asked > 0).then(|| hits as f64 / asked as f64)
 }
 
 /// The passes of a repository, as one run keeps them.
@@ -193,7 +196,7 @@ impl Shared {
             }
             return None;
         };
-        if !is_in_time(&kept.entry, self.clock.now_ms(), self.settings.ttl) {
+        if !is_in_time(kept.entry.at_ms, self.clock.now_ms(), self.settings.ttl) {
             return None;
         }
         folder.touch(key);
@@ -233,8 +236,10 @@ impl Shared {
     /// How many bytes that took.
     fn write(&self, pass: &FoundPass) -> u64 {
         let log = pass.log.as_ref().and_then(|(path, _)| read_log(path));
-        let Some(bytes) = entry::encode(pass, log.as_deref()) else { return 0 };
-        match self.settings.folder.write(pass.parts.key(), &bytes) {
+        let key = pass.parts.key();
+        let replaced = peek(&self.settings.folder, key).map(|before| (before.run, before.at_ms));
+        let Some(bytes) = entry::encode(pass, log.as_deref(), replaced) else { return 0 };
+        match self.settings.folder.write(key, &bytes) {
             Ok(()) => count(&self.counters.sets, 1),
             Err(error) => self.is_in_trouble("writing", &error),
         }
@@ -275,8 +280,8 @@ impl Shared {
 
 /// Whether a pass still stands. One from the future was made by a clock that was wrong: by so much it
 /// may be as old.
-pub fn is_in_time(entry: &Entry, now_ms: u64, ttl: Duration) -> bool {
-    u128::from(now_ms.abs_diff(entry.at_ms)) < ttl.as_millis()
+pub fn is_in_time(found_ms: u64, now_ms: u64, ttl: Duration) -> bool {
+    u128::from(now_ms.abs_diff(found_ms)) < ttl.as_millis()
 }
 
 /// The entry under a key, whatever its age; nothing is counted, and nothing removed.

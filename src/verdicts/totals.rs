@@ -26,6 +26,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// `None` where nothing was asked.
+    pub fn hit_rate(&self) -> Option<f64> {
+        super::hit_rate(self.hits, self.misses)
+    }
+
     /// Of the runs that ended until now.
     pub(super) fn read(folder: &Path) -> Self {
         let file = File::open(folder.join(FILE));

@@ -307,6 +307,84 @@ fn a_run_that_goes_on_after_the_machine_has_changed_keeps_its_keys_and_leaves_no
     assert_eq!(entries(&world).len(), known);
 }
 
+fn json(said: Said) -> Value {
+    serde_json::from_str(&said.stdout).unwrap()
+}
+
+#[test]
+fn stats_say_what_there_is_and_what_came_of_asking_and_clear_forgets_it() {
+    let world = four();
+    let base = world.main();
+    let empty = world.lexpr(["cache", "stats"]).expect(0);
+    assert!(empty.stdout.starts_with("0 verdicts in "), "{}", empty.stdout);
+    let plan = plan(&world, "performance: {cacheMaxMB: 7}", UNIT, &items(&["a", "c"]));
+    again(&world, &plan, &base, 0);
+    again(&world, &plan, &base, 0);
+    let stats = json(world.lexpr(["cache", "stats", "--format", "json"]).expect(0));
+    assert_eq!((&stats["entries"], &stats["sizeBytes"]), (&3.into(), &(3 * 4096).into()));
+    let counted: Vec<&Value> = ["hits", "misses", "sets", "deletes", "evictions"].map(|what| &stats[what]).to_vec();
+    assert_eq!(counted, [3, 3, 3, 0, 0]);
+    assert_eq!((&stats["hitRate"], &stats["limitBytes"]), (&0.5.into(), &(7 << 20).into()));
+    let text = world.lexpr(["cache", "stats"]).expect(0).stdout;
+    assert!(text.contains("6 by all runs: 3 known (50 %), 3 not") && text.contains("of at most 7.0 MiB"), "{text}");
+
+    ran(&world);
+    let said = world.lexpr(["cache", "clear"]).expect(0);
+    assert!(said.stdout.starts_with("3 verdicts forgotten"), "{}", said.stdout);
+    assert_eq!(world.lexpr(["cache", "clear"]).expect(0).stdout, "nothing is remembered\n");
+    again(&world, &plan, &base, 0);
+    assert_eq!(ran(&world).len(), 3);
+}
+
+#[test]
+fn explain_says_which_part_of_the_key_is_not_that_of_the_nearest_known_verdict() {
+    let world = four();
+    let base = world.main();
+    let explain = |args: &[&str]| {
+        let args = [&["cache", "explain", "--format", "json"], args].concat();
+        json(world.lexpr(args).expect(0))
+    };
+    let first = plan(&world, "", UNIT, &items(&["a", "c"]));
+    again(&world, &first, &base, 0);
+    let first_run = explain(&["unit", "a"]);
+    assert_eq!((&first_run["outcome"]["how"], &first_run["nearest"]), (&"ran".into(), &Value::Null));
+
+    again(&world, &first, &base, 0);
+    let second = explain(&["unit", "a"]);
+    assert_eq!(second["outcome"], serde_json::json!({"how": "reused", "from": first_run["run"]}));
+    assert_eq!((&second["nearest"]["key"], &second["nearest"]["differs"]), (&second["key"], &serde_json::json!([])));
+
+    let parts = |explanation: &Value| -> Vec<String> {
+        let differs = explanation["nearest"]["differs"].as_array().unwrap();
+        differs.iter().map(|differs| differs["part"].as_str().unwrap().to_owned()).collect()
+    };
+    let gate = UNIT.replace("all fine", "still fine");
+    again(&world, &plan(&world, "cacheSalt: x", &gate, &items(&["a", "c"])), &base, 0);
+    assert_eq!(parts(&explain(&["unit", "a"])), ["command", "cacheSalt"]);
+    let text = world.lexpr(["cache", "explain", "unit", "a"]).expect(0).stdout;
+    assert!(text.contains("unit on a ran in run") && text.contains("differs  cacheSalt: none then, x here"), "{text}");
+
+    world.git(&["checkout", "-q", "c"]);
+    world.write("c", "2");
+    world.git(&["commit", "-qam", "Think again"]);
+    world.git(&["checkout", "-q", "main"]);
+    again(&world, &first, &base, 0);
+    assert_eq!(parts(&explain(&["unit", "c"])), ["tree"]);
+    assert_eq!(explain(&["unit", "a"])["outcome"]["how"], "reused");
+
+    let aged = plan(&world, "performance: {cacheTTLSeconds: 0}", UNIT, &items(&["a", "c"]));
+    again(&world, &aged, &base, 0);
+    let explanation = explain(&["unit", "a"]);
+    assert_eq!((parts(&explanation), &explanation["nearest"]["isOutOfDate"]), (vec![], &true.into()));
+
+    // An earlier run is explained by what was known then.
+    let run = first_run["run"].as_str().unwrap();
+    assert_eq!(explain(&["unit", "a", "--run", run])["outcome"]["how"], "ran");
+    let said = world.lexpr(["cache", "explain", "unti", "a"]).expect(2);
+    assert!(said.stderr.contains("a has no gate \"unti\"") && said.stderr.contains("unit"), "{}", said.stderr);
+    world.lexpr(["cache", "explain", "unit", "x"]).expect(2);
+}
+
 #[test]
 fn where_nothing_can_be_remembered_the_run_goes_on_and_says_so_once() {
     let world = four();
