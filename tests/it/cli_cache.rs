@@ -307,6 +307,46 @@ fn a_run_that_goes_on_after_the_machine_has_changed_keeps_its_keys_and_leaves_no
     assert_eq!(entries(&world).len(), known);
 }
 
+#[test]
+fn items_that_leave_a_gates_inputs_as_the_tip_has_them_share_the_tips_one_verdict() {
+    let world = World::new(
+        &[("README.md", "# A project\n"), ("docs/index", "fine\n")],
+        &[
+            ("a", "main", &[("a", "1")]),
+            ("b", "a", &[("b", "1")]),
+            ("c", "main", &[("c", "1")]),
+            ("d", "main", &[("docs/d", "1")]),
+            ("later", "main", &[("later", "1")]),
+        ],
+    );
+    let base = world.main();
+    let gates = format!("{UNIT}\n  - {{name: docs, run: 'RAN; grep -rq fine docs', inputs: ['docs/**']}}");
+    let plan = |names: &[&str]| plan(&world, "", &gates, &items(names));
+    let docs = || ran(&world).iter().filter(|gate| *gate == "docs").count();
+    again(&world, &plan(&["a", "b", "c"]), &base, 0);
+    assert_eq!(docs(), 1, "of three cones and an apex");
+    again(&world, &plan(&["a", "b", "c", "d"]), &base, 0);
+    assert_eq!(docs(), 1, "of what d makes of the docs, on its cone and on the apex");
+    // The target has moved on elsewhere.
+    let (landed, report) = (world.main(), world.path("report.json"));
+    world.merge(&plan(&["later"]), &["--execute", "--report", report.to_str().unwrap()]).expect(0);
+    assert_ne!(world.main(), landed);
+    assert_eq!(docs(), 0, "the verdict on d's docs is the tip's by now");
+}
+
+#[test]
+fn a_gate_that_fails_on_the_tips_inputs_is_run_once_more_and_blames_nobody() {
+    let world = World::new(
+        &[("README.md", "# A project\n"), ("docs/index", "sad\n")],
+        &[("a", "main", &[("a", "1")]), ("c", "main", &[("c", "1")])],
+    );
+    let gates = "  - {name: docs, run: 'RAN; grep -rq fine docs', inputs: ['docs/**']}";
+    let report = again(&world, &plan(&world, "", gates, &items(&["a", "c"])), &world.main(), 3);
+    assert_eq!(statuses(&report), ["a unjudged", "c unjudged"]);
+    assert_eq!(report["redOnTarget"], serde_json::json!(["docs"]));
+    assert_eq!(ran(&world).len(), 2);
+}
+
 fn json(said: Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap()
 }
