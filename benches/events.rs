@@ -93,6 +93,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: None,
+        fingerprint: None,
         items: items.iter().map(|item| item.lined_up(&graph)).collect(),
     };
     let setup = RunSetup {
@@ -117,7 +118,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
 }
 
 fn surroundings() -> Surroundings {
-    Surroundings { setup: None, platform: "bench".to_owned() }
+    Surroundings { platform: "bench".to_owned(), ..Surroundings::default() }
 }
 
 fn events(criterion: &mut Criterion) {

@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::ports::VerdictStore;
-use crate::vocabulary::names::{RunId, VerdictKey};
-
 /// How often a cache was asked and what came of it, counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
@@ -85,19 +82,6 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cac
             evictions: self.counters.evictions.load(Ordering::Relaxed),
             entries: self.entries.entry_count(),
         }
-    }
-}
-
-/// Passes of this process, by key.
-pub type VerdictCache = Cache<VerdictKey, RunId>;
-
-impl VerdictStore for VerdictCache {
-    fn pass(&self, key: &VerdictKey) -> Option<RunId> {
-        self.get(key)
-    }
-
-    fn remember_pass(&self, key: VerdictKey, run: &RunId) {
-        self.insert(key, run.clone());
     }
 }
 

@@ -40,7 +40,7 @@ const RESOLUTION_SECONDS: [f64; 8] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 
 /// A plan takes from seconds to a day.
 const PLAN_SECONDS: [f64; 12] = [1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 86_400.0];
 
-/// What is kept in memory for the length of a run.
+/// What spares work: kept in memory for the length of a run, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
     /// Canonical orders by plan signature.
@@ -49,16 +49,19 @@ pub enum Cache {
     Composite,
     /// Gate verdicts by what they belong to.
     Verdict,
+    /// Those of them that outlast a run, as this one used them.
+    Lasting,
 }
 
 impl Cache {
-    pub const ALL: [Self; 3] = [Self::Order, Self::Composite, Self::Verdict];
+    pub const ALL: [Self; 4] = [Self::Order, Self::Composite, Self::Verdict, Self::Lasting];
 
     fn label(self) -> &'static str {
         match self {
             Self::Order => "order",
             Self::Composite => "composite",
             Self::Verdict => "verdict",
+            Self::Lasting => "lasting",
         }
     }
 }
@@ -69,6 +72,16 @@ pub struct CacheCounts {
     pub hits: u64,
     pub misses: u64,
     pub evictions: u64,
+}
+
+/// The passes that outlast a run, beside how often they were asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastingCounts {
+    pub sets: u64,
+    pub deletes: u64,
+    pub entries: u64,
+    pub size_bytes: u64,
+    pub limit_bytes: u64,
 }
 
 /// Why an item's merge did not come about: the values of the label `reason`.
@@ -115,6 +128,7 @@ pub struct Metrics {
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     cache_evictions: IntCounterVec,
+    lasting: Lasting,
     merges: IntCounterVec,
     throttles: IntCounter,
     throttle_seconds: Counter,
@@ -125,6 +139,16 @@ pub struct Metrics {
     undos: IntCounter,
     events: IntCounter,
     tracker: Mutex<Tracker>,
+}
+
+/// The passes that outlast a run.
+#[derive(Debug)]
+struct Lasting {
+    sets: IntCounter,
+    deletes: IntCounter,
+    entries: IntGauge,
+    size: IntGauge,
+    limit: IntGauge,
 }
 
 /// What must be remembered between events.
@@ -138,7 +162,7 @@ struct Tracker {
     heights: HashMap<ApexId, usize>,
     /// Those whose last attempt failed.
     failed: HashSet<VerdictKey>,
-    caches: [CacheCounts; 3],
+    caches: [CacheCounts; Cache::ALL.len()],
     merges: MergeCounts,
 }
 
@@ -246,6 +270,13 @@ impl Metrics {
                 "cache",
                 &Cache::ALL.map(Cache::label),
             ),
+            lasting: Lasting {
+                sets: all.counter("verdict_cache_sets_total", "Passes that were added to those that outlast a run."),
+                deletes: all.counter("verdict_cache_deletes_total", "Damaged ones among them that were removed."),
+                entries: all.gauge("verdict_cache_entries", "How many there were when room was last made."),
+                size: all.gauge("verdict_cache_size_bytes", "What they took on the disk then."),
+                limit: all.gauge("verdict_cache_limit_bytes", "What they may take."),
+            },
             merges: all.counters("tree_merges_total", "Trees that were merged, by whom.", "by", &["lexpr", "git"]),
             throttles: all.counter("throttle_total", "Times that work was held back for memory."),
             throttle_seconds: all.float_counter("throttle_seconds_total", "Time that work was held back for memory."),
@@ -434,6 +465,16 @@ impl Metrics {
         raise(&self.cache_hits, &mut before.hits, now.hits);
         raise(&self.cache_misses, &mut before.misses, now.misses);
         raise(&self.cache_evictions, &mut before.evictions, now.evictions);
+    }
+
+    /// Says what came of the passes that outlast a run; counts that shrink are ignored.
+    pub fn set_lasting(&self, now: LastingCounts) {
+        let raise = |counter: &IntCounter, now: u64| counter.inc_by(now.saturating_sub(counter.get()));
+        raise(&self.lasting.sets, now.sets);
+        raise(&self.lasting.deletes, now.deletes);
+        self.lasting.entries.set(as_gauge(now.entries));
+        self.lasting.size.set(as_gauge(now.size_bytes));
+        self.lasting.limit.set(as_gauge(now.limit_bytes));
     }
 
     /// Says how many trees were merged since the run began; numbers that shrink are ignored.

@@ -17,6 +17,7 @@ use crate::vocabulary::event::{Artifact, GateOutcome, LinedUpGate, LinedUpItem, 
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
+use crate::vocabulary::verdict::{FoundPass, Remembered};
 
 /// What went wrong below the loop, already in words a user can act on.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -281,12 +282,21 @@ pub trait Lander: Send + Sync {
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>>;
 }
 
-/// Passes that outlive the composite they were found on.
-pub trait VerdictStore: Send + Sync {
-    /// The run that found a pass under this key, where one is remembered.
-    fn pass(&self, key: &VerdictKey) -> Option<RunId>;
+/// A pass that an earlier run found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownPass {
+    pub from: RunId,
+    pub remembered: Option<Remembered>,
+}
 
-    fn remember_pass(&self, key: VerdictKey, run: &RunId);
+/// Passes that outlive the run that found them. What cannot be read is not known, and what cannot be
+/// written is not remembered: a run goes on without it.
+pub trait VerdictStore: Send + Sync {
+    /// What is known of these keys, in their order.
+    fn passes(&self, keys: Vec<VerdictKey>) -> BoxFuture<'static, Vec<Option<KnownPass>>>;
+
+    /// Takes note of a pass of this run, which is journalled; returns at once.
+    fn remember(&self, pass: FoundPass);
 }
 
 /// Where events become durable.

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
+use super::lasting::{self, Lasting};
 use super::prepare::{Prepared, Workshop};
 use super::signals::{self, Signals};
 use super::{FaceArgs, ProgressKind, leftovers, status};
-use crate::cache::VerdictCache;
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
@@ -37,9 +37,7 @@ use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
-
-/// Verdicts kept in memory.
-const VERDICTS_KEPT: u64 = 100_000;
+use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
@@ -99,8 +97,8 @@ impl Run<'_> {
         }
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
+        let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
         let memory = Arc::new(TreeMemory::new(processes));
-        let verdicts = verdict_cache(&prepared.policy);
         let faces = Faces::open(asked, prepared).await?;
         let ports = Ports {
             composer: workshop.composer.clone(),
@@ -114,7 +112,7 @@ impl Run<'_> {
         let pins = Pins::of(prepared.repo.common_dir());
         let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
         pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
-        let setup = run_setup(prepared, folder.id.clone(), options);
+        let setup = run_setup(prepared, folder.id.clone(), options, fingerprint);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
         let journal = match &past {
@@ -128,11 +126,12 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        let remembered = verdicts.as_deref().map(lasting::close);
         lesson.keep(prepared.repo.common_dir());
         let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
         crash::point!("run.ended");
         tidy_up(&prepared.repo, folder, ended.exit_code)?;
-        faces.tell_the_end(asked, destinations)?;
+        faces.tell_the_end(asked, destinations, remembered)?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }
@@ -329,8 +328,10 @@ fn most_workers() -> u32 {
     u32::try_from(workers).unwrap_or(u32::MAX).max(1)
 }
 
-pub(super) fn surroundings(policy: &Policy) -> Surroundings {
+pub(super) fn surroundings(policy: &Policy, fingerprint: Option<Fingerprint>) -> Surroundings {
     Surroundings {
+        salt: policy.cache_salt.clone(),
+        fingerprint,
         setup: policy.setup.as_ref().map(|setup| setup.definition),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
     }
@@ -364,6 +365,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: memory_limit(&prepared.policy),
+        fingerprint: None,
         items: prepared.lined_up.clone(),
     }
 }
@@ -446,19 +448,20 @@ fn gates(
     Ok(LocalGates::new(settings, slots, processes))
 }
 
-fn verdict_cache(policy: &Policy) -> Option<Arc<VerdictCache>> {
-    policy.performance.caching.then(|| Arc::new(VerdictCache::new(VERDICTS_KEPT, policy.performance.cache_ttl)))
-}
-
-pub(super) fn run_setup(prepared: &Prepared, run: RunId, options: &Options) -> RunSetup {
+pub(super) fn run_setup(
+    prepared: &Prepared,
+    run: RunId,
+    options: &Options,
+    fingerprint: Option<Fingerprint>,
+) -> RunSetup {
     let limits = limits(&prepared.policy);
     RunSetup {
-        started: run_started(prepared, run, &limits, options),
+        started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         policy: Arc::clone(&prepared.policy),
         limits,
-        surroundings: surroundings(&prepared.policy),
+        surroundings: surroundings(&prepared.policy, fingerprint),
         durations: Arc::new(durations::recall(prepared.repo.common_dir()).into_iter().collect()),
         memory_threshold: memory_threshold(&prepared.policy),
     }

@@ -36,7 +36,7 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
-        surroundings: surroundings(&policy),
+        surroundings: surroundings(&policy, None),
         durations: Arc::default(),
         policy,
         limits,

@@ -9,18 +9,19 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::prepare::Prepared;
 use super::{FaceArgs, ProgressKind, speak};
-use crate::cache::{CacheStats, VerdictCache};
+use crate::cache::CacheStats;
 use crate::engine::{Observer, exit};
 use crate::git::compose::ShadowComposer;
 use crate::memory::TreeMemory;
-use crate::metrics::{Cache, CacheCounts, MergeCounts, Metrics};
+use crate::metrics::{Cache, CacheCounts, LastingCounts, MergeCounts, Metrics};
 use crate::output::OutputError;
 use crate::ports::MemoryGauge as _;
 use crate::progress::{Choice, Progress};
-use crate::report::json::RunReport;
+use crate::report::json::{RunReport, VerdictCacheReport};
 use crate::report::view::{RunView, VerdictCounts};
 use crate::report::{Destination, Report, summary};
 use crate::serve::Server;
+use crate::verdicts::{Stats, Verdicts};
 use crate::vocabulary::event::Recorded;
 use crate::wording::Paint;
 
@@ -37,7 +38,7 @@ pub(super) struct Faces {
 pub(super) struct Watched<'a> {
     pub memory: &'a TreeMemory,
     pub composer: &'a ShadowComposer,
-    pub verdicts: Option<&'a VerdictCache>,
+    pub verdicts: Option<&'a Verdicts>,
 }
 
 impl Faces {
@@ -84,14 +85,28 @@ impl Faces {
             view.apply(recorded);
             view.verdicts
         };
-        let evictions = watched.verdicts.map_or(0, |verdicts| verdicts.stats().evictions);
         self.metrics.apply(recorded);
-        self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions });
+        self.metrics.set_cache(Cache::Verdict, CacheCounts { hits, misses, evictions: 0 });
+        if let Some(verdicts) = watched.verdicts {
+            self.measure(verdicts.stats());
+        }
         self.metrics.set_memory_usage(used_bytes);
         let made = watched.composer.stats();
         self.metrics.set_cache(Cache::Composite, counts(made.prefixes));
         self.metrics.set_merges(MergeCounts { by_lexpr: made.merges.spliced, by_git: made.merges.by_git });
         self.progress.show(recorded, used_bytes);
+    }
+
+    fn measure(&self, verdicts: Stats) {
+        let Stats { hits, misses, evictions, .. } = verdicts;
+        self.metrics.set_cache(Cache::Lasting, CacheCounts { hits, misses, evictions });
+        self.metrics.set_lasting(LastingCounts {
+            sets: verdicts.sets,
+            deletes: verdicts.deletes,
+            entries: verdicts.entries,
+            size_bytes: verdicts.size_bytes,
+            limit_bytes: verdicts.limit_bytes,
+        });
     }
 
     /// Takes away what is redrawn, so that other text can follow.
@@ -103,10 +118,29 @@ impl Faces {
     ///
     /// # Errors
     /// A place could not be written to; the others were.
-    pub(super) fn tell_the_end(&self, args: &FaceArgs, destinations: &[Destination]) -> Result<(), Failure> {
+    pub(super) fn tell_the_end(
+        &self,
+        args: &FaceArgs,
+        destinations: &[Destination],
+        verdicts: Option<Stats>,
+    ) -> Result<(), Failure> {
         let view = locked(&self.view);
-        let report = RunReport::new(&view, self.metrics.values())
+        if let Some(verdicts) = verdicts {
+            self.measure(verdicts);
+        }
+        let mut report = RunReport::new(&view, self.metrics.values())
             .ok_or_else(|| Failure::internal("the run ended before it began"))?;
+        report.summary.verdict_cache = verdicts.map(|verdicts| VerdictCacheReport {
+            hits: verdicts.hits,
+            misses: verdicts.misses,
+            hit_rate: verdicts.hit_rate(),
+            sets: verdicts.sets,
+            deletes: verdicts.deletes,
+            evictions: verdicts.evictions,
+            entries: verdicts.entries,
+            size_bytes: verdicts.size_bytes,
+            limit_bytes: verdicts.limit_bytes,
+        });
         let stdout_is_taken = args.progress == ProgressKind::Json || destinations.iter().any(Destination::is_stdout);
         let summed_up = if stdout_is_taken {
             Ok(())

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, in words a person can learn from, and the exit code of
 //! each answer. The commands themselves are in the modules beside this one.
 
+mod cache;
 pub mod check;
 pub mod clean;
 mod conduct;
@@ -8,6 +9,7 @@ pub mod demo;
 mod dry_run;
 mod faces;
 pub mod failure;
+mod lasting;
 mod leftovers;
 pub mod merge;
 pub mod order;
@@ -70,6 +72,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// Remove what finished runs left: journals, logs, artifacts, receipts, slots
     Clean(CleanArgs),
+    /// Say what is remembered of gates from run to run, forget it, or explain why one had to run
+    Cache(CacheArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
@@ -362,6 +366,45 @@ pub struct CleanArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct CacheArgs {
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// How much is remembered, and how often that was of use
+    Stats(CacheFolderArgs),
+    /// Forget every verdict: each gate runs again
+    Clear(CacheFolderArgs),
+    /// Say in what a gate's verdict in a run differs from the nearest one that other runs left
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CacheFolderArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The gate's name
+    pub gate: String,
+    /// The item that has it
+    pub item: String,
+    /// The run's id, or the beginning of it; default: the newest
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the repository; default: a new temporary folder
     pub dir: Option<PathBuf>,
@@ -438,6 +481,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

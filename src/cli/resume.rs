@@ -105,7 +105,7 @@ async fn resume(
         Some(&workshop),
     );
     conduct::tell_of_hooks(&lander)?;
-    let setup = conduct::run_setup(&prepared, folder.id.clone(), &options);
+    let setup = conduct::run_setup(&prepared, folder.id.clone(), &options, started.fingerprint.clone());
     let state = past.state(&setup.graph, &setup.surroundings).map_err(|error| {
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))
             .with_hint("run the plan again; what has landed is not landed twice")

@@ -12,15 +12,16 @@ use super::prepare::{self, Workshop};
 use super::scratch::ScratchFolder;
 use super::{CheckFormat, VerifyArgs, resume, speak, status};
 use crate::core::account::Account;
-use crate::engine::verifying::{self, Check, Claimed, Finding, Records};
+use crate::engine::verifying::{self, Check, Claimed, Earlier, Finding, Records};
 use crate::engine::{self, Receipt, ReceiptGate};
 use crate::gate;
 use crate::git::compose::ComposeSettings;
 use crate::git::repo::UserRepo;
 use crate::journal::{self, JournalError, ReadJournal};
 use crate::runs::{self, RunFolder};
+use crate::verdicts;
 use crate::vocabulary::event::Recorded;
-use crate::vocabulary::names::{CommitId, RunId};
+use crate::vocabulary::names::{CommitId, RunId, VerdictKey};
 use crate::wording::{Paint, Tone, count, ref_name, shown};
 
 /// What was found of one receipt.
@@ -168,11 +169,7 @@ impl Run<'_> {
         checks.push(target(self.repo, receipt)?);
         match &self.records {
             Ok(records) => {
-                let earlier = |run: &RunId| -> Option<Vec<Recorded>> {
-                    let folder = self.runs.iter().find(|folder| folder.id == *run)?;
-                    Some(journal::read(&folder.journal()).ok()?.events)
-                };
-                checks.extend(records.check(claimed, &earlier));
+                checks.extend(records.check(claimed, self));
             }
             Err(why) => checks.push(Check::new("journal", Finding::Gone, format!("no verdict can be checked: {why}"))),
         }
@@ -188,13 +185,24 @@ impl Run<'_> {
     }
 }
 
+impl Earlier for Run<'_> {
+    fn events(&self, run: &RunId) -> Option<Vec<Recorded>> {
+        let folder = self.runs.iter().find(|folder| folder.id == *run)?;
+        Some(journal::read(&folder.journal()).ok()?.events)
+    }
+
+    fn remembers(&self, key: VerdictKey, run: &RunId) -> bool {
+        verdicts::is_remembered(self.repo.common_dir(), key, run)
+    }
+}
+
 /// What a run recorded, by its journal and the plan that is kept with it.
 fn records(repo: &UserRepo, folder: &RunFolder, journal: Result<ReadJournal, JournalError>) -> Result<Records, String> {
     let journal = journal.map_err(|error| error.to_string())?;
     let (past, started) = resume::begun(folder, journal).map_err(|failure| failure.message)?;
     let text = std::fs::read(folder.plan()).map_err(|error| format!("the plan kept with the run: {error}"))?;
     let (prepared, _) = prepare::again(&text, repo.clone(), &started, None).map_err(|failure| failure.message)?;
-    let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started));
+    let setup = conduct::run_setup(&prepared, started.run.clone(), &Options::of(&started), started.fingerprint.clone());
     Records::of(&setup, &past.events).map_err(|error| format!("the run's journal is not of its plan: {error}"))
 }
 

@@ -7,16 +7,8 @@ use std::sync::Arc;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{GateOutcome, Verdict};
-use crate::vocabulary::names::{CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
-
-/// What every verdict of a run depends on besides the gate and the tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    /// The definition of `policy.setup`, if there is one.
-    pub setup: Option<DefinitionDigest>,
-    /// Operating system and architecture, such as `linux-x86_64`.
-    pub platform: String,
-}
+use crate::vocabulary::names::{DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
+pub use crate::vocabulary::verdict::Surroundings;
 
 /// A gate that a composite needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,33 +84,13 @@ pub fn whole_tree(tree: TreeId) -> SubjectDigest {
     SubjectDigest::of([b"tree".as_slice(), tree.as_bytes()])
 }
 
-/// The key a verdict is filed under: subject, definition, setup, platform and, for a gate that is
-/// told about its item, the item's name and the base.
-pub fn verdict_key(
-    subject: SubjectDigest,
-    gate: &Gate,
-    context: Option<(&str, CommitId)>,
-    surroundings: &Surroundings,
-) -> VerdictKey {
-    let setup = surroundings.setup.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
-    let (item, base) = match &context {
-        Some((item, base)) => (item.as_bytes(), base.as_bytes()),
-        None => (b"".as_slice(), b"".as_slice()),
-    };
-    VerdictKey::of([
-        subject.as_bytes(),
-        gate.definition.as_bytes(),
-        &setup,
-        surroundings.platform.as_bytes(),
-        item,
-        base,
-    ])
-}
-
 /// All that is known of one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownRuns {
+    /// Those of other runs included.
     passes: u32,
+    /// Known from other runs: the machine may be another by now.
+    remembered: u32,
     failures: u32,
     /// Failed attempts of runs that have not come to a verdict: another attempt, or another run
     /// where this one was broken off, may pass.
@@ -145,6 +117,7 @@ impl KnownRuns {
     /// A pass is known from an earlier run.
     pub fn reuse(&mut self) {
         self.passes += 1;
+        self.remembered += 1;
     }
 
     /// What could not be run in one process may be in the next.
@@ -173,7 +146,16 @@ impl KnownRuns {
 
     /// `None` while no run has come to a verdict.
     pub fn standing(&self) -> Option<Standing<'_>> {
-        match (self.passes, self.failures, &self.unrunnable) {
+        self.standing_of(self.passes)
+    }
+
+    /// The same, of what this run has seen itself.
+    pub fn own_standing(&self) -> Option<Standing<'_>> {
+        self.standing_of(self.passes - self.remembered)
+    }
+
+    fn standing_of(&self, passes: u32) -> Option<Standing<'_>> {
+        match (passes, self.failures, &self.unrunnable) {
             (1.., failures, _) => Some(Standing::Passed { flaky: failures > 0 }),
             (0, 2.., _) => Some(Standing::Failed { more_than_once: true }),
             // Also where a single failure was to be confirmed: nobody is ejected on half a proof,

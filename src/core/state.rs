@@ -17,6 +17,7 @@ use crate::vocabulary::event::{
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
 };
+use crate::vocabulary::verdict;
 
 /// An event that cannot follow what came before it: lexpr has a bug, or the journal is not of
 /// this plan.
@@ -452,19 +453,29 @@ impl RunState {
         self.known.get(key)?.standing()
     }
 
+    /// What this run alone has seen of a key.
+    pub fn own_standing(&self, key: &VerdictKey) -> Option<Standing<'_>> {
+        self.known.get(key)?.own_standing()
+    }
+
+    /// What a gate looks at in a tree; `None` while what its `inputs` match there is not known.
+    pub fn subject(&self, gate: &Gate, tree: TreeId) -> Option<SubjectDigest> {
+        match gate.inputs {
+            None => Some(judge::whole_tree(tree)),
+            Some(_) => self.subjects.get(&(tree, gate.definition)).copied(),
+        }
+    }
+
     /// The key of a gate on a tree whose composite stands on `base`; `None` while what its
     /// `inputs` match in the tree is not known.
     pub fn keyed(&self, wanted: &Wanted, tree: TreeId, base: CommitId) -> Option<KeyedGate> {
-        let subject = match wanted.gate.inputs {
-            None => judge::whole_tree(tree),
-            Some(_) => *self.subjects.get(&(tree, wanted.gate.definition))?,
-        };
+        let subject = self.subject(&wanted.gate, tree)?;
         let context = wanted.context.map(|ix| (self.graph.name(ix).as_str(), base));
         Some(KeyedGate {
             gate: Arc::clone(&wanted.gate),
             context: wanted.context,
             required: wanted.required,
-            key: judge::verdict_key(subject, &wanted.gate, context, &self.surroundings),
+            key: verdict::key(subject, wanted.gate.definition, context, &self.surroundings),
         })
     }
 }

@@ -31,11 +31,11 @@ use crate::core::strategy::{self, Action, LandAction};
 use crate::plan::Policy;
 use crate::plan::graph::Graph;
 use crate::ports::{
-    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, Lander, MemoryGauge, PortError,
-    VerdictStore,
+    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, KnownPass, Lander, MemoryGauge,
+    PortError, VerdictStore,
 };
 use crate::vocabulary::event::{CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, Recorded, RunStarted};
-use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, SubjectDigest, TreeId};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, JobId, SubjectDigest, TreeId, VerdictKey};
 
 /// How often memory is measured while gates run.
 const MEMORY_SAMPLE_MS: u64 = 500;
@@ -128,6 +128,11 @@ enum Done {
         result: Result<LandingEnd, PortError>,
         duration_us: u64,
     },
+    /// What earlier runs know of these gates.
+    LookedUp {
+        gates: Vec<(GateName, VerdictKey)>,
+        known: Vec<Option<KnownPass>>,
+    },
     /// The run was abandoned before its first step.
     NeverBegun,
 }
@@ -177,6 +182,8 @@ pub async fn run(
         in_flight: Vec::new(),
         composing: HashSet::new(),
         digesting: HashSet::new(),
+        looking_up: HashSet::new(),
+        unknown: HashSet::new(),
         running: HashMap::new(),
         news_sender,
         cancel,
@@ -196,6 +203,8 @@ pub async fn run(
 /// A job in work.
 struct RunningJob {
     gates: Vec<JobGateRun>,
+    tree: TreeId,
+    base: CommitId,
     /// It has come to a verdict on at least one of its gates.
     has_judged: bool,
 }
@@ -210,6 +219,10 @@ struct Engine<'a> {
     in_flight: Vec<BoxFuture<'static, Done>>,
     composing: HashSet<CompositePurpose>,
     digesting: HashSet<(TreeId, DefinitionDigest)>,
+    /// What earlier runs know of these is being looked up.
+    looking_up: HashSet<VerdictKey>,
+    /// And nothing is known of these, which are about to be run.
+    unknown: HashSet<VerdictKey>,
     running: HashMap<JobId, RunningJob>,
     news_sender: mpsc::UnboundedSender<JobNews>,
     cancel: watch::Sender<bool>,
@@ -272,10 +285,7 @@ impl Engine<'_> {
             let (decisions, starts): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
             if decisions.is_empty() {
-                if self.start_all(starts)? {
-                    continue;
-                }
-                return Ok(());
+                return self.start_all(starts);
             }
             // What else was asked for was asked without knowing of these.
             for decision in decisions {

@@ -2,11 +2,13 @@
 
 use super::{Done, Engine, EngineError, LandingEnd, RunningJob, port};
 use crate::core::strategy::LandAction;
-use crate::ports::{GateRun, JobGateRun, JobNews, PortError};
+use crate::plan::Gate;
+use crate::ports::{GateRun, JobGateRun, JobNews, KnownPass, PortError};
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Event, GateFinished, GateOutcome, HaltReason, Landed, Verdict,
 };
-use crate::vocabulary::names::JobId;
+use crate::vocabulary::names::{CommitId, GateName, ItemName, JobId, TreeId, VerdictKey};
+use crate::vocabulary::verdict::{FoundPass, KeyParts};
 
 impl Engine<'_> {
     pub(super) fn hear(&mut self, news: JobNews) -> Result<(), EngineError> {
@@ -25,9 +27,10 @@ impl Engine<'_> {
 
     fn gate_finished(&mut self, job: JobId, gate: usize, attempt: u32, run: GateRun) -> Result<(), EngineError> {
         let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
-        let Some(JobGateRun { gate, key, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
+        let Some(JobGateRun { gate, key, item }) = running.gates.get(gate).cloned() else { return Ok(()) };
         running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
-        let passed = matches!(run.verdict, Some(Verdict::Passed { .. }));
+        let (tree, context) = (running.tree, item.map(|item| (item, running.base)));
+        let pass = self.pass_of(&gate, tree, context, &run);
         self.record(Event::GateFinished(Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
@@ -44,10 +47,36 @@ impl Engine<'_> {
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
         })))?;
-        if let Some(store) = self.ports.verdicts.as_ref().filter(|_| passed) {
-            store.remember_pass(key, &self.setup.started.run);
+        if let (Some(store), Some(pass)) = (&self.ports.verdicts, pass) {
+            store.remember(FoundPass { at_ms: self.last_ms, ..pass });
         }
         Ok(())
+    }
+
+    /// What later runs are told of a gate that has passed, but for when that was.
+    fn pass_of(
+        &self,
+        gate: &Gate,
+        tree: TreeId,
+        context: Option<(ItemName, CommitId)>,
+        run: &GateRun,
+    ) -> Option<FoundPass> {
+        let Some(Verdict::Passed { flaky }) = run.verdict else { return None };
+        let parts = KeyParts {
+            gate: gate.parts(),
+            subject: self.state.subject(gate, tree)?,
+            tree,
+            context,
+            surroundings: self.setup.surroundings.clone(),
+        };
+        Some(FoundPass {
+            parts,
+            run: self.setup.started.run.clone(),
+            at_ms: 0,
+            duration_ms: run.duration_ms,
+            flaky,
+            log: run.log_digest.map(|digest| (run.log.clone(), digest)),
+        })
     }
 
     pub(super) fn finish(&mut self, done: Done) -> Result<(), EngineError> {
@@ -73,12 +102,32 @@ impl Engine<'_> {
             }
             Done::Job { job, result } => self.job_finished(job, result.err()),
             Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
+            Done::LookedUp { gates, known } => self.looked_up(gates, known),
             Done::NeverBegun => Ok(()),
         }
     }
 
+    /// Records the passes that earlier runs found.
+    fn looked_up(
+        &mut self,
+        gates: Vec<(GateName, VerdictKey)>,
+        known: Vec<Option<KnownPass>>,
+    ) -> Result<(), EngineError> {
+        for ((gate, key), known) in gates.into_iter().zip(known) {
+            self.looking_up.remove(&key);
+            match known {
+                None => drop(self.unknown.insert(key)),
+                Some(KnownPass { from, remembered }) => {
+                    let remembered = remembered.map(Box::new);
+                    self.record(Event::VerdictReused { gate, key, from, remembered })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn job_finished(&mut self, job: JobId, failure: Option<PortError>) -> Result<(), EngineError> {
-        if let Some(RunningJob { gates, has_judged: false }) = self.running.remove(&job)
+        if let Some(RunningJob { gates, has_judged: false, .. }) = self.running.remove(&job)
             && !*self.cancel.borrow()
             && let Some(JobGateRun { gate, key, .. }) = gates.first()
         {

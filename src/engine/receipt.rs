@@ -16,6 +16,7 @@ use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey,
 };
+use crate::vocabulary::verdict::Remembered;
 
 /// The version of the receipt's format.
 pub const RECEIPT_FORMAT: u32 = 1;
@@ -66,10 +67,13 @@ pub struct ReceiptItem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiptGate {
-    /// `None` where the pass was found by an earlier run.
+    /// `None` only where the pass was found by an earlier run that told no more of it.
     pub name: Option<GateName>,
     pub key: VerdictKey,
     pub definition: Option<DefinitionDigest>,
+    /// The earlier run that found it; `None`: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<RunId>,
     /// The verdict depends on the gate's declared inputs alone, not on the whole tree.
     pub by_inputs: bool,
     /// The gate ran in a slot that ignored files of earlier gates may have been in.
@@ -88,10 +92,14 @@ pub(super) struct Passes(HashMap<VerdictKey, ReceiptGate>);
 impl Passes {
     /// To be told of every event, before the state is.
     pub(super) fn note(&mut self, event: &Event, state: &RunState) {
-        let Event::GateFinished(finished) = event else { return };
-        if !matches!(finished.verdict, Some(Verdict::Passed { .. })) {
-            return;
-        }
+        let finished = match event {
+            Event::GateFinished(finished) if matches!(finished.verdict, Some(Verdict::Passed { .. })) => finished,
+            Event::VerdictReused { gate, key, from, remembered: Some(remembered) } => {
+                self.0.insert(*key, reused(gate, *key, from, remembered, state));
+                return;
+            }
+            _ => return,
+        };
         let of_job =
             state.jobs().get(&finished.job).and_then(|job| job.gates.iter().find(|gate| gate.key == finished.key));
         let gate = of_job.and_then(|gate| state.gate(gate.definition));
@@ -99,6 +107,7 @@ impl Passes {
             name: Some(finished.gate.clone()),
             key: finished.key,
             definition: of_job.map(|gate| gate.definition),
+            found_by: None,
             by_inputs: gate.is_some_and(|gate| gate.inputs.is_some()),
             warm_slot: gate.is_none_or(|gate| !gate.clean),
             flaky: false,
@@ -112,11 +121,12 @@ impl Passes {
     fn of(&self, key: VerdictKey, state: &RunState) -> ReceiptGate {
         let flaky = matches!(state.standing(&key), Some(Standing::Passed { flaky: true }));
         match self.0.get(&key) {
-            Some(pass) => ReceiptGate { flaky, ..pass.clone() },
+            Some(pass) => ReceiptGate { flaky: flaky || pass.flaky, ..pass.clone() },
             None => ReceiptGate {
                 name: None,
                 key,
                 definition: None,
+                found_by: None,
                 by_inputs: false,
                 warm_slot: true,
                 flaky,
@@ -125,6 +135,23 @@ impl Passes {
                 log_digest: None,
             },
         }
+    }
+}
+
+/// What an earlier run's pass is to a receipt of this one.
+fn reused(gate: &GateName, key: VerdictKey, from: &RunId, remembered: &Remembered, state: &RunState) -> ReceiptGate {
+    let of_plan = state.gate(remembered.definition);
+    ReceiptGate {
+        name: Some(gate.clone()),
+        key,
+        definition: Some(remembered.definition),
+        found_by: Some(from.clone()),
+        by_inputs: of_plan.is_some_and(|gate| gate.inputs.is_some()),
+        warm_slot: of_plan.is_none_or(|gate| !gate.clean),
+        flaky: remembered.flaky,
+        duration_ms: remembered.duration_ms,
+        log: remembered.log.clone(),
+        log_digest: remembered.log_digest.filter(|_| remembered.log.is_some()),
     }
 }
 

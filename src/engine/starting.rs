@@ -12,24 +12,22 @@ use crate::core::strategy::{Action, GateAction, LandAction};
 use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
 use crate::ports::{Beneath, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError};
-use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobStarted, LandingIntended};
+use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobPurpose, JobStarted, LandingIntended};
 use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
 
 impl Engine<'_> {
-    /// True where something became known that the strategy did not know when it asked.
-    pub(super) fn start_all(&mut self, actions: Vec<Action>) -> Result<bool, EngineError> {
-        let mut news = false;
+    pub(super) fn start_all(&mut self, actions: Vec<Action>) -> Result<(), EngineError> {
         for action in actions {
             match action {
                 Action::Record(event) => self.record(event)?,
                 Action::Compose { purpose, base, items } => self.start_composing(purpose, base, &items),
                 Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
-                Action::Gate(action) if self.reuse_verdicts(&action)? => news = true,
+                Action::Gate(action) if self.is_looked_up(&action) => {}
                 Action::Gate(action) => self.start_job(action)?,
                 Action::Land(action) => self.start_landing(action)?,
             }
         }
-        Ok(news)
+        Ok(())
     }
 
     fn start_composing(&mut self, purpose: CompositePurpose, base: CommitId, items: &[ItemIx]) {
@@ -106,7 +104,12 @@ impl Engine<'_> {
                 })
                 .collect(),
         })))?;
-        self.running.insert(job, RunningJob { gates: gates.clone(), has_judged: false });
+        for gate in &gates {
+            // Should it be asked for once more, somebody may have found out by then.
+            self.unknown.remove(&gate.key);
+        }
+        let (tree, base) = (action.at.tree, action.base);
+        self.running.insert(job, RunningJob { gates: gates.clone(), tree, base, has_judged: false });
         let work = Job {
             job,
             worker,
@@ -125,21 +128,27 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Records the passes that earlier runs found; true where there was one.
-    fn reuse_verdicts(&mut self, action: &GateAction) -> Result<bool, EngineError> {
-        let Some(store) = self.ports.verdicts.clone() else { return Ok(false) };
-        // A second opinion wants to see for itself.
-        if action.clean_slot {
-            return Ok(false);
+    /// Asks what earlier runs know of the gates; true until there is an answer. The strategy then asks
+    /// again for what it still lacks.
+    fn is_looked_up(&mut self, action: &GateAction) -> bool {
+        let Some(store) = &self.ports.verdicts else { return false };
+        // A second opinion wants to see for itself, and so does who is about to blame somebody.
+        if action.clean_slot || matches!(action.purpose, JobPurpose::Blame { .. }) {
+            return false;
         }
-        let mut reused = false;
-        for keyed in &action.gates {
-            if let Some(from) = store.pass(&keyed.key) {
-                self.record(Event::VerdictReused { gate: keyed.gate.name.clone(), key: keyed.key, from })?;
-                reused = true;
+        let mut waits = false;
+        let mut gates = Vec::new();
+        for keyed in action.gates.iter().filter(|keyed| !self.unknown.contains(&keyed.key)) {
+            waits = true;
+            if self.looking_up.insert(keyed.key) {
+                gates.push((keyed.gate.name.clone(), keyed.key));
             }
         }
-        Ok(reused)
+        if !gates.is_empty() {
+            let known = store.passes(gates.iter().map(|(_, key)| *key).collect());
+            self.launch(async move { Done::LookedUp { gates, known: known.await } });
+        }
+        waits
     }
 
     fn free_worker(&self) -> WorkerId {

@@ -153,6 +153,7 @@ fn texts(receipt: &Receipt) -> Vec<(String, &str, Rule)> {
     }
     for (at, gate) in receipt.gates.iter().enumerate() {
         texts.extend(gate.name.as_ref().map(|name| (format!("gates[{at}].name"), name.as_str(), some)));
+        texts.extend(gate.found_by.as_ref().map(|found_by| (format!("gates[{at}].foundBy"), found_by.as_str(), run)));
         texts.extend(gate.log.as_deref().map(|log| (format!("gates[{at}].log"), log, path)));
     }
     texts
@@ -256,6 +257,15 @@ impl Evidence {
     }
 }
 
+/// What is known here of earlier runs.
+pub trait Earlier {
+    /// The events of a run; `None` where its journal is not here or cannot be read.
+    fn events(&self, run: &RunId) -> Option<Vec<Recorded>>;
+
+    /// Whether a pass of that run is remembered under the key.
+    fn remembers(&self, key: VerdictKey, run: &RunId) -> bool;
+}
+
 /// What a run recorded, for its receipts to be held against.
 #[derive(Debug)]
 pub struct Records {
@@ -271,9 +281,8 @@ impl Records {
         Ok(Self { receipts: receipt::all(setup, events)?, evidence: Evidence::of(events) })
     }
 
-    /// Holds every value of a receipt against them, and the passes that it rests on. `earlier` gives
-    /// the journal of another run.
-    pub fn check(&self, claimed: &Claimed, earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>) -> Vec<Check> {
+    /// Holds every value of a receipt against them, and the passes that it rests on.
+    pub fn check(&self, claimed: &Claimed, earlier: &dyn Earlier) -> Vec<Check> {
         let receipt = &claimed.receipt;
         let mut checks = self.values(claimed);
         checks.extend(receipt.gates.iter().map(|gate| verdict(receipt, gate, &self.evidence, earlier)));
@@ -340,12 +349,7 @@ fn brief(value: &Value) -> String {
     }
 }
 
-fn verdict(
-    receipt: &Receipt,
-    gate: &ReceiptGate,
-    evidence: &Evidence,
-    earlier: &dyn Fn(&RunId) -> Option<Vec<Recorded>>,
-) -> Check {
+fn verdict(receipt: &Receipt, gate: &ReceiptGate, evidence: &Evidence, earlier: &dyn Earlier) -> Check {
     let what = format!("gate {}", title(gate));
     let passed = |message: &str| Check::new(&what, Finding::Ok, message);
     let differs = |message: &str| Check::new(&what, Finding::Differs, message);
@@ -359,7 +363,10 @@ fn verdict(
     let Some(run) = evidence.reused.get(&gate.key) else {
         return differs("the run's journal has no pass of it");
     };
-    match earlier(run) {
+    match earlier.events(run) {
+        None if earlier.remembers(gate.key, run) => {
+            passed(&format!("passed in run {run}: its journal is not there any more, but the verdict is remembered"))
+        }
         None => Check::new(&what, Finding::Gone, format!("known from run {run}, whose journal is not there any more")),
         Some(events) if Evidence::of(&events).passes.contains_key(&gate.key) => passed(&format!("passed in run {run}")),
         Some(_) => differs(&format!("known from run {run}, whose journal has no pass of it")),

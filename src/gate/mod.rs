@@ -5,6 +5,7 @@
 mod artifacts;
 mod client;
 mod environment;
+mod fingerprint;
 pub mod guard;
 pub mod holders;
 mod job;
@@ -20,5 +21,6 @@ mod secrets;
 mod setup;
 mod visible;
 
+pub use fingerprint::FingerprintError;
 pub use log::digest;
 pub use run::{GateSettings, LocalGates, own_executable};

@@ -25,14 +25,18 @@ pub const DEFAULT_TARGET: &str = "main";
 pub const DEFAULT_GATE_TIMEOUT_SECONDS: u64 = 1800;
 /// More foreign moves in a row than this mean that the run comes too late every time.
 pub const DEFAULT_MAX_REBASES: u32 = 10;
+/// To ask for versions takes moments.
+pub const DEFAULT_FINGERPRINT_TIMEOUT_SECONDS: u64 = 60;
 /// Nobody reads more, and a gate in a loop must not fill the disk.
 pub const DEFAULT_LOG_MAX_MB: u64 = 100;
 /// Of the memory limit, in percent.
 pub const DEFAULT_MEMORY_THRESHOLD_PERCENT: u8 = 80;
 /// Items that land on one apex.
 pub const DEFAULT_BATCH_SIZE: u32 = 50;
-/// How long a verdict or composite in memory stands for another run of the same.
+/// How long a verdict, or a composite in memory, stands for another of the same.
 pub const DEFAULT_CACHE_TTL_SECONDS: u64 = 3600;
+/// Some 100,000 verdicts with their logs.
+pub const DEFAULT_CACHE_MAX_MB: u64 = 512;
 
 /// A plan: which branches to land on which target, what must pass first, and how the run goes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -340,6 +344,14 @@ pub struct PolicyFile {
     /// How git merges. Git's own defaults otherwise; nothing is read from anyone's configuration.
     pub merge: Option<MergeFile>,
 
+    /// Part of what verdicts are known again by: another text, and none of those before is known.
+    #[schemars(example = &"2026-11")]
+    pub cache_salt: Option<String>,
+
+    /// A command whose output is part of that, too: what gates depend on and no tree holds, such as
+    /// the version of a compiler. It runs once in each run, as a gate on the target's tree does.
+    pub fingerprint: Option<FingerprintFile>,
+
     /// Sizes and limits.
     pub performance: Option<PerformanceFile>,
 }
@@ -393,6 +405,21 @@ pub struct SetupFile {
     /// Globs; it runs again when what they match changes. Without any: once for each folder.
     #[schemars(inner(length(min = 1)), example = ["package-lock.json"])]
     pub inputs: Option<Vec<String>>,
+}
+
+/// A command that says what gates depend on besides the tree.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Fingerprint")]
+pub struct FingerprintFile {
+    /// Given to `sh -c` in the root of the target's tree. What it prints, errors included, must be the
+    /// same for the same machine.
+    #[schemars(required, length(min = 1), example = &"rustc -V")]
+    pub run: Option<String>,
+
+    /// After this long it is ended, and the run does not begin.
+    #[schemars(range(min = 1, max = 604_800), extend("default" = DEFAULT_FINGERPRINT_TIMEOUT_SECONDS))]
+    pub timeout_seconds: Option<u64>,
 }
 
 /// A committer.
@@ -511,7 +538,8 @@ pub struct PerformanceFile {
     #[schemars(range(min = 1, max = 100_000))]
     pub batch_size: Option<u32>,
 
-    /// Whether one verdict on a tree stands for the next run of the same gate on it.
+    /// Whether a pass of a gate on a tree stands for the next run of the same gate on it, in this run
+    /// and in later ones of the repository.
     #[schemars(extend("default" = true))]
     pub enable_caching: Option<bool>,
 
@@ -519,6 +547,12 @@ pub struct PerformanceFile {
     #[serde(rename = "cacheTTLSeconds")]
     #[schemars(range(min = 0, max = 31_536_000), extend("default" = DEFAULT_CACHE_TTL_SECONDS))]
     pub cache_ttl_seconds: Option<u64>,
+
+    /// Megabytes that remembered passes may take in the repository's git directory; those that were not
+    /// used for the longest time go first.
+    #[serde(rename = "cacheMaxMB")]
+    #[schemars(range(min = 1, max = 1_048_576), extend("default" = DEFAULT_CACHE_MAX_MB))]
+    pub cache_max_mb: Option<u64>,
 }
 
 /// The JSON schema (2020-12) of a plan.

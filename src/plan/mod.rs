@@ -28,7 +28,8 @@ use std::time::Duration;
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest};
+use crate::vocabulary::names::{DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest};
+use crate::vocabulary::verdict::GateParts;
 
 /// A valid plan.
 #[derive(Clone, Debug)]
@@ -88,6 +89,23 @@ pub struct Gate {
     pub retry: Retry,
 }
 
+impl Gate {
+    /// What its verdicts depend on.
+    pub fn parts(&self) -> GateParts {
+        GateParts {
+            name: self.name.clone(),
+            definition: self.definition,
+            run: self.run.clone(),
+            cwd: self.cwd.clone(),
+            env: self.env.iter().map(|(name, value)| (name.clone(), FileDigest::of([value.as_bytes()]))).collect(),
+            inputs: self.inputs.clone(),
+            artifacts: self.artifacts.clone(),
+            timeout_ms: self.own_timeout.then(|| u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)),
+            clean: self.clean,
+        }
+    }
+}
+
 /// Where a gate runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateAt {
@@ -123,6 +141,9 @@ pub struct Policy {
     pub setup: Option<Setup>,
     pub committer: Option<Identity>,
     pub merge: MergeSettings,
+    /// Part of every verdict's key.
+    pub cache_salt: Option<String>,
+    pub fingerprint: Option<FingerprintCommand>,
     pub performance: Performance,
 }
 
@@ -151,6 +172,13 @@ pub struct Setup {
     /// Globs; the command runs again when what they match changes. Empty: once per slot.
     pub inputs: Vec<String>,
     pub definition: DefinitionDigest,
+}
+
+/// A command whose output is part of every verdict's key.
+#[derive(Clone, Debug)]
+pub struct FingerprintCommand {
+    pub run: String,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,4 +217,6 @@ pub struct Performance {
     pub batch_size: Option<u32>,
     pub caching: bool,
     pub cache_ttl: Duration,
+    /// Of remembered verdicts.
+    pub cache_max_bytes: u64,
 }

@@ -116,10 +116,46 @@ pub struct Summary {
     /// The part of the verdicts that items and landings stand on that needed no run of their
     /// own, 0 to 1; `null` where there was none.
     pub cache_hit_rate: Option<f64>,
+    /// What the passes that outlast a run came to in this process; absent where they are not used, and
+    /// where the report was made from the journal alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verdict_cache: Option<VerdictCacheReport>,
+    /// Gates that need not run because an earlier run knew, and how long they had taken there.
+    #[serde(default)]
+    pub verdicts_reused: Reused,
     /// Of lexpr and its gates together; `null` where it was not measured.
     pub peak_memory_bytes: Option<u64>,
     /// The series of the metrics endpoint by name, as they stood at the end.
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// The passes that outlast a run, as it used them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerdictCacheReport {
+    pub hits: u64,
+    pub misses: u64,
+    /// 0 to 1; `null` where nothing was asked.
+    pub hit_rate: Option<f64>,
+    /// Passes that were added.
+    pub sets: u64,
+    /// Damaged ones that were removed.
+    pub deletes: u64,
+    /// Those that went for lack of room.
+    pub evictions: u64,
+    /// What there was at the run's end.
+    pub entries: u64,
+    pub size_bytes: u64,
+    pub limit_bytes: u64,
+}
+
+/// What earlier runs spared this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reused {
+    pub gates: u64,
+    /// As far as the earlier runs told.
+    pub duration_ms: u64,
 }
 
 /// How many workers were at it.
@@ -199,6 +235,9 @@ pub struct GateReport {
     pub verdict_from: Option<VerdictSource>,
     /// Which run, for a verdict from an earlier one.
     pub earlier_run: Option<RunId>,
+    /// A copy of the log that the gate left there, where it was kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub earlier_log: Option<String>,
     /// The sum over its attempts.
     pub duration_ms: u64,
     /// In the order they ended.
@@ -361,6 +400,8 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
         },
         cache_hit_rate: ratio(view.verdicts.hits, view.verdicts.hits + view.verdicts.misses),
+        verdict_cache: None,
+        verdicts_reused: view.spared(),
         peak_memory_bytes: view.ending.map(|ending| ending.peak_memory_bytes).filter(|bytes| *bytes > 0),
         metrics,
     }
@@ -451,6 +492,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
     let key = verdict.and_then(|verdict| verdict.key);
     let status = verdict.map_or(ItemGateStatus::NotRun, |verdict| verdict.status);
     let attempts: Vec<&AttemptView> = key.into_iter().flat_map(|key| view.attempts_of(key)).collect();
+    let reused = key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key));
     GateReport {
         name: gate.name.clone(),
         run: gate.run.clone(),
@@ -461,7 +503,8 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
         flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),
         key,
         verdict_from: verdict.and_then(|verdict| view.source(&item.lined_up.name, verdict)),
-        earlier_run: key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key).cloned()),
+        earlier_run: reused.map(|reused| reused.from.clone()),
+        earlier_log: reused.and_then(|reused| reused.log.clone()),
         duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).fold(0, u64::saturating_add),
         attempts: attempts.into_iter().map(attempt_report).collect(),
     }

@@ -177,6 +177,16 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     if !flaky.is_empty() {
         facts.push(format!("flaky (failed and passed on one tree): {}", list(flaky)));
     }
+    let reused = &report.summary.verdicts_reused;
+    if reused.gates > 0 {
+        let took = if reused.duration_ms > 0 {
+            format!(", which took {} there", duration(reused.duration_ms))
+        } else {
+            String::new()
+        };
+        let gates = count(usize::try_from(reused.gates).unwrap_or(usize::MAX), "gate");
+        facts.push(format!("{gates} not run: their passes are known from earlier runs{took}"));
+    }
     for (gate, missing) in &report.missing_artifacts {
         facts.push(format!("missing artifacts of {}: {}", shown(gate.as_str()), list(missing)));
     }

@@ -40,8 +40,8 @@ pub struct RunView {
     /// Every ended attempt of every gate, in the order they ended.
     pub attempts: Vec<AttemptView>,
     by_key: HashMap<VerdictKey, Vec<usize>>,
-    /// Passes that were known from an earlier run, and which.
-    pub reused: HashMap<VerdictKey, RunId>,
+    /// Passes that were known from an earlier run.
+    pub reused: HashMap<VerdictKey, ReusedView>,
     pub apexes: BTreeMap<ApexId, ApexView>,
     /// How many of them have a number.
     numbered: u32,
@@ -150,6 +150,14 @@ pub struct AttemptView {
     pub flake: bool,
     /// Those of its missing artifacts that its gate was not seen to lack before.
     pub newly_missing: Vec<String>,
+}
+
+/// A pass that an earlier run found.
+#[derive(Clone, Debug)]
+pub struct ReusedView {
+    pub from: RunId,
+    pub log: Option<String>,
+    pub duration_ms: u64,
 }
 
 /// A composite that was to land.
@@ -290,8 +298,14 @@ impl RunView {
                 }
             }
             Event::GateFinished(run) => self.gate_finished(run),
-            Event::VerdictReused { key, from, .. } => {
-                self.reused.insert(*key, from.clone());
+            Event::VerdictReused { key, from, remembered, .. } => {
+                let remembered = remembered.as_deref();
+                let reused = ReusedView {
+                    from: from.clone(),
+                    log: remembered.and_then(|remembered| remembered.log.clone()),
+                    duration_ms: remembered.map_or(0, |remembered| remembered.duration_ms),
+                };
+                self.reused.insert(*key, reused);
             }
             Event::JobFinished { job } => {
                 self.count_workers(at, -1);

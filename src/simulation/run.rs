@@ -121,6 +121,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         max_workers: limits.max_workers,
         batch_size: limits.batch_size,
         memory_limit_bytes: None,
+        fingerprint: None,
         items: items.iter().map(|item| item.lined_up(graph)).collect(),
     };
     let setup = RunSetup {

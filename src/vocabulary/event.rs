@@ -13,6 +13,7 @@ use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
     SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
+use super::verdict::{Fingerprint, Remembered};
 
 /// The version of the journal's and the event stream's format.
 pub const EVENT_FORMAT: u32 = 1;
@@ -46,7 +47,14 @@ pub enum Event {
     /// An attempt of a gate ended.
     GateFinished(Box<GateFinished>),
     /// A gate need not run: a pass under this key is known from an earlier run.
-    VerdictReused { gate: GateName, key: VerdictKey, from: RunId },
+    VerdictReused {
+        gate: GateName,
+        key: VerdictKey,
+        from: RunId,
+        /// What is known of that pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remembered: Option<Box<Remembered>>,
+    },
     /// The job gave its worker back. Gates it had not begun stay unjudged by it.
     JobFinished { job: JobId },
     /// The next composite to land was chosen: these items, in canonical order, on `base`.
@@ -128,6 +136,9 @@ pub struct RunStarted {
     pub batch_size: u32,
     /// `None`: no limit was asked for.
     pub memory_limit_bytes: Option<u64>,
+    /// What `policy.fingerprint` said, where the plan has one: every verdict's key has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// In canonical order; other events name items by `name`.
     pub items: Vec<LinedUpItem>,
 }

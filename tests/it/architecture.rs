@@ -32,6 +32,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("journal", Hands),
     ("memory", Hands),
     ("runs", Hands),
+    ("verdicts", Hands),
     ("engine", Engine),
     ("simulation", Engine),
     ("diagnostics", Faces),

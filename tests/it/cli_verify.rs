@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lexpr::engine::verifying::{self, Finding, Records};
+use lexpr::engine::verifying::{self, Earlier, Finding, Records};
 use lexpr::vocabulary::event::Recorded;
+use lexpr::vocabulary::names::{RunId, VerdictKey};
 use serde_json::{Value, json};
 
 use crate::cli_world::{Said, World};
@@ -448,16 +449,35 @@ fn a_pass_that_an_earlier_run_found_is_looked_up_there() {
     let (first, second) = (sim.run(), sim.run());
     let receipt = verifying::read(second.hands.receipts()[0].to_string().as_bytes()).unwrap();
     assert_eq!(receipt.receipt.gates[0].name, None);
-    let gate = |earlier: Option<&[Recorded]>| {
+    let told = |earlier: Option<&[Recorded]>, is_remembered: bool| {
         let records = Records::of(&second.setup, &second.events).unwrap();
-        let checks = records.check(&receipt, &|_| earlier.map(<[Recorded]>::to_vec));
+        let checks = records.check(&receipt, &Told(earlier.map(<[Recorded]>::to_vec), is_remembered));
         let of_gate = checks.iter().find(|check| check.what.starts_with("gate")).unwrap();
         (of_gate.finding, of_gate.message.clone())
     };
+    let gate = |earlier| told(earlier, false);
     let (finding, message) = gate(Some(&first.events));
     assert_eq!(finding, Finding::Ok, "{message}");
     let (finding, message) = gate(Some(&first.events[..1]));
     assert_eq!(finding, Finding::Differs, "{message}");
     let (finding, message) = gate(None);
     assert_eq!(finding, Finding::Gone, "{message}");
+    let (finding, message) = told(None, true);
+    assert_eq!(finding, Finding::Ok, "{message}");
+    assert!(message.contains("its journal is not there any more"), "{message}");
+    let (finding, message) = told(Some(&first.events[..1]), true);
+    assert_eq!(finding, Finding::Differs, "a journal that says otherwise is believed: {message}");
+}
+
+/// What is known of any earlier run: its events, and whether its passes are remembered.
+struct Told(Option<Vec<Recorded>>, bool);
+
+impl Earlier for Told {
+    fn events(&self, _: &RunId) -> Option<Vec<Recorded>> {
+        self.0.clone()
+    }
+
+    fn remembers(&self, _: VerdictKey, _: &RunId) -> bool {
+        self.1
+    }
 }

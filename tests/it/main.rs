@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not as a test expects fails the test, helpers included")]
 
 mod architecture;
+mod cli_cache;
 mod cli_clean;
 mod cli_commands;
 mod cli_demo;

@@ -62,6 +62,7 @@ fn a_plan_that_says_little_gets_every_default() {
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (None, 80));
     assert!(performance.throttle_on_memory && performance.caching);
     assert_eq!((performance.batch_size, performance.cache_ttl), (None, Duration::from_secs(3600)));
+    assert_eq!(performance.cache_max_bytes, 512 << 20);
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), &item.pin, item.priority), ("a", &None, 0));
     assert_eq!(item.strategy, MergeStrategy::Merge);
@@ -101,6 +102,9 @@ policy:
     batchSize: 7
     enableCaching: false
     cacheTTLSeconds: 0
+    cacheMaxMB: 3
+  cacheSalt: again
+  fingerprint: { run: rustc -V, timeoutSeconds: 5 }
 items:
   - name: auth
     branch: origin/feature/auth
@@ -135,6 +139,10 @@ items:
     assert_eq!((performance.max_memory_bytes, performance.memory_threshold_percent), (Some(256 << 20), 70));
     assert!(!performance.throttle_on_memory && !performance.caching);
     assert_eq!((performance.batch_size, performance.cache_ttl), (Some(7), Duration::ZERO));
+    assert_eq!(performance.cache_max_bytes, 3 << 20);
+    assert_eq!(policy.cache_salt.as_deref(), Some("again"));
+    let fingerprint = policy.fingerprint.as_ref().unwrap();
+    assert_eq!((fingerprint.run.as_str(), fingerprint.timeout), ("rustc -V", Duration::from_secs(5)));
     let item = &plan.items[0];
     assert_eq!((item.branch.as_str(), item.pin.as_deref()), ("origin/feature/auth", Some("abcdef0123")));
     assert_eq!((item.strategy, item.priority), (MergeStrategy::Squash, -4));

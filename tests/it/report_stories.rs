@@ -91,6 +91,7 @@ impl Story {
             max_workers: 4,
             batch_size: 50,
             memory_limit_bytes: Some(4 << 30),
+            fingerprint: None,
             items,
         })));
         story
@@ -427,6 +428,7 @@ pub fn smooth() -> Vec<Recorded> {
         gate: GateName::new("unit"),
         key: remembered,
         from: RunId::new("20261120-180000-77ff"),
+        remembered: None,
     });
     story.passed("b", &[("unit", remembered, ItemGateStatus::Passed)]);
     story.apex(1, &["a", "b"], Vec::new());

@@ -1,5 +1,6 @@
 //! Who a failed gate is charged to. No item fails a gate until that gate has passed on the same
-//! composite without the item, and until it has failed on the composite with it more than once.
+//! composite without the item, in this very run, and until it has failed on the composite with it
+//! more than once.
 
 use super::{GateAction, Round};
 use crate::core::judge::{KeyedGate, Standing, Wanted};
@@ -44,7 +45,8 @@ impl Round<'_> {
         let only_here = state.users(gate.gate.definition) == 1
             && state.graph().gates(item).iter().any(|own| own.definition == gate.gate.definition);
 
-        let fails_without = match state.standing(&compared.key) {
+        // What another run saw is no proof against an item: what fails now may fail without it now.
+        let fails_without = match state.own_standing(&compared.key) {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
                 self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false });

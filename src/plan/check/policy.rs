@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
-    CommitterFile, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES,
-    DEFAULT_MEMORY_THRESHOLD_PERCENT, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
+    CommitterFile, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_FINGERPRINT_TIMEOUT_SECONDS,
+    DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT,
+    FingerprintFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
-use crate::plan::{DirectoryRenames, Identity, Landing, MergeSettings, Performance, Policy, Retry, Setup, Spend};
+use crate::plan::{
+    DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Retry, Setup, Spend,
+};
 use crate::vocabulary::names::DefinitionDigest;
 
 /// `maxMemoryMB` counts these, as the tools that show memory do.
@@ -105,6 +108,8 @@ impl Checker<'_> {
                         .map_or(DirectoryRenames::Conflict, |value| directory_renames(&value.0)),
                 },
             ),
+            cache_salt: file.cache_salt,
+            fingerprint: file.fingerprint.and_then(|fingerprint| self.fingerprint(fingerprint)),
             performance: performance(&file.performance.unwrap_or_default()),
         };
         (policy, rules)
@@ -134,6 +139,13 @@ impl Checker<'_> {
         let parts = ["setup", &run].into_iter().chain(inputs.iter().map(String::as_str));
         let definition = DefinitionDigest::of(parts.map(str::as_bytes));
         Some(Setup { run, inputs, definition })
+    }
+
+    fn fingerprint(&mut self, file: FingerprintFile) -> Option<FingerprintCommand> {
+        let run = file.run?;
+        self.command(&at("fingerprint").join("run"), &run);
+        let timeout = seconds(file.timeout_seconds.unwrap_or(DEFAULT_FINGERPRINT_TIMEOUT_SECONDS));
+        Some(FingerprintCommand { run, timeout })
     }
 
     fn committer(&mut self, file: CommitterFile) -> Option<Identity> {
@@ -209,6 +221,7 @@ fn performance(file: &PerformanceFile) -> Performance {
         throttle_on_memory: file.throttle_on_memory.unwrap_or(true),
         batch_size: file.batch_size,
         caching: file.enable_caching.unwrap_or(true),
+        cache_max_bytes: file.cache_max_mb.unwrap_or(DEFAULT_CACHE_MAX_MB) * MEBIBYTE,
         cache_ttl: seconds(file.cache_ttl_seconds.unwrap_or(DEFAULT_CACHE_TTL_SECONDS)),
     }
 }

@@ -1,6 +1,7 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
+use crate::report::json::Reused;
 use crate::report::outcome::is_failure;
 use crate::vocabulary::event::{Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, Reason};
 use crate::vocabulary::names::{ItemName, VerdictKey};
@@ -27,6 +28,12 @@ impl RunView {
         } else {
             VerdictSource::SharedRun
         })
+    }
+
+    /// What earlier runs spared this one.
+    pub fn spared(&self) -> Reused {
+        let duration_ms = self.reused.values().map(|reused| reused.duration_ms).fold(0, u64::saturating_add);
+        Reused { gates: self.reused.len() as u64, duration_ms }
     }
 
     /// All ended attempts that speak for `key`, in the order they ended.

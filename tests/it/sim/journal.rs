@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use lexpr::ports::{Journal, PortError, VerdictStore};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use lexpr::ports::{Journal, KnownPass, PortError, VerdictStore};
 use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::vocabulary::names::{RunId, VerdictKey};
+use lexpr::vocabulary::verdict::FoundPass;
 
 use super::{Hands, Mishap};
 
@@ -51,11 +54,13 @@ impl Journal for JournalWriter {
 pub struct Store(Mutex<HashMap<VerdictKey, RunId>>);
 
 impl VerdictStore for Store {
-    fn pass(&self, key: &VerdictKey) -> Option<RunId> {
-        self.0.lock().unwrap().get(key).cloned()
+    fn passes(&self, keys: Vec<VerdictKey>) -> BoxFuture<'static, Vec<Option<KnownPass>>> {
+        let passes = self.0.lock().unwrap();
+        let known = |key: &VerdictKey| Some(KnownPass { from: passes.get(key)?.clone(), remembered: None });
+        ready(keys.iter().map(known).collect()).boxed()
     }
 
-    fn remember_pass(&self, key: VerdictKey, run: &RunId) {
-        self.0.lock().unwrap().insert(key, run.clone());
+    fn remember(&self, pass: FoundPass) {
+        self.0.lock().unwrap().insert(pass.parts.key(), pass.run);
     }
 }

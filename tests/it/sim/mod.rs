@@ -420,6 +420,8 @@ impl World {
             setup: None,
             committer: None,
             merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
+            cache_salt: None,
+            fingerprint: None,
             performance: Performance {
                 max_memory_bytes: None,
                 memory_threshold_percent: 80,
@@ -427,6 +429,7 @@ impl World {
                 batch_size: Some(self.limits.batch_size),
                 caching: true,
                 cache_ttl: Duration::from_secs(3600),
+                cache_max_bytes: 1 << 20,
             },
         }
     }
@@ -454,6 +457,7 @@ impl World {
             max_workers: self.limits.max_workers,
             batch_size: self.limits.batch_size,
             memory_limit_bytes: self.memory_threshold,
+            fingerprint: None,
             items: items.collect(),
         }
     }
