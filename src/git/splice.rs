@@ -238,7 +238,7 @@ struct Here<'a> {
 }
 
 /// Neither a folder nor a link nor a submodule.
-fn is_file(entry: &Entry) -> bool {
+pub(super) fn is_file(entry: &Entry) -> bool {
     matches!(entry.mode, mode::FILE | mode::EXECUTABLE)
 }
 

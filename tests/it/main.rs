@@ -47,6 +47,7 @@ mod land_target;
 mod land_world;
 mod landed_by_content;
 mod metrics_text;
+mod pairs;
 mod plan_bad_input;
 mod plan_documents;
 mod plan_examples;
