@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::SchemaOf;
 use crate::plan::file;
-use crate::report;
+use crate::report::{self, forecast};
 
 /// # Errors
 /// If `out` cannot be written to.
@@ -13,6 +13,7 @@ pub fn run(what: SchemaOf, out: &mut dyn Write) -> io::Result<()> {
         SchemaOf::Plan => file::schema_json(),
         SchemaOf::Report => report::report_schema(),
         SchemaOf::Event => report::event_schema(),
+        SchemaOf::Forecast => forecast::forecast_schema(),
     };
     out.write_all(schema.as_bytes())
 }

@@ -12,21 +12,32 @@ use tokio::sync::{mpsc, watch};
 use super::Ports;
 use crate::ports::{
     Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge,
-    PortError, Recovery, Whereabouts,
+    PortError, Recovery, VerdictStore, Whereabouts,
 };
 use crate::vocabulary::event::{GateOutcome, Recorded, Verdict};
-use crate::vocabulary::names::{ApexId, CommitId};
+use crate::vocabulary::names::{ApexId, CommitId, RunId, VerdictKey};
 
-/// Ports of which all but the composer and the clock pretend.
-pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>) -> Ports {
+/// Ports of which all but the composer and the clock pretend. `verdicts` are those of earlier runs.
+pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>, verdicts: Option<Arc<dyn VerdictStore>>) -> Ports {
     Ports {
         composer,
         gates: Arc::new(EveryGatePasses),
         lander: Arc::new(NothingMoves),
         clock,
         memory: Arc::new(NoMemory),
-        verdicts: None,
+        verdicts: verdicts.map(|verdicts| Arc::new(OnlyRecalled(verdicts)) as _),
     }
+}
+
+/// Verdicts of earlier runs, to which nothing is added: what passes here has not run.
+struct OnlyRecalled(Arc<dyn VerdictStore>);
+
+impl VerdictStore for OnlyRecalled {
+    fn pass(&self, key: &VerdictKey) -> Option<RunId> {
+        self.0.pass(key)
+    }
+
+    fn remember_pass(&self, _: VerdictKey, _: &RunId) {}
 }
 
 /// Says of every gate that it passed.

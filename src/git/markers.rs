@@ -143,7 +143,7 @@ mod tests {
         let theirs = "0\n1\nTHEIRS\n3\n4\n5\n6\n8\n";
         let marked = "0\n1\n<<<<<<< aaa\nOURS\n=======\nTHEIRS\n>>>>>>> bbb\n3\n4\nadded by us\n5\n6\n\
                       <<<<<<< aaa\nUS TOO\nAND MORE\n=======\n>>>>>>> bbb\n8\n";
-        assert_eq!(shown(marked, ours, theirs), ["2 | 3", "8-9 | before 8"]);
+        assert_eq!(shown(marked, ours, theirs), ["2 | 3", "8-9 | none before 8"]);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Workbench {
                 Answer::Undecided => pairs.undecided.push(pair),
                 Answer::Clash(clash) => {
                     let (first, second) = pair;
-                    let places = self.places(&clash, items[first].name.as_str(), &items[second].branch)?;
+                    let places = self.places(&clash, items[first].name.as_str(), items[second].name.as_str())?;
                     pairs.clashes.push(PairClash { first, second, places });
                 }
             }
@@ -190,7 +190,7 @@ impl Workbench {
         }
     }
 
-    /// Where two items clash, in the words of the plan.
+    /// Where two items clash, with their names for what git names by ids.
     fn places(&mut self, clash: &Clash, first: &str, second: &str) -> Result<Vec<ClashPlace>, ComposeError> {
         let (ours, theirs) = (clash.ours.to_string(), clash.theirs.to_string());
         let conflicts = || clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));

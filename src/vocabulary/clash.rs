@@ -37,10 +37,10 @@ pub struct Lines {
 }
 
 impl std::fmt::Display for Lines {
-    /// `7`, `7-9`, or `before 7` where nothing is left.
+    /// `7`, `7-9`, or `none before 7` where nothing is left.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count {
-            0 => write!(f, "before {}", self.start),
+            0 => write!(f, "none before {}", self.start),
             1 => write!(f, "{}", self.start),
             count => write!(f, "{}-{}", self.start, self.start + (count - 1)),
         }

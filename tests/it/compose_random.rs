@@ -275,11 +275,14 @@ fn invariant_8_two_clones_in_different_folders_make_the_same_commits() {
     }
 }
 
+/// When a commit claims to be made.
+type MinuteOf = fn(usize) -> usize;
+
 /// What is known of how commits grew must give what walking the history gives.
 #[test]
 fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
     // Dates that lie, over several generations, too; and all of one minute.
-    let minutes: [Option<fn(usize) -> usize>; 3] = [None, Some(|number| number * 7 % 23), Some(|_| 1)];
+    let minutes: [Option<MinuteOf>; 3] = [None, Some(|number| number * 7 % 23), Some(|_| 1)];
     let mut answers = 0;
     for seed in 0..SEEDS.end * 2 {
         let mut dice = Dice(seed);

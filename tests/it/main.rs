@@ -5,6 +5,7 @@ mod architecture;
 mod cli_clean;
 mod cli_commands;
 mod cli_demo;
+mod cli_forecast;
 mod cli_gc;
 mod cli_journal;
 mod cli_merge;

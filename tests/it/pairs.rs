@@ -120,7 +120,7 @@ fn a_clash_names_paths_and_the_lines_of_both_sides() {
     let found = pairs(&world.composer("q"), base, &items);
     assert_eq!(
         told(&found),
-        ["0+1 shared contents [13 | 10] [33-34 | before 29]", "0+2 gone modify/delete"],
+        ["0+1 shared contents [13 | 10] [33-34 | none before 29]", "0+2 gone modify/delete"],
         "of the first as merged onto the base, of the second in its own version"
     );
     let place = &found.clashes[1].places[0];

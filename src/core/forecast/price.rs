@@ -5,12 +5,27 @@
 //! tell strategies apart and say what order of magnitude to expect; none of them decides anything. Second
 //! opinions and blame are counted by themselves.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
+use crate::core::critical_path::GateDurations;
+use crate::core::judge::wanted_by;
 use crate::plan::Spend;
+use crate::plan::graph::{Graph, ItemIx};
+use crate::vocabulary::names::DefinitionDigest;
 
-/// The mean of the Beta(1, 19) distribution, which stands for how often items fail where nothing is known.
-pub const PRIOR_FAILURE_RATE: f64 = 0.05;
+/// How often an item fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FailureRate {
+    /// From 0 to 1.
+    pub rate: f64,
+    /// Earlier runs told; else it is what is usual.
+    pub is_learned: bool,
+}
+
+impl FailureRate {
+    /// Where nothing is known: the mean of the Beta(1, 19) distribution.
+    pub const ASSUMED: Self = Self { rate: 0.05, is_learned: false };
+}
 
 /// Above it nothing would ever land, and the formulas would divide by nothing.
 const HIGHEST_RATE: f64 = 0.95;
@@ -18,7 +33,7 @@ const HIGHEST_RATE: f64 = 0.95;
 /// What is to be done, whoever does it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Those that would land, in canonical order.
+    /// Those that would land or are gated at least, in canonical order.
     pub items: Vec<ItemWork>,
     /// The gates that are yet to run on each apex.
     pub apexes: Vec<Gates>,
@@ -29,9 +44,74 @@ pub struct Work {
     pub failure_rate: f64,
 }
 
+/// What a rehearsal of a run showed.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsed {
+    /// Those that would land, in canonical order.
+    pub landing: Vec<ItemIx>,
+    /// For each item the gates that would run on its cone.
+    pub cones: HashMap<ItemIx, Vec<DefinitionDigest>>,
+    /// Those that would run on each apex.
+    pub apexes: Vec<Vec<DefinitionDigest>>,
+}
+
+impl Rehearsed {
+    /// Those that land or are gated at least, in canonical order.
+    pub fn gated(&self, graph: &Graph) -> Vec<ItemIx> {
+        let landing: BTreeSet<ItemIx> = self.landing.iter().copied().collect();
+        graph.indices().filter(|ix| landing.contains(ix) || self.cones.contains_key(ix)).collect()
+    }
+}
+
+impl Work {
+    /// The work that a rehearsed run would do.
+    pub fn of(
+        graph: &Graph,
+        rehearsed: &Rehearsed,
+        durations: &GateDurations,
+        workers: u32,
+        failures: FailureRate,
+    ) -> Self {
+        let landing: BTreeSet<ItemIx> = rehearsed.landing.iter().copied().collect();
+        let gated = rehearsed.gated(graph);
+        let position: HashMap<ItemIx, usize> = gated.iter().enumerate().map(|(at, ix)| (*ix, at)).collect();
+        let gates = |gates: &[DefinitionDigest]| Gates {
+            runs: u32::try_from(gates.len()).unwrap_or(u32::MAX),
+            ms: gates.iter().map(|gate| durations.ms(*gate)).sum(),
+        };
+        let item = |ix: &ItemIx| ItemWork {
+            ix: *ix,
+            lands: landing.contains(ix),
+            deps: graph.deps(*ix).iter().filter_map(|dep| position.get(dep).copied()).collect(),
+            cone: gates(rehearsed.cones.get(ix).map_or(&[], Vec::as_slice)),
+        };
+        let mut together: Vec<SharedGate> = Vec::new();
+        let mut known = HashMap::new();
+        for wanted in rehearsed.landing.iter().flat_map(|ix| wanted_by(graph, *ix)) {
+            if wanted.required && wanted.gate.at.apex {
+                let at = *known.entry(wanted.identity()).or_insert_with(|| {
+                    together.push(SharedGate { items: 0, ms: durations.ms(wanted.gate.definition) });
+                    together.len() - 1
+                });
+                together[at].items += 1;
+            }
+        }
+        Self {
+            items: gated.iter().map(item).collect(),
+            apexes: rehearsed.apexes.iter().map(|apex| gates(apex)).collect(),
+            together,
+            workers,
+            failure_rate: failures.rate,
+        }
+    }
+}
+
 /// An item on its cone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ItemWork {
+    pub ix: ItemIx,
+    /// It lands unless a gate fails; else it is set aside wherever it is merged with what it clashes with.
+    pub lands: bool,
     /// Positions in the list, before its own.
     pub deps: Vec<usize>,
     /// Those yet to run on its cone.
@@ -67,6 +147,11 @@ pub enum Way {
 
 impl Way {
     pub const ALL: [Self; 4] = [Self::Pyramid, Self::PyramidGroups, Self::Batch, Self::Train];
+
+    /// A plan may ask for it; the others are named for what they would save.
+    pub fn is_in_this_build(self) -> bool {
+        self == Self::Pyramid
+    }
 }
 
 /// What a way will likely cost.
@@ -145,6 +230,7 @@ fn price(work: &Work, way: Way, spend: Spend) -> Price {
 
 struct Model<'a> {
     work: &'a Work,
+    /// Items that would land.
     count: f64,
     workers: f64,
     failure_rate: f64,
@@ -156,7 +242,7 @@ impl<'a> Model<'a> {
         let failure_rate = work.failure_rate.clamp(0.0, HIGHEST_RATE);
         Self {
             work,
-            count: float(work.items.len() as u64),
+            count: float(work.items.iter().filter(|item| item.lands).count() as u64),
             workers: f64::from(work.workers.max(1)),
             failure_rate,
             pass_rate: 1.0 - failure_rate,
@@ -248,7 +334,7 @@ impl<'a> Model<'a> {
 
     /// The whole set once and, unless it passes, group after group, one after another.
     fn batch(&self, spend: Spend) -> (Amount, f64) {
-        if self.work.items.is_empty() {
+        if self.count == 0.0 {
             return (Amount::default(), 0.0);
         }
         let whole = self.composite(self.count);
@@ -260,7 +346,7 @@ impl<'a> Model<'a> {
 
     /// Groups of items of one level at the same time, one after another where one needs the other, and apexes.
     fn groups(&self, spend: Spend) -> (Amount, f64) {
-        if self.work.items.is_empty() {
+        if self.count == 0.0 {
             return (Amount::default(), 0.0);
         }
         let depth = float(depth(&self.work.items));
@@ -389,7 +475,7 @@ mod tests {
     fn independent(count: usize, workers: u32, failure_rate: f64) -> Work {
         let gate = Gates { runs: 1, ms: 1000 };
         Work {
-            items: vec![ItemWork { deps: Vec::new(), cone: gate }; count],
+            items: vec![ItemWork { ix: ItemIx::default(), lands: true, deps: Vec::new(), cone: gate }; count],
             apexes: vec![gate; count.div_ceil(50)],
             together: vec![SharedGate { items: u32::try_from(count).unwrap(), ms: 1000 }],
             workers,
@@ -426,16 +512,32 @@ mod tests {
     #[test]
     fn what_stands_on_others_runs_only_if_these_pass_and_after_them() {
         let cone = Gates { runs: 1, ms: 1000 };
-        let stack: Vec<ItemWork> =
-            (0..3_usize).map(|at| ItemWork { deps: at.checked_sub(1).into_iter().collect(), cone }).collect();
+        let stack: Vec<ItemWork> = (0..3_usize)
+            .map(|at| ItemWork {
+                ix: ItemIx::default(),
+                lands: true,
+                deps: at.checked_sub(1).into_iter().collect(),
+                cone,
+            })
+            .collect();
         let work = Work { items: stack.clone(), workers: 4, failure_rate: 0.5, ..Work::default() };
         let price = of(&work, Way::Pyramid, Spend::Time);
         assert_eq!((price.gate_runs, price.makespan_ms), (1.75, 3000.0));
         assert_eq!(critical_path(&stack), CriticalPath { items: vec![0, 1, 2], ms: 3000 });
         // Beside the stack two that take long: the stack begins first all the same.
         let mut items = stack;
-        items.push(ItemWork { deps: Vec::new(), cone: Gates { runs: 1, ms: 2000 } });
-        items.push(ItemWork { deps: Vec::new(), cone: Gates { runs: 1, ms: 1000 } });
+        items.push(ItemWork {
+            ix: ItemIx::default(),
+            lands: true,
+            deps: Vec::new(),
+            cone: Gates { runs: 1, ms: 2000 },
+        });
+        items.push(ItemWork {
+            ix: ItemIx::default(),
+            lands: true,
+            deps: Vec::new(),
+            cone: Gates { runs: 1, ms: 1000 },
+        });
         assert_eq!(scheduled(&items, 2), 3000);
         assert_eq!(critical_path(&[]), CriticalPath::default());
     }
