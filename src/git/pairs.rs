@@ -14,7 +14,7 @@ use super::markers::{self, Side};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
 use super::objects::{Objects, ObjectsError, from_commit};
 use super::shadow::{ComposeError, Prefix, Workbench, lossy};
-use super::splice::{Change, Spliced, changes, is_file};
+use super::splice::{Change, changes, is_file};
 use crate::plan::graph::ItemIx;
 use crate::ports::ComposeItem;
 use crate::vocabulary::clash::{ClashHunk, ClashPlace};
@@ -178,13 +178,10 @@ impl Workbench {
             [base] => {
                 let base = self.objects.commit(base)?.tree;
                 let theirs = self.objects.commit(head)?.tree;
-                match self.splicer.splice(&mut self.objects, base, onto.tree, theirs)? {
-                    Spliced::Tree(_) => {
-                        self.counts.spliced += 1;
-                        Ok(None)
-                    }
-                    Spliced::AskGit => self.as_siblings(base, onto.tree, theirs).map(Some),
+                if self.splicer.would_splice(&mut self.objects, base, onto.tree, theirs)? {
+                    return Ok(None);
                 }
+                self.as_siblings(base, onto.tree, theirs).map(Some)
             }
             _ => Ok(Some((shadow, head))),
         }
