@@ -177,3 +177,16 @@ fn items_of_which_one_depends_on_the_other_are_no_pair_and_inherited_changes_are
     let few = few.unwrap();
     assert_eq!((few.compared, few.is_cut, few.clashes.len()), (2, true, 2));
 }
+
+#[test]
+fn items_that_began_before_and_after_the_base_moved_a_file_meet_in_it() {
+    let world = GitWorld::empty();
+    world.write("old", text(40, &[]));
+    world.commit("base");
+    let early = world.branch_with("early", "main", &[("old", &text(40, &[(20, "early\n")]))]);
+    world.git(["mv", "old", "new"]);
+    let moved = world.commit("move");
+    let late = world.branch_with("late", "main", &[("new", &text(40, &[(20, "late\n")]))]);
+    let found = pairs(&world.composer("q"), moved, &[item(0, "early", early), item(1, "late", late)]);
+    assert_eq!(told(&found), ["0+1 new contents [20 | 20]"]);
+}
