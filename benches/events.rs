@@ -106,7 +106,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         durations: Arc::default(),
         memory_threshold: None,
     };
-    let ports = rehearsal::ports(Arc::new(InNameOnly), Arc::new(SystemClock::new()));
+    let ports = rehearsal::ports(Arc::new(InNameOnly), Arc::new(SystemClock::new()), None);
     let events = Mutex::new(Vec::new());
     let collect = |recorded: &Recorded| events.lock().expect("nobody panics").push(recorded.clone());
     let (_, no_signals) = tokio::sync::mpsc::unbounded_channel();

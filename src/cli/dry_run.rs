@@ -1,4 +1,4 @@
-//! A dry run: the real engine and the real composer, with gates that pass unseen and a target
+//! A dry run, with the outlook that goes with it: the real engine and the real composer, with gates that pass unseen and a target
 //! that moves in name only. What it recorded becomes the forecast.
 
 use std::collections::HashMap;
@@ -9,23 +9,35 @@ use tokio::sync::mpsc;
 
 use super::conduct::{Options, limits, run_started, surroundings};
 use super::failure::Failure;
+use super::lasting;
+use super::outlook::{self, Seen};
 use super::prepare::{Opened, Workshop, line_up};
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
+use crate::core::forecast::price::Rehearsed;
 use crate::engine::rehearsal::{self, NothingKept};
 use crate::engine::{self, RunSetup};
+use crate::plan::graph::{Graph, ItemIx};
 use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
+use crate::report::forecast::ForecastReport;
 use crate::report::json::REPORT_VERSION;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Event, FinalItem, FinalStatus, JobPurpose, LinedUpItem, Recorded,
+    Composed, CompositePurpose, Event, FinalItem, FinalStatus, JobGate, JobPurpose, LinedUpItem, Recorded,
 };
 use crate::vocabulary::names::{ApexId, GateName, ItemName, RunId};
 
-/// Makes every composite of the plan, in a folder that is deleted afterwards.
+/// Pairs that a forecast merges at most: all of 200 items, were there something to merge in each of them.
+pub const MOST_PAIRS: usize = 20_000;
+
+/// Those that a dry run merges for its summary.
+pub const MOST_PAIRS_IN_SHORT: usize = 1_000;
+
+/// Makes every composite of the plan, and merges up to `most_pairs` pairs of items, in a folder that is deleted
+/// afterwards.
 ///
 /// # Errors
 /// Where git or the disk fails.
-pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
+pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastReport, Failure> {
     let begun = Instant::now();
     let folder = ScratchFolder::create()?;
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
@@ -42,7 +54,8 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         limits,
         memory_threshold: None,
     };
-    let ports = rehearsal::ports(workshop.composer, Arc::new(SystemClock::new()));
+    let verdicts = lasting::look(prepared).map(|verdicts| verdicts as _);
+    let ports = rehearsal::ports(workshop.composer.clone(), Arc::new(SystemClock::new()), verdicts);
     let events = Mutex::new(Vec::new());
     let collect = |recorded: &Recorded| {
         events.lock().unwrap_or_else(PoisonError::into_inner).push(recorded.event.clone());
@@ -52,7 +65,10 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
     engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(collect)], no_signals).await?;
 
     let seen = Rehearsal::of(events.into_inner().unwrap_or_else(PoisonError::into_inner));
-    Ok(DryRun {
+    let outlook =
+        outlook::look(prepared, &workshop, seen.seen(&prepared.graph, limits.max_workers), most_pairs).await?;
+    let items = prepared.lined_up.iter().map(|item| seen.item(item)).collect();
+    let dry_run = DryRun {
         report_version: REPORT_VERSION,
         lexpr_version: env!("CARGO_PKG_VERSION").to_owned(),
         plan: prepared.source.clone(),
@@ -62,19 +78,23 @@ pub async fn rehearse(opened: Opened) -> Result<DryRun, Failure> {
         base: prepared.target.commit,
         max_workers: limits.max_workers,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        items: prepared.lined_up.iter().map(|item| seen.item(item)).collect(),
-        apexes: seen.apexes,
-    })
+        items,
+        apexes: seen.apexes.into_iter().map(|(apex, _)| apex).collect(),
+        outlook: None,
+    };
+    Ok(ForecastReport { dry_run, outlook })
 }
 
 /// What a rehearsal recorded, by item.
 #[derive(Default)]
 struct Rehearsal {
     cones: HashMap<ItemName, Composed>,
-    cone_gates: HashMap<ItemName, Vec<GateName>>,
-    apex_gates: HashMap<ApexId, Vec<GateName>>,
+    cone_gates: HashMap<ItemName, Vec<JobGate>>,
+    apex_gates: HashMap<ApexId, Vec<JobGate>>,
     made: HashMap<ApexId, Composed>,
-    apexes: Vec<DryRunApex>,
+    /// Each with its gates.
+    apexes: Vec<(DryRunApex, Vec<JobGate>)>,
+    known_verdicts: u32,
     ends: HashMap<ItemName, FinalItem>,
 }
 
@@ -95,24 +115,46 @@ impl Rehearsal {
                 CompositePurpose::Without { .. } => {}
             },
             Event::JobStarted(job) => {
-                let gates = job.gates.iter().map(|gate| gate.name.clone()).collect();
-                match job.purpose.clone() {
+                let gates = job.gates;
+                match job.purpose {
                     JobPurpose::Cone { item } => drop(self.cone_gates.insert(item, gates)),
                     JobPurpose::Apex { apex, .. } => drop(self.apex_gates.insert(apex, gates)),
                     JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => {}
                 }
             }
-            Event::Landed(landed) if landed.from != landed.to => self.apexes.push(DryRunApex {
-                commit: landed.to,
-                tree: landed.tree,
-                items: landed.items,
-                set_aside: self.made.remove(&landed.apex).map(|made| made.set_aside).unwrap_or_default(),
-                gates: self.apex_gates.remove(&landed.apex).unwrap_or_default(),
-            }),
+            Event::VerdictReused { .. } => self.known_verdicts += 1,
+            Event::Landed(landed) if landed.from != landed.to => {
+                let gates = self.apex_gates.remove(&landed.apex).unwrap_or_default();
+                let apex = DryRunApex {
+                    commit: landed.to,
+                    tree: landed.tree,
+                    items: landed.items,
+                    set_aside: self.made.remove(&landed.apex).map(|made| made.set_aside).unwrap_or_default(),
+                    gates: names(&gates),
+                };
+                self.apexes.push((apex, gates));
+            }
             Event::RunFinished { items, .. } => {
                 self.ends = items.into_iter().map(|item| (item.name.clone(), item)).collect();
             }
             _ => {}
+        }
+    }
+
+    fn seen(&self, graph: &Graph, workers: u32) -> Seen {
+        let definitions = |gates: &[JobGate]| gates.iter().map(|gate| gate.definition).collect::<Vec<_>>();
+        let status = |ix: ItemIx| self.ends.get(graph.name(ix)).map(|end| end.status);
+        let has_landed = |ix: ItemIx| matches!(status(ix), Some(FinalStatus::Landed | FinalStatus::AlreadyLanded));
+        let cones = self.cone_gates.iter().filter_map(|(item, gates)| Some((graph.find(item)?, definitions(gates))));
+        Seen {
+            rehearsed: Rehearsed {
+                landing: graph.indices().filter(|ix| status(*ix) == Some(FinalStatus::Landed)).collect(),
+                cones: cones.collect(),
+                apexes: self.apexes.iter().map(|(_, gates)| definitions(gates)).collect(),
+            },
+            left: graph.indices().filter(|ix| !has_landed(*ix)).collect(),
+            known_verdicts: self.known_verdicts,
+            workers,
         }
     }
 
@@ -131,9 +173,13 @@ impl Rehearsal {
             cone: self.cones.get(&item.name).filter(set_aside).map(|composed| DryRunCone {
                 commit: composed.commit,
                 tree: composed.tree,
-                gates: self.cone_gates.get(&item.name).cloned().unwrap_or_default(),
+                gates: self.cone_gates.get(&item.name).map(|gates| names(gates)).unwrap_or_default(),
             }),
             item: item.clone(),
         }
     }
+}
+
+fn names(gates: &[JobGate]) -> Vec<GateName> {
+    gates.iter().map(|gate| gate.name.clone()).collect()
 }

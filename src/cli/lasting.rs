@@ -1,6 +1,7 @@
 //! What a run takes from earlier ones and leaves to later ones: verdicts, under keys that hold what the
 //! machine said of itself.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::failure::Failure;
@@ -49,7 +50,7 @@ pub(super) async fn open(
         ));
         return Ok(Lasting { fingerprint, verdicts: None });
     }
-    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts(prepared, folder))) })
+    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts(prepared, Some(folder.logs()), folder.journal()))) })
 }
 
 async fn take(prepared: &Prepared, gates: &LocalGates) -> Result<Option<Fingerprint>, Failure> {
@@ -69,14 +70,22 @@ fn recorded(past: &Past) -> Option<Fingerprint> {
     }
 }
 
-fn verdicts(prepared: &Prepared, folder: &RunFolder) -> Verdicts {
+/// What earlier runs know, only to be looked at. Nothing where verdicts depend on what a command says of the machine:
+/// none is started for that.
+pub(super) fn look(prepared: &Prepared) -> Option<Arc<Verdicts>> {
+    let policy = &prepared.policy;
+    let knows = policy.performance.caching && policy.fingerprint.is_none();
+    knows.then(|| Arc::new(verdicts(prepared, None, PathBuf::new())))
+}
+
+fn verdicts(prepared: &Prepared, logs: Option<PathBuf>, journal: PathBuf) -> Verdicts {
     let performance = &prepared.policy.performance;
     let settings = Settings {
         folder: Folder::of(prepared.repo.common_dir()),
         ttl: performance.cache_ttl,
         limit_bytes: performance.cache_max_bytes,
-        logs: folder.logs(),
-        journal: folder.journal(),
+        logs,
+        journal,
     };
     Verdicts::new(settings, Arc::new(SystemClock::new()))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::conduct::{self, Options, Outcome, Patience, Run};
+use super::dry_run::MOST_PAIRS_IN_SHORT;
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Workshop, line_up};
 use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
@@ -11,6 +12,7 @@ use crate::crash;
 use crate::engine;
 use crate::git::lock::Purpose;
 use crate::git::{command, land};
+use crate::report::dry_run::DryRun;
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::names::RunId;
@@ -32,7 +34,8 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
         runtime.block_on(execute(&args, opened, &destinations))
     } else {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
-        let report = runtime.block_on(dry_run::rehearse(opened))?;
+        let forecast = runtime.block_on(dry_run::rehearse(opened, MOST_PAIRS_IN_SHORT))?;
+        let report = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
         let exit_code = if report.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
         if !destinations.iter().any(Destination::is_stdout) {
             speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;

@@ -9,10 +9,12 @@ pub mod demo;
 mod dry_run;
 mod faces;
 pub mod failure;
+pub mod forecast;
 mod lasting;
 mod leftovers;
 pub mod merge;
 pub mod order;
+mod outlook;
 pub mod plan;
 mod prepare;
 pub mod resume;
@@ -56,9 +58,11 @@ pub enum Command {
     Check(CheckArgs),
     /// Show a plan's levels and the order in which its items land
     Order(OrderArgs),
+    /// Say which items of a plan clash, in which order most land, and what it all will likely cost
+    Forecast(ForecastArgs),
     /// Simulate landing a plan, or so many items, by each strategy and as other queues would
     Simulate(SimulateArgs),
-    /// Print the JSON schema of a plan, a report, an event or a simulation
+    /// Print the JSON schema of a plan, a report, an event, a forecast or a simulation
     Schema(SchemaArgs),
     /// Go on with a run that was killed, interrupted or could not move the target
     Resume(ResumeArgs),
@@ -313,6 +317,34 @@ pub enum SimulateFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "No gate runs, and nothing is written to the repository. Exit codes are those of a dry run: 0 all \
+would land; 1 lexpr itself failed; 2 the plan or the command line is invalid; 3 an item would not land."
+)]
+pub struct ForecastArgs {
+    /// The plan: a YAML or JSON file, or - for standard input
+    pub plan: PathBuf,
+    #[arg(long, value_enum, default_value_t = ForecastFormat::Text)]
+    pub format: ForecastFormat,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// Land on this branch instead of the plan's target
+    #[arg(long, value_name = "REF")]
+    pub target: Option<String>,
+    /// Gate at most N composites at once
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_workers: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForecastFormat {
+    Text,
+    Json,
+    /// One page for a browser, with nothing loaded from elsewhere
+    Html,
+}
+
+#[derive(Debug, Args)]
 pub struct SchemaArgs {
     #[arg(value_enum)]
     pub of: SchemaOf,
@@ -324,6 +356,7 @@ pub enum SchemaOf {
     Report,
     Event,
     Simulation,
+    Forecast,
 }
 
 #[derive(Debug, Args)]
@@ -477,6 +510,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             })
         }
         Command::Simulate(args) => simulate::run(&args),
+        Command::Forecast(args) => forecast::run(&args),
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
         Command::Status(args) => status::run(&args),
         Command::Runs(args) => runs::run(&args),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{SchemaOf, simulate};
 use crate::plan::file;
-use crate::report;
+use crate::report::{self, forecast};
 
 /// # Errors
 /// If `out` cannot be written to.
@@ -14,6 +14,7 @@ pub fn run(what: SchemaOf, out: &mut dyn Write) -> io::Result<()> {
         SchemaOf::Report => report::report_schema(),
         SchemaOf::Event => report::event_schema(),
         SchemaOf::Simulation => simulate::schema_json(),
+        SchemaOf::Forecast => forecast::forecast_schema(),
     };
     out.write_all(schema.as_bytes())
 }

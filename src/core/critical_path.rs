@@ -33,11 +33,18 @@ impl FromIterator<(DefinitionDigest, u64)> for GateDurations {
 
 impl GateDurations {
     /// Of those among `gates` that are known; what is not known is guessed from these.
-    fn of(&self, gates: impl Iterator<Item = DefinitionDigest>) -> Self {
+    #[must_use]
+    pub fn of(&self, gates: impl Iterator<Item = DefinitionDigest>) -> Self {
         gates.filter_map(|gate| Some((gate, *self.by_gate.get(&gate)?))).collect()
     }
 
-    fn ms(&self, gate: DefinitionDigest) -> u64 {
+    /// A gate of this definition has run before.
+    pub fn knows(&self, gate: DefinitionDigest) -> bool {
+        self.by_gate.contains_key(&gate)
+    }
+
+    /// How long a gate takes, or likely does where that is not known.
+    pub fn ms(&self, gate: DefinitionDigest) -> u64 {
         self.by_gate.get(&gate).copied().or(self.typical).unwrap_or(GUESSED_MS)
     }
 }

@@ -1,10 +1,11 @@
 //! The judgement of lexpr: what is known of a run ([`state`], and [`account`] in short), what a known tree is worth
-//! ([`judge`]) and what may happen next ([`strategy`]).
+//! ([`judge`]), what may happen next ([`strategy`]), and what a run will likely cost before it begins ([`forecast`]).
 //!
 //! Pure: no I/O, no clock, no randomness, so that it can be replayed and simulated.
 
 pub mod account;
 pub mod critical_path;
+pub mod forecast;
 pub mod judge;
 pub mod limits;
 pub mod state;

@@ -11,22 +11,34 @@ use tokio::sync::{mpsc, watch};
 
 use super::Ports;
 use crate::ports::{
-    Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, LandOutcome, LandRequest, Lander, MemoryGauge,
-    PortError, Recovery, Whereabouts,
+    Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, KnownPass, LandOutcome, LandRequest, Lander,
+    MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
 };
 use crate::vocabulary::event::{GateOutcome, Recorded, Verdict};
-use crate::vocabulary::names::{ApexId, CommitId};
+use crate::vocabulary::names::{ApexId, CommitId, VerdictKey};
+use crate::vocabulary::verdict::FoundPass;
 
-/// Ports of which all but the composer and the clock pretend.
-pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>) -> Ports {
+/// Ports of which all but the composer and the clock pretend. `verdicts` are those of earlier runs.
+pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>, verdicts: Option<Arc<dyn VerdictStore>>) -> Ports {
     Ports {
         composer,
         gates: Arc::new(EveryGatePasses),
         lander: Arc::new(NothingMoves),
         clock,
         memory: Arc::new(NoMemory),
-        verdicts: None,
+        verdicts: verdicts.map(|verdicts| Arc::new(OnlyRecalled(verdicts)) as _),
     }
+}
+
+/// Verdicts of earlier runs, to which nothing is added: what passes here has not run.
+struct OnlyRecalled(Arc<dyn VerdictStore>);
+
+impl VerdictStore for OnlyRecalled {
+    fn passes(&self, keys: Vec<VerdictKey>) -> BoxFuture<'static, Vec<Option<KnownPass>>> {
+        self.0.passes(keys)
+    }
+
+    fn remember(&self, _: FoundPass) {}
 }
 
 /// Says of every gate that it passed.

@@ -10,6 +10,7 @@ use super::command::tells_of_trouble;
 use super::inputs::Inputs;
 use super::merge_tree::MergeTreeError;
 use super::objects::{commit_id, from_commit, from_tree, tree_id};
+use super::pairs::Pairs;
 use super::quarantine::Quarantine;
 use super::resolve::{HeadOf, Relations};
 use super::shadow::{ComposeError, MergeCounts, Prefix, Workbench, set_aside};
@@ -149,6 +150,14 @@ impl ShadowComposer {
     /// Where a commit cannot be read.
     pub async fn relate(&self, base: CommitId, items: Vec<HeadOf>) -> Result<Relations, PortError> {
         self.at_the_bench(move |bench| bench.relate(base, &items)).await
+    }
+
+    /// Which of `items`, none of which has landed, clash with which on `base`; at most `most` pairs are merged.
+    ///
+    /// # Errors
+    /// Where git or the disk fails.
+    pub async fn pairs(&self, base: CommitId, items: Vec<Arc<ComposeItem>>, most: usize) -> Result<Pairs, PortError> {
+        self.at_the_bench(move |bench| bench.pairs(base, &items, most)).await
     }
 
     async fn at_the_bench<T: Send + 'static>(

@@ -41,6 +41,8 @@ pub enum Merged {
 /// A conflict as git tells it.
 #[derive(Debug)]
 pub struct Clash {
+    /// What git could make of it, with markers in the files that it could not merge.
+    pub tree: ObjectId,
     /// The commits merged; git names them in its messages.
     pub ours: ObjectId,
     pub theirs: ObjectId,
@@ -91,20 +93,10 @@ impl MergeTree {
         our_tree: ObjectId,
         theirs: ObjectId,
     ) -> Result<Merged, MergeTreeError> {
-        let directory_renames = match self.settings.directory_renames {
-            DirectoryRenames::True => "true",
-            DirectoryRenames::False => "false",
-            DirectoryRenames::Conflict => "conflict",
-        };
-        let mut args: Vec<OsString> = vec![
-            "-c".into(),
-            format!("merge.renames={}", self.settings.renames).into(),
-            "-c".into(),
-            format!("merge.directoryRenames={directory_renames}").into(),
-        ];
+        let mut args = self.settings();
         if self.version >= GitVersion::ATTR_SOURCE {
             // A `git merge` reads .gitattributes from the checkout, which is the tree merged into.
-            args.push(format!("--attr-source={our_tree}").into());
+            args.push(attributes_of(our_tree));
         } else if let Some(file) = self.merge_attributes(objects, our_tree)? {
             let file = String::from_utf8_lossy(&file).into_owned();
             return Err(MergeTreeError::AttributesOutOfReach { file, installed: self.version });
@@ -122,10 +114,12 @@ impl MergeTree {
                 let tree = ObjectId::from_hex(&output.stdout[..end]).map_err(|_| unreadable("it names no tree"))?;
                 Ok(Merged::Clean(tree))
             }
-            Some(1) => parse_clash(&output.stdout, ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
-                // A fatal error of its own has the same status; its words are on stderr.
-                unreadable(&String::from_utf8_lossy(&output.stderr)).into()
-            }),
+            Some(1) => {
+                parse_clash(&mut fields(&output.stdout), ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
+                    // A fatal error of its own has the same status; its words are on stderr.
+                    unreadable(&String::from_utf8_lossy(&output.stderr)).into()
+                })
+            }
             _ => Err(GitError::Failed {
                 command: format!("merge-tree {ours} {theirs}"),
                 status: output.status.to_string(),
@@ -133,6 +127,48 @@ impl MergeTree {
             }
             .into()),
         }
+    }
+
+    /// Whether [`MergeTree::merge_all`] can be asked.
+    pub fn takes_many(&self) -> bool {
+        self.version >= GitVersion::ATTR_SOURCE
+    }
+
+    /// As [`MergeTree::merge`], of several pairs whose first commits have one tree, by one git. What they
+    /// name must have been flushed.
+    ///
+    /// # Errors
+    /// Where git cannot merge at all, or is one that does not take many.
+    pub fn merge_all(&self, our_tree: ObjectId, pairs: &[(ObjectId, ObjectId)]) -> Result<Vec<Merged>, MergeTreeError> {
+        let mut args = self.settings();
+        args.push(attributes_of(our_tree));
+        // --messages: without it, a clean merge silences those after it (before git 2.49).
+        args.extend(["merge-tree", "--write-tree", "-z", "--messages", "--stdin"].map(OsString::from));
+        let questions: String = pairs.iter().map(|(ours, theirs)| format!("{ours} {theirs}\n")).collect();
+        let output = self.git.run_with_input(&args, questions.as_bytes())?;
+        let mut fields = fields(&output);
+        let answers = pairs.iter().map(|(ours, theirs)| {
+            parse_answer(&mut fields, *ours, *theirs).ok_or_else(|| {
+                let command = format!("merge-tree --stdin: {ours} {theirs}");
+                GitError::Unreadable { command, why: "its answer breaks off".to_owned() }.into()
+            })
+        });
+        answers.collect()
+    }
+
+    /// How to merge, as the plan says.
+    fn settings(&self) -> Vec<OsString> {
+        let directory_renames = match self.settings.directory_renames {
+            DirectoryRenames::True => "true",
+            DirectoryRenames::False => "false",
+            DirectoryRenames::Conflict => "conflict",
+        };
+        vec![
+            "-c".into(),
+            format!("merge.renames={}", self.settings.renames).into(),
+            "-c".into(),
+            format!("merge.directoryRenames={directory_renames}").into(),
+        ]
     }
 
     /// The first `.gitattributes` in a tree that says how to merge.
@@ -156,11 +192,29 @@ impl MergeTree {
     }
 }
 
+fn attributes_of(tree: ObjectId) -> OsString {
+    format!("--attr-source={tree}").into()
+}
+
+fn fields(output: &[u8]) -> impl Iterator<Item = &[u8]> {
+    output.split(|b| *b == 0)
+}
+
+/// One answer under `--stdin`: 1 for a clean merge or 0, and then as without it, up to an empty field.
+fn parse_answer<'a>(fields: &mut impl Iterator<Item = &'a [u8]>, ours: ObjectId, theirs: ObjectId) -> Option<Merged> {
+    let is_clean = match fields.next()? {
+        b"0" => false,
+        b"1" => true,
+        _ => return None,
+    };
+    let clash = parse_clash(fields, ours, theirs)?;
+    Some(if is_clean { Merged::Clean(clash.tree) } else { Merged::Conflicted(clash) })
+}
+
 /// The `-z` format of git-merge-tree(1): the tree, the conflicted entries, an empty field, the messages.
-fn parse_clash(output: &[u8], ours: ObjectId, theirs: ObjectId) -> Option<Clash> {
-    let mut fields = output.split(|b| *b == 0);
-    ObjectId::from_hex(fields.next()?).ok()?;
-    let mut clash = Clash { ours, theirs, entries: Vec::new(), messages: Vec::new() };
+fn parse_clash<'a>(fields: &mut impl Iterator<Item = &'a [u8]>, ours: ObjectId, theirs: ObjectId) -> Option<Clash> {
+    let tree = ObjectId::from_hex(fields.next()?).ok()?;
+    let mut clash = Clash { tree, ours, theirs, entries: Vec::new(), messages: Vec::new() };
     loop {
         let field = fields.next()?;
         if field.is_empty() {
@@ -195,12 +249,32 @@ mod tests {
              CONFLICT (modify/delete): it\n\01\0y\0Auto-merging\0Auto-merging y\n\0"
         );
         let commit = ObjectId::empty_tree(gix::hash::Kind::Sha1);
-        let clash = parse_clash(text.as_bytes(), commit, commit).unwrap();
+        let clash = parse_clash(&mut fields(text.as_bytes()), commit, commit).unwrap();
+        assert_eq!(clash.tree.to_string(), id);
         assert_eq!(clash.entries.iter().map(|entry| entry.stage).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(clash.entries[0].path, b"a b\tc\n");
         assert_eq!(clash.messages[0].paths, [b"a b\tc\n".to_vec(), b"x".to_vec()]);
         assert_eq!(clash.messages[0].text, "CONFLICT (modify/delete): it");
         assert_eq!(clash.messages[1].kind, "Auto-merging");
-        assert!(parse_clash(b"fatal: no", commit, commit).is_none());
+        assert!(parse_clash(&mut fields(b"fatal: no"), commit, commit).is_none());
+    }
+
+    #[test]
+    fn answers_to_several_questions_are_read_one_after_another() {
+        let id = "3f".repeat(20);
+        let tree_of = ObjectId::from_hex(id.as_bytes()).unwrap();
+        let text = format!(
+            "1\0{id}\0\0\x31\0f\0Auto-merging\0Auto-merging f\n\0\0\
+             0\0{id}\0100644 {id} 2\tf\0\0\x31\0f\0CONFLICT (contents)\0it\n\0\0\
+             1\0{id}\0\0\0"
+        );
+        let commit = ObjectId::empty_tree(gix::hash::Kind::Sha1);
+        let mut fields = fields(text.as_bytes());
+        let mut next = || parse_answer(&mut fields, commit, commit);
+        assert!(matches!(next(), Some(Merged::Clean(tree)) if tree == tree_of));
+        let Some(Merged::Conflicted(clash)) = next() else { panic!("the second one conflicts") };
+        assert_eq!((clash.entries.len(), clash.messages.len()), (1, 1));
+        assert!(matches!(next(), Some(Merged::Clean(_))));
+        assert!(next().is_none());
     }
 }

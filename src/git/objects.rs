@@ -274,6 +274,21 @@ impl Objects {
         Ok(None)
     }
 
+    /// Whether a tree has a folder at a path from its top.
+    ///
+    /// # Errors
+    /// Where a tree on the way cannot be read.
+    pub fn is_folder(&mut self, tree: ObjectId, path: &[u8]) -> Result<bool, ObjectsError> {
+        let mut folder = tree;
+        for name in path.split(|byte| *byte == b'/') {
+            match self.tree(folder)?.entry(name) {
+                Some(entry) if entry.is_tree() => folder = entry.id,
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     fn keep(&mut self, id: ObjectId, tree: Arc<Tree>) {
         if self.kept_entries > self.most_entries {
             self.trees.clear();

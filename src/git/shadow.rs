@@ -93,9 +93,9 @@ pub struct Workbench {
     pub objects: Objects,
     pub history: History,
     pub counts: MergeCounts,
-    splicer: Splicer,
+    pub(super) splicer: Splicer,
     pub(super) inspector: Inspector,
-    merges: MergeTree,
+    pub(super) merges: MergeTree,
     git: Git,
     committer: Option<Identity>,
 }
@@ -397,7 +397,7 @@ impl Workbench {
     /// Two commits on one parent: git merges them as it would merge the real ones, whose one base is
     /// known by now, and needs not walk the history to find it again, which takes it far longer than
     /// merging. (`--merge-base` would say the same, but is only known to git 2.40 and newer.)
-    fn as_siblings(
+    pub(super) fn as_siblings(
         &self,
         base: ObjectId,
         ours: ObjectId,
@@ -550,7 +550,7 @@ fn cannot_be_merged(why: String) -> SetAsideCause {
     SetAsideCause::Conflict(Conflict { with: None, paths: Vec::new(), messages: vec![why] })
 }
 
-fn lossy(path: &[u8]) -> String {
+pub(super) fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 

@@ -25,6 +25,7 @@
 //! way (it might rewrite their entries while it merges), are left to git wherever they occur among
 //! the changes of either side.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
@@ -37,6 +38,9 @@ use super::text_merge;
 
 /// Pairs of trees whose difference was looked at are remembered up to this many: some 10 MB.
 const MAX_KNOWN_PAIRS: usize = 30_000;
+
+/// Changes of texts are remembered up to this many, some 200 bytes each.
+const MAX_KNOWN_CHANGES: usize = 20_000;
 
 /// What splicing came to.
 #[must_use]
@@ -56,6 +60,10 @@ pub struct Splicer {
     plain: HashMap<(Option<ObjectId>, Option<ObjectId>), bool>,
     /// What each `.gitattributes` that was looked at says.
     rules: HashMap<ObjectId, MergeRules>,
+    /// (base, side) -> what the side changed; `None` where that is no text
+    changes: HashMap<(ObjectId, ObjectId), Option<Arc<text_merge::Changes>>>,
+    /// Nothing is written, and the tree that comes out is none.
+    looks_only: bool,
 }
 
 enum Stop {
@@ -97,6 +105,23 @@ impl Splicer {
             Err(Stop::AskGit) => Ok(Spliced::AskGit),
             Err(Stop::Failed(err)) => Err(err),
         }
+    }
+
+    /// Whether [`Splicer::splice`] would make a tree; makes none.
+    ///
+    /// # Errors
+    /// Where a tree or a text cannot be read.
+    pub fn would_splice(
+        &mut self,
+        objects: &mut Objects,
+        base: ObjectId,
+        ours: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<bool, ObjectsError> {
+        self.looks_only = true;
+        let spliced = self.splice(objects, base, ours, theirs);
+        self.looks_only = false;
+        Ok(spliced? != Spliced::AskGit)
     }
 
     /// Whether all trees that differ between `before` and `after` are as git writes them, and no name
@@ -174,6 +199,7 @@ impl Splicer {
             () if merged.is_empty() => Ok(None),
             () if is_ours => Ok(Some(ours)),
             () if is_theirs => Ok(Some(theirs)),
+            () if self.looks_only => Ok(Some(ours)),
             () => Ok(Some(objects.write_tree(merged)?)),
         }
     }
@@ -203,12 +229,64 @@ impl Splicer {
                 if self.has_rule(objects, path, here)? {
                     return Err(Stop::AskGit);
                 }
-                let (base, our_text) = (objects.blob(base.id)?, objects.blob(ours.id)?);
-                let merged = text_merge::merge(&base, &our_text, &objects.blob(theirs.id)?).ok_or(Stop::AskGit)?;
+                let ids = [base.id, ours.id, theirs.id];
+                let texts = Texts { ids, read: if self.looks_only { None } else { Some(read(objects, ids)?) } };
+                let [our_changes, their_changes] = self.changes(objects, &texts)?;
+                let (our_changes, their_changes) = our_changes.zip(their_changes).ok_or(Stop::AskGit)?;
+                if !our_changes.keep_clear_of(&their_changes) {
+                    return Err(Stop::AskGit);
+                }
+                let Some(texts) = texts.read else { return Ok(Some(ours.clone())) };
+                let (our_side, their_side) = ((&texts[1][..], &*our_changes), (&texts[2][..], &*their_changes));
+                let merged = text_merge::put_together(&texts[0], our_side, their_side);
                 Ok(Some(Entry { id: objects.write_blob(&merged)?, ..ours.clone() }))
             }
             _ => Err(Stop::AskGit),
         }
+    }
+
+    /// What two sides changed of a text, each looked at once: the same branch is merged with many others.
+    fn changes(
+        &mut self,
+        objects: &Objects,
+        texts: &Texts,
+    ) -> Result<[Option<Arc<text_merge::Changes>>; 2], ObjectsError> {
+        if self.changes.len() >= MAX_KNOWN_CHANGES {
+            self.changes.clear();
+        }
+        let [base, ours, theirs] = texts.ids;
+        let known = |side: ObjectId| self.changes.get(&(base, side)).cloned();
+        Ok(match [known(ours), known(theirs)] {
+            [Some(ours), Some(theirs)] => [ours, theirs],
+            [None, None] => {
+                let all = [texts.get(objects, 0)?, texts.get(objects, 1)?, texts.get(objects, 2)?];
+                let [our_changes, their_changes] = text_merge::changes(&all[0], [&all[1], &all[2]]);
+                [self.keep(base, ours, our_changes), self.keep(base, theirs, their_changes)]
+            }
+            [Some(known), None] => [known, self.change(objects, texts, 2)?],
+            [None, Some(known)] => [self.change(objects, texts, 1)?, known],
+        })
+    }
+
+    fn change(
+        &mut self,
+        objects: &Objects,
+        texts: &Texts,
+        side: usize,
+    ) -> Result<Option<Arc<text_merge::Changes>>, ObjectsError> {
+        let [changes] = text_merge::changes(&texts.get(objects, 0)?, [&texts.get(objects, side)?]);
+        Ok(self.keep(texts.ids[0], texts.ids[side], changes))
+    }
+
+    fn keep(
+        &mut self,
+        base: ObjectId,
+        side: ObjectId,
+        changes: Option<text_merge::Changes>,
+    ) -> Option<Arc<text_merge::Changes>> {
+        let changes = changes.map(Arc::new);
+        self.changes.insert((base, side), changes.clone());
+        changes
     }
 
     /// Whether attributes may say how the file at `path` is merged.
@@ -231,6 +309,26 @@ impl Splicer {
     }
 }
 
+/// Base, ours and theirs of a text.
+struct Texts {
+    ids: [ObjectId; 3],
+    /// Where they are needed anyway.
+    read: Option<[Vec<u8>; 3]>,
+}
+
+impl Texts {
+    fn get(&self, objects: &Objects, at: usize) -> Result<Cow<'_, [u8]>, ObjectsError> {
+        match &self.read {
+            Some(texts) => Ok(Cow::Borrowed(&texts[at])),
+            None => objects.blob(self.ids[at]).map(Cow::Owned),
+        }
+    }
+}
+
+fn read(objects: &Objects, [base, ours, theirs]: [ObjectId; 3]) -> Result<[Vec<u8>; 3], ObjectsError> {
+    Ok([objects.blob(base)?, objects.blob(ours)?, objects.blob(theirs)?])
+}
+
 /// A folder of the tree merged into, and those above it.
 struct Here<'a> {
     tree: &'a Tree,
@@ -238,7 +336,7 @@ struct Here<'a> {
 }
 
 /// Neither a folder nor a link nor a submodule.
-fn is_file(entry: &Entry) -> bool {
+pub(super) fn is_file(entry: &Entry) -> bool {
     matches!(entry.mode, mode::FILE | mode::EXECUTABLE)
 }
 

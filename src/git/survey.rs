@@ -16,15 +16,15 @@ use super::splice::{Change, changes};
 use crate::vocabulary::names::{CommitId, ItemName};
 
 /// What one item has that the base's history has not.
-struct Own {
+pub(super) struct Own {
     head: ObjectId,
-    tree: ObjectId,
+    pub(super) tree: ObjectId,
     /// The trees of the commits at which it left the base: one as a rule.
     left_at: Vec<ObjectId>,
     /// Its commits, its head among them.
     commits: HashSet<ObjectId>,
     /// What it changes since it left the base; since each of them where it left it at several.
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
 }
 
 impl Own {
@@ -65,7 +65,7 @@ impl Workbench {
     }
 
     /// What `head` has that `base`, whose tree is `tree`, has not; `None` where that is nothing that could be merged.
-    fn own(&mut self, base: ObjectId, tree: ObjectId, head: ObjectId) -> Result<Option<Own>, ComposeError> {
+    pub(super) fn own(&mut self, base: ObjectId, tree: ObjectId, head: ObjectId) -> Result<Option<Own>, ComposeError> {
         let Some((_, divergence)) = self.divergence(base, tree, head, &[])? else { return Ok(None) };
         let head_tree = self.objects.commit(head)?.tree;
         // What cannot be merged comes nowhere; it is set aside when it is to be.

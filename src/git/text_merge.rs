@@ -49,56 +49,87 @@ type Line = u32;
 /// What git makes of `ours` and `theirs`, which come from `base`, all of them without attributes;
 /// `None` where only git can tell.
 pub fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
-    let all = [base, ours, theirs];
+    let [our_changes, their_changes] = changes(base, [ours, theirs]);
+    let (our_changes, their_changes) = (our_changes?, their_changes?);
+    our_changes
+        .keep_clear_of(&their_changes)
+        .then(|| put_together(base, (ours, &our_changes), (theirs, &their_changes)))
+}
+
+/// Where a side may differ from the base, in bytes.
+#[derive(Debug)]
+pub struct Changes(Vec<Gap>);
+
+impl Changes {
+    /// A line that is fixed on both sides lies between all that one side changed and all that the other did.
+    pub fn keep_clear_of(&self, other: &Self) -> bool {
+        // Those of one side have one anyway.
+        in_order(&self.0, &other.0).windows(2).all(|pair| pair[0].base.end < pair[1].base.start)
+    }
+}
+
+fn in_order<'a>(one: &'a [Gap], other: &'a [Gap]) -> Vec<&'a Gap> {
+    let mut gaps: Vec<&Gap> = one.iter().chain(other).collect();
+    gaps.sort_by_key(|gap| (gap.base.start, gap.base.end));
+    gaps
+}
+
+/// What each of some sides changed; `None` for what is no text that could be merged here.
+pub fn changes<const N: usize>(base: &[u8], sides: [&[u8]; N]) -> [Option<Changes>; N] {
     // git looks for NUL in the first 8000 bytes (`buffer_is_binary`); such a file is not merged.
-    if all.iter().any(|text| text.len() > MAX_BYTES || text.contains(&0)) {
-        return None;
+    let is_text = |text: &[u8]| text.len() <= MAX_BYTES && !text.contains(&0);
+    if !is_text(base) {
+        return sides.map(|_| None);
     }
     let mut numbers = HashMap::new();
-    let [base, ours, theirs] = all.map(|text| Text::read(text, &mut numbers));
+    let base = Text::read(base, &mut numbers);
+    let sides = sides.map(|side| is_text(side).then(|| Text::read(side, &mut numbers)));
     let in_base = base.only_places(numbers.len());
-    let our_gaps = gaps(&base, &in_base, &ours);
-    let their_gaps = gaps(&base, &in_base, &theirs);
-    let mut changes: Vec<(Gap, &Text)> = our_gaps.into_iter().map(|gap| (gap, &ours)).collect();
-    changes.extend(their_gaps.into_iter().map(|gap| (gap, &theirs)));
-    changes.sort_by_key(|(gap, _)| (gap.base.start, gap.base.end));
-    // A line that is fixed on both sides lies between: those of one side have one anyway.
-    if changes.windows(2).any(|pair| pair[0].0.base.end >= pair[1].0.base.start) {
-        return None;
+    sides.map(|side| {
+        let side = side?;
+        let in_bytes = |gap: Gap| Gap { base: base.bytes_of(gap.base), side: side.bytes_of(gap.side) };
+        Some(Changes(gaps(&base, &in_base, &side).into_iter().map(in_bytes).collect()))
+    })
+}
+
+/// The base with the changes of both sides, which must keep clear of each other.
+pub fn put_together(base: &[u8], ours: (&[u8], &Changes), theirs: (&[u8], &Changes)) -> Vec<u8> {
+    let mut parts: Vec<(&Gap, &[u8])> = Vec::with_capacity(ours.1.0.len() + theirs.1.0.len());
+    for (side, changes) in [ours, theirs] {
+        parts.extend(changes.0.iter().map(|gap| (gap, &side[gap.side.clone()])));
     }
-    let mut merged =
-        Vec::with_capacity(ours.bytes.len() + theirs.bytes.len() - base.bytes.len().min(theirs.bytes.len()));
+    parts.sort_by_key(|(gap, _)| gap.base.start);
+    let mut merged = Vec::with_capacity(base.len().max(ours.0.len()).max(theirs.0.len()));
     let mut at = 0;
-    for (gap, side) in changes {
-        merged.extend_from_slice(base.slice(at..gap.base.start));
-        merged.extend_from_slice(side.slice(gap.side));
+    for (gap, part) in parts {
+        merged.extend_from_slice(&base[at..gap.base.start]);
+        merged.extend_from_slice(part);
         at = gap.base.end;
     }
-    merged.extend_from_slice(base.slice(at..base.lines.len()));
-    Some(merged)
+    merged.extend_from_slice(&base[at..]);
+    merged
 }
 
 /// A text by lines, each with its line break.
-struct Text<'a> {
-    bytes: &'a [u8],
+struct Text {
     lines: Vec<Line>,
     /// Where each line begins, and where the last one ends.
     starts: Vec<usize>,
 }
 
-impl<'a> Text<'a> {
-    fn read(bytes: &'a [u8], numbers: &mut HashMap<&'a [u8], Line>) -> Self {
+impl Text {
+    fn read<'a>(bytes: &'a [u8], numbers: &mut HashMap<&'a [u8], Line>) -> Self {
         let (mut lines, mut starts) = (Vec::new(), vec![0]);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let next = Line::try_from(numbers.len()).unwrap_or(Line::MAX);
             lines.push(*numbers.entry(line).or_insert(next));
             starts.push(starts[starts.len() - 1] + line.len());
         }
-        Self { bytes, lines, starts }
+        Self { lines, starts }
     }
 
-    fn slice(&self, lines: Range<usize>) -> &'a [u8] {
-        &self.bytes[self.starts[lines.start]..self.starts[lines.end]]
+    fn bytes_of(&self, lines: Range<usize>) -> Range<usize> {
+        self.starts[lines.start]..self.starts[lines.end]
     }
 
     /// Where each line stands that stands once; by the number of the line.
@@ -119,7 +150,7 @@ enum Place {
     Often,
 }
 
-/// Lines of the base, and those that a side has in their place.
+/// What of the base a side has something else in place of: by lines, then by bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Gap {
     base: Range<usize>,
@@ -136,7 +167,7 @@ struct Run {
 
 /// Where a side may differ from the base, whose lines stand `in_base`: everywhere but between fixed lines
 /// that nothing parts.
-fn gaps(base: &Text<'_>, in_base: &[Place], side: &Text<'_>) -> Vec<Gap> {
+fn gaps(base: &Text, in_base: &[Place], side: &Text) -> Vec<Gap> {
     let (b, s) = (&base.lines[..], &side.lines[..]);
     let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
     if prefix == b.len() && prefix == s.len() {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forecast::OutlookInShort;
 use crate::vocabulary::event::{Conflict, LinedUpItem, Reason, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, TreeId};
 use crate::wording::{Paint, Tone, count, counted, duration, list, ref_name, shown};
@@ -38,6 +39,9 @@ pub struct DryRun {
     pub items: Vec<DryRunItem>,
     /// What would land if every gate passed, in order: each on the one before it.
     pub apexes: Vec<DryRunApex>,
+    /// What `lexpr forecast` says, in short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<OutlookInShort>,
 }
 
 /// One item of a dry run.
@@ -94,7 +98,7 @@ pub struct DryRunApex {
 impl DryRun {
     /// Every item would land or has landed.
     pub fn is_clean(&self) -> bool {
-        self.items.iter().all(|item| matches!(item.forecast, Forecast::Lands | Forecast::AlreadyLanded))
+        self.items.iter().all(DryRunItem::would_land)
     }
 
     /// The items of each level, from 0; within a level in canonical order.
@@ -186,12 +190,20 @@ impl DryRun {
             self.max_workers,
             duration(self.duration_ms)
         );
+        for line in self.outlook.iter().flat_map(OutlookInShort::lines) {
+            let _ = writeln!(out, "  {line}");
+        }
         let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), self.next_step());
         out
     }
 }
 
 impl DryRunItem {
+    /// It lands, or has landed.
+    pub fn would_land(&self) -> bool {
+        matches!(self.forecast, Forecast::Lands | Forecast::AlreadyLanded)
+    }
+
     fn line(&self, paint: Paint) -> String {
         let mut line = format!(
             "{} {}",

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
+use super::forecast::OutlookInShort;
 use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
@@ -228,6 +229,12 @@ fn dry_run(dry: &DryRun) -> String {
         code(&dry.base.short()),
         escape(&dry.next_step())
     );
+    for line in dry.outlook.iter().flat_map(OutlookInShort::lines) {
+        let _ = writeln!(out, "- {}", escape(&line));
+    }
+    if dry.outlook.is_some() {
+        out.push('\n');
+    }
     out.push_str("| Level | Item | Forecast | Why | After | Gates |\n|---:|---|---|---|---|---|\n");
     for (level, items) in dry.levels() {
         for item in items {

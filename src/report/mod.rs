@@ -1,10 +1,11 @@
 //! Reports: what a run did, or a dry run would do, as JSON, as Markdown and as the few lines at
-//! the end of a command.
+//! the end of a command; and the forecast of a run, also as a page for a browser.
 //!
 //! [`view::RunView`] gathers events, [`json::RunReport`] is made from it, and everything else is
 //! made from that. Nothing here runs, decides or prints.
 
 pub mod dry_run;
+pub mod forecast;
 pub mod json;
 pub mod markdown;
 pub mod outcome;

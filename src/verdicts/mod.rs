@@ -38,8 +38,9 @@ pub struct Settings {
     /// How long a pass stands for another run.
     pub ttl: Duration,
     pub limit_bytes: u64,
-    /// Where logs of passes that are reused go.
-    pub logs: PathBuf,
+    /// Where logs of passes that are reused go; `None` where what is there is only to be looked at, and nothing of it
+    /// changes.
+    pub logs: Option<PathBuf>,
     /// The run's.
     pub journal: PathBuf,
 }
@@ -191,7 +192,7 @@ impl Shared {
         };
         let Ok(kept) = entry::decode(key, &bytes) else {
             // Whoever runs the gate puts a whole one there.
-            if let Ok(true) = folder.remove(key) {
+            if self.settings.logs.is_some() && matches!(folder.remove(key), Ok(true)) {
                 count(&self.counters.deletes, 1);
             }
             return None;
@@ -199,7 +200,9 @@ impl Shared {
         if !is_in_time(kept.entry.at_ms, self.clock.now_ms(), self.settings.ttl) {
             return None;
         }
-        folder.touch(key);
+        if self.settings.logs.is_some() {
+            folder.touch(key);
+        }
         let log = kept.log().and_then(|log| self.hand_out(key, &log));
         let Entry { parts, run, at_ms, duration_ms, flaky, log_digest, .. } = kept.entry;
         let remembered = Remembered { definition: parts.gate.definition, at_ms, duration_ms, flaky, log, log_digest };
@@ -208,8 +211,9 @@ impl Shared {
 
     /// Puts a log where the run's others are.
     fn hand_out(&self, key: VerdictKey, log: &[u8]) -> Option<String> {
-        let path = self.settings.logs.join(format!("verdict-{key}.log"));
-        let written = std::fs::create_dir_all(&self.settings.logs).and_then(|()| std::fs::write(&path, log));
+        let logs = self.settings.logs.as_ref()?;
+        let path = logs.join(format!("verdict-{key}.log"));
+        let written = std::fs::create_dir_all(logs).and_then(|()| std::fs::write(&path, log));
         written.ok().map(|()| path.to_string_lossy().into_owned())
     }
 

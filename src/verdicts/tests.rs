@@ -40,7 +40,7 @@ impl World {
             folder: Folder::of(self.folder.path()),
             ttl: TTL,
             limit_bytes,
-            logs: self.folder.path().join("logs"),
+            logs: Some(self.folder.path().join("logs")),
             journal: self.folder.path().join("journal"),
         };
         Verdicts::new(settings, Arc::new(SetClock(Arc::clone(&self.now_ms))))

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads, writes, waits or decides; the types only say what can be said.
 
+pub mod clash;
 pub mod event;
 pub mod names;
 pub mod verdict;

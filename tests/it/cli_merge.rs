@@ -8,7 +8,7 @@ use crate::cli_world::{World, must_hear_interrupts, statuses, wait_for};
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
 /// Every file under a folder with its content.
-fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {

@@ -23,7 +23,11 @@ use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Mark, MinuteOf, Stream, bl
 const SEEDS: std::ops::Range<u64> = 0..30;
 
 fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("LEXPR_SEEDS") else { return SEEDS };
+    seeds_or(SEEDS)
+}
+
+pub fn seeds_or(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("LEXPR_SEEDS") else { return usual };
     let (from, to) = text.split_once("..").unwrap();
     from.parse().unwrap()..to.parse().unwrap()
 }

@@ -75,6 +75,7 @@ fn dry() -> DryRun {
             ],
             gates: vec![GateName::new("unit")],
         }],
+        outlook: None,
     }
 }
 

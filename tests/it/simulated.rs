@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use lexpr::core::limits::Limits;
 use lexpr::plan::check::check;
+use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Landing, Policy, Spend};
 use lexpr::simulation::Setting;
-use lexpr::simulation::figures::{Figures, figures};
+use lexpr::simulation::contest::Contestant;
+use lexpr::simulation::figures::Figures;
+use lexpr::simulation::peers::entropy_bound;
 use lexpr::simulation::run::{Scenario, independent, run};
 use lexpr::simulation::world::{Rates, World};
 
@@ -18,16 +21,16 @@ fn policy() -> Policy {
     check("plan.yaml", b"schemaVersion: v1\nitems: [{ name: a }]\n").unwrap().plan.policy
 }
 
-fn scenario(items: usize, landing: Landing, spend: Spend) -> Scenario {
+fn scenario(items: usize) -> Scenario {
     let (items, gate) = independent(items);
     let policy = policy();
     let limits = Limits {
-        landing,
+        landing: policy.landing,
         max_workers: 1,
-        batch_size: if landing == Landing::Batch { u32::MAX } else { 50 },
+        batch_size: DEFAULT_BATCH_SIZE,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,
-        spend,
+        spend: policy.spend,
         max_rebases: policy.max_rebases,
     };
     Scenario {
@@ -38,34 +41,69 @@ fn scenario(items: usize, landing: Landing, spend: Spend) -> Scenario {
     }
 }
 
-fn simulated(scenario: &Scenario, rates: Rates, workers: usize, seeds: std::ops::Range<u64>) -> Figures {
+/// Enough for the figures to be within a hundredth or two of what they tend to.
+const SEEDS: std::ops::Range<u64> = 0..150;
+
+fn lands(contestant: Contestant, items: usize, rates: Rates, workers: usize) -> Figures {
     let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: true };
-    let runs: Vec<_> = seeds
-        .map(|seed| {
-            let world = Arc::new(World::draw(scenario.graph.len(), rates, seed));
-            let outcome = run(scenario, &world, &setting).unwrap();
-            (world, outcome)
-        })
-        .collect();
-    figures(&runs)
+    contestant.compete(&scenario(items), rates, &setting, SEEDS).unwrap()
+}
+
+fn failing(fail: f64) -> Rates {
+    Rates { fail, clash: 0.0, flake: 0.0 }
 }
 
 #[test]
-fn trial() {
-    let rates = Rates { fail: 0.05, clash: 0.0, flake: 0.0 };
+fn a_batch_takes_hardly_more_gate_runs_than_who_fails_has_entropy() {
+    for fail in [0.01, 0.05, 0.1, 0.2] {
+        let figures = lands(Contestant::Batch, 100, failing(fail), 1);
+        let most = 1.08 * entropy_bound(fail) + 2.0 / 100.0;
+        let runs = figures.gate_runs_per_landed_item;
+        assert!(runs <= most, "{runs} for each landed item at {fail}, and {most} at most");
+        assert!((figures.landed as f64 / figures.items as f64 - (1.0 - fail)).abs() < 0.01, "{figures:?}");
+        assert_eq!((figures.wrong_landings, figures.wrong_ejections_per_hundred_items), (0, 0.0));
+    }
+}
+
+#[test]
+fn a_batch_takes_fewer_gate_runs_than_other_queues() {
+    let runs = |contestant| lands(contestant, 100, failing(0.05), 8).gate_runs_per_landed_item;
+    let batch = runs(Contestant::Batch);
+    let saved = |contestant| 1.0 - batch / runs(contestant);
+    assert!(saved(Contestant::BorsOnAll) >= 0.3);
+    assert!(saved(Contestant::Bors8).min(saved(Contestant::Bors16)) >= 0.24);
+    for other in [Contestant::Serial, Contestant::Zuul, Contestant::SubmitQueue] {
+        assert!(saved(other) >= 0.7, "{}", other.name());
+    }
+    assert!(saved(Contestant::PrefixBisection) >= -0.03, "{}", saved(Contestant::PrefixBisection));
+}
+
+#[test]
+fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
+    let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
+    for contestant in [Contestant::Pyramid, Contestant::Batch, Contestant::BatchForTime] {
+        let figures = lands(contestant, 100, rates, 8);
+        assert_eq!(figures.wrong_landings, 0, "{}", contestant.name());
+        assert!(figures.wrong_ejections_per_hundred_items <= 0.01, "{}: {figures:?}", contestant.name());
+    }
+}
+
+#[test]
+fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
+    let rates = Rates { fail: 0.1, clash: 0.1, flake: 0.0 };
+    let world = Arc::new(World::draw(40, rates, 3));
     for landing in [Landing::Pyramid, Landing::Batch] {
-        for spend in [Spend::Gates, Spend::Time] {
-            for workers in [2, 8, 32] {
-                let f = simulated(&scenario(100, landing, spend), rates, workers, 0..40);
-                println!(
-                    "{landing:?} {spend:?} W={workers}: {:.3} runs {:.3} second {:.1} s makespan, wrong {} {}",
-                    f.gate_runs_per_landed_item,
-                    f.second_opinions_per_landed_item,
-                    f.makespan_seconds,
-                    f.wrong_landings,
-                    f.wrong_ejections_per_hundred_items
-                );
-            }
+        let landed = |workers, spend, gate_ms| {
+            let setting = Setting { workers, gate_ms, second_opinion: true };
+            let mut scenario = scenario(40);
+            scenario.limits = Limits { landing, spend, ..scenario.limits };
+            let outcome = run(&scenario, &world, &setting).unwrap();
+            outcome.landed_ms.iter().map(Option::is_some).collect::<Vec<_>>()
+        };
+        let alone = landed(1, Spend::Gates, GATE_MS);
+        assert!(alone.contains(&true) && alone.contains(&false));
+        for workers in [2, 5, 64] {
+            assert_eq!(landed(workers, Spend::Time, 7), alone, "{landing:?} on {workers}");
         }
     }
 }

@@ -188,7 +188,7 @@ impl Slot {
         })?;
         let folders: BTreeSet<&Path> = entries.iter().flat_map(|entry| entry.path.ancestors().skip(1)).collect();
         let rules: HashSet<&Path> =
-            entries.iter().map(|entry| &*entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
+            entries.iter().map(|entry| entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
         // A folder comes before those in it.
         for folder in folders {
             self.remove_what_is_no_folder(folder)?;
