@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use lexpr::clock::SystemClock;
 use lexpr::core::judge::Surroundings;
-use lexpr::core::limits::Limits;
+use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::core::state::RunState;
 use lexpr::engine::rehearsal::{self, NothingKept};
 use lexpr::engine::{self, RunSetup};
@@ -75,6 +75,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         second_opinion: policy.second_opinion,
         spend: Spend::Gates,
         max_rebases: policy.max_rebases,
+        history: Outcomes::default(),
     };
     let started = RunStarted {
         format: EVENT_FORMAT,

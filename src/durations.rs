@@ -1,4 +1,4 @@
-//! How long gates took in earlier runs of a repository, kept in lexpr's folder. A hint and no more: what cannot
+//! How long gates took in earlier runs of a repository, and how its items fared, kept in lexpr's folder. A hint and no more: what cannot
 //! be read is not known, what cannot be written is not learned, and two runs that end at once may forget what
 //! one of them learned.
 
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::event::{Event, GateOutcome, JobGate, Recorded};
+use crate::vocabulary::event::{Decision, Event, GateOutcome, JobGate, Recorded};
 use crate::vocabulary::names::{DefinitionDigest, JobId};
 
 /// Another format has another number.
@@ -29,6 +29,31 @@ const MOST_BYTES: u64 = 4 << 20;
 struct Remembered {
     format: u32,
     gates: HashMap<DefinitionDigest, OfAGate>,
+    #[serde(default)]
+    items: Fates,
+}
+
+/// How many items landed, and how many failed a gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fates {
+    pub passed: u32,
+    pub failed: u32,
+}
+
+/// What lies further back than so many items fades.
+const MOST_ITEMS: u32 = 1_000;
+
+impl Fates {
+    fn and(self, newer: Self) -> Self {
+        let sum = |old: u32, new: u32| u64::from(old) + u64::from(new);
+        let (passed, failed) = (sum(self.passed, newer.passed), sum(self.failed, newer.failed));
+        let all = (passed + failed).max(u64::from(MOST_ITEMS));
+        let faded = |count: u64| {
+            let share = (count * u64::from(MOST_ITEMS) + all / 2) / all;
+            u32::try_from(share).unwrap_or(MOST_ITEMS)
+        };
+        Self { passed: faded(passed), failed: faded(failed) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -48,18 +73,24 @@ pub fn recall(common_dir: &Path) -> Vec<(DefinitionDigest, u64)> {
         reason = "a negative or huge one is no duration, and is 0 or huge"
     )]
     let whole = |of: &OfAGate| of.ms.round() as u64;
-    read(&file(common_dir)).iter().map(|(gate, of)| (*gate, whole(of))).collect()
+    read(&file(common_dir)).gates.iter().map(|(gate, of)| (*gate, whole(of))).collect()
+}
+
+/// How items fared in earlier runs of the repository.
+pub fn fates(common_dir: &Path) -> Fates {
+    read(&file(common_dir)).items
 }
 
 fn file(common_dir: &Path) -> PathBuf {
     common_dir.join("lexpr").join("durations.json")
 }
 
-fn read(file: &Path) -> HashMap<DefinitionDigest, OfAGate> {
+fn read(file: &Path) -> Remembered {
     let is_small = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
     let text = if is_small { fs::read(file).unwrap_or_default() } else { Vec::new() };
     let remembered: Option<Remembered> = serde_json::from_slice(&text).ok();
-    remembered.filter(|remembered| remembered.format == FORMAT).map(|remembered| remembered.gates).unwrap_or_default()
+    let nothing = Remembered { format: FORMAT, gates: HashMap::new(), items: Fates::default() };
+    remembered.filter(|remembered| remembered.format == FORMAT).unwrap_or(nothing)
 }
 
 /// What a run teaches: shown its events, it knows how long the gates that passed took.
@@ -70,6 +101,7 @@ pub struct Lesson(Mutex<Seen>);
 struct Seen {
     under_way: HashMap<JobId, Vec<JobGate>>,
     passed: Vec<(DefinitionDigest, OfAGate)>,
+    items: Fates,
 }
 
 impl Lesson {
@@ -87,6 +119,10 @@ impl Lesson {
                     seen.passed.push((gate, OfAGate { ms: finished.duration_ms as f64, last_ms: recorded.at_ms }));
                 }
             }
+            Event::Landed(landed) if landed.from != landed.to => {
+                seen.items.passed += u32::try_from(landed.items.len()).unwrap_or(u32::MAX);
+            }
+            Event::ItemDecided(decided) if decided.decision == Decision::Failed => seen.items.failed += 1,
             _ => {}
         }
     }
@@ -94,11 +130,11 @@ impl Lesson {
     /// Adds what was learned to what earlier runs knew.
     pub fn keep(self, common_dir: &Path) {
         let seen = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if seen.passed.is_empty() {
+        if seen.passed.is_empty() && seen.items == Fates::default() {
             return;
         }
         let file = file(common_dir);
-        let mut gates = read(&file);
+        let Remembered { mut gates, items, .. } = read(&file);
         for (gate, newest) in seen.passed {
             let known = gates.entry(gate).or_insert(newest);
             known.ms += (newest.ms - known.ms) * NEWEST_COUNTS;
@@ -110,7 +146,8 @@ impl Lesson {
             let oldest_kept = last[MOST_GATES - 1];
             gates.retain(|_, of| of.last_ms >= oldest_kept);
         }
-        let text = serde_json::to_vec(&Remembered { format: FORMAT, gates }).unwrap_or_default();
+        let text =
+            serde_json::to_vec(&Remembered { format: FORMAT, gates, items: items.and(seen.items) }).unwrap_or_default();
         // Written in its place: what a crash cuts short is not read, and nothing is left behind.
         let _ = fs::write(&file, text);
     }
@@ -170,6 +207,23 @@ mod tests {
         assert_eq!(recall(folder.path()), [(gate, 1000)]);
         lesson(gate, 2000, GateOutcome::Passed).keep(folder.path());
         assert_eq!(recall(folder.path()), [(gate, 1300)]);
+    }
+
+    #[test]
+    fn how_items_fared_is_remembered_and_what_lies_far_back_fades() {
+        assert_eq!(Fates { passed: 3, failed: 1 }.and(Fates { passed: 5, failed: 0 }), Fates { passed: 8, failed: 1 });
+        let mut fates = Fates::default();
+        for _ in 0..100 {
+            fates = fates.and(Fates { passed: 90, failed: 10 });
+        }
+        assert_eq!(fates, Fates { passed: 900, failed: 100 });
+        for _ in 0..100 {
+            fates = fates.and(Fates { passed: 100, failed: 0 });
+        }
+        assert_eq!(fates.passed + fates.failed, 1000);
+        assert!(fates.failed <= 5, "{fates:?}");
+        let most = Fates { passed: u32::MAX, failed: u32::MAX };
+        assert_eq!(most.and(most), Fates { passed: 500, failed: 500 });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lexpr::core::account::Account;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
-use lexpr::core::limits::Limits;
+use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::core::state::RunState;
 use lexpr::core::strategy;
 use lexpr::journal::parse;
@@ -102,6 +102,7 @@ const LIMITS: Limits = Limits {
     second_opinion: true,
     spend: Spend::Gates,
     max_rebases: 3,
+    history: Outcomes { passed: 0, failed: 0 },
 };
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

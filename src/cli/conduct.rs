@@ -16,9 +16,9 @@ use super::signals::{self, Signals};
 use super::{FaceArgs, ProgressKind, leftovers, status};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, Outcomes};
 use crate::crash;
-use crate::durations::{self, Lesson};
+use crate::durations::{self, Fates, Lesson};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
@@ -301,7 +301,13 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
         .collect()
 }
 
-/// The limits a plan's policy gives on this machine.
+/// How items fared in the repository's earlier runs.
+pub(super) fn history(prepared: &Prepared) -> Outcomes {
+    let Fates { passed, failed } = durations::fates(prepared.repo.common_dir());
+    Outcomes { passed, failed }
+}
+
+/// The limits a plan's policy gives on this machine, of a run without a history.
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Limits {
@@ -315,6 +321,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         second_opinion: policy.second_opinion,
         spend: policy.spend,
         max_rebases: policy.max_rebases,
+        history: Outcomes::default(),
     }
 }
 
@@ -454,7 +461,7 @@ pub(super) fn run_setup(
     options: &Options,
     fingerprint: Option<Fingerprint>,
 ) -> RunSetup {
-    let limits = limits(&prepared.policy);
+    let limits = Limits { history: history(prepared), ..limits(&prepared.policy) };
     RunSetup {
         started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),

@@ -301,6 +301,9 @@ pub struct SimulateArgs {
     /// Where chance begins: the same seed, the same figures
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// As in a repository without earlier runs, of which nothing is known
+    #[arg(long)]
+    pub first_run: bool,
     /// Eject on the first failure
     #[arg(long)]
     pub no_second_opinion: bool,

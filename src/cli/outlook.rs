@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::conduct::history;
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use crate::core::critical_path::GateDurations;
 use crate::core::forecast::order::{set_aside_in_order, suggest};
 use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, cheapest, critical_path, prices};
 use crate::core::forecast::{Meeting, hotspots, inherited};
+use crate::core::limits::Outcomes;
+use crate::core::strategy::batch::pass_rate;
 use crate::durations;
 use crate::git::pairs::Pairs;
 use crate::plan::Spend;
@@ -61,7 +64,7 @@ pub(super) async fn look(
         clashes,
         order,
         known_verdicts: seen.known_verdicts,
-        cost: costs(prepared, &seen, FailureRate::ASSUMED),
+        cost: costs(prepared, &seen, failure_rate(prepared)),
     })
 }
 
@@ -145,6 +148,14 @@ async fn advise(
         is_least: better.is_least,
     });
     Ok(OrderAdvice { set_aside, suggestion })
+}
+
+/// How often items of this repository fail, as far as its runs have shown.
+fn failure_rate(prepared: &Prepared) -> FailureRate {
+    match history(prepared) {
+        nothing if nothing == Outcomes::default() => FailureRate::ASSUMED,
+        known => FailureRate { rate: 1.0 - pass_rate(known), is_learned: true },
+    }
 }
 
 fn costs(prepared: &Prepared, seen: &Seen, failures: FailureRate) -> Costs {

@@ -149,6 +149,7 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
         workers: workers as usize,
         gate_ms: args.gate_seconds * MS_PER_SECOND,
         second_opinion: !args.no_second_opinion && scenario.limits.second_opinion,
+        is_first_run: args.first_run,
     };
     let rates = Rates { fail: args.fail / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
     let has_gate_for_cones_alone =

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::critical_path::{self, GateDurations};
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
+use super::limits::Outcomes;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{
@@ -130,13 +131,6 @@ pub struct Apex {
     pub landed: usize,
     /// How items had fared when it was formed.
     pub seen: Outcomes,
-}
-
-/// How many items the run has landed, and how many failed a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
-    pub passed: u32,
-    pub failed: u32,
 }
 
 /// An apex once its composite is made.
@@ -372,6 +366,7 @@ impl RunState {
         self.undecided.iter().copied()
     }
 
+    /// How items have fared in this run so far.
     pub fn outcomes(&self) -> Outcomes {
         self.outcomes
     }

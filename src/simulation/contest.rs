@@ -8,11 +8,19 @@ use super::peers::submit_queue::{self, Analyser};
 use super::peers::{bors, prefix, serial, zuul};
 use super::run::{Scenario, SimulationError, run};
 use super::world::{Rates, World};
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, Outcomes};
 use crate::plan::{Landing, Spend};
 
 /// Zuul's window has no ceiling by itself.
 const NO_CEILING: usize = usize::MAX;
+
+/// What a repository remembers in which items have failed at these rates for long.
+fn learned(rates: Rates) -> Outcomes {
+    const ITEMS: f64 = 1000.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to a thousand")]
+    let failed = (rates.fail * ITEMS).round() as u32;
+    Outcomes { passed: (ITEMS as u32).saturating_sub(failed), failed }
+}
 
 /// A way to land many items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +76,8 @@ impl Contestant {
     fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
         let ours = |landing, spend| {
             let batch_size = if landing == Landing::Batch { u32::MAX } else { scenario.limits.batch_size };
-            let limits = Limits { landing, spend, batch_size, ..scenario.limits };
+            let history = if setting.is_first_run { Outcomes::default() } else { learned(world.rates) };
+            let limits = Limits { landing, spend, batch_size, history, ..scenario.limits };
             run(&Scenario { limits, ..scenario.clone() }, world, setting)
         };
         Ok(match self {

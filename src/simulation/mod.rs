@@ -21,4 +21,6 @@ pub struct Setting {
     pub gate_ms: u64,
     /// A failure for which an item would be ejected is run once more on the same tree first.
     pub second_opinion: bool,
+    /// Nothing is known of earlier runs: how often items fail has to be learned.
+    pub is_first_run: bool,
 }

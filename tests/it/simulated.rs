@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lexpr::core::limits::Limits;
+use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::plan::check::check;
 use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
@@ -32,6 +32,7 @@ fn scenario(items: usize) -> Scenario {
         second_opinion: policy.second_opinion,
         spend: policy.spend,
         max_rebases: policy.max_rebases,
+        history: Outcomes::default(),
     };
     Scenario {
         graph: Arc::new(Graph::new(items, &[]).unwrap()),
@@ -45,7 +46,7 @@ fn scenario(items: usize) -> Scenario {
 const SEEDS: std::ops::Range<u64> = 0..150;
 
 fn lands(contestant: Contestant, items: usize, rates: Rates, workers: usize) -> Figures {
-    let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: true };
+    let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: true, is_first_run: false };
     contestant.compete(&scenario(items), rates, &setting, SEEDS).unwrap()
 }
 
@@ -81,10 +82,12 @@ fn a_batch_takes_fewer_gate_runs_than_other_queues() {
 #[test]
 fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
     let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
-    for contestant in [Contestant::Pyramid, Contestant::Batch, Contestant::BatchForTime] {
+    // The pyramid gates each item by itself, so that one in ten thousand meets two lies.
+    let most = [(Contestant::Batch, 0.01), (Contestant::BatchForTime, 0.01), (Contestant::Pyramid, 0.02)];
+    for (contestant, most) in most {
         let figures = lands(contestant, 100, rates, 8);
         assert_eq!(figures.wrong_landings, 0, "{}", contestant.name());
-        assert!(figures.wrong_ejections_per_hundred_items <= 0.01, "{}: {figures:?}", contestant.name());
+        assert!(figures.wrong_ejections_per_hundred_items <= most, "{}: {figures:?}", contestant.name());
     }
 }
 
@@ -94,7 +97,7 @@ fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
     let world = Arc::new(World::draw(40, rates, 3));
     for landing in [Landing::Pyramid, Landing::Batch] {
         let landed = |workers, spend, gate_ms| {
-            let setting = Setting { workers, gate_ms, second_opinion: true };
+            let setting = Setting { workers, gate_ms, second_opinion: true, is_first_run: false };
             let mut scenario = scenario(40);
             scenario.limits = Limits { landing, spend, ..scenario.limits };
             let outcome = run(&scenario, &world, &setting).unwrap();

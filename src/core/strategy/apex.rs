@@ -79,7 +79,7 @@ impl Round<'_> {
         let split: &dyn Fn(usize) -> usize = match self.limits.landing {
             // Each has passed by itself: what breaks them together may be anywhere.
             Landing::Pyramid => &|items| items / 2,
-            Landing::Batch => &|items| batch::split(items, batch::pass_rate(apex.seen)),
+            Landing::Batch => &|items| batch::split(items, batch::pass_rate(apex.seen + self.limits.history)),
         };
         match search(members, width, split, passes) {
             Search::Passed => self.land(apex, made, members),

@@ -7,8 +7,8 @@
 
 use super::pyramid::blocked_by_policy;
 use super::{Action, Round};
-use crate::core::limits::Limits;
-use crate::core::state::{Outcomes, RunState};
+use crate::core::limits::{Limits, Outcomes};
+use crate::core::state::RunState;
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{Decision, Event};
@@ -38,7 +38,8 @@ impl Round<'_> {
     /// Forms an apex of the next items that nothing was found out about. In canonical order dependencies
     /// come first, so they are in it or have landed.
     fn gather(&mut self, policy: &Policy) {
-        let seen = self.state.outcomes();
+        let seen = self.state.outcomes() + self.limits.history;
+        // Where nothing at all is known, all of them are worth one try.
         let most = if seen == Outcomes::default() { usize::MAX } else { group_size(pass_rate(seen)) };
         let most = most.min(self.limits.batch_size as usize);
         let items: Vec<ItemIx> = self.state.undecided().take(most).collect();
@@ -57,11 +58,8 @@ impl Round<'_> {
 
 /// The share of items that pass, as far as is known.
 pub fn pass_rate(seen: Outcomes) -> f64 {
-    let (passed, failed) =
-        (u64::from(seen.passed) + u64::from(BELIEVED.passed), u64::from(seen.failed) + u64::from(BELIEVED.failed));
-    #[expect(clippy::cast_precision_loss, reason = "2^34 at most")]
-    let rate = passed as f64 / (passed + failed) as f64;
-    rate
+    let Outcomes { passed, failed } = seen + BELIEVED;
+    f64::from(passed) / (f64::from(passed) + f64::from(failed))
 }
 
 /// How many items to gate together where each passes with probability `rate`, below 1: the smallest m with

@@ -198,7 +198,7 @@ mod tests {
     use crate::simulation::world::Rates;
 
     fn setting(workers: usize) -> Setting {
-        Setting { workers, gate_ms: 10, second_opinion: true }
+        Setting { workers, gate_ms: 10, second_opinion: true, is_first_run: false }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
-use lexpr::core::limits::Limits;
+use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend};
 use lexpr::ports::ComposeItem;
@@ -296,6 +296,7 @@ impl World {
                 second_opinion: true,
                 spend: Spend::Gates,
                 max_rebases: lexpr::plan::file::DEFAULT_MAX_REBASES,
+                history: Outcomes::default(),
             },
             memory: vec![0],
             memory_threshold: None,
