@@ -11,7 +11,9 @@ use crate::engine::Past;
 use crate::gate::{FingerprintError, LocalGates};
 use crate::runs::RunFolder;
 use crate::verdicts::folder::Folder;
-use crate::verdicts::{Settings, Stats, Verdicts};
+#[cfg(feature = "shared-cache")]
+use crate::verdicts::shared::SharedPlace;
+use crate::verdicts::{Elsewhere, Settings, Stats, Verdicts};
 use crate::vocabulary::event::Event;
 use crate::vocabulary::verdict::Fingerprint;
 
@@ -49,7 +51,8 @@ pub(super) async fn open(
         ));
         return Ok(Lasting { fingerprint, verdicts: None });
     }
-    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts(prepared, folder))) })
+    let verdicts = verdicts(prepared, folder, elsewhere(prepared)?);
+    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts)) })
 }
 
 async fn take(prepared: &Prepared, gates: &LocalGates) -> Result<Option<Fingerprint>, Failure> {
@@ -69,7 +72,23 @@ fn recorded(past: &Past) -> Option<Fingerprint> {
     }
 }
 
-fn verdicts(prepared: &Prepared, folder: &RunFolder) -> Verdicts {
+/// The place that the plan shares with other machines.
+#[cfg(feature = "shared-cache")]
+fn elsewhere(prepared: &Prepared) -> Result<Option<Arc<dyn Elsewhere>>, Failure> {
+    let Some(place) = &prepared.policy.cache else { return Ok(None) };
+    let password = std::env::var("LEXPR_CACHE_PASSWORD").ok();
+    let opened = SharedPlace::open(place, password.as_deref(), prepared.policy.performance.cache_ttl);
+    opened.map(|place| Some(Arc::new(place) as _)).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// `check` refuses a plan that has one.
+#[cfg(not(feature = "shared-cache"))]
+#[expect(clippy::unnecessary_wraps, reason = "as where there may be one")]
+fn elsewhere(_: &Prepared) -> Result<Option<Arc<dyn Elsewhere>>, Failure> {
+    Ok(None)
+}
+
+fn verdicts(prepared: &Prepared, folder: &RunFolder, elsewhere: Option<Arc<dyn Elsewhere>>) -> Verdicts {
     let performance = &prepared.policy.performance;
     let settings = Settings {
         folder: Folder::of(prepared.repo.common_dir()),
@@ -78,7 +97,7 @@ fn verdicts(prepared: &Prepared, folder: &RunFolder) -> Verdicts {
         logs: folder.logs(),
         journal: folder.journal(),
     };
-    Verdicts::new(settings, Arc::new(SystemClock::new()))
+    Verdicts::new(settings, Arc::new(SystemClock::new()), elsewhere)
 }
 
 /// Waits until all is remembered that is to be, and says what could not be.

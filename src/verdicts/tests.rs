@@ -43,7 +43,7 @@ impl World {
             logs: self.folder.path().join("logs"),
             journal: self.folder.path().join("journal"),
         };
-        Verdicts::new(settings, Arc::new(SetClock(Arc::clone(&self.now_ms))))
+        Verdicts::new(settings, Arc::new(SetClock(Arc::clone(&self.now_ms))), None)
     }
 
     /// Remembers a pass and its log as a run does.
