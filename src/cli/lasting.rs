@@ -12,7 +12,9 @@ use crate::engine::Past;
 use crate::gate::{FingerprintError, LocalGates};
 use crate::runs::RunFolder;
 use crate::verdicts::folder::Folder;
-use crate::verdicts::{Settings, Stats, Verdicts};
+#[cfg(feature = "shared-cache")]
+use crate::verdicts::shared::SharedPlace;
+use crate::verdicts::{Elsewhere, Settings, Stats, Verdicts};
 use crate::vocabulary::event::Event;
 use crate::vocabulary::verdict::Fingerprint;
 
@@ -50,7 +52,8 @@ pub(super) async fn open(
         ));
         return Ok(Lasting { fingerprint, verdicts: None });
     }
-    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts(prepared, Some(folder.logs()), folder.journal()))) })
+    let verdicts = verdicts(prepared, Some(folder.logs()), folder.journal(), elsewhere(prepared)?);
+    Ok(Lasting { fingerprint, verdicts: Some(Arc::new(verdicts)) })
 }
 
 async fn take(prepared: &Prepared, gates: &LocalGates) -> Result<Option<Fingerprint>, Failure> {
@@ -75,10 +78,32 @@ fn recorded(past: &Past) -> Option<Fingerprint> {
 pub(super) fn look(prepared: &Prepared) -> Option<Arc<Verdicts>> {
     let policy = &prepared.policy;
     let knows = policy.performance.caching && policy.fingerprint.is_none();
-    knows.then(|| Arc::new(verdicts(prepared, None, PathBuf::new())))
+    // No other machine is waited for.
+    knows.then(|| Arc::new(verdicts(prepared, None, PathBuf::new(), None)))
 }
 
-fn verdicts(prepared: &Prepared, logs: Option<PathBuf>, journal: PathBuf) -> Verdicts {
+/// The place that the plan shares with other machines.
+#[cfg(feature = "shared-cache")]
+fn elsewhere(prepared: &Prepared) -> Result<Option<Arc<dyn Elsewhere>>, Failure> {
+    let Some(place) = &prepared.policy.cache else { return Ok(None) };
+    let password = std::env::var("LEXPR_CACHE_PASSWORD").ok();
+    let opened = SharedPlace::open(place, password.as_deref(), prepared.policy.performance.cache_ttl);
+    opened.map(|place| Some(Arc::new(place) as _)).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// `check` refuses a plan that has one.
+#[cfg(not(feature = "shared-cache"))]
+#[expect(clippy::unnecessary_wraps, reason = "as where there may be one")]
+fn elsewhere(_: &Prepared) -> Result<Option<Arc<dyn Elsewhere>>, Failure> {
+    Ok(None)
+}
+
+fn verdicts(
+    prepared: &Prepared,
+    logs: Option<PathBuf>,
+    journal: PathBuf,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
+) -> Verdicts {
     let performance = &prepared.policy.performance;
     let settings = Settings {
         folder: Folder::of(prepared.repo.common_dir()),
@@ -87,7 +112,7 @@ fn verdicts(prepared: &Prepared, logs: Option<PathBuf>, journal: PathBuf) -> Ver
         logs,
         journal,
     };
-    Verdicts::new(settings, Arc::new(SystemClock::new()))
+    Verdicts::new(settings, Arc::new(SystemClock::new()), elsewhere)
 }
 
 /// Waits until all is remembered that is to be, and says what could not be.

@@ -352,6 +352,12 @@ pub struct PolicyFile {
     /// the version of a compiler. It runs once in each run, as a gate on the target's tree does.
     pub fingerprint: Option<FingerprintFile>,
 
+    /// Where passes are kept besides the repository, for other machines: `redis://HOST:PORT/DB`,
+    /// `file:///FOLDER` or `s3://BUCKET/PREFIX?region=…&endpoint=…`. Who can write there can say that
+    /// anything has passed. Only in a build with the feature `shared-cache`.
+    #[schemars(length(min = 1), example = &"redis://cache.example:6379/0", example = &"file:///mnt/team/lexpr")]
+    pub cache: Option<String>,
+
     /// Sizes and limits.
     pub performance: Option<PerformanceFile>,
 }

@@ -5,6 +5,7 @@
 //! the schema, [`check`] turns it into a [`Plan`] or into the list of all that is wrong with it,
 //! [`graph`] orders its items. No I/O, no git: whether a branch exists is not known here.
 
+mod cache_place;
 pub mod check;
 pub mod conform;
 pub mod file;
@@ -21,6 +22,7 @@ mod tree;
 mod typed;
 pub mod unreadable;
 
+pub use cache_place::CachePlace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +146,8 @@ pub struct Policy {
     /// Part of every verdict's key.
     pub cache_salt: Option<String>,
     pub fingerprint: Option<FingerprintCommand>,
+    /// Where verdicts are kept besides the repository.
+    pub cache: Option<CachePlace>,
     pub performance: Performance,
 }
 

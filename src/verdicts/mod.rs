@@ -7,6 +7,8 @@
 
 pub mod entry;
 pub mod folder;
+#[cfg(feature = "shared-cache")]
+pub mod shared;
 mod totals;
 
 use std::fs::File;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use self::entry::Entry;
+use self::entry::{Entry, Kept};
 use self::folder::Folder;
 pub use self::totals::Totals;
 use crate::ports::{Clock, KnownPass, VerdictStore};
@@ -30,6 +32,19 @@ use crate::vocabulary::verdict::{FoundPass, Remembered};
 
 /// Room is made at a run's end, and before that whenever so much of the limit was written.
 const SWEPT_AFTER_PART: u64 = 8;
+
+/// A place that machines share, where the same entries are. What is wrong with it costs nothing but what
+/// it would have spared.
+pub trait Elsewhere: Send + Sync {
+    /// The bytes under a key, whatever they are; `None` where there are none, or nobody answers.
+    fn get(&self, key: VerdictKey) -> BoxFuture<'_, Option<Vec<u8>>>;
+
+    /// Puts them there; blocks.
+    fn put(&self, key: VerdictKey, bytes: Vec<u8>);
+
+    /// Why it is asked no more, where it is not.
+    fn trouble(&self) -> Option<String>;
+}
 
 /// What a run keeps passes by.
 #[derive(Clone, Debug)]
@@ -92,6 +107,7 @@ struct Writer {
 struct Shared {
     settings: Settings,
     clock: Arc<dyn Clock>,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     counters: Counters,
     /// The first that kept something from being read or written.
     trouble: Mutex<Option<String>>,
@@ -113,8 +129,9 @@ fn count(counter: &AtomicU64, number: u64) {
 }
 
 impl Verdicts {
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        let shared = Shared { settings, clock, counters: Counters::default(), trouble: Mutex::default() };
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>, elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
+        let counters = Counters::default();
+        let shared = Shared { settings, clock, elsewhere, counters, trouble: Mutex::default() };
         Self { shared: Arc::new(shared), writer: Mutex::default() }
     }
 
@@ -141,7 +158,12 @@ impl Verdicts {
                 self.shared.is_in_trouble("counting", &error);
             }
         }
-        locked(&self.shared.trouble).take()
+        let here = locked(&self.shared.trouble).take();
+        let there = self.shared.elsewhere.as_ref().and_then(|elsewhere| elsewhere.trouble());
+        match (here, there) {
+            (Some(here), Some(there)) => Some(format!("{here}; {there}")),
+            (here, there) => here.or(there),
+        }
     }
 }
 
@@ -149,10 +171,23 @@ impl VerdictStore for Verdicts {
     fn passes(&self, keys: Vec<VerdictKey>) -> BoxFuture<'static, Vec<Option<KnownPass>>> {
         let shared = Arc::clone(&self.shared);
         async move {
-            let unknown = vec![None; keys.len()];
-            let look = move || keys.iter().map(|key| shared.look_up(*key)).collect();
+            let here = Arc::clone(&shared);
+            let asked = keys.clone();
+            let look = move || asked.iter().map(|key| here.find(*key)).collect();
             // Broken off only where the process ends.
-            tokio::task::spawn_blocking(look).await.unwrap_or(unknown)
+            let mut known: Vec<Option<KnownPass>> =
+                tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| vec![None; keys.len()]);
+            if let Some(elsewhere) = &shared.elsewhere {
+                let missing = keys.iter().zip(&mut known).filter(|(_, known)| known.is_none());
+                let fetch = missing.map(|(key, known)| async {
+                    *known = Shared::fetch(Arc::clone(&shared), &**elsewhere, *key).await;
+                });
+                futures::future::join_all(fetch).await;
+            }
+            for known in &known {
+                count(if known.is_some() { &shared.counters.hits } else { &shared.counters.misses }, 1);
+            }
+            known
         }
         .boxed()
     }
@@ -175,10 +210,18 @@ impl VerdictStore for Verdicts {
 }
 
 impl Shared {
-    fn look_up(&self, key: VerdictKey) -> Option<KnownPass> {
-        let found = self.find(key);
-        count(if found.is_some() { &self.counters.hits } else { &self.counters.misses }, 1);
-        found
+    /// What is found elsewhere is kept here, to be found as everything else is.
+    async fn fetch(shared: Arc<Self>, elsewhere: &dyn Elsewhere, key: VerdictKey) -> Option<KnownPass> {
+        let bytes = elsewhere.get(key).await?;
+        let keep = move || {
+            // Damage, wherever it came from, is nothing to keep.
+            let kept = entry::decode(key, &bytes).ok()?;
+            if let Err(error) = shared.settings.folder.write(key, &bytes) {
+                shared.is_in_trouble("writing", &error);
+            }
+            shared.known(key, &kept)
+        };
+        tokio::task::spawn_blocking(keep).await.ok().flatten()
     }
 
     fn find(&self, key: VerdictKey) -> Option<KnownPass> {
@@ -197,14 +240,20 @@ impl Shared {
             }
             return None;
         };
-        if !is_in_time(kept.entry.at_ms, self.clock.now_ms(), self.settings.ttl) {
-            return None;
-        }
+        let known = self.known(key, &kept)?;
         if self.settings.logs.is_some() {
             folder.touch(key);
         }
+        Some(known)
+    }
+
+    /// What a run is told of an entry; `None` where its time is over.
+    fn known(&self, key: VerdictKey, kept: &Kept<'_>) -> Option<KnownPass> {
+        if !is_in_time(kept.entry.at_ms, self.clock.now_ms(), self.settings.ttl) {
+            return None;
+        }
         let log = kept.log().and_then(|log| self.hand_out(key, &log));
-        let Entry { parts, run, at_ms, duration_ms, flaky, log_digest, .. } = kept.entry;
+        let Entry { parts, run, at_ms, duration_ms, flaky, log_digest, .. } = kept.entry.clone();
         let remembered = Remembered { definition: parts.gate.definition, at_ms, duration_ms, flaky, log, log_digest };
         Some(KnownPass { from: run, remembered: Some(remembered) })
     }
@@ -247,7 +296,11 @@ impl Shared {
             Ok(()) => count(&self.counters.sets, 1),
             Err(error) => self.is_in_trouble("writing", &error),
         }
-        bytes.len() as u64
+        let size = bytes.len() as u64;
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.put(key, bytes);
+        }
+        size
     }
 
     fn sweep(&self) {

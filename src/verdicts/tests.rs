@@ -43,7 +43,7 @@ impl World {
             logs: Some(self.folder.path().join("logs")),
             journal: self.folder.path().join("journal"),
         };
-        Verdicts::new(settings, Arc::new(SetClock(Arc::clone(&self.now_ms))))
+        Verdicts::new(settings, Arc::new(SetClock(Arc::clone(&self.now_ms))), None)
     }
 
     /// Remembers a pass and its log as a run does.
@@ -135,9 +135,13 @@ fn a_pass_whose_record_cannot_be_made_durable_is_not_remembered() {
 fn what_a_run_remembers_beyond_the_bound_goes_before_the_run_has_ended() {
     let world = World::new();
     let store = world.bounded(16 * 4096);
+    let (passes, received) = mpsc::channel();
     for number in 0..100 {
-        store.remember(pass(&number.to_string(), None));
+        passes.send(pass(&number.to_string(), None)).unwrap();
     }
+    drop(passes);
+    store.shared.write_all(&received);
+    assert!(store.stats().evictions > 0, "the run has not ended yet");
     assert_eq!(store.close(), None);
     let stats = store.stats();
     assert_eq!(stats.sets, 100);

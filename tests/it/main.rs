@@ -17,6 +17,8 @@ mod cli_orphans;
 mod cli_resume;
 mod cli_runs;
 mod cli_secrets;
+#[cfg(feature = "shared-cache")]
+mod cli_shared_cache;
 mod cli_trouble;
 mod cli_undo;
 mod cli_verify;

@@ -10,7 +10,7 @@ use lexpr::cli::schema;
 use lexpr::diagnostics::{self, Style};
 use lexpr::plan::check::check;
 use lexpr::plan::file::schema_json;
-use lexpr::plan::{DirectoryRenames, Plan, Retry, Spend};
+use lexpr::plan::{CachePlace, DirectoryRenames, Plan, Retry, Spend};
 use lexpr::vocabulary::names::{ItemName, MergeStrategy};
 
 fn plan(text: &str) -> Plan {
@@ -155,6 +155,19 @@ items:
     assert_eq!(unit.retry, Retry { max_attempts: 4, backoff: Duration::from_millis(1500) });
     assert!(!lint.required && unit.own_timeout && !lint.own_timeout);
     assert_eq!(lint.timeout, Duration::from_secs(90));
+}
+
+#[test]
+fn a_place_that_machines_share_is_known_to_builds_that_can_reach_it() {
+    let text =
+        "schemaVersion: v1\npolicy: {cache: 'file:///mnt/team'}\nitems: [{name: a, gates: [{name: g, run: x}]}]\n";
+    let checked = check("plan.yaml", text.as_bytes());
+    if cfg!(feature = "shared-cache") {
+        assert_eq!(checked.unwrap().plan.policy.cache, Some(CachePlace::Folder("/mnt/team".to_owned())));
+    } else {
+        let problems = checked.unwrap_err().problems;
+        assert_eq!(problems[0].message, "`cache` is not available in this build");
+    }
 }
 
 #[test]

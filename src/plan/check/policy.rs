@@ -13,7 +13,8 @@ use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
 use crate::plan::{
-    DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Retry, Setup, Spend,
+    CachePlace, DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Retry,
+    Setup, Spend,
 };
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -110,6 +111,7 @@ impl Checker<'_> {
             ),
             cache_salt: file.cache_salt,
             fingerprint: file.fingerprint.and_then(|fingerprint| self.fingerprint(fingerprint)),
+            cache: file.cache.and_then(|cache| self.cache(&cache)),
             performance: performance(&file.performance.unwrap_or_default()),
         };
         (policy, rules)
@@ -146,6 +148,33 @@ impl Checker<'_> {
         self.command(&at("fingerprint").join("run"), &run);
         let timeout = seconds(file.timeout_seconds.unwrap_or(DEFAULT_FINGERPRINT_TIMEOUT_SECONDS));
         Some(FingerprintCommand { run, timeout })
+    }
+
+    fn cache(&mut self, url: &str) -> Option<CachePlace> {
+        match CachePlace::parse(url) {
+            Ok(CachePlace::Bucket { .. }) if !cfg!(feature = "shared-cache-s3") => {
+                self.not_in_this_build(
+                    &at("cache"),
+                    "`cache: s3://…`",
+                    "build lexpr with `--features shared-cache-s3`",
+                );
+                None
+            }
+            Ok(_) if !cfg!(feature = "shared-cache") => {
+                self.not_in_this_build(
+                    &at("cache"),
+                    "`cache`",
+                    "leave it out, or build lexpr with `--features shared-cache`",
+                );
+                None
+            }
+            Ok(place) => Some(place),
+            Err(error) => {
+                let hint = error.hint();
+                self.error_with_hint(&at("cache"), format!("{} {error}", Quoted(url)), hint);
+                None
+            }
+        }
     }
 
     fn committer(&mut self, file: CommitterFile) -> Option<Identity> {

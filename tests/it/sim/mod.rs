@@ -423,6 +423,7 @@ impl World {
             merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
             cache_salt: None,
             fingerprint: None,
+            cache: None,
             performance: Performance {
                 max_memory_bytes: None,
                 memory_threshold_percent: 80,
