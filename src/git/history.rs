@@ -8,7 +8,7 @@
 mod grown;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use gix::ObjectId;
@@ -249,6 +249,23 @@ impl History {
         let mut ids: Vec<ObjectId> = kept.iter().map(|at| self.nodes[*at as usize].id).collect();
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// Those of `commits` of which no parent is among them.
+    ///
+    /// # Errors
+    /// Where a commit cannot be read.
+    pub fn roots(&mut self, objects: &Objects, commits: &HashSet<ObjectId>) -> Result<Vec<ObjectId>, ObjectsError> {
+        let mut roots = Vec::new();
+        for commit in commits {
+            let at = self.slot(*commit);
+            let parents = self.read(objects, at)?.parents.clone();
+            if !parents.iter().any(|parent| commits.contains(&self.nodes[*parent as usize].id)) {
+                roots.push(*commit);
+            }
+        }
+        roots.sort_unstable();
+        Ok(roots)
     }
 
     /// How `head` lies to `onto`; `None` where `onto` contains `head` already.

@@ -23,8 +23,8 @@ use crate::vocabulary::names::{CommitId, MergeStrategy};
 /// A text beyond this is named as clashing, and its lines are not looked for.
 const LARGEST_TEXT: u64 = 4 << 20;
 
-/// Paths looked at of all items together, some 100 bytes each: the items of a high stack change, each, all
-/// that those below it do.
+/// Paths and commits looked at of all items together, some 100 bytes each: the items of a high stack have, each,
+/// all that those below it have.
 const MOST_CONCERNS: usize = 1_000_000;
 
 /// Gits that merge at the same time; each takes some 20 MB.
@@ -63,6 +63,9 @@ struct Alone {
     own: Vec<Change>,
     /// Paths and folders whose change by another item may matter.
     concerns: BTreeSet<Vec<u8>>,
+    /// Where its own history begins. Two that share some of it share one of these.
+    roots: Vec<ObjectId>,
+    commits: usize,
 }
 
 /// A merge that only git can make.
@@ -106,7 +109,7 @@ impl Workbench {
             }
             let by_itself = self.alone(&start, item)?;
             match &by_itself {
-                Some(by_itself) => room = room.saturating_sub(by_itself.concerns.len()),
+                Some(by_itself) => room = room.saturating_sub(by_itself.concerns.len() + by_itself.commits),
                 None => pairs.apart.push(at),
             }
             alone.push(by_itself);
@@ -165,7 +168,16 @@ impl Workbench {
         // Where the base has moved what the item changes, the two differ.
         concern(&mut self.objects, own.tree, &own.changes, &mut concerns)?;
         concern(&mut self.objects, merged.tree, &on_base, &mut concerns)?;
-        Ok(Some(Alone { item, merged: Arc::new(merged), own: own.changes, concerns }))
+        if own.left_at.len() > 1 {
+            for left_at in &own.left_at {
+                let mut since = Vec::new();
+                changes(&mut self.objects, *left_at, own.tree, &mut since)?;
+                concern(&mut self.objects, own.tree, &since, &mut concerns)?;
+            }
+        }
+        let roots = self.history.roots(&self.objects, &own.commits)?;
+        let commits = own.commits.len();
+        Ok(Some(Alone { item, merged: Arc::new(merged), own: own.changes, concerns, roots, commits }))
     }
 
     /// The two commits that git has to be asked about; `None` where it is certain that they merge.
@@ -272,12 +284,17 @@ fn concern(
 }
 
 /// The pairs that may meet: they change the same path, or one a path in what the other changes as a file or
-/// leaves as no folder. Sorted; and whether there are more.
+/// leaves as no folder; or they have commits in common, from which on they may have changed what they leave, seen
+/// from the base, as it was. Sorted; and whether there are more.
 fn candidates(items: &[Arc<ComposeItem>], alone: &[Option<Alone>], most: usize) -> (Vec<(usize, usize)>, bool) {
     let mut at_path: HashMap<&[u8], Vec<usize>> = HashMap::new();
     // Those that change something below a path.
     let mut below: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    let mut with_root: HashMap<ObjectId, Vec<usize>> = HashMap::new();
     for (at, item) in alone.iter().enumerate().filter_map(|(at, item)| Some((at, item.as_ref()?))) {
+        for root in &item.roots {
+            with_root.entry(*root).or_default().push(at);
+        }
         for path in &item.concerns {
             at_path.entry(path).or_default().push(at);
             for above in ancestors(path) {
@@ -297,6 +314,8 @@ fn candidates(items: &[Arc<ComposeItem>], alone: &[Option<Alone>], most: usize) 
             let meeting = same.chain(below.get(path.as_slice())).flatten();
             others.extend(meeting.filter(|other| **other > first));
         }
+        let kin = item.roots.iter().filter_map(|root| with_root.get(root)).flatten();
+        others.extend(kin.filter(|other| **other > first));
         if others.is_empty() {
             continue;
         }

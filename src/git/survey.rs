@@ -20,9 +20,9 @@ pub(super) struct Own {
     head: ObjectId,
     pub(super) tree: ObjectId,
     /// The trees of the commits at which it left the base: one as a rule.
-    left_at: Vec<ObjectId>,
+    pub(super) left_at: Vec<ObjectId>,
     /// Its commits, its head among them.
-    commits: HashSet<ObjectId>,
+    pub(super) commits: HashSet<ObjectId>,
     /// What it changes since it left the base; since each of them where it left it at several.
     pub(super) changes: Vec<Change>,
 }

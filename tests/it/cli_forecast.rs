@@ -1,5 +1,6 @@
 //! `lexpr forecast`, and what the dry run's summary says of it: the real binary and real git.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -274,6 +275,53 @@ fn a_forecast_matches_its_schema_which_has_not_drifted() {
         let errors: Vec<String> = validator.iter_errors(&told).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?}");
     }
+}
+
+/// Puts a git before the real one that does `first`, a piece of a shell script, and then what it is asked to.
+fn git_that(world: &World, first: &str) {
+    // Not one that an earlier call put there: it would start itself, for ever.
+    let _ = std::fs::remove_file(world.path("bin/git"));
+    let real = String::from_utf8(world.shell("command -v git").output().unwrap().stdout).unwrap();
+    let script = format!("#!/bin/sh\ngit={}\n{first}\nexec \"$git\" \"$@\"\n", real.trim());
+    std::fs::create_dir_all(world.path("bin")).unwrap();
+    std::fs::write(world.path("bin/git"), script).unwrap();
+    std::fs::set_permissions(world.path("bin/git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn pairs_at_which_git_breaks_down_are_named_and_keep_nothing_else_from_being_told() {
+    let world = hub();
+    let usual = json(&world, HUB);
+    // Of several questions at once it answers none: each is asked by itself.
+    git_that(
+        &world,
+        "case \" $* \" in *' --stdin '*) in=$(cat); [ $(echo \"$in\" | wc -l) = 1 ] || exit 128; \
+         echo \"$in\" | \"$git\" \"$@\"; exit;; esac",
+    );
+    let one_by_one = json(&world, HUB);
+    assert_eq!(one_by_one["clashes"], usual["clashes"]);
+    assert_eq!(one_by_one["pairs"], usual["pairs"]);
+    git_that(&world, "case \" $* \" in *' --stdin '*) echo 'BUG: x.c' >&2; exit 134;; esac");
+    let broken = json(&world, HUB);
+    assert_eq!(broken["clashes"].as_array().unwrap().len(), 0);
+    let undecided = broken["pairs"]["undecided"].as_array().unwrap();
+    assert_eq!(names(&undecided[0]), ["hub", "ia"]);
+    assert_eq!(undecided.len(), 5);
+    for format in ["text", "html"] {
+        assert!(forecast(&world, HUB, format).expect(3).stdout.contains("git breaks down on"), "{format}");
+    }
+}
+
+#[test]
+fn a_git_that_takes_one_question_at_a_time_gives_the_same_answers() {
+    let world = hub();
+    let usual = json(&world, HUB);
+    git_that(
+        &world,
+        "case \" $* \" in *' --version '*) echo 'git version 2.40.1'; exit;; *' --stdin '*) exit 129;; esac",
+    );
+    let old = json(&world, HUB);
+    assert_eq!((&old["clashes"], &old["pairs"]), (&usual["clashes"], &usual["pairs"]));
 }
 
 #[test]

@@ -190,3 +190,16 @@ fn items_that_began_before_and_after_the_base_moved_a_file_meet_in_it() {
     let found = pairs(&world.composer("q"), moved, &[item(0, "early", early), item(1, "late", late)]);
     assert_eq!(told(&found), ["0+1 new contents [20 | 20]"]);
 }
+
+#[test]
+fn items_that_have_a_commit_in_common_meet_in_what_one_of_them_took_back() {
+    let world = GitWorld::empty();
+    world.write("text", text(20, &[]));
+    let base = world.commit("base");
+    world.branch_with("common", "main", &[("text", &text(20, &[(5, "common\n")]))]);
+    // Seen from the base this one changes nothing there.
+    let back = world.branch_with("back", "common", &[("text", &text(20, &[])), ("more", "more\n")]);
+    let on = world.branch_with("on", "common", &[("text", &text(20, &[(5, "on\n")]))]);
+    let found = pairs(&world.composer("q"), base, &[item(0, "back", back), item(1, "on", on)]);
+    assert_eq!(told(&found), ["0+1 text contents [5 | 5]"]);
+}

@@ -44,8 +44,8 @@ pub struct Outlook {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PairCounts {
-    /// Pairs that share a path, or of which one changes what the other needs: each was merged, the earlier of
-    /// the two onto the base and the later onto that. All others merge.
+    /// Pairs that share a path or commits, or of which one changes what the other needs: each was merged, the
+    /// earlier of the two onto the base and the later onto that. All others merge.
     pub compared: u32,
     pub clashing: u32,
     /// There were more than are merged for one forecast; those of the last items were left out.
