@@ -118,34 +118,3 @@ impl MemoryGauge for NoMemory {
         None
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    #[derive(Default)]
-    struct Known {
-        remembered: AtomicUsize,
-    }
-
-    impl VerdictStore for Known {
-        fn pass(&self, _: &VerdictKey) -> Option<RunId> {
-            Some(RunId::new("earlier"))
-        }
-
-        fn remember_pass(&self, _: VerdictKey, _: &RunId) {
-            self.remembered.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn verdicts_of_earlier_runs_are_used_and_none_of_a_rehearsals_is_kept() {
-        let known = Arc::new(Known::default());
-        let verdicts = OnlyRecalled(known.clone());
-        let (key, run) = (VerdictKey::of([b"key".as_slice()]), RunId::new("dry-run"));
-        verdicts.remember_pass(key, &run);
-        assert_eq!(verdicts.pass(&key), Some(RunId::new("earlier")));
-        assert_eq!(known.remembered.load(Ordering::Relaxed), 0);
-    }
-}

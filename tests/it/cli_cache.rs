@@ -66,6 +66,26 @@ fn entries(world: &World) -> Vec<PathBuf> {
 }
 
 #[test]
+fn invariant_5_a_dry_run_knows_what_earlier_runs_proved_and_changes_nothing_of_it() {
+    let world = four();
+    let base = world.main();
+    let plan = plan(&world, "", UNIT, &items(&["a", "b", "c", "d"]));
+    again(&world, &plan, &base, 0);
+    world.git(&["reset", "-q", "--hard", &base]);
+    let remembered = || -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+        let of = |path: PathBuf| (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap(), path);
+        entries(&world).into_iter().map(of).map(|(bytes, modified, path)| (path, bytes, modified)).collect()
+    };
+    // One of them is damaged: whoever runs the gate will see to it.
+    let damaged = entries(&world).pop().unwrap();
+    fs::write(&damaged, "damaged").unwrap();
+    let before = remembered();
+    let said = world.merge(&plan, &[]).expect(0);
+    assert!(said.stdout.contains(&format!("{} verdicts known already", before.len() - 1)), "{}", said.stdout);
+    assert!(remembered() == before);
+}
+
+#[test]
 fn a_second_run_of_an_unchanged_plan_from_the_same_base_runs_no_gate() {
     let world = four();
     let base = world.main();
