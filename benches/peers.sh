@@ -7,6 +7,14 @@
 # folder of its own and nothing is removed before the end: file systems are slow where many files went a moment ago.
 # RUNS (5) of each, in turn, and the medians; LEXPR is the program to measure (target/release/lexpr).
 set -euo pipefail
+case "${1:-}" in -*) sed -n "2,8s/^# \?//p" "$0"; exit ;; esac
+# Folders are named from where the caller is.
+cases=()
+for case in "$@"; do
+    [ -d "$case/repo.git" ] || { echo "$case: no folder that benches/cases.py made" >&2; exit 2; }
+    cases+=("$(realpath "$case")")
+done
+[ -z "${LEXPR:-}" ] || LEXPR=$(realpath "$LEXPR")
 cd "$(dirname "$0")/.."
 export LC_ALL=C GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_AUTHOR_NAME=Ann GIT_AUTHOR_EMAIL=ann@example.com GIT_COMMITTER_NAME=Ann GIT_COMMITTER_EMAIL=ann@example.com
@@ -103,13 +111,11 @@ echo "$(uname -sr), $(nproc) cores, $(git --version), $("$lexpr" --version), med
 echo
 echo "| | lexpr | beside | times as long as lexpr |"
 echo "|---|---|---|---|"
-cases=("$@")
 if [ ${#cases[@]} = 0 ]; then
     python3 benches/cases.py small "$room/case" 200
     cases=("$room/case")
 fi
 for case in "${cases[@]}"; do
-    case=$(realpath "$case")
     items=$(wc -l <"$case/heads")
     name="$(basename "$case") ($items branches)"
     workers=2

@@ -14,8 +14,8 @@ use crate::core::limits::Outcomes;
 use crate::core::strategy::batch::pass_rate;
 use crate::durations;
 use crate::git::pairs::Pairs;
-use crate::plan::Spend;
 use crate::plan::graph::ItemIx;
+use crate::plan::{Landing, Spend};
 use crate::ports::{ComposeRequest, Composer};
 use crate::report::forecast::{
     Clash, Costs, CriticalPath, Hotspot, OrderAdvice, Outlook, PairCounts, RateBasis, SpendWord, StrategyCost,
@@ -180,6 +180,10 @@ fn costs(prepared: &Prepared, seen: &Seen, failures: FailureRate) -> Costs {
         },
         cheapest: cheapest(&prices, spend).map(|price| word(price.way)),
         strategies: prices.iter().map(strategy).collect(),
+        landing: match prepared.policy.landing {
+            Landing::Pyramid => StrategyWord::Pyramid,
+            Landing::Batch => StrategyWord::Batch,
+        },
         spend: match spend {
             Spend::Gates => SpendWord::Gates,
             Spend::Time => SpendWord::Time,

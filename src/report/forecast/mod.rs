@@ -123,6 +123,8 @@ pub struct Costs {
     pub critical_path: CriticalPath,
     /// What each strategy would cost; empty where nothing lands.
     pub strategies: Vec<StrategyCost>,
+    /// The strategy that the plan asks for.
+    pub landing: StrategyWord,
     /// What the plan wants to save.
     pub spend: SpendWord,
     /// The strategy that saves most of it.
@@ -249,7 +251,7 @@ impl Outlook {
             .suggestion
             .as_ref()
             .map_or(0, |better| self.order.set_aside.len().saturating_sub(better.set_aside.len()));
-        let asked = StrategyWord::Pyramid;
+        let asked = self.cost.landing;
         OutlookInShort {
             compared_pairs: self.pairs.compared,
             clashing_pairs: self.pairs.clashing,
