@@ -196,6 +196,24 @@ pub struct GateRun {
     pub missing_artifacts: Vec<String>,
 }
 
+impl GateRun {
+    /// One of which nothing is kept: no process ran.
+    pub fn in_name_only(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64) -> Self {
+        Self {
+            outcome,
+            verdict,
+            duration_ms,
+            backoff_ms: None,
+            peak_memory_bytes: None,
+            log: PathBuf::new(),
+            log_digest: None,
+            tail: String::new(),
+            artifacts: Vec::new(),
+            missing_artifacts: Vec::new(),
+        }
+    }
+}
+
 /// Runs gates. The future ends when the slot is free again and all that the job started is gone.
 pub trait GateRunner: Send + Sync {
     /// `cancel` turning true ends the running gate (outcome `cancelled`) and the job.

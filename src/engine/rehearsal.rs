@@ -53,18 +53,8 @@ impl GateRunner for EveryGatePasses {
         _cancel: watch::Receiver<bool>,
     ) -> BoxFuture<'_, Result<(), PortError>> {
         for gate in 0..job.gates.len() {
-            let run = Box::new(GateRun {
-                outcome: GateOutcome::Passed,
-                verdict: Some(Verdict::Passed { flaky: false }),
-                duration_ms: 0,
-                backoff_ms: None,
-                peak_memory_bytes: None,
-                log: PathBuf::new(),
-                log_digest: None,
-                tail: String::new(),
-                artifacts: Vec::new(),
-                missing_artifacts: Vec::new(),
-            });
+            let passed = Verdict::Passed { flaky: false };
+            let run = Box::new(GateRun::in_name_only(GateOutcome::Passed, Some(passed), 0));
             // The engine listens until its last job has ended.
             let _ = news.send(JobNews::Started { job: job.job, gate, attempt: 1 });
             let _ = news.send(JobNews::Finished { job: job.job, gate, attempt: 1, run });

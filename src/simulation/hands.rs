@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::random::Random;
 use super::time::VirtualTime;
 use super::world::World;
+use crate::engine::rehearsal::NothingMoves;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::ports::{
     ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, LandOutcome, LandRequest,
@@ -138,18 +139,7 @@ impl Hands {
                 let is_last = passes || attempt == most;
                 let verdict = if passes { Verdict::Passed { flaky: attempt > 1 } } else { Verdict::Failed };
                 let outcome = if passes { GateOutcome::Passed } else { GateOutcome::Failed { exit_code: 1 } };
-                let run = GateRun {
-                    outcome,
-                    verdict: is_last.then_some(verdict),
-                    duration_ms: takes_ms,
-                    backoff_ms: None,
-                    peak_memory_bytes: None,
-                    log: PathBuf::new(),
-                    log_digest: None,
-                    tail: String::new(),
-                    artifacts: Vec::new(),
-                    missing_artifacts: Vec::new(),
-                };
+                let run = GateRun::in_name_only(outcome, is_last.then_some(verdict), takes_ms);
                 let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run: Box::new(run) });
                 if !passes && is_last && job.fail_fast && job.gates[gate].gate.required {
                     return;
@@ -225,15 +215,15 @@ impl Lander for Hands {
         ready(Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })).boxed()
     }
 
-    fn recover(&self, _: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
-        ready(Ok(Recovery::NotLanded)).boxed()
+    fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
+        NothingMoves.recover(request)
     }
 
-    fn whereabouts(&self, _: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
-        ready(Ok(Whereabouts::There)).boxed()
+    fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
+        NothingMoves.whereabouts(tip)
     }
 
-    fn write_receipt(&self, _: ApexId, _: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
-        ready(Ok(PathBuf::new())).boxed()
+    fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
+        NothingMoves.write_receipt(apex, receipt)
     }
 }

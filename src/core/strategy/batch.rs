@@ -5,10 +5,9 @@
 //! R. G. Gallager and D. C. Van Voorhis, "Optimal source codes for geometrically distributed integer
 //! alphabets", 1975).
 
+use super::Round;
 use super::pyramid::blocked_by_policy;
-use super::{Action, Round};
-use crate::core::limits::{Limits, Outcomes};
-use crate::core::state::RunState;
+use crate::core::limits::Outcomes;
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{Decision, Event};
@@ -16,25 +15,15 @@ use crate::vocabulary::event::{Decision, Event};
 /// What is believed of items before any of them was seen: one in twenty fails, as a Beta(1, 19) has it.
 const BELIEVED: Outcomes = Outcomes { passed: 19, failed: 1 };
 
-/// What may happen next. Empty while everything waits for something under way, and at the end.
-pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
-    if state.halted().is_some() || state.is_interrupted() {
-        return Vec::new();
-    }
-    let mut round = Round::new(state, limits);
-    round.block_dependents();
-    if round.has_decisions() {
-        return round.into_actions();
-    }
-    if state.apex().is_none() && state.landing().is_none() {
-        round.gather(policy);
-    } else {
-        round.apex();
-    }
-    round.into_actions()
-}
-
 impl Round<'_> {
+    pub(super) fn batch(&mut self, policy: &Policy) {
+        if self.state.apex().is_none() && self.state.landing().is_none() {
+            self.gather(policy);
+        } else {
+            self.apex();
+        }
+    }
+
     /// Forms an apex of the next items that nothing was found out about. In canonical order dependencies
     /// come first, so they are in it or have landed.
     fn gather(&mut self, policy: &Policy) {

@@ -16,17 +16,25 @@ use super::state::{RunState, Standpoint};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Gate, Landing, Policy};
 use crate::vocabulary::event::{
-    CompositePurpose, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose,
+    CompositePurpose, Decision, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose, Reason,
 };
 use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, TreeId, VerdictKey};
 
 /// What may happen next, by the strategy that the plan asks for. Empty while everything waits for something
 /// under way, and at the end.
 pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
-    match limits.landing {
-        Landing::Pyramid => pyramid::next(state, limits, policy),
-        Landing::Batch => batch::next(state, limits, policy),
+    if state.halted().is_some() || state.is_interrupted() {
+        return Vec::new();
     }
+    let mut round = Round::new(state, limits);
+    round.block_dependents();
+    if !round.has_decisions() {
+        match limits.landing {
+            Landing::Pyramid => round.pyramid(policy),
+            Landing::Batch => round.batch(policy),
+        }
+    }
+    round.into_actions()
 }
 
 /// Something that may happen now.
@@ -100,6 +108,14 @@ impl<'a> Round<'a> {
     fn into_actions(mut self) -> Vec<Action> {
         self.actions.extend(self.halt.map(Action::Record));
         self.actions
+    }
+
+    /// One at a time: each may take the next in line with it.
+    fn block_dependents(&mut self) {
+        if let Some((ix, root)) = self.state.next_blocked() {
+            let root = self.state.graph().name(root).clone();
+            self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
+        }
     }
 
     fn has_decisions(&self) -> bool {

@@ -4,7 +4,6 @@
 use super::blame::{Accusation, Finding};
 use super::{Action, Judged, Round};
 use crate::core::judge::{Judgement, KeyedGate};
-use crate::core::limits::Limits;
 use crate::core::state::{Cone, Phase, RunState, Standpoint};
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
@@ -14,33 +13,15 @@ use crate::vocabulary::names::ItemName;
 /// Cones made ahead of the slots they wait for, so that a freed slot never waits for a merge.
 const CONES_AHEAD_PER_WORKER: usize = 2;
 
-/// What may happen next. Empty while everything waits for something under way, and at the end.
-pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
-    if state.halted().is_some() || state.is_interrupted() {
-        return Vec::new();
-    }
-    let mut round = Round::new(state, limits);
-    round.block_dependents();
-    if round.has_decisions() {
-        return round.into_actions();
-    }
-    round.settle_deferred();
-    // First what is closest to landing: slots that prove an apex free everything behind it.
-    round.apex();
-    for ix in state.open().collect::<Vec<_>>() {
-        round.judge_item(ix);
-    }
-    round.open_cones(policy);
-    round.into_actions()
-}
-
 impl Round<'_> {
-    /// One at a time: each may take the next in line with it.
-    pub(super) fn block_dependents(&mut self) {
-        if let Some((ix, root)) = self.state.next_blocked() {
-            let root = self.state.graph().name(root).clone();
-            self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
+    pub(super) fn pyramid(&mut self, policy: &Policy) {
+        self.settle_deferred();
+        // First what is closest to landing: slots that prove an apex free everything behind it.
+        self.apex();
+        for ix in self.state.open().collect::<Vec<_>>() {
+            self.judge_item(ix);
         }
+        self.open_cones(policy);
     }
 
     /// Deferred items whose dependencies all landed although they fail together: nobody can say
