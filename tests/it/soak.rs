@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use lexpr::journal;
-use lexpr::vocabulary::event::{Event, Recorded};
+use lexpr::vocabulary::event::{Event, Recorded, Verdict};
 
 use crate::cli_world::{NewBranch, World};
 
@@ -128,12 +128,18 @@ fn events(run: &Path) -> Vec<Recorded> {
 }
 
 /// What a run leaves behind, as its journal tells: itself, its plan, a log for each attempt of a
-/// gate and a receipt for each landing.
+/// gate, a verdict for each pass and a receipt for each landing.
 fn told_by(run: &Path) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::from([run.join("journal.jsonl"), run.join("plan.yaml")]);
     for recorded in events(run) {
         match recorded.event {
-            Event::GateFinished(finished) => drop(files.insert(finished.log.into())),
+            Event::GateFinished(finished) => {
+                if matches!(finished.verdict, Some(Verdict::Passed { .. })) {
+                    let key = finished.key.to_string();
+                    files.insert(run.join("../../verdicts/1").join(&key[..2]).join(&key));
+                }
+                files.insert(finished.log.into());
+            }
             Event::Landed(landed) => files.extend(landed.receipt.map(PathBuf::from)),
             _ => {}
         }
@@ -153,8 +159,14 @@ fn runs(world: &World) -> Vec<PathBuf> {
 fn nothing_but_what_the_journals_say(world: &World) {
     let folder = world.repo().join(".git/lexpr");
     let mut told: BTreeSet<PathBuf> = runs(world).iter().flat_map(|run| told_by(run)).collect();
-    told.extend(["locks/refs%2fheads%2fmain.lock", "durations.json"].map(|name| folder.join(name)));
-    assert_eq!(files_below(&folder), told);
+    told.extend(
+        ["locks/refs%2fheads%2fmain.lock", "durations.json", "verdicts/1/totals.json"].map(|name| folder.join(name)),
+    );
+    let told = told.into_iter().map(|path| path.canonicalize().unwrap_or(path)).collect();
+    let (found, folder): (BTreeSet<PathBuf>, _) = (files_below(&folder), folder.canonicalize().unwrap());
+    let found: BTreeSet<PathBuf> = found.into_iter().map(|path| path.canonicalize().unwrap()).collect();
+    let differ: Vec<_> = found.symmetric_difference(&told).map(|path| path.strip_prefix(&folder)).collect();
+    assert!(differ.is_empty(), "{differ:?}");
 }
 
 fn refs(world: &World) -> Vec<String> {
@@ -238,6 +250,8 @@ fn invariant_7_many_runs_in_one_repository_leave_what_their_journals_say_and_sha
     world.lexpr(["clean"]).expect(0);
     let folder = world.repo().join(".git/lexpr");
     let may_stay = ["locks/refs%2fheads%2fmain.lock", "durations.json"].map(|name| folder.join(name));
-    let left = files_below(&folder);
+    let mut left = files_below(&folder);
+    // Verdicts are for later runs, and bounded by themselves.
+    left.retain(|file| !file.starts_with(folder.join("verdicts")));
     assert!(left.is_subset(&may_stay.into()), "{left:?}");
 }
