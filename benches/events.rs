@@ -18,7 +18,7 @@ use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Plan, Spend};
 use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError};
-use lexpr::vocabulary::event::{EVENT_FORMAT, Recorded, RunStarted, Step};
+use lexpr::vocabulary::event::{Recorded, Step};
 use lexpr::vocabulary::names::{CommitId, RunId, SubjectDigest, TreeId};
 
 const ITEMS: usize = 1_000;
@@ -62,7 +62,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         let deps = if at % 3 == 2 { format!("pr-{}", at - 1) } else { String::new() };
         text.push_str(&format!("  - {{ name: pr-{at}, deps: [{deps}] }}\n"));
     }
-    let Plan { items, policy, digest, .. } = check("plan.yaml", text.as_bytes()).expect("a valid plan").plan;
+    let Plan { items, policy, .. } = check("plan.yaml", text.as_bytes()).expect("a valid plan").plan;
     let graph = Arc::new(Graph::new(items, &[]).expect("no cycle"));
     let head = |name: &str| commit(&blake3::hash(name.as_bytes()).as_bytes()[..20]);
     let item = |ix| Arc::new(ComposeItem::of(&graph, ix, head(graph.name(ix).as_str()), Vec::new()));
@@ -77,26 +77,9 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         max_rebases: policy.max_rebases,
         history: Outcomes::default(),
     };
-    let started = RunStarted {
-        format: EVENT_FORMAT,
-        run: RunId::new("20260101-000000-000-aaaa"),
-        version: "bench".to_owned(),
-        plan: "plan.yaml".to_owned(),
-        plan_digest: digest,
-        repository: "repository".to_owned(),
-        target: "refs/heads/main".to_owned(),
-        base: head("base"),
-        base_tree: tree(head("base").as_bytes()),
-        push: None,
-        no_sign: false,
-        gate_timeout_ms: None,
-        artifact_dir: None,
-        max_workers: limits.max_workers,
-        batch_size: limits.batch_size,
-        memory_limit_bytes: None,
-        fingerprint: None,
-        items: items.iter().map(|item| item.lined_up(&graph)).collect(),
-    };
+    let lined_up = items.iter().map(|item| item.lined_up(&graph)).collect();
+    let base = (head("base"), tree(head("base").as_bytes()));
+    let started = rehearsal::started(RunId::new("20260101-000000-000-aaaa"), base, &limits, lined_up);
     let setup = RunSetup {
         started,
         graph: Arc::clone(&graph),

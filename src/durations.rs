@@ -1,6 +1,6 @@
-//! How long gates took in earlier runs of a repository, and how its items fared, kept in lexpr's folder. A hint and no more: what cannot
-//! be read is not known, what cannot be written is not learned, and two runs that end at once may forget what
-//! one of them learned.
+//! How long gates took in earlier runs of a repository, and how its items fared, kept in lexpr's folder. A hint
+//! and no more: what cannot be read is not known, what cannot be written is not learned, and two runs that end
+//! at once may forget what one of them learned.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::event::{Decision, Event, GateOutcome, JobGate, Recorded};
 use crate::vocabulary::names::{DefinitionDigest, JobId};
+use crate::vocabulary::outcomes::Outcomes;
 
 /// Another format has another number.
 const FORMAT: u32 = 1;
@@ -30,30 +31,22 @@ struct Remembered {
     format: u32,
     gates: HashMap<DefinitionDigest, OfAGate>,
     #[serde(default)]
-    items: Fates,
-}
-
-/// How many items landed, and how many failed a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fates {
-    pub passed: u32,
-    pub failed: u32,
+    items: Outcomes,
 }
 
 /// What lies further back than so many items fades.
 const MOST_ITEMS: u32 = 1_000;
 
-impl Fates {
-    fn and(self, newer: Self) -> Self {
-        let sum = |old: u32, new: u32| u64::from(old) + u64::from(new);
-        let (passed, failed) = (sum(self.passed, newer.passed), sum(self.failed, newer.failed));
-        let all = (passed + failed).max(u64::from(MOST_ITEMS));
-        let faded = |count: u64| {
-            let share = (count * u64::from(MOST_ITEMS) + all / 2) / all;
-            u32::try_from(share).unwrap_or(MOST_ITEMS)
-        };
-        Self { passed: faded(passed), failed: faded(failed) }
-    }
+/// Both together, of which as much fades as is needed to leave [`MOST_ITEMS`].
+fn faded(older: Outcomes, newer: Outcomes) -> Outcomes {
+    let sum = |old: u32, new: u32| u64::from(old) + u64::from(new);
+    let (passed, failed) = (sum(older.passed, newer.passed), sum(older.failed, newer.failed));
+    let all = (passed + failed).max(u64::from(MOST_ITEMS));
+    let left = |count: u64| {
+        let share = (count * u64::from(MOST_ITEMS) + all / 2) / all;
+        u32::try_from(share).unwrap_or(MOST_ITEMS)
+    };
+    Outcomes { passed: left(passed), failed: left(failed) }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -65,20 +58,23 @@ struct OfAGate {
     last_ms: u64,
 }
 
-/// What earlier runs of the repository know, in milliseconds.
-pub fn recall(common_dir: &Path) -> Vec<(DefinitionDigest, u64)> {
+/// What earlier runs of the repository know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// How long gates take, in milliseconds.
+    pub gates: Vec<(DefinitionDigest, u64)>,
+    pub items: Outcomes,
+}
+
+pub fn recall(common_dir: &Path) -> Recalled {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a negative or huge one is no duration, and is 0 or huge"
     )]
     let whole = |of: &OfAGate| of.ms.round() as u64;
-    read(&file(common_dir)).gates.iter().map(|(gate, of)| (*gate, whole(of))).collect()
-}
-
-/// How items fared in earlier runs of the repository.
-pub fn fates(common_dir: &Path) -> Fates {
-    read(&file(common_dir)).items
+    let Remembered { gates, items, .. } = read(&file(common_dir));
+    Recalled { gates: gates.iter().map(|(gate, of)| (*gate, whole(of))).collect(), items }
 }
 
 fn file(common_dir: &Path) -> PathBuf {
@@ -89,7 +85,7 @@ fn read(file: &Path) -> Remembered {
     let is_small = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
     let text = if is_small { fs::read(file).unwrap_or_default() } else { Vec::new() };
     let remembered: Option<Remembered> = serde_json::from_slice(&text).ok();
-    let nothing = Remembered { format: FORMAT, gates: HashMap::new(), items: Fates::default() };
+    let nothing = Remembered { format: FORMAT, gates: HashMap::new(), items: Outcomes::default() };
     remembered.filter(|remembered| remembered.format == FORMAT).unwrap_or(nothing)
 }
 
@@ -101,7 +97,7 @@ pub struct Lesson(Mutex<Seen>);
 struct Seen {
     under_way: HashMap<JobId, Vec<JobGate>>,
     passed: Vec<(DefinitionDigest, OfAGate)>,
-    items: Fates,
+    items: Outcomes,
 }
 
 impl Lesson {
@@ -130,7 +126,7 @@ impl Lesson {
     /// Adds what was learned to what earlier runs knew.
     pub fn keep(self, common_dir: &Path) {
         let seen = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if seen.passed.is_empty() && seen.items == Fates::default() {
+        if seen.passed.is_empty() && seen.items == Outcomes::default() {
             return;
         }
         let file = file(common_dir);
@@ -146,8 +142,8 @@ impl Lesson {
             let oldest_kept = last[MOST_GATES - 1];
             gates.retain(|_, of| of.last_ms >= oldest_kept);
         }
-        let text =
-            serde_json::to_vec(&Remembered { format: FORMAT, gates, items: items.and(seen.items) }).unwrap_or_default();
+        let text = serde_json::to_vec(&Remembered { format: FORMAT, gates, items: faded(items, seen.items) })
+            .unwrap_or_default();
         // Written in its place: what a crash cuts short is not read, and nothing is left behind.
         let _ = fs::write(&file, text);
     }
@@ -200,30 +196,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("lexpr")).unwrap();
         let gate = DefinitionDigest::of([b"gate".as_slice()]);
-        assert_eq!(recall(folder.path()), []);
+        assert_eq!(recall(folder.path()).gates, []);
         lesson(gate, 7, GateOutcome::Failed { exit_code: 1 }).keep(folder.path());
-        assert_eq!(recall(folder.path()), []);
+        assert_eq!(recall(folder.path()).gates, []);
         lesson(gate, 1000, GateOutcome::Passed).keep(folder.path());
-        assert_eq!(recall(folder.path()), [(gate, 1000)]);
+        assert_eq!(recall(folder.path()).gates, [(gate, 1000)]);
         lesson(gate, 2000, GateOutcome::Passed).keep(folder.path());
-        assert_eq!(recall(folder.path()), [(gate, 1300)]);
+        assert_eq!(recall(folder.path()).gates, [(gate, 1300)]);
     }
 
     #[test]
     fn how_items_fared_is_remembered_and_what_lies_far_back_fades() {
-        assert_eq!(Fates { passed: 3, failed: 1 }.and(Fates { passed: 5, failed: 0 }), Fates { passed: 8, failed: 1 });
-        let mut fates = Fates::default();
+        assert_eq!(
+            faded(Outcomes { passed: 3, failed: 1 }, Outcomes { passed: 5, failed: 0 }),
+            Outcomes { passed: 8, failed: 1 }
+        );
+        let mut fates = Outcomes::default();
         for _ in 0..100 {
-            fates = fates.and(Fates { passed: 90, failed: 10 });
+            fates = faded(fates, Outcomes { passed: 90, failed: 10 });
         }
-        assert_eq!(fates, Fates { passed: 900, failed: 100 });
+        assert_eq!(fates, Outcomes { passed: 900, failed: 100 });
         for _ in 0..100 {
-            fates = fates.and(Fates { passed: 100, failed: 0 });
+            fates = faded(fates, Outcomes { passed: 100, failed: 0 });
         }
         assert_eq!(fates.passed + fates.failed, 1000);
         assert!(fates.failed <= 5, "{fates:?}");
-        let most = Fates { passed: u32::MAX, failed: u32::MAX };
-        assert_eq!(most.and(most), Fates { passed: 500, failed: 500 });
+        let most = Outcomes { passed: u32::MAX, failed: u32::MAX };
+        assert_eq!(faded(most, most), Outcomes { passed: 500, failed: 500 });
     }
 
     #[test]
@@ -235,9 +234,9 @@ mod tests {
         let whole = fs::read(file(folder.path())).unwrap();
         for len in 0..whole.len() {
             fs::write(file(folder.path()), &whole[..len]).unwrap();
-            assert_eq!(recall(folder.path()), [], "{len} bytes");
+            assert_eq!(recall(folder.path()).gates, [], "{len} bytes");
         }
         lesson(gate, 500, GateOutcome::Passed).keep(folder.path());
-        assert_eq!(recall(folder.path()), [(gate, 500)]);
+        assert_eq!(recall(folder.path()).gates, [(gate, 500)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Any events as a run: what tells of a run and what goes on with one take them as they come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use lexpr::metrics::Metrics;
 use lexpr::overview::{self, Presence, RunOverview};
 use lexpr::plan::check::check;
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{Gate, GateAt, Item, Landing, Policy, Retry, Spend};
+use lexpr::plan::{Gate, Item, Landing, Policy, Spend};
 use lexpr::progress::facts;
 use lexpr::report::json::RunReport;
 use lexpr::report::view::RunView;
@@ -133,23 +133,8 @@ fn item(lined_up: &LinedUpItem) -> Item {
 }
 
 fn gate(lined_up: &LinedUpGate) -> Gate {
-    Gate {
-        name: lined_up.name.clone(),
-        definition: lined_up.definition,
-        run: lined_up.run.clone(),
-        cwd: lined_up.cwd.clone(),
-        env: BTreeMap::new(),
-        timeout: Duration::from_secs(1),
-        own_timeout: false,
-        inputs: None,
-        resources: BTreeMap::new(),
-        at: GateAt { cone: true, apex: true },
-        clean: false,
-        context: false,
-        artifacts: Vec::new(),
-        required: lined_up.required,
-        retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
-    }
+    let LinedUpGate { name, definition, run, cwd, required } = lined_up.clone();
+    Gate { cwd, required, ..Gate::bare(name, definition, run, Duration::from_secs(1)) }
 }
 
 fn no_control(text: &str) {

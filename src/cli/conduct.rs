@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes};
 use crate::crash;
-use crate::durations::{self, Fates, Lesson};
+use crate::durations::{self, Lesson, Recalled};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
@@ -301,12 +301,6 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
         .collect()
 }
 
-/// How items fared in the repository's earlier runs.
-pub(super) fn history(prepared: &Prepared) -> Outcomes {
-    let Fates { passed, failed } = durations::fates(prepared.repo.common_dir());
-    Outcomes { passed, failed }
-}
-
 /// The limits a plan's policy gives on this machine, of a run without a history.
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
@@ -461,7 +455,8 @@ pub(super) fn run_setup(
     options: &Options,
     fingerprint: Option<Fingerprint>,
 ) -> RunSetup {
-    let limits = Limits { history: history(prepared), ..limits(&prepared.policy) };
+    let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
+    let limits = Limits { history: items, ..limits(&prepared.policy) };
     RunSetup {
         started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),
@@ -469,7 +464,7 @@ pub(super) fn run_setup(
         policy: Arc::clone(&prepared.policy),
         limits,
         surroundings: surroundings(&prepared.policy, fingerprint),
-        durations: Arc::new(durations::recall(prepared.repo.common_dir()).into_iter().collect()),
+        durations: Arc::new(gates.into_iter().collect()),
         memory_threshold: memory_threshold(&prepared.policy),
     }
 }

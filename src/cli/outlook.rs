@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::conduct::history;
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use crate::core::critical_path::GateDurations;
@@ -12,7 +11,7 @@ use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, che
 use crate::core::forecast::{Meeting, hotspots, inherited};
 use crate::core::limits::Outcomes;
 use crate::core::strategy::batch::pass_rate;
-use crate::durations;
+use crate::durations::{self, Recalled};
 use crate::git::pairs::Pairs;
 use crate::plan::graph::ItemIx;
 use crate::plan::{Landing, Spend};
@@ -64,7 +63,7 @@ pub(super) async fn look(
         clashes,
         order,
         known_verdicts: seen.known_verdicts,
-        cost: costs(prepared, &seen, failure_rate(prepared)),
+        cost: costs(prepared, &seen),
     })
 }
 
@@ -150,21 +149,23 @@ async fn advise(
     Ok(OrderAdvice { set_aside, suggestion })
 }
 
-/// How often items of this repository fail, as far as its runs have shown.
-fn failure_rate(prepared: &Prepared) -> FailureRate {
-    match history(prepared) {
-        nothing if nothing == Outcomes::default() => FailureRate::ASSUMED,
-        known => FailureRate { rate: 1.0 - pass_rate(known), is_learned: true },
+/// How often items of a repository fail, as far as its runs have shown.
+fn failure_rate(seen: Outcomes) -> FailureRate {
+    if seen == Outcomes::default() {
+        return FailureRate::ASSUMED;
     }
+    FailureRate { rate: 1.0 - pass_rate(seen), is_learned: true }
 }
 
-fn costs(prepared: &Prepared, seen: &Seen, failures: FailureRate) -> Costs {
+fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
     let graph = &prepared.graph;
     let spend = prepared.policy.spend;
     let gated = seen.rehearsed.gated(graph);
     let needed: BTreeSet<DefinitionDigest> =
         gated.iter().flat_map(|ix| graph.gates(*ix)).map(|gate| gate.definition).collect();
-    let remembered: GateDurations = durations::recall(prepared.repo.common_dir()).into_iter().collect();
+    let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
+    let failures = failure_rate(items);
+    let remembered: GateDurations = gates.into_iter().collect();
     let durations = remembered.of(needed.iter().copied());
     let work = Work::of(graph, &seen.rehearsed, &durations, seen.workers, failures);
     let path = critical_path(&work.items);

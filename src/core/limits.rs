@@ -1,6 +1,7 @@
 //! The numbers that bound a run, taken from the plan's policy and the command line.
 
 use crate::plan::{Landing, Spend};
+pub use crate::vocabulary::outcomes::Outcomes;
 
 /// What a strategy may use, and how it should use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,19 +19,4 @@ pub struct Limits {
     pub max_rebases: u32,
     /// How items fared in earlier runs; what lands does not hang on it, only how many are gated together.
     pub history: Outcomes,
-}
-
-/// How many items landed, and how many failed a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
-    pub passed: u32,
-    pub failed: u32,
-}
-
-impl std::ops::Add for Outcomes {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { passed: self.passed.saturating_add(other.passed), failed: self.failed.saturating_add(other.failed) }
-    }
 }

@@ -30,7 +30,8 @@ impl Engine<'_> {
         let Some(JobGateRun { gate, key, item }) = running.gates.get(gate).cloned() else { return Ok(()) };
         running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
         let (tree, context) = (running.tree, item.map(|item| (item, running.base)));
-        let pass = self.pass_of(&gate, tree, context, &run);
+        let store = self.ports.verdicts.clone();
+        let pass = store.as_ref().and_then(|_| self.pass_of(&gate, tree, context, &run));
         self.record(Event::GateFinished(Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
@@ -47,7 +48,7 @@ impl Engine<'_> {
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
         })))?;
-        if let (Some(store), Some(pass)) = (&self.ports.verdicts, pass) {
+        if let (Some(store), Some(pass)) = (store, pass) {
             store.remember(FoundPass { at_ms: self.last_ms, ..pass });
         }
         Ok(())

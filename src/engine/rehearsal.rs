@@ -10,12 +10,13 @@ use futures::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, watch};
 
 use super::Ports;
+use crate::core::limits::Limits;
 use crate::ports::{
     Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, KnownPass, LandOutcome, LandRequest, Lander,
     MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
 };
-use crate::vocabulary::event::{GateOutcome, Recorded, Verdict};
-use crate::vocabulary::names::{ApexId, CommitId, VerdictKey};
+use crate::vocabulary::event::{EVENT_FORMAT, GateOutcome, LinedUpItem, Recorded, RunStarted, Verdict};
+use crate::vocabulary::names::{ApexId, CommitId, PlanDigest, RunId, TreeId, VerdictKey};
 use crate::vocabulary::verdict::FoundPass;
 
 /// Ports of which all but the composer and the clock pretend. `verdicts` are those of earlier runs.
@@ -27,6 +28,30 @@ pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>, verdicts: Optio
         clock,
         memory: Arc::new(NoMemory),
         verdicts: verdicts.map(|verdicts| Arc::new(OnlyRecalled(verdicts)) as _),
+    }
+}
+
+/// The first event of a run that has no repository and no plan.
+pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec<LinedUpItem>) -> RunStarted {
+    RunStarted {
+        format: EVENT_FORMAT,
+        run,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: "-".to_owned(),
+        plan_digest: PlanDigest::of([b"none".as_slice()]),
+        repository: String::new(),
+        target: "refs/heads/main".to_owned(),
+        base: base.0,
+        base_tree: base.1,
+        push: None,
+        no_sign: false,
+        gate_timeout_ms: None,
+        artifact_dir: None,
+        max_workers: limits.max_workers,
+        batch_size: limits.batch_size,
+        memory_limit_bytes: None,
+        fingerprint: None,
+        items,
     }
 }
 

@@ -1,18 +1,16 @@
 //! Asking a machine, once in a run, for what gates depend on and no tree holds. The question is put as
 //! a gate is run: in a slot, under a guard, with a log and a time limit.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::run::LocalGates;
 use super::visible::as_plain_text;
-use crate::plan::{FingerprintCommand, Gate, GateAt, Retry};
+use crate::plan::{FingerprintCommand, Gate};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, TreeId, VerdictKey, WorkerId};
@@ -77,22 +75,10 @@ impl LocalGates {
 }
 
 fn job(command: &FingerprintCommand, base: CommitId, tree: TreeId) -> Job {
+    let definition = DefinitionDigest::of([b"fingerprint".as_slice()]);
     let gate = Gate {
-        name: "fingerprint".into(),
-        definition: DefinitionDigest::of([b"fingerprint".as_slice()]),
-        run: command.run.clone(),
-        cwd: String::new(),
-        env: BTreeMap::new(),
-        timeout: command.timeout,
         own_timeout: true,
-        inputs: None,
-        resources: BTreeMap::new(),
-        at: GateAt { cone: true, apex: true },
-        clean: false,
-        context: false,
-        artifacts: Vec::new(),
-        required: true,
-        retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
+        ..Gate::bare("fingerprint".into(), definition, command.run.clone(), command.timeout)
     };
     Job {
         // Those of the run count from 1.

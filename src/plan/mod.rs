@@ -108,6 +108,29 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// One of which a plan says no more than this: required, on the whole tree, tried once.
+    pub fn bare(name: GateName, definition: DefinitionDigest, run: String, timeout: Duration) -> Self {
+        Self {
+            name,
+            definition,
+            run,
+            cwd: String::new(),
+            env: BTreeMap::new(),
+            timeout,
+            own_timeout: false,
+            inputs: None,
+            resources: BTreeMap::new(),
+            at: GateAt { cone: true, apex: true },
+            clean: false,
+            context: false,
+            artifacts: Vec::new(),
+            required: true,
+            retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
+        }
+    }
+}
+
 /// Where a gate runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateAt {

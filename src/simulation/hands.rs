@@ -24,9 +24,6 @@ use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, SubjectDigest
 /// In an id: which items a tree holds, whatever the order in which they came, and a word for nothing else.
 type Content = [u64; 2];
 
-/// What each gate takes, in milliseconds.
-pub(super) type GateTimes = HashMap<DefinitionDigest, u64>;
-
 #[derive(Debug)]
 struct Trees {
     /// How many landings led to each commit that the target was at, and what it holds.
@@ -45,14 +42,20 @@ pub(super) struct Hands {
     graph: Arc<Graph>,
     world: Arc<World>,
     time: VirtualTime,
-    gate_ms: GateTimes,
+    /// What each gate takes.
+    gate_ms: HashMap<DefinitionDigest, u64>,
     trees: Mutex<Trees>,
 }
 
 const NOT_YET: u32 = u32::MAX;
 
 impl Hands {
-    pub(super) fn new(graph: Arc<Graph>, world: Arc<World>, time: VirtualTime, gate_ms: GateTimes) -> Self {
+    pub(super) fn new(
+        graph: Arc<Graph>,
+        world: Arc<World>,
+        time: VirtualTime,
+        gate_ms: HashMap<DefinitionDigest, u64>,
+    ) -> Self {
         let at = commit_of([0; 2], 0);
         let trees = Trees {
             targets: HashMap::from([(at, (0, [0; 2]))]),

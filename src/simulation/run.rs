@@ -8,21 +8,19 @@ use tokio::sync::mpsc;
 
 use super::Setting;
 use super::figures::Outcome;
-use super::hands::{GateTimes, Hands};
+use super::hands::Hands;
 use super::time::{Hang, Patience, VirtualTime};
 use super::world::World;
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
-use crate::engine::rehearsal::{NoMemory, NothingKept};
+use crate::engine::rehearsal::{self, NoMemory, NothingKept};
 use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
-use crate::plan::{Gate, GateAt, Item, Policy, Retry};
+use crate::plan::{Gate, Item, Policy};
 use crate::ports::ComposeItem;
-use crate::vocabulary::event::{EVENT_FORMAT, Event, JobPurpose, Recorded, RunStarted};
-use crate::vocabulary::names::{
-    CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
-};
+use crate::vocabulary::event::{Event, JobPurpose, Recorded};
+use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, RunId};
 
 /// What is simulated: items, what keeps their gates in bounds, and how long those take.
 #[derive(Clone, Debug)]
@@ -46,23 +44,7 @@ pub enum SimulationError {
 /// So many items without dependencies, all with one gate.
 pub fn independent(items: usize) -> (Vec<Item>, DefinitionDigest) {
     let definition = DefinitionDigest::of([b"simulated".as_slice()]);
-    let gate = Arc::new(Gate {
-        name: GateName::new("gate"),
-        definition,
-        run: "true".to_owned(),
-        cwd: String::new(),
-        env: Default::default(),
-        timeout: Duration::from_secs(1),
-        own_timeout: false,
-        inputs: None,
-        resources: Default::default(),
-        at: GateAt { cone: true, apex: true },
-        clean: false,
-        context: false,
-        artifacts: Vec::new(),
-        required: true,
-        retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
-    });
+    let gate = Arc::new(Gate::bare(GateName::new("gate"), definition, "true".to_owned(), Duration::from_secs(1)));
     let item = |at: usize| Item {
         name: ItemName::new(format!("item-{at}")),
         branch: format!("item-{at}"),
@@ -92,8 +74,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
     // Each item is looked at a few times more than a search for it takes, and time goes on while it is.
     let wakes = (graph.len() as u64 + 10).saturating_mul(1000).saturating_mul(1 + longest_ms / 500);
     let time = VirtualTime::new(world.seed, Patience { wakes, silence_ms: longest_ms * 10 + 10_000 });
-    let times: GateTimes = scenario.gate_ms.clone();
-    let hands = Arc::new(Hands::new(Arc::clone(graph), Arc::clone(world), time.clone(), times));
+    let hands = Arc::new(Hands::new(Arc::clone(graph), Arc::clone(world), time.clone(), scenario.gate_ms.clone()));
     let (base, base_tree) = hands.base();
     let items: Vec<Arc<ComposeItem>> = graph
         .indices()
@@ -104,26 +85,8 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         second_opinion: setting.second_opinion,
         ..scenario.limits
     };
-    let started = RunStarted {
-        format: EVENT_FORMAT,
-        run: RunId::new("simulation"),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        plan: "-".to_owned(),
-        plan_digest: PlanDigest::of([b"simulation".as_slice()]),
-        repository: String::new(),
-        target: "refs/heads/main".to_owned(),
-        base,
-        base_tree,
-        push: None,
-        no_sign: false,
-        gate_timeout_ms: None,
-        artifact_dir: None,
-        max_workers: limits.max_workers,
-        batch_size: limits.batch_size,
-        memory_limit_bytes: None,
-        fingerprint: None,
-        items: items.iter().map(|item| item.lined_up(graph)).collect(),
-    };
+    let lined_up = items.iter().map(|item| item.lined_up(graph)).collect();
+    let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);
     let setup = RunSetup {
         started,
         graph: Arc::clone(graph),

@@ -5,4 +5,5 @@
 pub mod clash;
 pub mod event;
 pub mod names;
+pub mod outcomes;
 pub mod verdict;

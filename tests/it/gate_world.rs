@@ -1,7 +1,6 @@
 //! Gates as the loop runs them: real slots of a real repository, real processes under the built
 //! lexpr as their guard, and the news that come of it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use lexpr::gate::processes::RecentProcesses;
 use lexpr::gate::{GateSettings, LocalGates};
 use lexpr::git::slot::{SlotPool, SlotSettings};
-use lexpr::plan::{Gate, GateAt, Retry, Setup};
+use lexpr::plan::{Gate, Setup};
 use lexpr::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews};
 use lexpr::vocabulary::event::{GateOutcome, Verdict};
 use lexpr::vocabulary::names::{CommitId, DefinitionDigest, ItemName, JobId, VerdictKey, WorkerId};
@@ -27,23 +26,7 @@ pub struct World {
 }
 
 pub fn gate(name: &str, run: &str) -> Gate {
-    Gate {
-        name: name.into(),
-        definition: DefinitionDigest::of([run.as_bytes()]),
-        run: run.to_owned(),
-        cwd: String::new(),
-        env: BTreeMap::new(),
-        timeout: Duration::from_secs(1000),
-        own_timeout: false,
-        inputs: None,
-        resources: BTreeMap::new(),
-        at: GateAt { cone: true, apex: true },
-        clean: false,
-        context: false,
-        artifacts: Vec::new(),
-        required: true,
-        retry: Retry { max_attempts: 1, backoff: Duration::ZERO },
-    }
+    Gate::bare(name.into(), DefinitionDigest::of([run.as_bytes()]), run.to_owned(), Duration::from_secs(1000))
 }
 
 pub fn setup(run: &str, inputs: &[&str]) -> Setup {

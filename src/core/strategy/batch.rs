@@ -6,11 +6,10 @@
 //! alphabets", 1975).
 
 use super::Round;
-use super::pyramid::blocked_by_policy;
 use crate::core::limits::Outcomes;
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
-use crate::vocabulary::event::{Decision, Event};
+use crate::vocabulary::event::Event;
 
 /// What is believed of items before any of them was seen: one in twenty fails, as a Beta(1, 19) has it.
 const BELIEVED: Outcomes = Outcomes { passed: 19, failed: 1 };
@@ -32,12 +31,8 @@ impl Round<'_> {
         let most = if seen == Outcomes::default() { usize::MAX } else { group_size(pass_rate(seen)) };
         let most = most.min(self.limits.batch_size as usize);
         let items: Vec<ItemIx> = self.state.undecided().take(most).collect();
-        for &ix in &items {
-            if let Some(reason) = blocked_by_policy(self.state, ix, policy) {
-                self.set_out(ix, Decision::Blocked, reason, None);
-            }
-        }
-        if items.is_empty() || self.has_decisions() {
+        let blocked = items.iter().filter(|ix| self.is_blocked_by(policy, **ix)).count();
+        if items.is_empty() || blocked > 0 {
             return;
         }
         let items = items.iter().map(|ix| self.state.graph().name(*ix).clone()).collect();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
-use super::state::{RunState, Standpoint};
+use super::state::{Cone, RunState, Standpoint};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Gate, Landing, Policy};
 use crate::vocabulary::event::{
@@ -116,6 +116,35 @@ impl<'a> Round<'a> {
             let root = self.state.graph().name(root).clone();
             self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
         }
+    }
+
+    /// Takes an item out that has a gate which the policy blocks on; true where it had.
+    fn is_blocked_by(&mut self, policy: &Policy, ix: ItemIx) -> bool {
+        let reason = self.state.graph().gates(ix).iter().find_map(|gate| {
+            let (glob, _) = policy.block_on.iter().find(|(_, glob)| glob.is_match(gate.name.as_str()))?;
+            Some(Reason::BlockOn { gate: gate.name.clone(), glob: glob.clone() })
+        });
+        let is_blocked = reason.is_some();
+        if let Some(reason) = reason {
+            self.set_out(ix, Decision::Blocked, reason, None);
+        }
+        is_blocked
+    }
+
+    /// Records that an item does not land. By what failed on its `cone` only once that is firm.
+    fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
+        if let Some(cone) = cone {
+            let at = Standpoint { commit: cone.commit, tree: cone.tree };
+            if !self.own_failures_are_firm(ix, &cone.gates, at, cone.base) {
+                return;
+            }
+        }
+        self.decide(ItemDecided {
+            item: self.state.graph().name(ix).clone(),
+            decision,
+            reason: Some(reason),
+            gates: self.item_verdicts(ix, cone.map(|cone| (&*cone.gates, cone.tree, cone.base))),
+        });
     }
 
     fn has_decisions(&self) -> bool {

@@ -4,7 +4,7 @@
 use super::blame::{Accusation, Finding};
 use super::{Action, Judged, Round};
 use crate::core::judge::{Judgement, KeyedGate};
-use crate::core::state::{Cone, Phase, RunState, Standpoint};
+use crate::core::state::{Cone, Phase, Standpoint};
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{CompositePurpose, Decision, Event, ItemDecided, JobPurpose, Reason, SetAsideCause};
@@ -39,9 +39,7 @@ impl Round<'_> {
         let wanted = self.limits.max_workers as usize * CONES_AHEAD_PER_WORKER;
         let room = wanted.saturating_sub(self.state.open_count());
         for ix in self.state.fresh().take(room).collect::<Vec<_>>() {
-            if let Some(reason) = blocked_by_policy(self.state, ix, policy) {
-                self.set_out(ix, Decision::Blocked, reason, None);
-            } else {
+            if !self.is_blocked_by(policy, ix) {
                 self.compose_cone(ix);
             }
         }
@@ -173,26 +171,4 @@ impl Round<'_> {
         let reason = Reason::RedOnTarget { gate: gate.gate.name.clone(), key: gate.key };
         self.set_out(ix, Decision::Unjudged, reason, Some(cone));
     }
-
-    pub(super) fn set_out(&mut self, ix: ItemIx, decision: Decision, reason: Reason, cone: Option<&Cone>) {
-        if let Some(cone) = cone {
-            let at = Standpoint { commit: cone.commit, tree: cone.tree };
-            if !self.own_failures_are_firm(ix, &cone.gates, at, cone.base) {
-                return;
-            }
-        }
-        self.decide(ItemDecided {
-            item: self.state.graph().name(ix).clone(),
-            decision,
-            reason: Some(reason),
-            gates: self.item_verdicts(ix, cone.map(|cone| (&*cone.gates, cone.tree, cone.base))),
-        });
-    }
-}
-
-pub(super) fn blocked_by_policy(state: &RunState, ix: ItemIx, policy: &Policy) -> Option<Reason> {
-    state.graph().gates(ix).iter().find_map(|gate| {
-        let (glob, _) = policy.block_on.iter().find(|(_, glob)| glob.is_match(gate.name.as_str()))?;
-        Some(Reason::BlockOn { gate: gate.name.clone(), glob: glob.clone() })
-    })
 }

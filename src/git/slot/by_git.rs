@@ -22,7 +22,7 @@ use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_o
 use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
 use crate::git::command::{Config, Git, GitError, failed, output, shown};
-use crate::git::index::tracked;
+use crate::git::index::{Tracked, tracked};
 use crate::git::objects::from_tree;
 
 /// Each cleaning removes the topmost `.gitignore` that is not tracked; nobody nests as many.
@@ -37,7 +37,11 @@ impl Slot {
         let attributes = objects.and_then(|objects| attributes::places(objects, from_tree(to.tree)).ok());
         let attributes = attributes.unwrap_or_default();
         let is_whole = is_whole(&self.index, from_tree(to.tree).kind());
-        if !is_whole || self.prepare_tracked_folders(id_len).is_err() {
+        let prepare = |entries: &[Tracked<'_>], mode| {
+            self.prepare_tracked_folders(entries, mode)?;
+            self.remove_odd_files(entries, mode)
+        };
+        if !is_whole || self.with_tracked(id_len, prepare).is_err() {
             remove(&self.index)?;
         } else if self.converts_otherwise(memory, &attributes, id_len) {
             // Every file goes, and comes anew.
@@ -49,7 +53,7 @@ impl Slot {
         // is written. An index as young as its entries makes git compare contents ("racy git").
         self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
         crash::point!("slot.switch.read");
-        self.prepare_tracked_folders(id_len)?;
+        self.with_tracked(id_len, |entries, mode| self.prepare_tracked_folders(entries, mode))?;
         self.clean(clean)?;
         self.learn(memory, to, clean)?;
         let written = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.modified()?)));
@@ -170,22 +174,11 @@ impl Slot {
     /// Deals with what git leaves alone. A tracked folder that became a symbolic link or a file is
     /// removed: git would look at the files behind the link. What was put into a submodule's folder
     /// is removed: to git it belongs to the submodule. So is a repository's `.git` in a folder with tracked files
-    /// below it, and a `.gitignore` there that is not tracked. Folders get their rights back, and a file
-    /// that is more or other than a file as git makes it goes: git looks at its content alone.
+    /// below it, and a `.gitignore` there that is not tracked. Folders get their rights back.
     ///
     /// # Errors
-    /// Where the index cannot be read, or something cannot be removed.
-    fn prepare_tracked_folders(&self, id_len: usize) -> Result<(), GitError> {
-        let read = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.mode())));
-        let (bytes, index_mode) = match read {
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(GitError::io("reading", &self.index)(error)),
-        };
-        let entries = tracked(&bytes, id_len).map_err(|why| {
-            let source = std::io::Error::new(ErrorKind::InvalidData, why);
-            GitError::io("reading", &self.index)(source)
-        })?;
+    /// Where something cannot be removed.
+    fn prepare_tracked_folders(&self, entries: &[Tracked<'_>], index_mode: u32) -> Result<(), GitError> {
         let folders: BTreeSet<&Path> = entries.iter().flat_map(|entry| entry.path.ancestors().skip(1)).collect();
         let rules: HashSet<&Path> =
             entries.iter().map(|entry| entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
@@ -210,17 +203,50 @@ impl Slot {
                 remove(&self.work_tree.join(own_rules))?;
             }
         }
-        for entry in entries {
+        for path in entries.iter().filter(|entry| entry.is_submodule()).map(|entry| self.work_tree.join(entry.path)) {
+            if is_folder(&path) {
+                empty(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes tracked files that are more or other than a file as git makes it, for git to make them anew: it
+    /// looks at their content alone.
+    ///
+    /// # Errors
+    /// Where something cannot be removed.
+    fn remove_odd_files(&self, entries: &[Tracked<'_>], index_mode: u32) -> Result<(), GitError> {
+        for entry in entries.iter().filter(|entry| !entry.is_submodule()) {
             let path = self.work_tree.join(entry.path);
-            if entry.is_submodule() {
-                if is_folder(&path) {
-                    empty(&path)?;
-                }
-            } else if is_more_than_a_file(&path, entry.mode, index_mode) {
+            if is_more_than_a_file(&path, entry.mode, index_mode) {
                 remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// Has `work` done with what lexpr's own index tracks, and with the mode of the index's file; with nothing
+    /// where there is no index.
+    ///
+    /// # Errors
+    /// Where the index cannot be read, and those of `work`.
+    fn with_tracked(
+        &self,
+        id_len: usize,
+        work: impl FnOnce(&[Tracked<'_>], u32) -> Result<(), GitError>,
+    ) -> Result<(), GitError> {
+        let unreadable = GitError::io("reading", &self.index);
+        let read = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.mode())));
+        let (bytes, mode) = match read {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        match tracked(&bytes, id_len) {
+            Ok(entries) => work(&entries, mode),
+            Err(why) => Err(unreadable(std::io::Error::new(ErrorKind::InvalidData, why))),
+        }
     }
 
     /// Removes the first thing on the way down to `folder` that exists and is no folder.

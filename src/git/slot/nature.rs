@@ -38,10 +38,7 @@ pub(super) fn with_rights(above: impl AsFd, path: &[u8], rights: u32) -> Result<
     // A folder takes over the group's bit from the one it is made in.
     if found.st_mode & (RIGHTS & !SET_GROUP) != rights {
         let rights = Mode::from_raw_mode(rights | found.st_mode & SET_GROUP);
-        chmodat(&above, path, rights, AtFlags::empty())
-            .and_then(|()| look())
-            .map_err(unreadable)
-            .map(|is| found = is)?;
+        found = chmodat(&above, path, rights, AtFlags::empty()).and_then(|()| look()).map_err(unreadable)?;
     }
     Ok(Some(Stat::of(&found)))
 }
