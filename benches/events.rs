@@ -76,6 +76,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         spend: Spend::Gates,
         max_rebases: policy.max_rebases,
         history: Outcomes::default(),
+        groups: None,
     };
     let lined_up = items.iter().map(|item| item.lined_up(&graph)).collect();
     let base = (head("base"), tree(head("base").as_bytes()));

@@ -313,6 +313,7 @@ impl Metrics {
                         "bisection"
                     }
                     JobPurpose::Apex { .. } => "apex",
+                    JobPurpose::Group { .. } => "group",
                     JobPurpose::SecondOpinion { .. } => "second_opinion",
                     JobPurpose::Blame { .. } => "blame",
                 };
@@ -385,6 +386,8 @@ impl Metrics {
             | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
             | Event::ItemDeferred { .. }
+            | Event::GroupFormed { .. }
+            | Event::SingledOut { .. }
             | Event::GateRedOnTarget { .. }
             | Event::LandingIntended(_)
             | Event::Interrupted { .. }

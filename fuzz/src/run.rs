@@ -103,6 +103,7 @@ const LIMITS: Limits = Limits {
     spend: Spend::Gates,
     max_rebases: 3,
     history: Outcomes { passed: 0, failed: 0 },
+    groups: None,
 };
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

@@ -274,7 +274,7 @@ fn is_of<'a>(
     match purpose {
         CompositePurpose::Cone { item } => gate.at.cone && item == name,
         CompositePurpose::Apex { .. } => !gate.at.cone && members.any(|member| member == name.as_str()),
-        CompositePurpose::Without { .. } => false,
+        CompositePurpose::Without { .. } | CompositePurpose::Group { .. } => false,
     }
 }
 

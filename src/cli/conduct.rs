@@ -17,6 +17,7 @@ use super::{FaceArgs, ProgressKind, leftovers, status};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes};
+use crate::core::strategy::groups::divide;
 use crate::crash;
 use crate::durations::{self, Lesson, Recalled};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
@@ -301,7 +302,8 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
         .collect()
 }
 
-/// The limits a plan's policy gives on this machine, of a run without a history.
+/// The limits a plan's policy gives on this machine, of a run without a history in which each item is gated by
+/// itself.
 pub(super) fn limits(policy: &Policy) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Limits {
@@ -316,6 +318,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         spend: policy.spend,
         max_rebases: policy.max_rebases,
         history: Outcomes::default(),
+        groups: None,
     }
 }
 
@@ -456,7 +459,8 @@ pub(super) fn run_setup(
     fingerprint: Option<Fingerprint>,
 ) -> RunSetup {
     let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
-    let limits = Limits { history: items, ..limits(&prepared.policy) };
+    let mut limits = Limits { history: items, ..limits(&prepared.policy) };
+    limits.groups = divide(&prepared.graph, prepared.policy.group_size, limits.spend, limits.max_workers, items);
     RunSetup {
         started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),

@@ -51,7 +51,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
         surroundings: surroundings(&policy, None),
         durations: Arc::default(),
         policy,
-        limits,
+        limits: limits.clone(),
         memory_threshold: None,
     };
     let verdicts = lasting::look(prepared).map(|verdicts| verdicts as _);
@@ -112,14 +112,14 @@ impl Rehearsal {
             Event::Composed(composed) => match composed.purpose.clone() {
                 CompositePurpose::Cone { item } => drop(self.cones.insert(item, *composed)),
                 CompositePurpose::Apex { apex } => drop(self.made.insert(apex, *composed)),
-                CompositePurpose::Without { .. } => {}
+                CompositePurpose::Without { .. } | CompositePurpose::Group { .. } => {}
             },
             Event::JobStarted(job) => {
                 let gates = job.gates;
                 match job.purpose {
                     JobPurpose::Cone { item } => drop(self.cone_gates.insert(item, gates)),
                     JobPurpose::Apex { apex, .. } => drop(self.apex_gates.insert(apex, gates)),
-                    JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => {}
+                    JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } | JobPurpose::Group { .. } => {}
                 }
             }
             Event::VerdictReused { .. } => self.known_verdicts += 1,

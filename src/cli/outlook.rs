@@ -14,7 +14,7 @@ use crate::core::strategy::batch::pass_rate;
 use crate::durations::{self, Recalled};
 use crate::git::pairs::Pairs;
 use crate::plan::graph::ItemIx;
-use crate::plan::{Landing, Spend};
+use crate::plan::{GroupSize, Landing, Spend};
 use crate::ports::{ComposeRequest, Composer};
 use crate::report::forecast::{
     Clash, Costs, CriticalPath, Hotspot, OrderAdvice, Outlook, PairCounts, RateBasis, SpendWord, StrategyCost,
@@ -182,7 +182,8 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
         cheapest: cheapest(&prices, spend).map(|price| word(price.way)),
         strategies: prices.iter().map(strategy).collect(),
         landing: match prepared.policy.landing {
-            Landing::Pyramid => StrategyWord::Pyramid,
+            Landing::Pyramid if prepared.policy.group_size == GroupSize::Fixed(1) => StrategyWord::Pyramid,
+            Landing::Pyramid => StrategyWord::PyramidGroups,
             Landing::Batch => StrategyWord::Batch,
         },
         spend: match spend {

@@ -116,6 +116,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Scenario {
     Scenario {
         graph: Arc::new(Graph::new(items, &[]).expect("nothing depends on anything")),
         limits: limits(&policy),
+        group_size: policy.group_size,
         policy: Arc::new(policy),
         gate_ms: HashMap::from([(gate, args.gate_seconds * MS_PER_SECOND)]),
     }
@@ -138,8 +139,13 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, 
     let gate_ms: HashMap<_, _> = gates().map(|gate| (gate.definition, args.gate_seconds * MS_PER_SECOND)).collect();
     let is_plain =
         gate_ms.len() == 1 && graph.indices().all(|ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1);
-    let scenario =
-        Scenario { limits: limits(&plan.policy), policy: Arc::new(plan.policy), gate_ms, graph: Arc::new(graph) };
+    let scenario = Scenario {
+        limits: limits(&plan.policy),
+        group_size: plan.policy.group_size,
+        policy: Arc::new(plan.policy),
+        gate_ms,
+        graph: Arc::new(graph),
+    };
     Ok(Some((scenario, is_plain)))
 }
 

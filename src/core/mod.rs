@@ -6,6 +6,7 @@
 pub mod account;
 pub mod critical_path;
 pub mod forecast;
+pub mod groups;
 pub mod judge;
 pub mod limits;
 pub mod state;

@@ -3,10 +3,12 @@
 
 mod apply;
 mod ending;
+mod groups;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+pub use self::groups::{Group, MadeGroup};
 use super::critical_path::{self, GateDurations};
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
 use super::limits::Outcomes;
@@ -16,7 +18,7 @@ use crate::vocabulary::event::{
     Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause, UndoDirection,
 };
 use crate::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
+    ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
 };
 use crate::vocabulary::verdict;
 
@@ -34,6 +36,8 @@ pub enum ImpossibleTransition {
     Item { item: ItemName, from: &'static str, to: &'static str },
     #[error("apex {0:?} is not the one under way")]
     Apex(ApexId),
+    #[error("group {0:?} is of no items, or was never formed")]
+    Group(GroupId),
     #[error("an apex is under way already")]
     ApexTwice,
     #[error("nothing was about to land")]
@@ -162,6 +166,8 @@ struct ItemState {
     in_base: bool,
     cone: Option<Cone>,
     without: Option<Cone>,
+    /// It left its group, to be judged on its own cone.
+    singled_out: bool,
 }
 
 /// The target went from one tree to another.
@@ -193,6 +199,8 @@ pub struct RunState {
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
     jobs: BTreeMap<JobId, JobStarted>,
     last_job: u64,
+    groups: BTreeMap<GroupId, Group>,
+    last_group: u32,
     apex: Option<Apex>,
     last_apex: u32,
     landing: Option<LandingIntended>,
@@ -206,7 +214,7 @@ pub struct RunState {
     outcomes: Outcomes,
     /// The length of the longest way from each item to the end of its dependents.
     lengths: Arc<[u64]>,
-    /// Eligible items without a cone on the current base, in start order.
+    /// Eligible items without a cone on the current base and in no group, in start order.
     fresh: BTreeSet<(StartRank, ItemIx)>,
     /// Eligible items with one.
     open: BTreeSet<(StartRank, ItemIx)>,
@@ -227,7 +235,7 @@ pub struct RunState {
 }
 
 /// Highest urgency first, then the longest way to the end, then canonical order.
-type StartRank = (std::cmp::Reverse<i64>, std::cmp::Reverse<u64>);
+pub type StartRank = (std::cmp::Reverse<i64>, std::cmp::Reverse<u64>);
 
 impl RunState {
     /// The state before anything happened; the first event must be `runStarted`.
@@ -241,6 +249,7 @@ impl RunState {
                 in_base: false,
                 cone: None,
                 without: None,
+                singled_out: false,
             })
             .collect();
         let mut users: HashMap<DefinitionDigest, u32> = HashMap::new();
@@ -269,6 +278,8 @@ impl RunState {
             subjects: HashMap::new(),
             jobs: BTreeMap::new(),
             last_job: 0,
+            groups: BTreeMap::new(),
+            last_group: 0,
             apex: None,
             last_apex: 0,
             landing: None,

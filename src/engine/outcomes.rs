@@ -85,13 +85,13 @@ impl Engine<'_> {
             Done::Composed { purpose, base, result, duration_us } => {
                 self.composing.remove(&purpose);
                 let composite = result.map_err(port("making a composite"))?;
-                let is_apex = matches!(purpose, CompositePurpose::Apex { .. });
+                let has_prefixes = matches!(purpose, CompositePurpose::Apex { .. } | CompositePurpose::Group { .. });
                 self.record(Event::Composed(Box::new(Composed {
                     purpose,
                     base,
                     commit: composite.commit,
                     tree: composite.tree,
-                    steps: if is_apex { composite.steps } else { Vec::new() },
+                    steps: if has_prefixes { composite.steps } else { Vec::new() },
                     set_aside: composite.set_aside,
                     duration_us,
                 })))

@@ -292,7 +292,8 @@ pub struct PolicyFile {
     #[schemars(extend("default" = "gates"))]
     pub spend: Option<SpendFile>,
 
-    /// How many items are gated together, or `auto`. This build has 1 only and refuses the others.
+    /// How many eligible items the pyramid gates together on one composite, or `auto`: as many as their rate of
+    /// passing makes worthwhile and, with `spend: time`, as leave every worker something to do.
     #[schemars(extend("default" = 1))]
     pub group_size: Option<GroupSizeFile>,
 

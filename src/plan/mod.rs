@@ -156,6 +156,7 @@ pub struct Policy {
     /// A match on a gate's name blocks its item. Each with its source text.
     pub block_on: Vec<(String, GlobMatcher)>,
     pub spend: Spend,
+    pub group_size: GroupSize,
     pub fail_fast: bool,
     pub second_opinion: bool,
     /// How often in a row a target that others move is followed.
@@ -190,6 +191,15 @@ pub enum Spend {
     Gates,
     /// Shortest run: free slots probe what the next answers may ask for.
     Time,
+}
+
+/// How many eligible items the pyramid gates on one composite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupSize {
+    /// At most so many, at least 1.
+    Fixed(u32),
+    /// As many as their rate of passing and the workers make worthwhile.
+    Auto,
 }
 
 /// A command that prepares a slot.

@@ -8,8 +8,8 @@ use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, UndoDirection, Undone,
-    Verdict,
+    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, SingledOutFor, UndoDirection,
+    Undone, Verdict,
 };
 use crate::vocabulary::names::JobId;
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -33,6 +33,15 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         }
         Event::JobFinished { job } => page.probe_finished(*job),
         Event::ItemDecided(decided) => page.decided(decided),
+        Event::SingledOut { item, why, .. } => {
+            let why = match why {
+                SingledOutFor::Gate { gate, .. } => format!("{} fails once it is there", shown(gate.as_str())),
+                SingledOutFor::Conflict => "it cannot be merged with its group".to_owned(),
+                SingledOutFor::Infrastructure { gate } => format!("{} could not be run", shown(gate.as_str())),
+            };
+            let text = format!("{}: {why}; it is judged alone", shown(item.as_str()));
+            vec![page.line(Tone::Quiet, "singled out", &text)]
+        }
         Event::ItemDeferred { item, reason } => {
             let text =
                 format!("{}: {}; it waits for its dependencies", shown(item.as_str()), shown(&reason.to_string()));
@@ -94,6 +103,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         | Event::InputsDigested { .. }
         | Event::GateStarted { .. }
         | Event::VerdictReused { .. }
+        | Event::GroupFormed { .. }
         | Event::ApexFormed { .. }
         | Event::LandingIntended(_)
         | Event::UndoIntended { .. } => Vec::new(),
@@ -176,7 +186,7 @@ impl Page<'_> {
                 )
             }
             // What it refutes is said when the job ends.
-            Some(Verdict::Failed) if attempt.required && matches!(job.purpose, JobPurpose::Apex { .. }) => {
+            Some(Verdict::Failed) if attempt.required && is_probe(&job.purpose) => {
                 return Vec::new();
             }
             Some(Verdict::Failed) => {
@@ -205,12 +215,14 @@ impl Page<'_> {
     /// Whole apexes and prefixes of them.
     fn probe_finished(&self, id: JobId) -> Vec<String> {
         let Some(job) = self.view.jobs.get(&id) else { return Vec::new() };
-        if !matches!(job.purpose, JobPurpose::Apex { .. }) {
+        if !is_probe(&job.purpose) {
             return Vec::new();
         }
         let text = subject(self.view, &job.purpose);
         let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
         match passed(required(), true) {
+            // Its items say so, each for itself.
+            Some(true) if matches!(job.purpose, JobPurpose::Group { .. }) => Vec::new(),
             Some(true) => vec![self.line(Tone::Good, "proven", &text)],
             None => vec![self.line(Tone::Notice, "no verdict", &text)],
             Some(false) => match required().rfind(|attempt| is_failure(&attempt.run.outcome)) {
@@ -283,10 +295,20 @@ impl Page<'_> {
     }
 }
 
+/// Whether a job judges several items at once.
+fn is_probe(purpose: &JobPurpose) -> bool {
+    matches!(purpose, JobPurpose::Apex { .. } | JobPurpose::Group { .. })
+}
+
 /// What a job gates, for people.
 pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
     match purpose {
         JobPurpose::Cone { item } => shown(item.as_str()).into_owned(),
+        JobPurpose::Group { group, members } => {
+            let all = view.groups.get(group).map_or(0, Vec::len);
+            let which = if all == *members as usize { items(all) } else { format!("first {members} of {all}") };
+            format!("group {} ({which})", group.0)
+        }
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
         JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
         JobPurpose::Apex { apex, members } => {

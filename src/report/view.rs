@@ -17,7 +17,9 @@ use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
     JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
 };
-use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId};
+use crate::vocabulary::names::{
+    ApexId, CommitId, GateName, GroupId, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId,
+};
 
 /// A run as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,8 @@ pub struct RunView {
     by_key: HashMap<VerdictKey, Vec<usize>>,
     /// Passes that were known from an earlier run.
     pub reused: HashMap<VerdictKey, ReusedView>,
+    /// The items of each, in canonical order; once it is made, those that could be merged.
+    pub groups: BTreeMap<GroupId, Vec<ItemName>>,
     pub apexes: BTreeMap<ApexId, ApexView>,
     /// How many of them have a number.
     numbered: u32,
@@ -311,6 +315,7 @@ impl RunView {
                 self.count_workers(at, -1);
                 self.job_finished(at, *job);
             }
+            Event::GroupFormed { group, items, .. } => drop(self.groups.insert(*group, items.clone())),
             Event::ApexFormed { apex, base, items } => {
                 self.apexes.insert(
                     *apex,
@@ -374,6 +379,7 @@ impl RunView {
                 }
             }
             Event::InputsDigested { .. }
+            | Event::SingledOut { .. }
             | Event::UndoIntended { .. }
             | Event::Undone(_)
             | Event::UndoGivenUp { .. } => {}
@@ -409,23 +415,27 @@ impl RunView {
                     apex.set_aside.clone_from(&composed.set_aside);
                 }
             }
+            CompositePurpose::Group { group } => {
+                if let Some(items) = self.groups.get_mut(group) {
+                    let merged: BTreeSet<&ItemName> = composed.steps.iter().map(|step| &step.item).collect();
+                    items.retain(|item| merged.contains(item));
+                }
+            }
             CompositePurpose::Without { .. } => {}
         }
     }
 
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
-        match &job.purpose {
-            JobPurpose::Apex { apex, .. } => {
-                self.number(*apex);
-                if let Some(apex) = self.apexes.get_mut(apex) {
-                    apex.jobs.push(id);
-                }
+        if let JobPurpose::Apex { apex, .. } = &job.purpose {
+            self.number(*apex);
+            if let Some(apex) = self.apexes.get_mut(apex) {
+                apex.jobs.push(id);
             }
-            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
-                if let Some(item) = self.item_mut(item) {
-                    item.started_at_ms.get_or_insert(at);
-                    item.running += 1;
-                }
+        }
+        for name in self.gated_by(&job.purpose).to_vec() {
+            if let Some(item) = self.item_mut(&name) {
+                item.started_at_ms.get_or_insert(at);
+                item.running += 1;
             }
         }
         self.jobs.insert(id, job);
@@ -467,12 +477,13 @@ impl RunView {
         job.ended_at_ms = Some(at);
         job.running = None;
         let held_ms = at.saturating_sub(job.started_at_ms);
-        if let JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } =
-            job.purpose.clone()
-            && let Some(item) = self.item_mut(&item)
-        {
-            item.busy_ms = item.busy_ms.saturating_add(held_ms);
-            item.running = item.running.saturating_sub(1);
+        let purpose = job.purpose.clone();
+        let alone = !matches!(purpose, JobPurpose::Group { .. });
+        for name in self.gated_by(&purpose).to_vec() {
+            if let Some(item) = self.item_mut(&name) {
+                item.busy_ms = item.busy_ms.saturating_add(if alone { held_ms } else { 0 });
+                item.running = item.running.saturating_sub(1);
+            }
         }
     }
 

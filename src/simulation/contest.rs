@@ -9,10 +9,13 @@ use super::peers::{bors, prefix, serial, zuul};
 use super::run::{Scenario, SimulationError, run};
 use super::world::{Rates, World};
 use crate::core::limits::{Limits, Outcomes};
-use crate::plan::{Landing, Spend};
+use crate::plan::{GroupSize, Landing, Spend};
 
 /// Zuul's window has no ceiling by itself.
 const NO_CEILING: usize = usize::MAX;
+
+/// Each item gated by itself, where it is gated at all before it is to land.
+const ALONE: GroupSize = GroupSize::Fixed(1);
 
 /// What a repository remembers in which items have failed at these rates for long.
 fn learned(rates: Rates) -> Outcomes {
@@ -26,6 +29,7 @@ fn learned(rates: Rates) -> Outcomes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contestant {
     Pyramid,
+    Groups,
     Batch,
     BatchForTime,
     Serial,
@@ -39,9 +43,10 @@ pub enum Contestant {
 
 impl Contestant {
     /// In the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Batch,
         Self::BatchForTime,
+        Self::Groups,
         Self::Pyramid,
         Self::PrefixBisection,
         Self::Bors16,
@@ -56,6 +61,7 @@ impl Contestant {
     pub fn name(self) -> &'static str {
         match self {
             Self::Pyramid => "pyramid",
+            Self::Groups => "groups, spend: time",
             Self::Batch => "batch",
             Self::BatchForTime => "batch, spend: time",
             Self::Serial => "one after another",
@@ -70,20 +76,21 @@ impl Contestant {
 
     /// A strategy of lexpr's own, which knows dependencies and gates of several kinds.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Pyramid | Self::Batch | Self::BatchForTime)
+        matches!(self, Self::Pyramid | Self::Groups | Self::Batch | Self::BatchForTime)
     }
 
     fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
-        let ours = |landing, spend| {
+        let ours = |landing, spend, group_size| {
             let batch_size = if landing == Landing::Batch { u32::MAX } else { scenario.limits.batch_size };
             let history = if setting.is_first_run { Outcomes::default() } else { learned(world.rates) };
-            let limits = Limits { landing, spend, batch_size, history, ..scenario.limits };
-            run(&Scenario { limits, ..scenario.clone() }, world, setting)
+            let limits = Limits { landing, spend, batch_size, history, ..scenario.limits.clone() };
+            run(&Scenario { limits, group_size, ..scenario.clone() }, world, setting)
         };
         Ok(match self {
-            Self::Pyramid => return ours(Landing::Pyramid, Spend::Gates),
-            Self::Batch => return ours(Landing::Batch, Spend::Gates),
-            Self::BatchForTime => return ours(Landing::Batch, Spend::Time),
+            Self::Pyramid => return ours(Landing::Pyramid, Spend::Gates, ALONE),
+            Self::Groups => return ours(Landing::Pyramid, Spend::Time, GroupSize::Auto),
+            Self::Batch => return ours(Landing::Batch, Spend::Gates, ALONE),
+            Self::BatchForTime => return ours(Landing::Batch, Spend::Time, ALONE),
             Self::Serial => serial::run(world, setting),
             Self::BorsOnAll => bors::run(world, setting, None),
             Self::Bors8 => bors::run(world, setting, Some(8)),

@@ -14,10 +14,11 @@ use super::world::World;
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
+use crate::core::strategy::groups::divide;
 use crate::engine::rehearsal::{self, NoMemory, NothingKept};
 use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
-use crate::plan::{Gate, Item, Policy};
+use crate::plan::{Gate, GroupSize, Item, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{Event, JobPurpose, Recorded};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, RunId};
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub graph: Arc<Graph>,
     pub policy: Arc<Policy>,
     pub limits: Limits,
+    /// How many items the pyramid gates together.
+    pub group_size: GroupSize,
     /// In milliseconds; gates that are not in it take no time.
     pub gate_ms: HashMap<DefinitionDigest, u64>,
 }
@@ -80,10 +83,13 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         .indices()
         .map(|ix| Arc::new(ComposeItem::of(graph, ix, CommitId::from_bytes(&[1; 20]).expect("20 bytes"), Vec::new())))
         .collect();
+    let Limits { spend, history, .. } = scenario.limits;
+    let max_workers = u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1);
     let limits = Limits {
-        max_workers: u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1),
+        max_workers,
         second_opinion: setting.second_opinion,
-        ..scenario.limits
+        groups: divide(graph, scenario.group_size, spend, max_workers, history),
+        ..scenario.limits.clone()
     };
     let lined_up = items.iter().map(|item| item.lined_up(graph)).collect();
     let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);

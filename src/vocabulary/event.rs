@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::endings::{Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, Reason};
 use super::names::{
-    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId,
-    SubjectDigest, TreeId, VerdictKey, WorkerId,
+    ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
+    RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
 use super::verdict::{Fingerprint, Remembered};
 
@@ -58,6 +58,10 @@ pub enum Event {
     },
     /// The job gave its worker back. Gates it had not begun stay unjudged by it.
     JobFinished { job: JobId },
+    /// Eligible items are to be gated together: these, in canonical order, on `base` and what they depend on.
+    GroupFormed { group: GroupId, base: CommitId, items: Vec<ItemName> },
+    /// An item is to be judged alone, on its own cone, and its group goes on without it.
+    SingledOut { group: GroupId, item: ItemName, why: SingledOutFor },
     /// The next composite to land was chosen: these items, in canonical order, on `base`.
     ApexFormed { apex: ApexId, base: CommitId, items: Vec<ItemName> },
     /// What an item's own work came to. After `passed` comes at most one other decision; `blocked`
@@ -188,6 +192,8 @@ pub enum CompositePurpose {
     Cone { item: ItemName },
     /// The cone without its item: what the item is compared with before it is blamed.
     Without { item: ItemName },
+    /// Base, the dependencies of a group's items and the items.
+    Group { group: GroupId },
     /// The target's tip and the items about to land.
     Apex { apex: ApexId },
 }
@@ -201,7 +207,7 @@ pub struct Composed {
     /// What would land: `base` itself where nothing could be merged.
     pub commit: CommitId,
     pub tree: TreeId,
-    /// For an apex, one per merged item in canonical order, so that step k is the prefix of
+    /// For an apex or a group, one per merged item in canonical order, so that step k is the prefix of
     /// k + 1 items; empty for other composites.
     pub steps: Vec<Step>,
     /// The items that are not in it, in canonical order.
@@ -249,12 +255,26 @@ pub struct Conflict {
     pub messages: Vec<String>,
 }
 
+/// Why an item cannot be judged with its group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "for", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SingledOutFor {
+    /// A gate passes on the group's items before it and fails once it is there.
+    Gate { gate: GateName, key: VerdictKey },
+    /// It, or what it depends on, conflicts with what was merged before it.
+    Conflict,
+    /// A gate of the group could not be run.
+    Infrastructure { gate: GateName },
+}
+
 /// Why a slot is taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "for", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum JobPurpose {
     /// Judge an item on its cone.
     Cone { item: ItemName },
+    /// Judge the first `members` of a group's items that could be merged: all of them, or a probe.
+    Group { group: GroupId, members: u32 },
     /// Judge the first `members` items of an apex: all of it, or a probe of a bisection.
     Apex { apex: ApexId, members: u32 },
     /// Run what failed once more on the same tree, in a clean slot.

@@ -303,6 +303,11 @@ pub struct JobId(pub u64);
 #[serde(transparent)]
 pub struct ApexId(pub u32);
 
+/// Which group of a run: counted from 1 in the order they are formed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct GroupId(pub u32);
+
 /// Which worker of the pool: counted from 0, below `maxWorkers`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -95,6 +95,43 @@ fn a_batch_lands_all_but_its_culprit_and_gates_no_item_by_itself() {
 }
 
 #[test]
+fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() {
+    let names: Vec<String> = (1..9).map(|at| format!("b{at}")).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "x")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    let report = world.path("report.json");
+    let items: String = names.iter().map(|name| format!("- {{name: {name}}}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{groupSize: 4, maxWorkers: 1}}\n\
+         gates: [{{name: unit, run: 'ls b* | tee -a ../runs; echo -- >> ../runs; ! test -f b6'}}]\nitems:\n{items}"
+    );
+    let said = world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    let ended = statuses(&world.report(&report));
+    let expected = names.iter().map(|name| format!("{name} {}", if name == "b6" { "failed" } else { "landed" }));
+    assert_eq!(ended, expected.collect::<Vec<_>>());
+    let cache = world.path("cache/lexpr");
+    let repository = std::fs::read_dir(cache).unwrap().next().unwrap().unwrap().path();
+    let runs = std::fs::read_to_string(repository.join("runs")).unwrap();
+    let trees: Vec<String> = runs.split("--\n").map(|run| run.lines().collect::<Vec<_>>().join(" ")).collect();
+    let expected = [
+        "b1 b2 b3 b4",
+        "b5 b6 b7 b8",
+        "b5 b6",
+        "b5",
+        "b7 b8",
+        // Alone, then the target without it, and once more.
+        "b6",
+        "",
+        "b6",
+        "b1 b2 b3 b4 b5 b7 b8",
+    ];
+    let mut sorted: Vec<&str> = trees.iter().map(String::as_str).collect();
+    sorted.pop();
+    assert_eq!(sorted, expected, "{}", said.stdout);
+}
+
+#[test]
 fn work_that_removes_everything_lands_and_so_does_what_comes_after_it() {
     let names: Vec<String> = (0..30).map(|at| format!("file-{at}")).collect();
     let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();

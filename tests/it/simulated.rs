@@ -7,7 +7,7 @@ use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::plan::check::check;
 use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{Landing, Policy, Spend};
+use lexpr::plan::{GroupSize, Landing, Policy, Spend};
 use lexpr::simulation::Setting;
 use lexpr::simulation::contest::Contestant;
 use lexpr::simulation::figures::Figures;
@@ -33,9 +33,11 @@ fn scenario(items: usize) -> Scenario {
         spend: policy.spend,
         max_rebases: policy.max_rebases,
         history: Outcomes::default(),
+        groups: None,
     };
     Scenario {
         graph: Arc::new(Graph::new(items, &[]).unwrap()),
+        group_size: policy.group_size,
         policy: Arc::new(policy),
         limits,
         gate_ms: [(gate, GATE_MS)].into(),
@@ -80,10 +82,27 @@ fn a_batch_takes_fewer_gate_runs_than_other_queues() {
 }
 
 #[test]
+fn groups_take_hardly_longer_than_there_is_work_for_the_workers() {
+    for (workers, most) in [(2, 20.0), (8, 8.6), (32, 5.2)] {
+        let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: false, is_first_run: false };
+        let mut scenario = scenario(100);
+        scenario.limits.batch_size = 100;
+        let figures = Contestant::Groups.compete(&scenario, failing(0.05), &setting, 0..40).unwrap();
+        let gate_times = figures.makespan_seconds * 1000.0 / GATE_MS as f64;
+        assert!(gate_times <= most, "{gate_times} gate times on {workers} workers, and {most} at most");
+    }
+}
+
+#[test]
 fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
     let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
     // The pyramid gates each item by itself, so that one in ten thousand meets two lies.
-    let most = [(Contestant::Batch, 0.01), (Contestant::BatchForTime, 0.01), (Contestant::Pyramid, 0.02)];
+    let most = [
+        (Contestant::Batch, 0.01),
+        (Contestant::BatchForTime, 0.01),
+        (Contestant::Groups, 0.02),
+        (Contestant::Pyramid, 0.02),
+    ];
     for (contestant, most) in most {
         let figures = lands(contestant, 100, rates, 8);
         assert_eq!(figures.wrong_landings, 0, "{}", contestant.name());
@@ -95,18 +114,20 @@ fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
 fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
     let rates = Rates { fail: 0.1, clash: 0.1, flake: 0.0 };
     let world = Arc::new(World::draw(40, rates, 3));
-    for landing in [Landing::Pyramid, Landing::Batch] {
+    let ways = [(Landing::Pyramid, 1), (Landing::Pyramid, 4), (Landing::Batch, 1)];
+    for (landing, together) in ways {
         let landed = |workers, spend, gate_ms| {
             let setting = Setting { workers, gate_ms, second_opinion: true, is_first_run: false };
             let mut scenario = scenario(40);
-            scenario.limits = Limits { landing, spend, ..scenario.limits };
+            scenario.limits = Limits { landing, spend, ..scenario.limits.clone() };
+            scenario.group_size = GroupSize::Fixed(together);
             let outcome = run(&scenario, &world, &setting).unwrap();
             outcome.landed_ms.iter().map(Option::is_some).collect::<Vec<_>>()
         };
         let alone = landed(1, Spend::Gates, GATE_MS);
         assert!(alone.contains(&true) && alone.contains(&false));
         for workers in [2, 5, 64] {
-            assert_eq!(landed(workers, Spend::Time, 7), alone, "{landing:?} on {workers}");
+            assert_eq!(landed(workers, Spend::Time, 7), alone, "{landing:?}, {together} together, on {workers}");
         }
     }
 }

@@ -150,7 +150,7 @@ impl Way {
 
     /// A plan may ask for it; the others are named for what they would save.
     pub fn is_in_this_build(self) -> bool {
-        matches!(self, Self::Pyramid | Self::Batch)
+        matches!(self, Self::Pyramid | Self::PyramidGroups | Self::Batch)
     }
 }
 

@@ -56,6 +56,8 @@ impl RunState {
                 Ok(())
             }
             Event::JobFinished { job } => self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job)),
+            Event::GroupFormed { group, base, items } => self.group_formed(*group, *base, items),
+            Event::SingledOut { group, item, .. } => self.singled_out(*group, item),
             Event::ApexFormed { apex, base, items } => self.apex_formed(*apex, *base, items),
             Event::ItemDecided(decided) => self.decided(decided),
             Event::ItemDeferred { item, reason } => self.deferred(item, reason),
@@ -182,7 +184,7 @@ impl RunState {
         }
     }
 
-    fn start_rank(&self, ix: ItemIx) -> StartRank {
+    pub(super) fn start_rank(&self, ix: ItemIx) -> StartRank {
         (std::cmp::Reverse(self.graph.urgency(ix)), std::cmp::Reverse(self.lengths[ix.get()]))
     }
 
@@ -215,6 +217,7 @@ impl RunState {
                 let ix = self.ix(item)?;
                 self.items[ix.get()].without = Some(cone(Arc::from([])));
             }
+            CompositePurpose::Group { group } => self.group_composed(*group, composed)?,
             CompositePurpose::Apex { apex } => {
                 let members = composed
                     .steps
@@ -272,6 +275,7 @@ impl RunState {
             self.expect_phase(ix, "passed", |phase| *phase == Phase::Eligible)?;
             self.leave_phase(ix);
             self.items[ix.get()].phase = Phase::Passed;
+            self.leave_group(ix, true);
             self.passed.insert(ix);
             self.advance_frontier();
             self.satisfy_dependents(ix);
@@ -293,6 +297,7 @@ impl RunState {
         self.leave_phase(ix);
         self.advance_frontier();
         self.items[ix.get()].phase = Phase::Out(decided.decision, Box::new(reason.clone()));
+        self.leave_group(ix, false);
         self.outcomes.failed += u32::from(decided.decision == Decision::Failed);
         if self.ends_the_apex(ix, decided.decision, &reason) {
             self.apex = None;
@@ -474,6 +479,7 @@ impl RunState {
             state.in_base |= matches!(state.phase, Phase::Landed | Phase::AlreadyLanded);
             state.without = None;
         }
+        self.regroup();
         // What has begun on the old base ends there; the others take the new one.
         for (rank, ix) in std::mem::take(&mut self.open) {
             if started.contains(self.graph.name(ix)) {
@@ -505,10 +511,11 @@ impl RunState {
             item.without = None;
         }
         self.fresh.append(&mut self.open);
+        self.resume_groups();
         self.known.values_mut().for_each(KnownRuns::forget_unrunnable);
     }
 
-    fn ix(&self, name: &ItemName) -> Result<ItemIx, ImpossibleTransition> {
+    pub(super) fn ix(&self, name: &ItemName) -> Result<ItemIx, ImpossibleTransition> {
         self.graph.find(name).ok_or_else(|| ImpossibleTransition::UnknownItem(name.clone()))
     }
 
@@ -553,7 +560,7 @@ impl RunState {
         Ok(())
     }
 
-    fn expect_phase(
+    pub(super) fn expect_phase(
         &self,
         ix: ItemIx,
         to: &'static str,

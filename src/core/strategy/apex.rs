@@ -5,7 +5,7 @@ use super::batch;
 use super::bisect::{Search, search};
 use super::blame::{Accusation, Finding};
 use super::{Action, Judged, LandAction, Round};
-use crate::core::judge::{Judgement, KeyedGate, Wanted, judge};
+use crate::core::judge::{Judgement, KeyedGate, Wanted};
 use crate::core::state::{Apex, MadeApex, Standpoint};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Landing, Spend};
@@ -94,15 +94,7 @@ impl Round<'_> {
 
     fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
         let at = made.members[prefix - 1].1;
-        let gates: Vec<KeyedGate> = prefix_gates(made, prefix)
-            .map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit))
-            .collect::<Option<_>>()?;
-        let state = self.state;
-        let with_standing = gates.into_iter().map(|gate| {
-            let standing = state.standing(&gate.key);
-            (gate, standing)
-        });
-        Some(judge(with_standing, self.limits.fail_fast))
+        self.judge_at(prefix_gates(made, prefix), at.tree, apex.base.commit)
     }
 
     fn probe(&mut self, apex: &Apex, made: &MadeApex, prefix: usize) {

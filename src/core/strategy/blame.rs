@@ -5,6 +5,7 @@
 use super::{GateAction, Round};
 use crate::core::judge::{KeyedGate, Standing, Wanted};
 use crate::core::state::Standpoint;
+use crate::plan::Spend;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::JobPurpose;
 use crate::vocabulary::names::CommitId;
@@ -50,6 +51,10 @@ impl Round<'_> {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
                 self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false });
+                let is_doubtful = state.standing(&gate.key).is_some_and(|failed| !self.is_firm(failed));
+                if self.limits.spend == Spend::Time && is_doubtful {
+                    self.second_opinion(item, with, base, gate.clone());
+                }
                 return Finding::Open;
             }
             Some(Standing::Unrunnable(message)) => return Finding::Unrunnable(message.to_owned()),

@@ -5,6 +5,7 @@ mod apex;
 pub mod batch;
 pub mod bisect;
 mod blame;
+pub mod groups;
 pub mod pyramid;
 
 use std::collections::{HashMap, HashSet};
@@ -178,19 +179,33 @@ impl<'a> Round<'a> {
     /// Judges the composite `at`, on `base`, by `wanted`; starts a job for what has no verdict yet
     /// where a slot is free.
     fn judge_or_gate(&mut self, wanted: &[Wanted], at: Standpoint, base: CommitId, purpose: JobPurpose) -> Judged {
-        let Some(gates) = self.keyed(wanted, at.tree, base) else { return Judged::Waiting };
+        if self.keyed(wanted, at.tree, base).is_none() {
+            return Judged::Waiting;
+        }
+        match self.judge_at(wanted.iter(), at.tree, base) {
+            None => Judged::Waiting,
+            Some(Judgement::Open(gates)) => {
+                self.gate(GateAction { purpose, at, base, gates, clean_slot: false });
+                Judged::Waiting
+            }
+            Some(settled) => Judged::Settled(settled),
+        }
+    }
+
+    /// What the known verdicts say of a tree; `None` while what a gate's `inputs` match there is not known.
+    fn judge_at<'w>(
+        &self,
+        wanted: impl Iterator<Item = &'w Wanted>,
+        tree: TreeId,
+        base: CommitId,
+    ) -> Option<Judgement> {
         let state = self.state;
+        let gates = wanted.map(|wanted| state.keyed(wanted, tree, base)).collect::<Option<Vec<_>>>()?;
         let with_standing = gates.into_iter().map(|gate| {
             let standing = state.standing(&gate.key);
             (gate, standing)
         });
-        match judge(with_standing, self.limits.fail_fast) {
-            Judgement::Open(gates) => {
-                self.gate(GateAction { purpose, at, base, gates, clean_slot: false });
-                Judged::Waiting
-            }
-            settled => Judged::Settled(settled),
-        }
+        Some(judge(with_standing, self.limits.fail_fast))
     }
 
     /// Starts a job unless no slot is free or one of its keys is being run already.

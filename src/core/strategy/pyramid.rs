@@ -5,8 +5,8 @@ use super::blame::{Accusation, Finding};
 use super::{Action, Judged, Round};
 use crate::core::judge::{Judgement, KeyedGate};
 use crate::core::state::{Cone, Phase, Standpoint};
-use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
+use crate::plan::{Policy, Spend};
 use crate::vocabulary::event::{CompositePurpose, Decision, Event, ItemDecided, JobPurpose, Reason, SetAsideCause};
 use crate::vocabulary::names::ItemName;
 
@@ -18,10 +18,25 @@ impl Round<'_> {
         self.settle_deferred();
         // First what is closest to landing: slots that prove an apex free everything behind it.
         self.apex();
+        self.judge_open();
+        self.open_more(policy);
+        if self.limits.spend == Spend::Time && !self.has_decisions() {
+            for group in self.state.groups() {
+                self.look_ahead(group);
+            }
+        }
+    }
+
+    /// Items on their cones and groups, in start order.
+    fn judge_open(&mut self) {
+        let mut groups = self.state.groups().into_iter().peekable();
         for ix in self.state.open().collect::<Vec<_>>() {
+            while let Some(group) = groups.next_if(|group| group.rank() < self.state.rank(ix)) {
+                self.judge_group(group);
+            }
             self.judge_item(ix);
         }
-        self.open_cones(policy);
+        groups.for_each(|group| self.judge_group(group));
     }
 
     /// Deferred items whose dependencies all landed although they fail together: nobody can say
@@ -34,13 +49,26 @@ impl Round<'_> {
         }
     }
 
-    /// Makes the cones of the next items in start order, and blocks those a policy names.
-    fn open_cones(&mut self, policy: &Policy) {
+    /// Makes the cones of the next items in start order, or their groups, and blocks those a policy names.
+    fn open_more(&mut self, policy: &Policy) {
         let wanted = self.limits.max_workers as usize * CONES_AHEAD_PER_WORKER;
-        let room = wanted.saturating_sub(self.state.open_count());
-        for ix in self.state.fresh().take(room).collect::<Vec<_>>() {
-            if !self.is_blocked_by(policy, ix) {
+        let mut room = wanted.saturating_sub(self.state.open_count() + self.state.group_count());
+        let limits = self.limits;
+        let busy = limits.groups.as_ref().map(|groups| self.busy_lanes(groups)).unwrap_or_default();
+        for ix in self.state.fresh() {
+            if room == 0 {
+                return;
+            }
+            let alone = match &limits.groups {
+                Some(groups) if self.group_or_alone(groups, &busy, ix, policy) => true,
+                // One at a time: the next in line may stand in it.
+                Some(_) if self.has_decisions() => return,
+                Some(_) => false,
+                None => true,
+            };
+            if alone && !self.is_blocked_by(policy, ix) {
                 self.compose_cone(ix);
+                room -= 1;
             }
         }
     }

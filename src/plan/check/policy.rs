@@ -7,14 +7,14 @@ use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
     CommitterFile, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_FINGERPRINT_TIMEOUT_SECONDS,
     DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT,
-    FingerprintFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
+    FingerprintFile, GroupSizeFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
 use crate::plan::{
-    CachePlace, DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Retry,
-    Setup, Spend,
+    CachePlace, DirectoryRenames, FingerprintCommand, GroupSize, Identity, Landing, MergeSettings, Performance, Policy,
+    Retry, Setup, Spend,
 };
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -59,12 +59,19 @@ impl Checker<'_> {
                 Landing::Pyramid
             }
         };
-        if let Some(size) = &file.group_size
-            && size.0 != 1
-        {
-            let what = format!("`groupSize: {}`", size.0.as_str().map_or_else(|| size.0.to_string(), str::to_owned));
-            self.not_in_this_build(&at("groupSize"), &what, "leave it out, or write 1");
-        }
+        let group_size = match &file.group_size {
+            // The shortest run with hardly more gate runs than the fewest.
+            None if matches!((file.landing, spend), (Some(LandingFile::Auto), Spend::Time)) => GroupSize::Auto,
+            None => GroupSize::Fixed(1),
+            Some(size) if landing == Landing::Batch => {
+                let message =
+                    "`groupSize` has no effect: `landing: batch` decides by itself how many it gates together";
+                let problem = self.document.error_at_key(&at("groupSize"), message);
+                self.report(problem.warning().hint("leave it out, or write `landing: pyramid`"));
+                group_size(size)
+            }
+            Some(size) => group_size(size),
+        };
         if file.overrides.is_some() {
             let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
             self.report(problem.warning().hint("nobody can override a failed gate in this build"));
@@ -93,6 +100,7 @@ impl Checker<'_> {
             block_on,
             landing,
             spend,
+            group_size,
             fail_fast: file.fail_fast.unwrap_or(true),
             second_opinion: file.second_opinion.unwrap_or(true),
             max_rebases: file.max_rebases.unwrap_or(DEFAULT_MAX_REBASES),
@@ -233,6 +241,12 @@ impl Checker<'_> {
     fn named(&self, key: &'static str, names: &[String]) -> Vec<(Pointer, String)> {
         self.conformity.places(&at(key), names.len()).zip(names.iter().cloned()).collect()
     }
+}
+
+/// The schema lets numbers from 1 and `auto` through.
+fn group_size(file: &GroupSizeFile) -> GroupSize {
+    let size = file.0.as_u64().map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+    size.map_or(GroupSize::Auto, GroupSize::Fixed)
 }
 
 fn retry(file: &RetryFile) -> Retry {

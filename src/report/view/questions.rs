@@ -19,7 +19,7 @@ impl RunView {
         let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
         let is_own = |purpose: &JobPurpose| match purpose {
             JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
-            JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
+            JobPurpose::Apex { .. } | JobPurpose::Group { .. } | JobPurpose::Blame { .. } => false,
         };
         Some(if attempts.peek().is_none() {
             VerdictSource::EarlierRun
@@ -28,6 +28,20 @@ impl RunView {
         } else {
             VerdictSource::SharedRun
         })
+    }
+
+    /// The items that are in work while a job on its way to a verdict on them is.
+    pub fn gated_by<'a>(&'a self, purpose: &'a JobPurpose) -> &'a [ItemName] {
+        match purpose {
+            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
+                std::slice::from_ref(item)
+            }
+            JobPurpose::Group { group, members } => {
+                let items = self.groups.get(group).map_or(&[][..], Vec::as_slice);
+                &items[..items.len().min(*members as usize)]
+            }
+            JobPurpose::Apex { .. } => &[],
+        }
     }
 
     /// What earlier runs spared this one.

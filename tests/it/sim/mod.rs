@@ -25,7 +25,9 @@ use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{DirectoryRenames, Gate, GateAt, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend};
+use lexpr::plan::{
+    DirectoryRenames, Gate, GateAt, GroupSize, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend,
+};
 use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpItem, RunStarted};
 use lexpr::vocabulary::names::{
@@ -250,6 +252,8 @@ pub struct World {
     pub taken_up: usize,
     pub others: Vec<OthersMove>,
     pub limits: Limits,
+    /// How many items the pyramid gates together.
+    pub group_size: u32,
     /// Memory in use with so many jobs in work, by their number; the last holds for all above.
     pub memory: Vec<u64>,
     pub memory_threshold: Option<u64>,
@@ -297,7 +301,9 @@ impl World {
                 spend: Spend::Gates,
                 max_rebases: lexpr::plan::file::DEFAULT_MAX_REBASES,
                 history: Outcomes::default(),
+                groups: None,
             },
+            group_size: 1,
             memory: vec![0],
             memory_threshold: None,
             memory_peaks: false,
@@ -413,6 +419,7 @@ impl World {
             max_workers: None,
             block_on: block_on.map(|glob| (glob.clone(), Glob::new(glob).unwrap().compile_matcher())).collect(),
             spend: self.limits.spend,
+            group_size: GroupSize::Fixed(self.group_size),
             fail_fast: self.limits.fail_fast,
             second_opinion: self.limits.second_opinion,
             max_rebases: self.limits.max_rebases,

@@ -99,6 +99,7 @@ fn told(event: &Event) -> Option<String> {
     Some(match event {
         Event::JobStarted(job) => match &job.purpose {
             JobPurpose::Cone { item } => format!("gate {item}"),
+            JobPurpose::Group { members, .. } => format!("gate group {members}"),
             JobPurpose::Apex { members, .. } => format!("gate apex {members}"),
             JobPurpose::SecondOpinion { item } => format!("again {item}"),
             JobPurpose::Blame { item } => format!("without {item}"),
@@ -114,6 +115,8 @@ fn told(event: &Event) -> Option<String> {
             format!("{} {word}", finished.gate)
         }
         Event::VerdictReused { gate, .. } => format!("{gate} reused"),
+        Event::GroupFormed { items, .. } => format!("group {}", joined(items)),
+        Event::SingledOut { item, .. } => format!("{item} singled out"),
         Event::ApexFormed { items, .. } => format!("apex {}", joined(items)),
         Event::ItemDecided(decided) => {
             let word = match decided.decision {

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::{Either, select};
 use lexpr::core::judge::Surroundings;
+use lexpr::core::limits::Limits;
+use lexpr::core::strategy::groups::divide;
 use lexpr::engine::{self, EngineError, Observer, Past, Ports, RunEnd, RunSetup};
+use lexpr::plan::GroupSize;
 use lexpr::ports::ComposeItem;
 use lexpr::simulation::time::{Patience, VirtualTime};
 use lexpr::vocabulary::event::Recorded;
@@ -20,6 +23,14 @@ const PATIENCE: Patience = Patience { wakes: 300_000, silence_ms: 3_600_000 };
 impl World {
     /// Runs the plan in this world to its end.
     pub fn run(&self) -> Outcome {
+        let mut divided = self.clone();
+        let Limits { spend, max_workers, history, .. } = self.limits;
+        let size = GroupSize::Fixed(self.group_size);
+        divided.limits.groups = divide(&self.graph(), size, spend, max_workers, history);
+        divided.run_divided()
+    }
+
+    fn run_divided(&self) -> Outcome {
         let graph = Arc::new(self.graph());
         let time = VirtualTime::new(self.seed, PATIENCE);
         let hands = Arc::new(Hands::new(self, Arc::clone(&graph), time.clone()));
@@ -31,7 +42,7 @@ impl World {
                 .collect(),
             graph: Arc::clone(&graph),
             policy: Arc::new(self.policy()),
-            limits: self.limits,
+            limits: self.limits.clone(),
             surroundings: Surroundings::default(),
             durations: Arc::new(self.known_durations(&graph)),
             memory_threshold: self.memory_threshold,

@@ -150,13 +150,18 @@ pub fn plain_worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value 
             items.iter_mut().for_each(|item| item.already_landed = false);
             World { items, rules, conflicts, ..World::of("") }.gates(shared_gates()).batch(batch).with(|world| {
                 world.limits.fail_fast = fail_fast;
-                world.limits.landing = landing;
+                (world.limits.landing, world.group_size) = landing;
             })
         })
 }
 
-pub fn landings() -> impl Strategy<Value = Landing> {
-    prop_oneof![2 => Just(Landing::Pyramid), 1 => Just(Landing::Batch)]
+/// How items land, and how many the pyramid gates together.
+pub fn landings() -> impl Strategy<Value = (Landing, u32)> {
+    prop_oneof![
+        2 => Just((Landing::Pyramid, 1)),
+        1 => (2_u32..6).prop_map(|size| (Landing::Pyramid, size)),
+        1 => Just((Landing::Batch, 1)),
+    ]
 }
 
 /// Own gates, gates told their item, gates on declared inputs, gates on one side only.
@@ -199,7 +204,7 @@ pub fn worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value = Worl
             World { items, rules, conflicts, ..World::of("") }.gates(shared_gates()).batch(batch).with(|world| {
                 world.limits.fail_fast = fail_fast;
                 world.limits.second_opinion = second_opinion;
-                world.limits.landing = landing;
+                (world.limits.landing, world.group_size) = landing;
                 if blocks {
                     world.block_on.push("sl*".to_owned());
                 }

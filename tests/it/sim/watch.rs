@@ -16,7 +16,7 @@ use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, JobStarted, LandingIntended,
     Reason, Recorded, Verdict,
 };
-use lexpr::vocabulary::names::{CommitId, DefinitionDigest, ItemName, JobId, TreeId, VerdictKey};
+use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, TreeId, VerdictKey};
 
 use super::World;
 use super::content::Content;
@@ -60,7 +60,9 @@ struct Account {
     keys: HashMap<DefinitionDigest, Vec<VerdictKey>>,
     /// Some passes are of runs that nobody saw.
     has_reused: bool,
-    cones: HashMap<ItemIx, TreeId>,
+    /// Trees on which an item can pass: its cone's, and those of its group from it on.
+    cones: HashMap<ItemIx, Vec<TreeId>>,
+    groups: HashMap<GroupId, Vec<ItemIx>>,
     intended: Option<LandingIntended>,
     last_landed: Option<ItemIx>,
     base: Option<CommitId>,
@@ -138,6 +140,15 @@ impl Watch {
             Event::JobStarted(job) => self.check_job(job, recorded.at_ms, inner),
             Event::GateFinished(finished) => self.check_verdict(finished, inner),
             Event::ItemDecided(decided) => self.check_decision(decided, inner),
+            Event::GroupFormed { base, items, .. } => {
+                assert!(!self.account.is_over, "a group is formed in a run that is over");
+                assert_eq!(Some(*base), self.account.base, "a group stands on the base");
+                assert!(items.len() > 1 && items.len() <= self.world.group_size as usize);
+                for ix in items.iter().map(|name| self.ix(name)) {
+                    assert_eq!(self.stage(ix), Stage::Undecided, "{} is gated in a group", self.graph.name(ix));
+                    self.expect_good_dependencies(ix);
+                }
+            }
             Event::ApexFormed { base, items, .. } => self.check_apex(*base, items),
             Event::LandingIntended(intended) => self.check_intent(intended, inner),
             Event::Landed(landed) => {
@@ -256,6 +267,10 @@ impl Watch {
             assert_eq!(self.stage(ix), Stage::Undecided, "{item} is gated on its cone");
             self.expect_good_dependencies(ix);
         }
+        if let JobPurpose::Group { group, members } = &job.purpose {
+            let merged = self.account.groups[group].iter().filter(|ix| content.has(**ix)).count();
+            assert!(merged >= *members as usize, "a group's composite lacks some of those it is gated for");
+        }
     }
 
     fn is_merged_by_the_run(&self, ix: ItemIx) -> bool {
@@ -296,12 +311,11 @@ impl Watch {
         match (decision, reason) {
             (Decision::Passed, _) => {
                 self.expect_good_dependencies(ix);
-                let cone = self.account.cones.get(&ix).expect("an item passes on its cone");
-                let own = self.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.cone);
-                for gate in own {
-                    let proven = self.account.has_reused || self.has_passed(gate, &inner.trees[cone], None, inner);
-                    assert!(proven, "{item} passes, and {} did not pass on its cone", gate.name);
-                }
+                let cones = self.account.cones.get(&ix).expect("an item passes on its cone or with its group");
+                let own = || self.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.cone);
+                let passed_on = |tree| own().all(|gate| self.has_passed(gate, &inner.trees[tree], None, inner));
+                let proven = self.account.has_reused || cones.iter().any(passed_on);
+                assert!(proven, "{item} passes, and its gates did not on any composite of it");
             }
             (Decision::Failed, Some(Reason::GateFailed { key, fails_without_too, .. })) => {
                 self.check_blame(ix, key, *fails_without_too, inner);
@@ -405,7 +419,14 @@ impl Watch {
                 if let CompositePurpose::Cone { item } = &composed.purpose
                     && account.base == Some(composed.base)
                 {
-                    account.cones.insert(find(item), composed.tree);
+                    account.cones.insert(find(item), vec![composed.tree]);
+                }
+                if let CompositePurpose::Group { group } = &composed.purpose {
+                    let steps: Vec<_> = composed.steps.iter().map(|step| (find(&step.item), step.tree)).collect();
+                    for ix in &account.groups[group] {
+                        let from_it_on = steps.iter().skip_while(|(step, _)| step != ix).map(|(_, tree)| *tree);
+                        account.cones.entry(*ix).or_default().extend(from_it_on);
+                    }
                 }
             }
             Event::JobStarted(job) => {
@@ -445,6 +466,9 @@ impl Watch {
             Event::ItemDecided(decided) => {
                 let passed = decided.decision == Decision::Passed;
                 account.stages[find(&decided.item).get()] = if passed { Stage::Passed } else { Stage::Out };
+            }
+            Event::GroupFormed { group, items, .. } => {
+                account.groups.insert(*group, items.iter().map(find).collect());
             }
             Event::ItemDeferred { item, reason } => {
                 account.stages[find(item).get()] = Stage::Deferred;
@@ -496,6 +520,8 @@ fn is_step(event: &Event) -> bool {
     matches!(
         event,
         Event::ApexFormed { .. }
+            | Event::GroupFormed { .. }
+            | Event::SingledOut { .. }
             | Event::ItemDecided(_)
             | Event::ItemDeferred { .. }
             | Event::GateRedOnTarget { .. }
