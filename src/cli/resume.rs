@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::conduct::{self, Options, Outcome, Patience, Run};
+use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
+use super::turns::{self, Patience};
 use super::{ResumeArgs, faces, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
@@ -43,13 +44,19 @@ async fn resume(
     destinations: &[crate::report::Destination],
 ) -> Result<Outcome, Failure> {
     let common_dir = repo.common_dir().to_owned();
-    let target = read(folder)?.1.target;
+    let RunStarted { target, urgent, .. } = read(folder)?.1;
     let patience = Patience::from_now(args.wait, args.deadline);
-    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience).await?;
-    let _hold = conduct::hold(folder)?;
+    let claim = || turns::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience);
+    let _lock = if urgent { None } else { Some(claim().await?) };
+    let hold = conduct::hold(folder)?;
+    if urgent {
+        folder.name_process(&hold).map_err(|error| Failure::internal(error.to_string()))?;
+    }
+    // An undo has the target to itself, that of an urgent run, too.
+    let _for_the_undo = if urgent && undo::is_open(folder)? { Some(claim().await?) } else { None };
     leftovers::clear(&repo, folder)?;
     conduct::tidy_after_dead_runs(&repo)?;
-    let settled = undo::settle(&repo, folder)?;
+    let settled = undo::settle(&repo, folder, patience).await?;
     if let Some(settled) = &settled {
         speak::note(&settled.note);
     }
@@ -112,6 +119,7 @@ async fn resume(
     })?;
     // What a landing that was cut short left behind is brought to its end first.
     if state.landing().is_none() {
+        let _turn = turns::landing(&lander, &started.target, Purpose::Landing, patience).await?;
         let now = lander.current_target().map_err(|refusal| refusal.where_it_was(state.tip().commit))?;
         lander.preflight(now)?;
     }
@@ -282,7 +290,8 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
         return failure;
     }
     let all = runs::list(common_dir).unwrap_or_default();
-    let accounts = all.iter().rev().filter_map(|folder| Account::of(&journal::read(&folder.journal()).ok()?.events));
+    let dead = all.iter().rev().filter(|folder| !folder.is_held());
+    let accounts = dead.filter_map(|folder| Account::of(&journal::read(&folder.journal()).ok()?.events));
     let mut of_target = accounts.filter(|account| account.started.target == target);
     match of_target.find_map(|account| Some((finishing(&account)?, account.started.run))) {
         Some((command, run)) => failure.with_hint(format!(
@@ -300,6 +309,10 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
 /// Where git fails.
 pub(super) fn refuse(unfinished: &RunFolder, opened: &Opened) -> Result<Failure, Failure> {
     let run = &unfinished.id;
+    if unfinished.is_held() {
+        return Ok(Failure::target(format!("run {run} of this plan is going on"))
+            .with_hint("wait until it has ended, or end it; with --afresh a new run begins beside it"));
+    }
     let failure = Failure::usage(format!("run {run} of this plan has not come to its end"));
     let account = journal::read(&unfinished.journal()).ok().and_then(|journal| Account::of(&journal.events));
     let Some(account) = account else {
