@@ -165,9 +165,7 @@ impl RunOverview {
     fn words(&self) -> (String, Tone) {
         let urgent = if self.urgent { "urgent, " } else { "" };
         match &self.state {
-            State::Running { process: Some(process) } => {
-                (format!("{urgent}running (process {process})"), Tone::Notice)
-            }
+            State::Running { process: Some(process) } => (format!("{urgent}running (process {process})"), Tone::Notice),
             State::Running { process: None } => (format!("{urgent}running"), Tone::Notice),
             State::BeingUndone { process: Some(process) } => {
                 (format!("being undone (process {process})"), Tone::Notice)

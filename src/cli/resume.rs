@@ -117,12 +117,14 @@ async fn resume(
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))
             .with_hint("run the plan again; what has landed is not landed twice")
     })?;
-    // What a landing that was cut short left behind is brought to its end first.
+    // Also where the landing that was cut short is to be finished: here a signal ends the wait.
+    let turn = turns::landing(&lander, &started.target, Purpose::Landing, patience).await?;
+    // What that left behind is brought to its end first.
     if state.landing().is_none() {
-        let _turn = turns::landing(&lander, &started.target, Purpose::Landing, patience).await?;
         let now = lander.current_target().map_err(|refusal| refusal.where_it_was(state.tip().commit))?;
         lander.preflight(now)?;
     }
+    drop(turn);
     let run = Run {
         prepared: &prepared,
         folder,

@@ -66,8 +66,9 @@ pub(super) async fn claim(
                 Purpose::Landing => "",
                 Purpose::Undoing => "an undo needs the target to itself, also that of an urgent run: ",
             };
-            Err(Failure::target(error.to_string())
-                .with_hint(format!("{alone}wait until it has ended, with --wait if you like, or end it; then run again")))
+            Err(Failure::target(error.to_string()).with_hint(format!(
+                "{alone}wait until it has ended, with --wait if you like, or end it; then run again"
+            )))
         }
     }
 }

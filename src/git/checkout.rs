@@ -16,8 +16,8 @@ use super::filters::RepositoryFilters;
 use super::refusal::{LandRefusal, shown_path};
 use crate::vocabulary::names::CommitId;
 
-pub(super) use held::{LOCK as INDEX_LOCK, holder};
 pub use held::{Held, remove_left_by};
+pub(super) use held::{LOCK as INDEX_LOCK, holder};
 
 /// How long a commit that somebody is making there is waited for.
 const LONGEST_COMMIT: Duration = Duration::from_secs(2);

@@ -217,13 +217,7 @@ impl RunLock {
         Self::take(common_dir, target, Extent::Run, run, purpose)
     }
 
-    fn take(
-        common_dir: &Path,
-        target: &str,
-        extent: Extent,
-        run: &RunId,
-        purpose: Purpose,
-    ) -> Result<Self, LockError> {
+    fn take(common_dir: &Path, target: &str, extent: Extent, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
         let path = Self::make_folder(common_dir, target, extent)?;
         match take_file(&path).map_err(io("locking", &path))? {
             Some(file) => Self::held(file, &path, run, purpose),

@@ -121,11 +121,7 @@ impl Inner {
     }
 
     /// Waits for the landing lock, unless `cancel` is true by then. Blocks.
-    pub(super) fn turn(
-        &self,
-        cancel: &watch::Receiver<bool>,
-        listener: &Listener,
-    ) -> Result<LandingLock, LandRefusal> {
+    pub(super) fn turn(&self, cancel: &watch::Receiver<bool>, listener: &Listener) -> Result<LandingLock, LandRefusal> {
         let mut waiting = Waiting::default();
         loop {
             let found = match self.try_turn(Purpose::Landing) {
