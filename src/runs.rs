@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::crash;
 use crate::git::lock;
 use crate::vocabulary::names::RunId;
 
@@ -117,7 +118,9 @@ impl RunFolder {
     /// Where it cannot be written.
     pub fn name_process(&self, _hold: &Hold) -> Result<(), RunsError> {
         let path = self.path.join(PROCESS);
-        std::fs::write(&path, format!("{}\n", std::process::id())).map_err(io("writing", &path))
+        std::fs::write(&path, format!("{}\n", std::process::id())).map_err(io("writing", &path))?;
+        crash::point!("run.process-named");
+        Ok(())
     }
 
     /// What [`RunFolder::name_process`] said last.
