@@ -152,6 +152,41 @@ fn invariant_1_an_urgent_run_lands_beside_one_under_way_which_proves_its_apex_an
 }
 
 #[test]
+fn invariant_6_an_item_in_the_middle_of_its_gates_loses_no_verdict_to_an_urgent_landing() {
+    let world = world();
+    let gate = |name: &str, held: &str| format!("{{name: {name}, run: '{held}'}}");
+    let quick = format!("git rev-parse HEAD^{{tree}} >> {}", world.path("trace").display());
+    let [a, b] = [("a", "a-started", "a-go"), ("b", "b-started", "b-go")]
+        .map(|(file, started, go)| held_where(&world, file, started, go));
+    let text = format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 2, performance: {{batchSize: 1}}}}\ngates: [{}, {}]\n\
+         items: [{{name: a}}, {{name: b}}]\n",
+        gate("quick", &quick),
+        gate("slow", &format!("{a}; {b}"))
+    );
+    let normal = world.start(["merge", world.plan(&text).to_str().unwrap(), "--execute"]);
+    let has = |file: &str| world.path(file).exists().then_some(());
+    wait_for("the slow gates of both", || has("a-started").and(has("b-started")));
+    land_urgently(&world, "hot", &[]).expect(0);
+    // Its landing meets the urgent one while b is half gated.
+    touch(&world, "a-go");
+    wait_for("a to land", || (world.files_on_main() == ["README.md", "a", "hot"]).then_some(()));
+    touch(&world, "b-go");
+    end(normal).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a", "b", "hot"]);
+    let events = events(&world, &ids(&world)[0]);
+    let moved = events.iter().position(|event| event["event"] == "targetMoved").unwrap();
+    let is_b = |event: &Value| event["event"] == "itemDecided" && event["item"] == "b";
+    assert!(events.iter().position(is_b).unwrap() > moved, "b was decided before main moved");
+    let cones = of(&events, "composed").into_iter().filter(|composed| composed["purpose"]["for"] == "cone");
+    for cone in cones {
+        // Each writes once in the quick gate, and for each of the files that it would wait for in the slow one.
+        assert_eq!(ran_on(&world, &cone["tree"]), 3, "{cone}");
+    }
+    main_was_only_ever_at_what_was_gated(&world);
+}
+
+#[test]
 fn invariant_1_an_urgent_run_that_comes_second_lands_on_top() {
     let world = world();
     let normal = start_normal(&world, &[]);
