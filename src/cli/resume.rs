@@ -138,14 +138,21 @@ async fn resume(
     run.conduct(Some(past)).await
 }
 
-/// The named run, or the newest that can be resumed.
+/// The named run, or the newest that can be resumed; one that is going on only where there is no other.
 fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
     if named.is_some() {
         return runs::find(common_dir, named).map_err(status::not_found);
     }
     let newest = runs::find(common_dir, None).map_err(status::not_found)?;
     let all = runs::list(common_dir).map_err(status::not_found)?;
-    Ok(all.into_iter().rev().find(is_unfinished).unwrap_or(newest))
+    let mut going_on = None;
+    for folder in all.into_iter().rev().filter(is_unfinished) {
+        if !folder.is_held() {
+            return Ok(folder);
+        }
+        going_on.get_or_insert(folder);
+    }
+    Ok(going_on.unwrap_or(newest))
 }
 
 /// A run that began, has not come to its end and is not undone, or whose undo has not; one whose
