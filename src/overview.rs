@@ -18,6 +18,9 @@ pub struct RunOverview {
     pub plan: Option<String>,
     /// The full name of the ref that moves.
     pub target: Option<String>,
+    /// It needs no leave of the run that has the target.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: Option<u64>,
     /// Of its last event.
@@ -84,6 +87,7 @@ impl RunOverview {
             run,
             plan: None,
             target: None,
+            urgent: false,
             started_at_ms: None,
             last_at_ms: None,
             state,
@@ -147,6 +151,7 @@ impl RunOverview {
             run: run.clone(),
             plan: Some(started.plan.clone()),
             target: Some(started.target.clone()),
+            urgent: started.urgent,
             started_at_ms: Some(first.at_ms),
             last_at_ms: Some(last.at_ms),
             state,
@@ -158,9 +163,10 @@ impl RunOverview {
     }
 
     fn words(&self) -> (String, Tone) {
+        let urgent = if self.urgent { "urgent, " } else { "" };
         match &self.state {
-            State::Running { process: Some(process) } => (format!("running (process {process})"), Tone::Notice),
-            State::Running { process: None } => ("running".to_owned(), Tone::Notice),
+            State::Running { process: Some(process) } => (format!("{urgent}running (process {process})"), Tone::Notice),
+            State::Running { process: None } => (format!("{urgent}running"), Tone::Notice),
             State::BeingUndone { process: Some(process) } => {
                 (format!("being undone (process {process})"), Tone::Notice)
             }

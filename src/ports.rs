@@ -288,7 +288,12 @@ pub enum Whereabouts {
 
 /// Moves the target.
 pub trait Lander: Send + Sync {
-    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>>;
+    /// `cancel` turning true ends a wait for landings of others; a landing that has begun is finished.
+    fn land(
+        &self,
+        request: LandRequest,
+        cancel: watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<LandOutcome, PortError>>;
 
     /// Brings a landing to its end that was begun by a process that is gone.
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>>;

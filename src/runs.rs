@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::crash;
 use crate::git::lock;
 use crate::vocabulary::names::RunId;
 
@@ -45,6 +46,9 @@ impl Drop for Hold {
 
 /// Between looks at a folder that is just being removed, which takes less.
 const BEING_REMOVED: Duration = Duration::from_millis(2);
+
+/// The file that names the process of a run whose target's lock does not.
+const PROCESS: &str = "process";
 
 /// How many of the runs that were meant, perhaps, a message lists.
 const RUNS_LISTED: usize = 10;
@@ -106,6 +110,22 @@ impl RunFolder {
     /// Whether a process works on this run. Changes nothing.
     pub fn is_held(&self) -> bool {
         lock::is_held(&self.path)
+    }
+
+    /// Says which process works on the run, for messages alone: one that is gone has left it, too.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn name_process(&self, _hold: &Hold) -> Result<(), RunsError> {
+        let path = self.path.join(PROCESS);
+        std::fs::write(&path, format!("{}\n", std::process::id())).map_err(io("writing", &path))?;
+        crash::point!("run.process-named");
+        Ok(())
+    }
+
+    /// What [`RunFolder::name_process`] said last.
+    pub fn process(&self) -> Option<u32> {
+        std::fs::read_to_string(self.path.join(PROCESS)).ok()?.trim().parse().ok()
     }
 
     pub fn journal(&self) -> PathBuf {

@@ -18,7 +18,8 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     let undone = if report.undone { ", undone since" } else { "" };
     let _ = writeln!(
         out,
-        "run {}: {} onto {}, {state}{undone}",
+        "{}run {}: {} onto {}, {state}{undone}",
+        if report.urgent { "urgent " } else { "" },
         paint.paint(Tone::Strong, &shown(report.run.as_str())),
         shown(&report.plan),
         ref_name(&report.target)

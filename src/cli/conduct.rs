@@ -3,17 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::Access;
-use tokio::sync::oneshot;
 
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::lasting::{self, Lasting};
 use super::prepare::{Prepared, Workshop};
-use super::signals::{self, Signals};
-use super::{FaceArgs, ProgressKind, leftovers, status};
+use super::signals::Signals;
+use super::{FaceArgs, ProgressKind, leftovers, status, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes};
@@ -25,7 +24,6 @@ use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
-use crate::git::lock::{LockError, Purpose, RunLock};
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::UserRepo;
@@ -47,6 +45,7 @@ const DEFAULT_MEMORY_PERCENT: u64 = 80;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     pub push: Option<String>,
+    pub urgent: bool,
     pub no_sign: bool,
     pub gate_timeout: Option<Duration>,
     /// Absolute.
@@ -58,6 +57,7 @@ impl Options {
     pub(super) fn of(started: &RunStarted) -> Self {
         Self {
             push: started.push.clone(),
+            urgent: started.urgent,
             no_sign: started.no_sign,
             gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
             artifact_dir: started.artifact_dir.clone().map(Into::into),
@@ -101,6 +101,8 @@ impl Run<'_> {
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
         let memory = Arc::new(TreeMemory::new(processes));
         let faces = Faces::open(asked, prepared).await?;
+        let (progress, target) = (faces.progress(), prepared.target.full_name.clone());
+        let lander = lander.told_to(move |holder| progress.say(&turns::waiting_for(&target, holder)));
         let ports = Ports {
             composer: workshop.composer.clone(),
             gates: Arc::new(gates),
@@ -155,66 +157,6 @@ pub(super) fn tell_of_the_cut(folder: &RunFolder, past: &Past) {
 /// Whether a run that ended so came to its end; others can be resumed.
 pub(super) fn is_final(exit_code: u8) -> bool {
     matches!(exit_code, engine::exit::ALL_LANDED | engine::exit::ITEMS_LEFT)
-}
-
-/// How long somebody waits for a target that another run has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    wait: bool,
-    /// When the command is to stop; waiting counts, too. `None`: never, also for a time too far off to be told.
-    until: Option<Instant>,
-}
-
-impl Patience {
-    /// `deadline`: seconds from now.
-    pub(super) fn from_now(wait: bool, deadline: Option<u64>) -> Self {
-        let until = deadline.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-        Self { wait, until }
-    }
-
-    /// What is left of the deadline.
-    pub(super) fn left(self) -> Option<Duration> {
-        self.until.map(|until| until.saturating_duration_since(Instant::now()))
-    }
-}
-
-/// Takes the target for one run, waiting where that is wanted. True where it had to wait: by then
-/// the target may be elsewhere.
-///
-/// # Errors
-/// Where another run has it and nobody wants to wait, or the wait was ended.
-pub(super) async fn claim(
-    common_dir: &Path,
-    target: &str,
-    run: &RunId,
-    purpose: Purpose,
-    patience: Patience,
-) -> Result<(RunLock, bool), Failure> {
-    match RunLock::acquire(common_dir, target, run, purpose) {
-        Ok(lock) => Ok((lock, false)),
-        Err(LockError::Held { holder, .. }) if patience.wait => {
-            let stop = signals::asked_to_stop(patience.left());
-            super::speak::note(&format!("waiting: {holder} on {target}\n"));
-            let (common_dir, target, run) = (common_dir.to_owned(), target.to_owned(), run.clone());
-            let (tell, told) = oneshot::channel();
-            // On a thread that nothing waits for: whoever has the target may have it for hours.
-            let waiting = std::thread::Builder::new()
-                .spawn(move || drop(tell.send(RunLock::wait_for(&common_dir, &target, &run, purpose))));
-            waiting.map_err(|error| Failure::internal(format!("waiting: a thread could not be started: {error}")))?;
-            tokio::select! {
-                lock = told => {
-                    let lock = lock.map_err(|error| Failure::internal(format!("waiting broke off: {error}")))?;
-                    lock.map(|lock| (lock, true)).map_err(|error| Failure::target(error.to_string()))
-                }
-                why = stop => Err(Failure::interrupted(format!(
-                    "{why} ended the wait for another run: nothing was done"
-                ))),
-            }
-        }
-        Err(error @ LockError::Io { .. }) => Err(Failure::internal(error.to_string())),
-        Err(error) => Err(Failure::target(error.to_string())
-            .with_hint("wait until it has ended, with --wait if you like, or end it; then run again")),
-    }
 }
 
 /// Keeps every other process from working on a run that there is already.
@@ -363,6 +305,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         base: prepared.target.commit,
         base_tree: prepared.target.tree,
         push: options.push.clone(),
+        urgent: options.urgent,
         no_sign: options.no_sign,
         gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),

@@ -166,6 +166,7 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         },
         push: None,
         no_sign: false,
+        urgent: false,
         deadline: None,
         wait: false,
         afresh: false,

@@ -265,6 +265,13 @@ impl SharedProgress {
         }
     }
 
+    /// Shows a line that is no event's where nobody has typed one.
+    pub(super) fn say(&self, line: &str) {
+        if !locked(&self.face).as_mut().is_some_and(|face| face.note(line)) {
+            speak::note(&format!("{line}\n"));
+        }
+    }
+
     /// Takes away what is redrawn.
     pub(super) fn finish(&self) {
         self.is_over.store(true, Ordering::Relaxed);

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::conduct::{self, Options, Outcome, Patience, Run};
+use super::conduct::{self, Options, Outcome, Run};
 use super::dry_run::MOST_PAIRS_IN_SHORT;
 use super::failure::Failure;
-use super::prepare::{self, Opened, Overrides, Workshop, line_up};
+use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
+use super::turns::{self, Patience};
 use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
 use crate::crash;
 use crate::engine;
-use crate::git::lock::Purpose;
-use crate::git::{command, land};
+use crate::git::command;
+use crate::git::land::{self, LocalLander};
+use crate::git::lock::{Purpose, RunLock};
+use crate::git::refusal::LandRefusal;
 use crate::report::dry_run::DryRun;
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
@@ -48,14 +51,14 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
 /// A run's folder that is removed again unless the run begins.
 struct Tentative {
     folder: RunFolder,
-    _hold: Hold,
+    hold: Hold,
     has_begun: bool,
 }
 
 impl Tentative {
     fn create(common_dir: &Path, id: RunId) -> Result<Self, Failure> {
         let (folder, hold) = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Self { folder, _hold: hold, has_begun: false })
+        Ok(Self { folder, hold, has_begun: false })
     }
 }
 
@@ -68,19 +71,36 @@ impl Drop for Tentative {
     }
 }
 
+/// The target for the whole of a run, and whether that was waited for. An urgent run takes nothing.
+async fn claim(
+    args: &MergeArgs,
+    opened: &Opened,
+    id: &RunId,
+    patience: Patience,
+) -> Result<(Option<RunLock>, bool), Failure> {
+    let (common_dir, target) = (opened.repo.common_dir(), &opened.target.full_name);
+    if args.urgent {
+        turns::tell_of_who_pushes(common_dir, target, id, args.push.as_deref())?;
+        return Ok((None, false));
+    }
+    let (lock, waited) = turns::claim(common_dir, target, id, Purpose::Landing, patience).await?;
+    Ok((Some(lock), waited))
+}
+
 /// A new run, from the claim on its target to the last word on it.
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
-    let (_lock, waited) =
-        conduct::claim(&common_dir, &opened.target.full_name, &id, Purpose::Landing, patience).await?;
+    let (_lock, waited) = claim(args, &opened, &id, patience).await?;
     conduct::tidy_after_dead_runs(&opened.repo)?;
-    // Only now, so that a folder whose run has no target is that of a dead one.
     let mut tentative = Tentative::create(&common_dir, id)?;
+    if args.urgent {
+        tentative.folder.name_process(&tentative.hold).map_err(|error| Failure::internal(error.to_string()))?;
+    }
     command::work_for(tentative.folder.mark());
     let folder = tentative.folder.clone();
-    let opened = if waited { open(args)? } else { opened };
+    let opened = if waited { open_again(args, &opened.source, &opened.text)? } else { opened };
     if let Some(unfinished) = resume::unfinished_of(&common_dir, &opened)? {
         if !args.afresh {
             return Err(resume::refuse(&unfinished, &opened)?);
@@ -90,19 +110,8 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     resume::tell_of_others(&common_dir, &opened)?;
     let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
-    let prepared = line_up(opened, &workshop.composer).await?;
-    let lander = conduct::lander(
-        &prepared.repo,
-        &folder,
-        &prepared.target.full_name,
-        options.push.as_deref(),
-        options.no_sign,
-        Some(&workshop),
-    );
-    let in_the_way = |refusal| resume::in_the_way(&common_dir, &prepared.target.full_name, refusal);
-    let checkouts = lander.preflight(prepared.target.commit).map_err(in_the_way)?;
+    let (prepared, lander) = get_ready(args, opened, &folder, &workshop, patience).await?;
     conduct::tell_of_hooks(&lander)?;
-    land::must_have_room_for(&checkouts, prepared.target.commit, &prepared.arriving).map_err(in_the_way)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     crash::point!("run.plan-kept");
@@ -120,13 +129,51 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     run.conduct(None).await
 }
 
+/// The plan in its order, and a lander for which nothing stands in the way. Another run may land
+/// meanwhile: then the target is taken as it is by then.
+async fn get_ready(
+    args: &MergeArgs,
+    mut opened: Opened,
+    folder: &RunFolder,
+    workshop: &Workshop,
+    patience: Patience,
+) -> Result<(Prepared, LocalLander), Failure> {
+    let mut times_left = opened.policy().max_rebases;
+    loop {
+        let prepared = line_up(opened, &workshop.composer).await?;
+        let (repo, target) = (&prepared.repo, &prepared.target);
+        let (push, no_sign) = (args.push.as_deref(), args.no_sign);
+        let lander = conduct::lander(repo, folder, &target.full_name, push, no_sign, Some(workshop));
+        let in_the_way = |refusal| resume::in_the_way(repo.common_dir(), &target.full_name, refusal);
+        let turn = turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?;
+        let checkouts = match lander.preflight(target.commit) {
+            Err(LandRefusal::TargetElsewhere { .. }) if times_left > 0 => {
+                drop(turn);
+                times_left -= 1;
+                opened = open_again(args, &prepared.source, &prepared.text)?;
+                continue;
+            }
+            looked => looked.map_err(in_the_way)?,
+        };
+        land::must_have_room_for(&checkouts, target.commit, &prepared.arriving).map_err(in_the_way)?;
+        return Ok((prepared, lander));
+    }
+}
+
 fn open(args: &MergeArgs) -> Result<Opened, Failure> {
-    let overrides = Overrides {
+    prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides(args))
+}
+
+fn open_again(args: &MergeArgs, source: &str, text: &str) -> Result<Opened, Failure> {
+    prepare::open_again(source, text, &args.repository.repo, &overrides(args))
+}
+
+fn overrides(args: &MergeArgs) -> Overrides {
+    Overrides {
         target: args.target.clone(),
         max_workers: args.max_workers,
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
-    };
-    prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides)
+    }
 }
 
 /// The plan is somebody's work.
@@ -165,6 +212,7 @@ fn options(args: &MergeArgs) -> Result<Options, Failure> {
         .map(|folder| std::path::absolute(folder).map_err(|error| Failure::io("finding", folder, &error)));
     Ok(Options {
         push: args.push.clone(),
+        urgent: args.urgent,
         no_sign: args.no_sign,
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
         artifact_dir: artifact_dir.transpose()?,

@@ -26,6 +26,7 @@ mod simulate;
 pub mod source;
 mod speak;
 pub mod status;
+mod turns;
 pub mod undo;
 pub mod verify;
 
@@ -125,6 +126,9 @@ pub struct MergeArgs {
     /// Wait while another run has the target, instead of refusing
     #[arg(long)]
     pub wait: bool,
+    /// Land beside the run that has the target, which goes on from there and runs no gate of an item again
+    #[arg(long, requires = "execute", conflicts_with = "wait")]
+    pub urgent: bool,
     /// Start a new run although one of the same plan has not come to its end
     #[arg(long)]
     pub afresh: bool,

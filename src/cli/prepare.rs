@@ -123,6 +123,22 @@ pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Op
         Failure::shown(EXIT_INVALID)
     })?;
     show(checked.places.source(), &checked.warnings);
+    resolve(source, checked, repository, overrides)
+}
+
+/// A plan that was read before, with its target and branches where they are by now.
+///
+/// # Errors
+/// Where the repository cannot be used, or lacks what the plan names.
+pub fn open_again(source: &str, text: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
+    let checked = check(source, text.as_bytes()).map_err(|invalid| {
+        show(&invalid.source_text, &invalid.problems);
+        Failure::shown(EXIT_INVALID)
+    })?;
+    resolve(source, checked, repository, overrides)
+}
+
+fn resolve(source: &str, checked: Checked, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
     let Checked { mut plan, places, .. } = checked;
     apply(overrides, &mut plan);
     let repo = UserRepo::open(repository)?;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::conduct::{self, Options, Outcome, Patience, Run};
+use super::conduct::{self, Options, Outcome, Run};
 use super::failure::Failure;
 use super::prepare::{self, Opened, Workshop};
+use super::turns::{self, Patience};
 use super::{ResumeArgs, faces, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
@@ -43,13 +44,19 @@ async fn resume(
     destinations: &[crate::report::Destination],
 ) -> Result<Outcome, Failure> {
     let common_dir = repo.common_dir().to_owned();
-    let target = read(folder)?.1.target;
+    let RunStarted { target, urgent, .. } = read(folder)?.1;
     let patience = Patience::from_now(args.wait, args.deadline);
-    let (_lock, _) = conduct::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience).await?;
-    let _hold = conduct::hold(folder)?;
+    let claim = || turns::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience);
+    let _lock = if urgent { None } else { Some(claim().await?) };
+    let hold = conduct::hold(folder)?;
+    if urgent {
+        folder.name_process(&hold).map_err(|error| Failure::internal(error.to_string()))?;
+    }
+    // An undo has the target to itself, that of an urgent run, too.
+    let _for_the_undo = if urgent && undo::is_open(folder)? { Some(claim().await?) } else { None };
     leftovers::clear(&repo, folder)?;
     conduct::tidy_after_dead_runs(&repo)?;
-    let settled = undo::settle(&repo, folder)?;
+    let settled = undo::settle(&repo, folder, patience).await?;
     if let Some(settled) = &settled {
         speak::note(&settled.note);
     }
@@ -110,11 +117,14 @@ async fn resume(
         Failure::internal(format!("the journal of run {} is not of its plan: {error}", folder.id))
             .with_hint("run the plan again; what has landed is not landed twice")
     })?;
-    // What a landing that was cut short left behind is brought to its end first.
+    // Also where the landing that was cut short is to be finished: here a signal ends the wait.
+    let turn = turns::landing(&lander, &started.target, Purpose::Landing, patience).await?;
+    // What that left behind is brought to its end first.
     if state.landing().is_none() {
         let now = lander.current_target().map_err(|refusal| refusal.where_it_was(state.tip().commit))?;
         lander.preflight(now)?;
     }
+    drop(turn);
     let run = Run {
         prepared: &prepared,
         folder,
@@ -128,14 +138,21 @@ async fn resume(
     run.conduct(Some(past)).await
 }
 
-/// The named run, or the newest that can be resumed.
+/// The named run, or the newest that can be resumed; one that is going on only where there is no other.
 fn find(common_dir: &Path, named: Option<&str>) -> Result<RunFolder, Failure> {
     if named.is_some() {
         return runs::find(common_dir, named).map_err(status::not_found);
     }
     let newest = runs::find(common_dir, None).map_err(status::not_found)?;
     let all = runs::list(common_dir).map_err(status::not_found)?;
-    Ok(all.into_iter().rev().find(is_unfinished).unwrap_or(newest))
+    let mut going_on = None;
+    for folder in all.into_iter().rev().filter(is_unfinished) {
+        if !folder.is_held() {
+            return Ok(folder);
+        }
+        going_on.get_or_insert(folder);
+    }
+    Ok(going_on.unwrap_or(newest))
 }
 
 /// A run that began, has not come to its end and is not undone, or whose undo has not; one whose
@@ -282,7 +299,8 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
         return failure;
     }
     let all = runs::list(common_dir).unwrap_or_default();
-    let accounts = all.iter().rev().filter_map(|folder| Account::of(&journal::read(&folder.journal()).ok()?.events));
+    let dead = all.iter().rev().filter(|folder| !folder.is_held());
+    let accounts = dead.filter_map(|folder| Account::of(&journal::read(&folder.journal()).ok()?.events));
     let mut of_target = accounts.filter(|account| account.started.target == target);
     match of_target.find_map(|account| Some((finishing(&account)?, account.started.run))) {
         Some((command, run)) => failure.with_hint(format!(
@@ -300,6 +318,10 @@ pub(super) fn in_the_way(common_dir: &Path, target: &str, refusal: LandRefusal) 
 /// Where git fails.
 pub(super) fn refuse(unfinished: &RunFolder, opened: &Opened) -> Result<Failure, Failure> {
     let run = &unfinished.id;
+    if unfinished.is_held() {
+        return Ok(Failure::target(format!("run {run} of this plan is going on"))
+            .with_hint("wait until it has ended, or end it; with --afresh a new run begins beside it"));
+    }
     let failure = Failure::usage(format!("run {run} of this plan has not come to its end"));
     let account = journal::read(&unfinished.journal()).ok().and_then(|journal| Account::of(&journal.events));
     let Some(account) = account else {

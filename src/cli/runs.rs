@@ -49,7 +49,9 @@ fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunOverview {
     }
     let presence = match (presence, first.map(|first| first.event)) {
         (Presence::AtWork(_), Some(Event::RunStarted(started))) => {
-            Presence::AtWork(lock::holder(common_dir, &started.target, &folder.id))
+            // The target's lock names who undoes an urgent run.
+            let holder = lock::holder(common_dir, &started.target, &folder.id);
+            Presence::AtWork(holder.or_else(|| folder.process().filter(|_| started.urgent)))
         }
         (presence, _) => presence,
     };

@@ -1,8 +1,9 @@
 //! `lexpr undo`: puts the target back to where it was before a run landed, or forward again.
 
-use super::conduct::{self, Patience};
+use super::conduct;
 use super::failure::Failure;
 use super::resume;
+use super::turns::{self, Patience};
 use super::{UndoArgs, leftovers, speak, status};
 use crate::core::account::{Account, Undoing};
 use crate::git::land::{Commits, LocalLander, Moved, Way};
@@ -32,13 +33,13 @@ pub fn run(args: &UndoArgs) -> Result<u8, Failure> {
 
 async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8, Failure> {
     let target = resume::read(folder)?.1.target;
-    let (_lock, _) =
-        conduct::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, Patience::from_now(args.wait, None))
-            .await?;
+    let patience = Patience::from_now(args.wait, None);
+    let (_lock, _) = turns::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, patience).await?;
     let _hold = conduct::hold(folder)?;
+    turns::no_urgent_run(repo.common_dir(), &target, &folder.id, patience).await?;
     leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.
-    if let Some(settled) = settle(repo, folder)? {
+    if let Some(settled) = settle(repo, folder, patience).await? {
         speak::note(&settled.note);
         if settled.was_done {
             return Ok(0);
@@ -47,6 +48,7 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
     let account = account(folder)?;
     let undoing = what_to_do(args, &account)?;
     let scene = Scene::new(repo, folder, &account, &undoing);
+    let _turn = turns::landing(&scene.lander, &target, Purpose::Undoing, patience).await?;
     scene.must_be_possible(&account)?;
     scene.lander.undo_preflight(&scene.way())?;
     conduct::tell_of_hooks(&scene.lander)?;
@@ -86,15 +88,28 @@ pub(super) struct Settled {
     pub note: String,
 }
 
+/// Whether an undo of the run was begun of which it is not known what became.
+///
+/// # Errors
+/// Where the run's journal cannot be read.
+pub(super) fn is_open(folder: &RunFolder) -> Result<bool, Failure> {
+    Ok(account(folder)?.undoing.is_some())
+}
+
 /// Finishes what an undo began whose process ended, or finds that it did nothing. Needs the lock
 /// of the run's target.
 ///
 /// # Errors
 /// Where something keeps it from its end.
-pub(super) fn settle(repo: &UserRepo, folder: &RunFolder) -> Result<Option<Settled>, Failure> {
+pub(super) async fn settle(
+    repo: &UserRepo,
+    folder: &RunFolder,
+    patience: Patience,
+) -> Result<Option<Settled>, Failure> {
     let account = account(folder)?;
     let Some(undoing) = &account.undoing else { return Ok(None) };
     let scene = Scene::new(repo, folder, &account, undoing);
+    let _turn = turns::landing(&scene.lander, &scene.target, Purpose::Undoing, patience).await?;
     let found = match scene.lander.recover_undo(&scene.way(), &scene.reflog()) {
         Ok(found) => found,
         Err(LandRefusal::Git(error)) => return Err(Failure::from(error).with_hint(scene.finish_it())),

@@ -44,6 +44,7 @@ pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec
         base: base.0,
         base_tree: base.1,
         push: None,
+        urgent: false,
         no_sign: false,
         gate_timeout_ms: None,
         artifact_dir: None,
@@ -93,7 +94,7 @@ impl GateRunner for EveryGatePasses {
 pub struct NothingMoves;
 
 impl Lander for NothingMoves {
-    fn land(&self, _: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+    fn land(&self, _: LandRequest, _: watch::Receiver<bool>) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         ready(Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })).boxed()
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
+use tokio::sync::watch;
 
 use super::{Done, Engine, EngineError, LandingEnd, Receipt, RunningJob, receipt};
 use crate::core::strategy::{Action, GateAction, LandAction};
@@ -199,9 +200,9 @@ impl Engine<'_> {
         let request = self.land_request(&action);
         let lander = Arc::clone(&self.ports.lander);
         let composer = Arc::clone(&self.ports.composer);
+        let cancel = self.cancel.subscribe();
         self.launch(async move {
-            let apex = action.apex;
-            let result = land(&*lander, &*composer, request, apex, receipt).await;
+            let result = land(&*lander, &*composer, request, cancel, receipt).await;
             Done::Landing { action, result, duration_us: micros_since(begun) }
         });
         Ok(())
@@ -212,10 +213,11 @@ async fn land(
     lander: &dyn Lander,
     composer: &dyn Composer,
     request: LandRequest,
-    apex: ApexId,
+    cancel: watch::Receiver<bool>,
     receipt: Receipt,
 ) -> Result<LandingEnd, PortError> {
-    Ok(match lander.land(request).await? {
+    let apex = request.apex;
+    Ok(match lander.land(request, cancel).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
             // Without its receipt it is not done: it stays open, and a resumption comes back to it.
             let receipt = Some(write_receipt(lander, apex, &receipt).await?);

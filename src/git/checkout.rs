@@ -17,6 +17,7 @@ use super::refusal::{LandRefusal, shown_path};
 use crate::vocabulary::names::CommitId;
 
 pub use held::{Held, remove_left_by};
+pub(super) use held::{LOCK as INDEX_LOCK, holder};
 
 /// How long a commit that somebody is making there is waited for.
 const LONGEST_COMMIT: Duration = Duration::from_secs(2);
@@ -313,10 +314,10 @@ impl Checkout {
 
     /// Whether the index went along when somebody moved the target from one commit to the other, as it
     /// does with `git commit` and `git merge`, and does not with `git update-ref` or a push from
-    /// elsewhere. Changes nothing.
+    /// elsewhere. Changes nothing. For who has the target's landing lock, and not this checkout.
     ///
     /// # Errors
-    /// A refusal that names what was left behind.
+    /// A refusal that names what was left behind, or the run that was killed before it had followed.
     pub fn must_have_followed(&self, before: CommitId, now: CommitId) -> Result<(), LandRefusal> {
         // `git commit -a` moves the branch first, and the index takes its lock's place after.
         let lock = self.git_dir().join(held::LOCK);
@@ -334,6 +335,9 @@ impl Checkout {
             .collect();
         if paths.is_empty() {
             return Ok(());
+        }
+        if held::holder(&lock).is_some() {
+            return Err(self.locked(lock));
         }
         let way = Box::new((before, now));
         Err(LandRefusal::LeftBehind { target: self.target.clone(), worktree: self.path.clone(), way, paths })

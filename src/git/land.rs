@@ -2,9 +2,11 @@
 //!
 //! In this order, so that each step can be refused while nothing has happened: the objects come
 //! into the user's store, checkouts of the target are checked, the remote is pushed to, the ref
-//! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere.
+//! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere. From the first
+//! look at the target to the last step nobody else lands on it: see [`turn`].
 
 mod locks;
+pub mod turn;
 mod undo;
 
 use std::ffi::OsStr;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::checkout::{self, Checkout, Held};
 use super::command::{Config, DURABLE, Git, GitError, failed};
@@ -29,6 +32,7 @@ use crate::crash;
 use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId, RunId};
 
+use turn::{Listener, never};
 pub use undo::{Commits, Moved, Way};
 
 /// Where and how a run lands.
@@ -57,7 +61,7 @@ pub struct LanderSettings {
 
 /// Lands in a repository on this machine, and on one remote where asked to. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct LocalLander(Arc<Inner>);
+pub struct LocalLander(Arc<Inner>, Listener);
 
 #[derive(Debug)]
 struct Inner {
@@ -75,7 +79,7 @@ struct Inner {
 impl LocalLander {
     pub fn new(settings: LanderSettings) -> Self {
         let remote = settings.push.clone().map(|name| Remote { name, target: settings.target.clone() });
-        Self(Arc::new(Inner {
+        let inner = Inner {
             repository: Git::new(&settings.common_dir, Config::Users),
             remotes: match &settings.started_in {
                 // A relative URL is relative to the top of the working tree.
@@ -86,12 +90,14 @@ impl LocalLander {
             quarantine: Origin::new(Git::new(&settings.quarantine, Config::RepositoryOnly), settings.made.as_ref()),
             remote,
             settings,
-        }))
+        };
+        Self(Arc::new(inner), Listener::default())
     }
 
     /// Before anything runs: whether a landing on `base` could succeed as things stand. Changes
     /// nothing. Blocks; with a remote, on the network. Gives the checkouts of the target, for
-    /// [`must_have_room_for`].
+    /// [`must_have_room_for`]. For who has the landing lock ([`LocalLander::try_turn`]): what lands
+    /// meanwhile is half done.
     ///
     /// # Errors
     /// The first thing that stands against it.
@@ -127,22 +133,38 @@ pub fn must_have_room_for(checkouts: &[Checkout], base: CommitId, arriving: &[Pa
 }
 
 impl Lander for LocalLander {
-    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
-        let inner = Arc::clone(&self.0);
+    fn land(
+        &self,
+        request: LandRequest,
+        cancel: watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+        let Self(inner, listener) = self.clone();
         let refused = |message, advice| LandOutcome::Refused { message, advice };
-        off_the_loop("landing", move || answer(inner.land(&request), refused))
+        let land = move || {
+            let _turn = inner.turn(&cancel, &listener)?;
+            inner.land(&request)
+        };
+        off_the_loop("landing", move || answer(land(), refused))
     }
 
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {
-        let inner = Arc::clone(&self.0);
+        let Self(inner, listener) = self.clone();
         let refused = |message, advice| Recovery::Refused { message, advice };
-        off_the_loop("finishing a landing", move || answer(inner.recover(&request), refused))
+        let recover = move || {
+            let _turn = inner.turn(&never(), &listener)?;
+            inner.recover(&request)
+        };
+        off_the_loop("finishing a landing", move || answer(recover(), refused))
     }
 
     fn whereabouts(&self, tip: CommitId) -> BoxFuture<'_, Result<Whereabouts, PortError>> {
-        let inner = Arc::clone(&self.0);
+        let Self(inner, listener) = self.clone();
         let lost = |message, advice| Whereabouts::Lost { message, advice };
-        off_the_loop("looking for the target", move || answer(inner.whereabouts(tip), lost))
+        let look = move || {
+            let _turn = inner.turn(&never(), &listener)?;
+            inner.whereabouts(tip)
+        };
+        off_the_loop("looking for the target", move || answer(look(), lost))
     }
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
@@ -315,6 +337,7 @@ impl Inner {
             remote.land(&self.remotes, from, to)?;
         }
         if let Err(unmoved) = self.swap(from, to, &message(request.items.len()))? {
+            drop(held);
             return self.unmoved(to, unmoved);
         }
         self.move_along(&held, from, to)?;

@@ -1,5 +1,10 @@
-//! One run at a time for each repository and target. The operating system's lock decides, so
-//! what a dead process left never blocks; what the file says is for the message alone.
+//! One run at a time for each repository and target, and one landing at a time, whoever lands. The
+//! operating system's lock decides, so what a dead process left never blocks; what the file says is
+//! for the message alone.
+//!
+//! A run has its target's run lock for its whole life, unless it is urgent; the landing lock is had
+//! for as long as one move of the target takes, by every run. Who has the landing lock waits for no
+//! other lock, so that nobody waits for ever.
 //!
 //! Whoever uses a thing has its lock alone; who only looks shares it for a moment, and is waited
 //! for. A lock file may be removed by whoever shares its lock, so that its holder looks after
@@ -27,6 +32,15 @@ pub enum LockError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
+/// What a target is locked for.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    /// A whole run.
+    Run,
+    /// One move of the target.
+    Landing,
+}
+
 /// What a run's target is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -48,6 +62,12 @@ impl Purpose {
 #[derive(Debug)]
 pub struct RunLock {
     file: File,
+}
+
+/// Held around one move of a target, or a look at what such a move leaves half done.
+#[derive(Debug)]
+pub struct LandingLock {
+    _lock: RunLock,
 }
 
 impl Drop for RunLock {
@@ -135,7 +155,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 
 /// The process that says it has `target` for `run`.
 pub fn holder(common_dir: &Path, target: &str, run: &RunId) -> Option<u32> {
-    let said = fs::read_to_string(path_of(common_dir, target)).ok()?;
+    let said = fs::read_to_string(path_of(common_dir, target, Extent::Run)).ok()?;
     let process = said.strip_prefix(&format!("run {run} (process "))?.split_once(')')?.0;
     process.parse().ok()
 }
@@ -178,8 +198,13 @@ fn folder_of(common_dir: &Path) -> PathBuf {
     common_dir.join("lexpr").join("locks")
 }
 
-fn path_of(common_dir: &Path, target: &str) -> PathBuf {
-    folder_of(common_dir).join(format!("{}.lock", file_name(target)))
+/// No target's name makes a file name with a `+`.
+fn path_of(common_dir: &Path, target: &str, extent: Extent) -> PathBuf {
+    let suffix = match extent {
+        Extent::Run => "",
+        Extent::Landing => "+landing",
+    };
+    folder_of(common_dir).join(format!("{}{suffix}.lock", file_name(target)))
 }
 
 impl RunLock {
@@ -189,7 +214,11 @@ impl RunLock {
     /// # Errors
     /// [`LockError::Held`] where another run has it; an I/O error where the folder cannot be written.
     pub fn acquire(common_dir: &Path, target: &str, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
-        let path = Self::make_folder(common_dir, target)?;
+        Self::take(common_dir, target, Extent::Run, run, purpose)
+    }
+
+    fn take(common_dir: &Path, target: &str, extent: Extent, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
+        let path = Self::make_folder(common_dir, target, extent)?;
         match take_file(&path).map_err(io("locking", &path))? {
             Some(file) => Self::held(file, &path, run, purpose),
             None => {
@@ -207,7 +236,7 @@ impl RunLock {
     /// # Errors
     /// An I/O error where the folder cannot be written.
     pub fn wait_for(common_dir: &Path, target: &str, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
-        let path = Self::make_folder(common_dir, target)?;
+        let path = Self::make_folder(common_dir, target, Extent::Run)?;
         loop {
             let file = open_file(&path).map_err(io("opening", &path))?;
             file.lock().map_err(io("locking", &path))?;
@@ -217,10 +246,10 @@ impl RunLock {
         }
     }
 
-    fn make_folder(common_dir: &Path, target: &str) -> Result<PathBuf, LockError> {
+    fn make_folder(common_dir: &Path, target: &str, extent: Extent) -> Result<PathBuf, LockError> {
         let folder = folder_of(common_dir);
         fs::create_dir_all(&folder).map_err(io("making", &folder))?;
-        Ok(path_of(common_dir, target))
+        Ok(path_of(common_dir, target, extent))
     }
 
     fn held(mut file: File, path: &Path, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
@@ -233,6 +262,17 @@ impl RunLock {
         })?;
         crash::point!("target.lock.held");
         Ok(Self { file })
+    }
+}
+
+impl LandingLock {
+    /// Takes the lock `<common_dir>/lexpr/locks/<target>+landing.lock` for `run`, as
+    /// [`RunLock::acquire`] takes the run lock.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] where another landing has it; an I/O error where the folder cannot be written.
+    pub fn acquire(common_dir: &Path, target: &str, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
+        Ok(Self { _lock: RunLock::take(common_dir, target, Extent::Landing, run, purpose)? })
     }
 }
 
@@ -297,7 +337,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunId::new("20260101-000000-aaaa");
         drop(RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap());
-        let path = path_of(dir.path(), "refs/heads/main");
+        let path = path_of(dir.path(), "refs/heads/main", Extent::Run);
         let looking = File::open(&path).unwrap();
         looking.try_lock_shared().unwrap();
         std::thread::scope(|scope| {
@@ -314,8 +354,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunId::new("20260101-000000-aaaa");
         drop(RunLock::acquire(dir.path(), "refs/heads/main", &run, Purpose::Landing).unwrap());
-        assert_eq!(unheld(dir.path()).unwrap(), [path_of(dir.path(), "refs/heads/main")]);
-        let path = path_of(dir.path(), "refs/heads/main");
+        assert_eq!(unheld(dir.path()).unwrap(), [path_of(dir.path(), "refs/heads/main", Extent::Run)]);
+        let path = path_of(dir.path(), "refs/heads/main", Extent::Run);
         let late = open_file(&path).unwrap();
         assert!(remove_unheld(&path).unwrap());
         assert!(try_alone(&late).unwrap() && !is_at(&late, &path).unwrap(), "its lock is nobody's any more");
@@ -323,6 +363,22 @@ mod tests {
         assert!(!remove_unheld(&path).unwrap() && unheld(dir.path()).unwrap().is_empty());
         assert_eq!(holder(dir.path(), "refs/heads/main", &run), Some(std::process::id()));
         drop(held);
+    }
+
+    #[test]
+    fn a_landing_is_locked_by_itself_beside_the_run_that_has_the_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, urgent) = (RunId::new("20260101-000000-aaaa"), RunId::new("20260101-000001-bbbb"));
+        let target = "refs/heads/main";
+        let _run = RunLock::acquire(dir.path(), target, &run, Purpose::Landing).unwrap();
+        let landing = LandingLock::acquire(dir.path(), target, &urgent, Purpose::Landing).unwrap();
+        let refused = LandingLock::acquire(dir.path(), target, &run, Purpose::Landing).unwrap_err().to_string();
+        assert!(refused.contains("run 20260101-000001-bbbb"), "{refused}");
+        drop(landing);
+        LandingLock::acquire(dir.path(), target, &run, Purpose::Landing).unwrap();
+        // No branch can be called so that its run lock were that of another's landings.
+        let named = path_of(dir.path(), "refs/heads/main+landing", Extent::Run);
+        assert_ne!(named, path_of(dir.path(), target, Extent::Landing));
     }
 
     #[test]

@@ -93,6 +93,11 @@ pub enum LandRefusal {
     MovedOnRemoteOnly { remote: String, target: String, to: CommitId, why: String },
     #[error("{to}, to which {target} is to go, is not there any more")]
     CommitGone { target: String, to: CommitId },
+    /// Another one is waited for no longer.
+    #[error("{holder} on {target}, and has been for {minutes} minutes")]
+    LandingTakesLong { target: String, holder: String, minutes: u64 },
+    #[error("asked to stop while waiting for another landing on {target}: {holder}")]
+    StoppedBeforeItsTurn { target: String, holder: String },
     /// lexpr could not find out.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -170,7 +175,10 @@ impl LandRefusal {
                 )
             }
             Self::RemoteRefuses { remote, .. } => format!("see to it that {remote} takes the push"),
-            Self::CommitGone { .. } => return None,
+            Self::CommitGone { .. } | Self::StoppedBeforeItsTurn { .. } => return None,
+            Self::LandingTakesLong { .. } => {
+                "see what that waits for (a remote, or a prompt for a password), and end it if need be".to_owned()
+            }
             Self::LandedOnRemoteOnly { remote, target, .. } | Self::MovedOnRemoteOnly { remote, target, .. } => {
                 format!("bring {target} here to where {remote} has it")
             }

@@ -139,8 +139,9 @@ impl Page<'_> {
             Tone::Strong,
             "run",
             &format!(
-                "{}: {} onto {} at {}{push}, {} at once at most",
+                "{}: {}{} onto {} at {}{push}, {} at once at most",
                 shown(run.run.as_str()),
+                if run.urgent { "urgent, " } else { "" },
                 items(run.items.len()),
                 ref_name(&run.target),
                 run.base.short(),

@@ -48,6 +48,9 @@ pub struct RunReport {
     pub tip: CommitId,
     /// The remote that is pushed to.
     pub push: Option<String>,
+    /// It ran beside the run that had the target, if one had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// The run has ended. Otherwise statuses are those that items would have if it ended now.
     pub finished: bool,
     /// It was ended from outside, without a word of its own; it can be resumed.
@@ -350,6 +353,7 @@ impl RunReport {
             base: run.base,
             tip: landings.last().map_or(run.base, |landing| landing.to),
             push: run.push.clone(),
+            urgent: run.urgent,
             finished: view.ending.is_some(),
             is_dead: view.is_dead,
             resumptions: view.resumptions,

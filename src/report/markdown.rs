@@ -60,7 +60,8 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     };
     let _ = writeln!(
         out,
-        "Run {} of {} on {}: {state}.\n",
+        "{} {} of {} on {}: {state}.\n",
+        if report.urgent { "Urgent run" } else { "Run" },
         code(report.run.as_str()),
         code(&report.plan),
         code(&report.target)

@@ -208,7 +208,7 @@ impl GateRunner for Hands {
 }
 
 impl Lander for Hands {
-    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+    fn land(&self, request: LandRequest, _: watch::Receiver<bool>) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         let trees = &mut *self.trees();
         let landings = trees.targets.get(&request.from).map_or(0, |(landings, _)| *landings) + 1;
         trees.targets.insert(request.to, (landings, content_of(request.tree)));

@@ -131,6 +131,9 @@ pub struct RunStarted {
     pub base: CommitId,
     pub base_tree: TreeId,
     pub push: Option<String>,
+    /// It runs beside the run that has the target, and has it for its landings alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Unsigned commits may land although the user's configuration asks for signed ones.
     pub no_sign: bool,
     /// What the command line gave to gates without a timeout of their own.

@@ -33,8 +33,13 @@ pub struct Case {
 }
 
 const SHAPES: [(&str, Shape); 3] = [("pyramid", Shape::Pyramid), ("stack", Shape::Stack), ("batches", Shape::Batches)];
-const MODES: [(&str, Mode); 4] =
-    [("bare", Mode::Bare), ("checkout", Mode::Checkout), ("worktree", Mode::Worktree), ("push", Mode::Push)];
+const MODES: [(&str, Mode); 5] = [
+    ("bare", Mode::Bare),
+    ("checkout", Mode::Checkout),
+    ("worktree", Mode::Worktree),
+    ("push", Mode::Push),
+    ("urgent", Mode::Urgent),
+];
 const MANNERS: [(&str, Manner); 3] = [("alone", Manner::Alone), ("guards", Manner::Guards), ("all", Manner::All)];
 
 fn name<T: PartialEq>(of: T, names: &[(&'static str, T)]) -> &'static str {

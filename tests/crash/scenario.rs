@@ -1,4 +1,4 @@
-//! What is landed, and where: three plans and the four ways in which a landing reaches people.
+//! What is landed, and where: three plans and the ways in which a landing reaches people.
 
 use lexpr::git::scratch::{ScratchBranch, ScratchCommit};
 
@@ -23,6 +23,8 @@ pub enum Mode {
     Worktree,
     /// Checked out, and pushed to a bare remote.
     Push,
+    /// As [`Mode::Checkout`], by an urgent run.
+    Urgent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +36,7 @@ pub struct Scenario {
 impl Scenario {
     pub fn all() -> Vec<Self> {
         let shapes = [Shape::Pyramid, Shape::Stack, Shape::Batches];
-        let modes = [Mode::Bare, Mode::Checkout, Mode::Worktree, Mode::Push];
+        let modes = [Mode::Bare, Mode::Checkout, Mode::Worktree, Mode::Push, Mode::Urgent];
         shapes.into_iter().flat_map(|shape| modes.map(|mode| Self { shape, mode })).collect()
     }
 }

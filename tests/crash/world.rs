@@ -38,7 +38,7 @@ impl World {
         let first = world.path("repo");
         scratch::create(&first, FIRST, scenario.shape.branches()).unwrap();
         match scenario.mode {
-            Mode::Checkout => {}
+            Mode::Checkout | Mode::Urgent => {}
             Mode::Bare => {
                 world.git_in(world.folder.path(), &["clone", "-q", "--bare", "repo", "bare.git"]);
                 std::fs::remove_dir_all(first).unwrap();
@@ -76,7 +76,7 @@ impl World {
     pub fn checkouts(&self) -> Vec<PathBuf> {
         let names: &[&str] = match self.mode {
             Mode::Bare => &[],
-            Mode::Checkout | Mode::Push => &["repo"],
+            Mode::Checkout | Mode::Push | Mode::Urgent => &["repo"],
             Mode::Worktree => &["repo", "linked"],
         };
         names.iter().map(|name| self.path(name)).collect()
@@ -174,8 +174,10 @@ impl World {
             command.arg("resume");
         } else {
             command.arg("merge").arg(self.path("plan.yaml")).arg("--execute");
-            if self.mode == Mode::Push {
-                command.args(["--push", "upstream"]);
+            match self.mode {
+                Mode::Push => drop(command.args(["--push", "upstream"])),
+                Mode::Urgent => drop(command.arg("--urgent")),
+                Mode::Bare | Mode::Checkout | Mode::Worktree => {}
             }
         }
         command

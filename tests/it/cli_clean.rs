@@ -85,7 +85,7 @@ fn clean_removes_what_finished_runs_left_and_says_so_and_a_dry_run_says_it_first
             "{said}"
         );
     }
-    assert!(said.contains("removed slot ") && said.contains("removed 1 lock file that nobody holds"), "{said}");
+    assert!(said.contains("removed slot ") && said.contains("removed 2 lock files that nobody holds"), "{said}");
     assert!(said.lines().last().unwrap().ends_with("iB came free"), "{said}");
     assert!(run_folders(&world).is_empty() && slots(&world).is_empty(), "{:?}", slots(&world));
     assert!(names(world.repo().join(".git/lexpr/locks")).is_empty() && refs(&world).is_empty());

@@ -14,6 +14,7 @@ use lexpr::git::land::{LanderSettings, LocalLander};
 use lexpr::ports::{LandOutcome, LandRequest, Lander, PortError};
 use lexpr::vocabulary::names::{ApexId, CommitId, RunId, TreeId};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 pub const FILE: &str = "100644";
 pub const SCRIPT: &str = "100755";
@@ -285,7 +286,7 @@ impl LandWorld {
 }
 
 pub fn land(lander: &LocalLander, request: LandRequest) -> Result<LandOutcome, PortError> {
-    wait_for(lander.land(request))
+    wait_for(lander.land(request, watch::channel(false).1))
 }
 
 pub fn wait_for<T>(future: impl Future<Output = T>) -> T {

@@ -21,6 +21,7 @@ mod cli_secrets;
 mod cli_shared_cache;
 mod cli_trouble;
 mod cli_undo;
+mod cli_urgent;
 mod cli_verify;
 mod cli_world;
 mod compose_cases;

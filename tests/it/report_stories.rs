@@ -85,6 +85,7 @@ impl Story {
             base: commit("base"),
             base_tree: tree("base"),
             push: None,
+            urgent: false,
             no_sign: false,
             gate_timeout_ms: None,
             artifact_dir: None,

@@ -21,7 +21,7 @@ pub struct Held<'a> {
 }
 
 /// The lock that git takes with O_EXCL before it writes an index (git's api-lockfile).
-pub(super) const LOCK: &str = "index.lock";
+pub(in crate::git) const LOCK: &str = "index.lock";
 
 /// Where the index is written that takes the other's place.
 const NEW_INDEX: &str = "lexpr-index";
@@ -31,7 +31,7 @@ const NEW_INDEX: &str = "lexpr-index";
 const OF_RUN: &str = "lexpr run ";
 
 /// The run whose lock this is, if it is a run's.
-pub(super) fn holder(lock: &Path) -> Option<RunId> {
+pub(in crate::git) fn holder(lock: &Path) -> Option<RunId> {
     let content = fs::read_to_string(lock).ok()?;
     Some(RunId::new(content.strip_prefix(OF_RUN)?.strip_suffix('\n')?))
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::LocalLander;
-use crate::git::checkout::remove_left_by;
+use crate::git::checkout::{INDEX_LOCK, holder, remove_left_by};
 use crate::git::command::GitError;
 
 impl LocalLander {
-    /// The locks on the target and on the checkouts that follow it, whether they are there or not.
-    /// Blocks.
+    /// The locks on the target and on the checkouts that follow it, whether they are there or not, but
+    /// for those that another run's landing has on a checkout. Blocks.
     pub fn locks_of_target(&self) -> Vec<PathBuf> {
         let common_dir = &self.0.settings.common_dir;
         let mut locks = vec![common_dir.join(format!("{}.lock", self.0.settings.target))];
@@ -19,8 +19,10 @@ impl LocalLander {
         git_dirs.extend(checkouts.iter().map(|checkout| checkout.git_dir().to_owned()));
         git_dirs.dedup();
         for git_dir in git_dirs {
-            locks.extend(["HEAD.lock", "index.lock"].map(|name| git_dir.join(name)));
+            locks.extend(["HEAD.lock", INDEX_LOCK].map(|name| git_dir.join(name)));
         }
+        // No process has such a file open: it says itself whose it is.
+        locks.retain(|lock| holder(lock).is_none_or(|run| run == self.0.settings.run));
         locks
     }
 

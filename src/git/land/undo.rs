@@ -37,7 +37,8 @@ const COMMITS_NAMED: usize = 5;
 
 impl LocalLander {
     /// Before anything moves: whether the target could go this way as things stand. Changes
-    /// nothing. Blocks; with a remote, on the network.
+    /// nothing. Blocks; with a remote, on the network. This and what follows here is for who has the
+    /// landing lock ([`LocalLander::try_turn`]).
     ///
     /// # Errors
     /// The first thing that stands against it.

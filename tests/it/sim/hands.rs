@@ -417,7 +417,11 @@ impl Composer for Hands {
     }
 }
 impl Lander for Hands {
-    fn land(&self, request: LandRequest) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
+    fn land(
+        &self,
+        request: LandRequest,
+        _: tokio::sync::watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         async move {
             let number = {
                 let mut inner = self.lock();

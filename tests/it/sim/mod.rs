@@ -460,6 +460,7 @@ impl World {
             base,
             base_tree,
             push: None,
+            urgent: false,
             no_sign: false,
             gate_timeout_ms: None,
             artifact_dir: None,

@@ -19,6 +19,8 @@ pub struct Lander {
     name: String,
     plan: String,
     waits: bool,
+    /// Lands beside whoever has the target.
+    is_urgent: bool,
     /// After how many events of a run the process at it is killed, one after another.
     kills: Vec<usize>,
     random: Random,
@@ -39,7 +41,8 @@ impl Lander {
     pub fn new(number: usize, plan: &str, mut random: Random) -> Self {
         let kills = (0..random.below(3)).map(|_| 1 + random.below(20)).collect();
         let waits = random.one_in(2);
-        Self { name: format!("lander-{number}"), plan: plan.to_owned(), waits, kills, random }
+        let is_urgent = !waits && random.one_in(2);
+        Self { name: format!("lander-{number}"), plan: plan.to_owned(), waits, is_urgent, kills, random }
     }
 
     pub fn land(mut self, world: &World) -> Ended {
@@ -84,6 +87,7 @@ impl Lander {
             Some(run) => vec!["resume".into(), run.into()],
             None => vec!["merge".into(), plan.as_os_str().to_owned(), "--execute".into()],
         });
+        command.args((resume.is_none() && self.is_urgent).then_some("--urgent"));
         command.args(["--progress", "json", "--report"]).arg(report).args(self.waits.then_some("--wait"));
         let errors = world.path(&format!("{}.err", self.name));
         let mut child = command.stdout(Stdio::piped()).stderr(File::create(&errors).unwrap()).spawn().unwrap();

@@ -1,7 +1,7 @@
 //! Storm: eight people land disjoint and overlapping plans on one target of one repository, each with
-//! the real binary; some wait for the target, some are refused and try again, some are killed and
-//! resumed; a ninth moves the target by hand meanwhile. Whatever comes first: nothing is lost, and
-//! nothing lands twice.
+//! the real binary; some wait for the target, some are refused and try again, some land beside whoever
+//! has it; some are killed and resumed; a ninth moves the target by hand meanwhile. Whatever comes
+//! first: nothing is lost, and nothing lands twice.
 //!
 //! What each of them does is seeded; who comes first is the machine's to decide, so that a seed that
 //! fails shows what was tried and not always the failure.
