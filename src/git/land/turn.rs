@@ -22,9 +22,12 @@ const LONGEST_LANDING: Duration = Duration::from_secs(600);
 /// Between looks at a landing lock that another one has.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Hears the holder of the landing lock.
+type Hears = dyn Fn(&str) + Send + Sync;
+
 /// Who is to be told that another landing is waited for.
 #[derive(Clone, Default)]
-pub(super) struct Listener(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub(super) struct Listener(Option<Arc<Hears>>);
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
