@@ -184,6 +184,7 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
         landing: match prepared.policy.landing {
             Landing::Pyramid => StrategyWord::Pyramid,
             Landing::Batch => StrategyWord::Batch,
+            Landing::Train => StrategyWord::Train,
         },
         spend: match spend {
             Spend::Gates => SpendWord::Gates,

@@ -36,8 +36,9 @@ impl Engine<'_> {
         }
         let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
         let graph = &self.setup.graph;
-        let steps = self.state.steps_to(base).iter();
+        let steps = self.state.steps_beneath(base);
         let beneath = steps
+            .iter()
             .map(|step| Beneath {
                 item: step.item.map(|ix| graph.name(ix).clone()),
                 before: step.before,

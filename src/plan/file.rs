@@ -270,8 +270,8 @@ pub struct PolicyFile {
     pub max_workers: Option<u32>,
 
     /// How items land: each gated by itself before they land together (`pyramid`); straight on the target, many
-    /// at a time, which takes the fewest gate runs (`batch`); or what `spend` makes the better choice (`auto`).
-    /// This build refuses `train`.
+    /// at a time, which takes the fewest gate runs (`batch`); one after another, each gated on those ahead of it
+    /// before they have landed (`train`); or what `spend` makes the better choice of the first two (`auto`).
     #[schemars(extend("default" = "pyramid"))]
     pub landing: Option<LandingFile>,
 

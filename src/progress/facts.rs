@@ -289,6 +289,7 @@ pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
         JobPurpose::Cone { item } => shown(item.as_str()).into_owned(),
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
         JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
+        JobPurpose::Train { item, ahead } => format!("{} behind {}", shown(item.as_str()), items(*ahead as usize)),
         JobPurpose::Apex { apex, members } => {
             let made = view.apexes.get(apex);
             let number = made.and_then(|made| made.number).unwrap_or(apex.0);

@@ -409,7 +409,7 @@ impl RunView {
                     apex.set_aside.clone_from(&composed.set_aside);
                 }
             }
-            CompositePurpose::Without { .. } => {}
+            CompositePurpose::Without { .. } | CompositePurpose::Train { .. } => {}
         }
     }
 
@@ -421,7 +421,10 @@ impl RunView {
                     apex.jobs.push(id);
                 }
             }
-            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
+            JobPurpose::Cone { item }
+            | JobPurpose::SecondOpinion { item }
+            | JobPurpose::Blame { item }
+            | JobPurpose::Train { item, .. } => {
                 if let Some(item) = self.item_mut(item) {
                     item.started_at_ms.get_or_insert(at);
                     item.running += 1;
@@ -467,8 +470,10 @@ impl RunView {
         job.ended_at_ms = Some(at);
         job.running = None;
         let held_ms = at.saturating_sub(job.started_at_ms);
-        if let JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } =
-            job.purpose.clone()
+        if let JobPurpose::Cone { item }
+        | JobPurpose::SecondOpinion { item }
+        | JobPurpose::Blame { item }
+        | JobPurpose::Train { item, .. } = job.purpose.clone()
             && let Some(item) = self.item_mut(&item)
         {
             item.busy_ms = item.busy_ms.saturating_add(held_ms);
@@ -496,8 +501,11 @@ impl RunView {
 
     fn landed(&mut self, at: u64, landed: &Landed) {
         for key in self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default() {
-            let is_own =
-                |purpose: &JobPurpose| matches!(purpose, JobPurpose::Apex { apex, .. } if *apex == landed.apex);
+            let is_own = |purpose: &JobPurpose| match purpose {
+                JobPurpose::Apex { apex, .. } => *apex == landed.apex,
+                JobPurpose::Train { item, .. } => landed.items.contains(item),
+                _ => false,
+            };
             let took_own_run = self.attempts_of(key).any(|attempt| is_own(&attempt.purpose));
             self.verdicts.add(took_own_run);
         }

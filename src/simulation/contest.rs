@@ -28,6 +28,7 @@ pub enum Contestant {
     Pyramid,
     Batch,
     BatchForTime,
+    Train,
     Serial,
     BorsOnAll,
     Bors8,
@@ -39,10 +40,11 @@ pub enum Contestant {
 
 impl Contestant {
     /// In the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Batch,
         Self::BatchForTime,
         Self::Pyramid,
+        Self::Train,
         Self::PrefixBisection,
         Self::Bors16,
         Self::Bors8,
@@ -58,6 +60,7 @@ impl Contestant {
             Self::Pyramid => "pyramid",
             Self::Batch => "batch",
             Self::BatchForTime => "batch, spend: time",
+            Self::Train => "train",
             Self::Serial => "one after another",
             Self::BorsOnAll => "bors, all at once",
             Self::Bors8 => "bors, batches of 8",
@@ -70,12 +73,12 @@ impl Contestant {
 
     /// A strategy of lexpr's own, which knows dependencies and gates of several kinds.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Pyramid | Self::Batch | Self::BatchForTime)
+        matches!(self, Self::Pyramid | Self::Batch | Self::BatchForTime | Self::Train)
     }
 
     fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
         let ours = |landing, spend| {
-            let batch_size = if landing == Landing::Batch { u32::MAX } else { scenario.limits.batch_size };
+            let batch_size = if landing == Landing::Pyramid { scenario.limits.batch_size } else { u32::MAX };
             let history = if setting.is_first_run { Outcomes::default() } else { learned(world.rates) };
             let limits = Limits { landing, spend, batch_size, history, ..scenario.limits };
             run(&Scenario { limits, ..scenario.clone() }, world, setting)
@@ -84,6 +87,7 @@ impl Contestant {
             Self::Pyramid => return ours(Landing::Pyramid, Spend::Gates),
             Self::Batch => return ours(Landing::Batch, Spend::Gates),
             Self::BatchForTime => return ours(Landing::Batch, Spend::Time),
+            Self::Train => return ours(Landing::Train, Spend::Gates),
             Self::Serial => serial::run(world, setting),
             Self::BorsOnAll => bors::run(world, setting, None),
             Self::Bors8 => bors::run(world, setting, Some(8)),

@@ -190,6 +190,8 @@ pub enum CompositePurpose {
     Without { item: ItemName },
     /// The target's tip and the items about to land.
     Apex { apex: ApexId },
+    /// The target as it will be if what is ahead of the item lands, and the item.
+    Train { item: ItemName },
 }
 
 /// The result of making a composite.
@@ -261,6 +263,8 @@ pub enum JobPurpose {
     SecondOpinion { item: ItemName },
     /// Run what failed on the same composite without the item.
     Blame { item: ItemName },
+    /// Judge an item on so many others that are ahead of it and are about to land.
+    Train { item: ItemName, ahead: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

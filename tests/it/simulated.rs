@@ -95,7 +95,7 @@ fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
 fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
     let rates = Rates { fail: 0.1, clash: 0.1, flake: 0.0 };
     let world = Arc::new(World::draw(40, rates, 3));
-    for landing in [Landing::Pyramid, Landing::Batch] {
+    for landing in [Landing::Pyramid, Landing::Batch, Landing::Train] {
         let landed = |workers, spend, gate_ms| {
             let setting = Setting { workers, gate_ms, second_opinion: true, is_first_run: false };
             let mut scenario = scenario(40);

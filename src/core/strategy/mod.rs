@@ -6,6 +6,7 @@ pub mod batch;
 pub mod bisect;
 mod blame;
 pub mod pyramid;
+mod train;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
         match limits.landing {
             Landing::Pyramid => round.pyramid(policy),
             Landing::Batch => round.batch(policy),
+            Landing::Train => round.train(policy),
         }
     }
     round.into_actions()

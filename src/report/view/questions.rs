@@ -18,7 +18,9 @@ impl RunView {
         }
         let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
         let is_own = |purpose: &JobPurpose| match purpose {
-            JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
+            JobPurpose::Cone { item: whose }
+            | JobPurpose::SecondOpinion { item: whose }
+            | JobPurpose::Train { item: whose, .. } => whose == item,
             JobPurpose::Apex { .. } | JobPurpose::Blame { .. } => false,
         };
         Some(if attempts.peek().is_none() {

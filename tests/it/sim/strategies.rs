@@ -156,7 +156,7 @@ pub fn plain_worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value 
 }
 
 pub fn landings() -> impl Strategy<Value = Landing> {
-    prop_oneof![2 => Just(Landing::Pyramid), 1 => Just(Landing::Batch)]
+    prop_oneof![3 => Just(Landing::Pyramid), 2 => Just(Landing::Batch), 2 => Just(Landing::Train)]
 }
 
 /// Own gates, gates told their item, gates on declared inputs, gates on one side only.
