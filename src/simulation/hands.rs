@@ -174,6 +174,8 @@ impl Hands {
                 let outcome = if passes { GateOutcome::Passed } else { GateOutcome::Failed { exit_code: 1 } };
                 let run = GateRun::in_name_only(outcome, is_last.then_some(verdict), takes_ms);
                 let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run: Box::new(run) });
+                // What ends at the same instant is heard before any of the slots is free, as with the peers.
+                tokio::task::yield_now().await;
                 if !passes && is_last && job.fail_fast && job.gates[gate].gate.required {
                     return;
                 }
