@@ -11,8 +11,8 @@ use super::{CacheArgs, CacheCommand, CheckFormat, ExplainArgs, conduct, resume, 
 use crate::clock::SystemClock;
 use crate::core::judge;
 use crate::git::repo::UserRepo;
-use crate::plan::{Gate, Landing};
 use crate::plan::graph::ItemIx;
+use crate::plan::{Gate, Landing};
 use crate::ports::Clock as _;
 use crate::runs;
 use crate::verdicts::entry::Entry;

@@ -540,7 +540,7 @@ pub struct PerformanceFile {
     pub throttle_on_memory: Option<bool>,
 
     /// How many items land at once, at most. Default: 50; with `landing: batch` as many as are likely to pass
-    /// together.
+    /// together. With `landing: train`, how many are looked at, at most; default: as many as its window grows to.
     #[schemars(range(min = 1, max = 100_000))]
     pub batch_size: Option<u32>,
 

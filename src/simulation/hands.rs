@@ -115,8 +115,7 @@ impl Hands {
         let mut shared: Arc<[DefinitionDigest]> = Arc::from([]);
         for item in &request.items {
             let is_among = |items: &[ItemIx], other| items.binary_search(&ItemIx::new(other)).is_ok();
-            let has =
-                |other: usize| trees.landed[other] <= since || is_among(ahead, other) || is_among(&inside, other);
+            let has = |other: usize| trees.landed[other] <= since || is_among(ahead, other) || is_among(&inside, other);
             if self.world.breaks(item.ix.get(), has)
                 && let Some(gate) = self.gate_that_fails(item.ix)
                 && !broken.contains(&gate)

@@ -80,10 +80,35 @@ fn a_batch_takes_fewer_gate_runs_than_other_queues() {
 }
 
 #[test]
+fn a_train_takes_no_more_gate_runs_and_no_longer_than_zuuls() {
+    for (fail, workers) in [(0.05, 8), (0.2, 4)] {
+        let ours = lands(Contestant::Train, 100, failing(fail), workers);
+        let zuuls = lands(Contestant::Zuul, 100, failing(fail), workers);
+        let runs = ours.gate_runs_per_landed_item / zuuls.gate_runs_per_landed_item;
+        let time = ours.makespan_seconds / zuuls.makespan_seconds;
+        assert!(runs <= 1.02 && time <= 1.02, "{runs} of the runs and {time} of the time at {fail} on {workers}");
+        assert_eq!((ours.wrong_landings, ours.wrong_ejections_per_hundred_items), (0, 0.0));
+        assert_eq!(ours.landed, zuuls.landed);
+    }
+}
+
+#[test]
+fn a_train_keeps_many_workers_busy_where_little_fails() {
+    let seconds = lands(Contestant::Train, 100, failing(0.01), 32).makespan_seconds;
+    // One after another it would be a hundred.
+    assert!(seconds <= 6.0, "{seconds} s on 32 workers");
+}
+
+#[test]
 fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
     let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
     // The pyramid gates each item by itself, so that one in ten thousand meets two lies.
-    let most = [(Contestant::Batch, 0.01), (Contestant::BatchForTime, 0.01), (Contestant::Pyramid, 0.02)];
+    let most = [
+        (Contestant::Batch, 0.01),
+        (Contestant::BatchForTime, 0.01),
+        (Contestant::Pyramid, 0.02),
+        (Contestant::Train, 0.02),
+    ];
     for (contestant, most) in most {
         let figures = lands(contestant, 100, rates, 8);
         assert_eq!(figures.wrong_landings, 0, "{}", contestant.name());

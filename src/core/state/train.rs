@@ -135,3 +135,35 @@ impl RunState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_by_one_and_is_halved_between_a_floor_and_a_ceiling() {
+        let mut train = Train::new(23);
+        assert_eq!(train.window(), 20);
+        train.landed(2);
+        assert_eq!(train.window(), 22);
+        train.landed(4);
+        assert_eq!(train.window(), 23);
+        let halved: Vec<usize> = (0..5)
+            .map(|_| {
+                train.fell(Decision::Failed);
+                train.window()
+            })
+            .collect();
+        assert_eq!(halved, [11, 5, 3, 3, 3]);
+        train.fell(Decision::Conflicted);
+        train.landed(1);
+        assert_eq!(train.window(), 4);
+        // That is no fault of the item's.
+        train.fell(Decision::Blocked);
+        train.fell(Decision::Unjudged);
+        assert_eq!(train.window(), 4);
+        let mut narrow = Train::new(2);
+        narrow.fell(Decision::Failed);
+        assert_eq!((narrow.window(), Train::new(0).window()), (2, 1));
+    }
+}

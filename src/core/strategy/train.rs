@@ -27,7 +27,11 @@ impl Round<'_> {
         let Some(first) = line.first().filter(|_| blocked == 0) else { return };
         if self.state.apex().is_none() && self.state.landing().is_none() {
             let items = vec![self.state.graph().name(*first).clone()];
-            return self.record(Event::ApexFormed { apex: self.state.next_apex(), base: self.state.tip().commit, items });
+            return self.record(Event::ApexFormed {
+                apex: self.state.next_apex(),
+                base: self.state.tip().commit,
+                items,
+            });
         }
         // First what is closest to landing.
         self.apex();
