@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
+use tokio::sync::watch;
 
 use super::{Done, Engine, EngineError, LandingEnd, Receipt, RunningJob, receipt};
 use crate::core::strategy::{Action, GateAction, LandAction};
@@ -24,6 +25,11 @@ impl Engine<'_> {
                 Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
                 Action::Gate(action) if self.is_looked_up(&action) => {}
                 Action::Gate(action) => self.start_job(action)?,
+                Action::Stop { job } => {
+                    if let Some(running) = self.running.get(&job) {
+                        running.cancel.send_replace(true);
+                    }
+                }
                 Action::Land(action) => self.start_landing(action)?,
             }
         }
@@ -110,7 +116,8 @@ impl Engine<'_> {
             self.unknown.remove(&gate.key);
         }
         let (tree, base) = (action.at.tree, action.base);
-        self.running.insert(job, RunningJob { gates: gates.clone(), tree, base, has_judged: false });
+        let (cancel, cancelled) = watch::channel(false);
+        self.running.insert(job, RunningJob { gates: gates.clone(), tree, base, has_judged: false, cancel });
         let work = Job {
             job,
             worker,
@@ -124,8 +131,7 @@ impl Engine<'_> {
         };
         let runner = Arc::clone(&self.ports.gates);
         let news = self.news_sender.clone();
-        let cancel = self.cancel.subscribe();
-        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancel).await } });
+        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancelled).await } });
         Ok(())
     }
 

@@ -163,9 +163,15 @@ impl Hands {
                 let takes_ms = self.gate_ms.get(&run.gate.definition).copied().unwrap_or_default();
                 // The loop listens until its last job has ended.
                 let _ = news.send(JobNews::Started { job: job.job, gate, attempt });
+                let began_ms = self.time.now();
                 tokio::select! {
                     () = self.time.sleep(takes_ms) => {}
-                    _ = cancel.wait_for(|cancelled| *cancelled) => return,
+                    _ = cancel.wait_for(|cancelled| *cancelled) => {
+                        let (outcome, took_ms) = (GateOutcome::Cancelled, self.time.now() - began_ms);
+                        let run = Box::new(GateRun::in_name_only(outcome, Some(Verdict::Unknown), took_ms));
+                        let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run });
+                        return;
+                    }
                 }
                 let passes = self.passes(&job, run);
                 let is_last = passes || attempt == most;

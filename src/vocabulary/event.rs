@@ -335,7 +335,8 @@ pub enum GateOutcome {
         after_ms: u64,
         signal: Option<i32>,
     },
-    /// lexpr ended it because the run was interrupted. Never a verdict.
+    /// lexpr ended it because the run was interrupted, or because nobody needs its verdict any more.
+    /// Never a verdict.
     Cancelled,
     /// lexpr could not run it. Never a verdict.
     Infrastructure {

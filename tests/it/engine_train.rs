@@ -61,6 +61,31 @@ fn those_behind_a_failing_item_move_onto_the_nearest_ahead_and_only_they_are_gat
 }
 
 #[test]
+fn what_runs_behind_a_failing_item_is_stopped_and_its_slot_is_free_for_where_it_stands_now() {
+    let takes = |world: World, present: &[&str], ms| world.when("unit", present, Effect::Takes(ms));
+    let mut world = takes(train("a b c"), &["a", "b", "c"], 500_000);
+    for (present, ms) in [(&["a", "b"][..], 10), (&["c"], 100), (&["a"], 1000), (&["b"], 10)] {
+        world = takes(world, present, ms);
+    }
+    let outcome = run(&world.workers(3).fails("unit", &["b"]));
+    assert_eq!(outcome.statuses(), ["a landed", "b failed", "c landed"]);
+    assert!(outcome.story().contains(&"unit cancelled".to_owned()));
+    assert!(outcome.took_ms < 2000, "{} ms", outcome.took_ms);
+}
+
+#[test]
+fn what_runs_behind_a_failing_item_goes_on_where_it_is_asked_for_all_the_same() {
+    // What c's gate looks at is the same with b and without.
+    let gates = [gate("part").looking_at(&["c"])];
+    let world = train("a b c").workers(3).own_gates("c", gates).fails("unit", &["b"]);
+    let slow = world.when("part", &["c"], Effect::Takes(5000)).when("unit", &["a", "b"], Effect::Takes(10));
+    let outcome = run(&slow.when("unit", &["a"], Effect::Takes(1000)));
+    assert_eq!(outcome.statuses(), ["a landed", "b failed", "c landed"]);
+    assert_eq!(outcome.trees_of("part"), ["a+b+c"]);
+    assert!(!outcome.story().contains(&"part cancelled".to_owned()));
+}
+
+#[test]
 fn a_failing_item_goes_only_once_everything_ahead_of_it_has_landed_or_gone() {
     // b fails only with a, which is slow to fail by itself: without it b lands.
     let world = train("a b c").fails("unit", &["a", "b"]).fails("quick", &["a"]);
