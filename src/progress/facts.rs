@@ -8,8 +8,8 @@ use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, UndoDirection, Undone,
-    Verdict,
+    Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, UndoDirection,
+    Undone, Verdict,
 };
 use crate::vocabulary::names::JobId;
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -183,6 +183,9 @@ impl Page<'_> {
                 let how = outcome_after(&run.outcome, run.duration_ms);
                 let optional = if attempt.required { "" } else { " (optional)" };
                 self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how}"))
+            }
+            Some(Verdict::Unknown) if run.outcome == GateOutcome::Cancelled && self.view.interrupted.is_none() => {
+                self.line(Tone::Quiet, "stopped", &format!("{gate}: it stands elsewhere by now"))
             }
             Some(Verdict::Unknown) => self.line(Tone::Notice, "no verdict", &format!("{gate}: {how}")),
         };

@@ -120,6 +120,8 @@ fn a_train_lands_one_after_another_whatever_the_strategy_and_proves_each_where_i
         let ended = statuses(&world.report(&report));
         let expected = ["t1 landed", "t2 landed", "t3 failed", "t4 landed", "t5 conflicted", "t6 landed"];
         assert_eq!(ended, expected, "{strategy}");
+        let gate_of = |at: usize| world.report(&report)["items"][at]["gates"][0]["status"].clone();
+        assert_eq!([0, 2, 3].map(gate_of), ["passed", "failed", "passed"], "{strategy}");
         assert_eq!(world.files_on_main(), ["README.md", "t1", "t2", "t4", "t6"], "{strategy}");
         let seen = std::fs::read_to_string(seen).unwrap();
         let first_parents = world.git(&["rev-list", "--first-parent", "-4", "main"]);
@@ -129,6 +131,23 @@ fn a_train_lands_one_after_another_whatever_the_strategy_and_proves_each_where_i
         }
         assert_eq!(world.git(&["status", "--porcelain"]), "", "{strategy}");
     }
+}
+
+#[test]
+fn what_a_train_runs_behind_a_failing_item_is_ended_and_its_slot_works_on() {
+    let names = ["t1", "t2", "t3"];
+    let files = names.map(|name| [(name, "x")]);
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (*name, "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    // Behind t2 it would wait for ever, with children.
+    let gate = "if test -f t3 && test -f t2; then touch half-done; (sleep 100000 & sleep 100000); fi; ! test -f t2";
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{landing: train, maxWorkers: 3}}\n\
+         gates: [{{name: unit, run: '{gate} && ! test -f half-done'}}]\nitems: [{{name: t1}}, {{name: t2}}, {{name: t3}}]\n"
+    );
+    let said = world.merge(&plan, &["--execute"]).expect(3);
+    assert_eq!(world.files_on_main(), ["README.md", "t1", "t3"]);
+    assert!(said.stderr.contains("unit on t3 behind 2 items: it stands elsewhere by now"), "{}", said.stderr);
 }
 
 #[test]

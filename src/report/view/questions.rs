@@ -1,10 +1,14 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
+use std::collections::HashMap;
+
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
 use crate::report::outcome::is_failure;
-use crate::vocabulary::event::{Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, Reason};
-use crate::vocabulary::names::{ItemName, VerdictKey};
+use crate::vocabulary::event::{
+    Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
+};
+use crate::vocabulary::names::{DefinitionDigest, ItemName, VerdictKey};
 
 impl RunView {
     pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
@@ -30,6 +34,27 @@ impl RunView {
         } else {
             VerdictSource::SharedRun
         })
+    }
+
+    /// The verdicts by which an item landed alone on its apex, in the order of its gates. Where several
+    /// landed together the proof is that of all of them.
+    pub fn proven_alone(&self, item: &ItemView) -> Vec<ItemVerdict> {
+        let apex = item.landed.as_ref().and_then(|landed| self.apexes.get(&landed.apex));
+        let Some(apex) = apex.filter(|apex| apex.items.len() == 1) else { return Vec::new() };
+        let mut proof = apex.proof.iter();
+        let mut keys: HashMap<DefinitionDigest, Option<VerdictKey>> = HashMap::new();
+        let of_gate = |gate: &LinedUpGate| {
+            let next = || proof.next().copied();
+            let key = if gate.required { *keys.entry(gate.definition).or_insert_with(next) } else { None };
+            let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
+            let status = match key {
+                None => ItemGateStatus::NotRun,
+                Some(_) if is_flaky() => ItemGateStatus::Flaky,
+                Some(_) => ItemGateStatus::Passed,
+            };
+            ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
+        };
+        item.lined_up.gates.iter().map(of_gate).collect()
     }
 
     /// What earlier runs spared this one.
