@@ -316,9 +316,10 @@ impl Metrics {
                     JobPurpose::Group { .. } => "group",
                     JobPurpose::SecondOpinion { .. } => "second_opinion",
                     JobPurpose::Blame { .. } => "blame",
+                    JobPurpose::Train { .. } => "train",
                 };
                 self.jobs.with_label_values(&[purpose]).inc();
-                if let JobPurpose::Cone { item } = &job.purpose
+                if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = &job.purpose
                     && let Some(item) = tracker.items.get_mut(item)
                 {
                     item.running += 1;
@@ -328,7 +329,7 @@ impl Metrics {
             Event::JobFinished { job } => {
                 if let Some(purpose) = tracker.jobs.remove(job) {
                     self.active_workers.dec();
-                    if let JobPurpose::Cone { item } = purpose
+                    if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = purpose
                         && let Some(item) = tracker.items.get_mut(&item)
                     {
                         item.running = item.running.saturating_sub(1);

@@ -11,8 +11,8 @@ use super::{CacheArgs, CacheCommand, CheckFormat, ExplainArgs, conduct, resume, 
 use crate::clock::SystemClock;
 use crate::core::judge;
 use crate::git::repo::UserRepo;
-use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
+use crate::plan::{Gate, Landing};
 use crate::ports::Clock as _;
 use crate::runs;
 use crate::verdicts::entry::Entry;
@@ -262,7 +262,7 @@ fn parts(
 }
 
 /// Whether a composite is where the item's gate is judged: its cone or, for one that runs on apexes
-/// alone, an apex that has the item.
+/// alone and where there are no cones, an apex that has the item, or where it would stand in the train.
 fn is_of<'a>(
     prepared: &Prepared,
     item: ItemIx,
@@ -273,7 +273,11 @@ fn is_of<'a>(
     let name = prepared.graph.name(item);
     match purpose {
         CompositePurpose::Cone { item } => gate.at.cone && item == name,
-        CompositePurpose::Apex { .. } => !gate.at.cone && members.any(|member| member == name.as_str()),
+        CompositePurpose::Apex { .. } => {
+            let has_cones = prepared.policy.landing == Landing::Pyramid;
+            !(gate.at.cone && has_cones) && members.any(|member| member == name.as_str())
+        }
+        CompositePurpose::Train { item } => gate.at.apex && item == name,
         CompositePurpose::Without { .. } | CompositePurpose::Group { .. } => false,
     }
 }

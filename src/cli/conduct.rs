@@ -253,7 +253,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         max_workers: policy.max_workers.unwrap_or(cores).min(most_workers()),
         batch_size: policy.performance.batch_size.unwrap_or(match policy.landing {
             Landing::Pyramid => DEFAULT_BATCH_SIZE,
-            Landing::Batch => u32::MAX,
+            Landing::Batch | Landing::Train => u32::MAX,
         }),
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,

@@ -91,6 +91,8 @@ struct Rehearsal {
     cones: HashMap<ItemName, Composed>,
     cone_gates: HashMap<ItemName, Vec<JobGate>>,
     apex_gates: HashMap<ApexId, Vec<JobGate>>,
+    /// Gates that ran on what lands before its apex was formed.
+    train_gates: HashMap<ItemName, Vec<JobGate>>,
     made: HashMap<ApexId, Composed>,
     /// Each with its gates.
     apexes: Vec<(DryRunApex, Vec<JobGate>)>,
@@ -112,19 +114,21 @@ impl Rehearsal {
             Event::Composed(composed) => match composed.purpose.clone() {
                 CompositePurpose::Cone { item } => drop(self.cones.insert(item, *composed)),
                 CompositePurpose::Apex { apex } => drop(self.made.insert(apex, *composed)),
-                CompositePurpose::Without { .. } | CompositePurpose::Group { .. } => {}
+                CompositePurpose::Without { .. } | CompositePurpose::Group { .. } | CompositePurpose::Train { .. } => {}
             },
             Event::JobStarted(job) => {
                 let gates = job.gates;
                 match job.purpose {
                     JobPurpose::Cone { item } => drop(self.cone_gates.insert(item, gates)),
                     JobPurpose::Apex { apex, .. } => drop(self.apex_gates.insert(apex, gates)),
+                    JobPurpose::Train { item, .. } => drop(self.train_gates.insert(item, gates)),
                     JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } | JobPurpose::Group { .. } => {}
                 }
             }
             Event::VerdictReused { .. } => self.known_verdicts += 1,
             Event::Landed(landed) if landed.from != landed.to => {
-                let gates = self.apex_gates.remove(&landed.apex).unwrap_or_default();
+                let mut gates = self.apex_gates.remove(&landed.apex).unwrap_or_default();
+                gates.extend(landed.items.iter().filter_map(|item| self.train_gates.remove(item)).flatten());
                 let apex = DryRunApex {
                     commit: landed.to,
                     tree: landed.tree,

@@ -185,6 +185,7 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
             Landing::Pyramid if prepared.policy.group_size == GroupSize::Fixed(1) => StrategyWord::Pyramid,
             Landing::Pyramid => StrategyWord::PyramidGroups,
             Landing::Batch => StrategyWord::Batch,
+            Landing::Train => StrategyWord::Train,
         },
         spend: match spend {
             Spend::Gates => SpendWord::Gates,
@@ -204,7 +205,6 @@ fn strategy(price: &Price) -> StrategyCost {
         confirmations: rounded(price.confirmations),
         gate_ms: whole(price.gate_ms),
         makespan_ms: whole(price.makespan_ms),
-        in_this_build: price.way.is_in_this_build(),
     }
 }
 

@@ -161,9 +161,9 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
     let has_gate_for_cones_alone =
         scenario.graph.indices().flat_map(|ix| scenario.graph.gates(ix)).any(|gate| gate.required && !gate.at.apex);
     let takes_part = |contestant: &Contestant| {
-        let is_batch = matches!(contestant, Contestant::Batch | Contestant::BatchForTime);
+        let gates_no_cones = matches!(contestant, Contestant::Batch | Contestant::BatchForTime | Contestant::Train);
         let is_asked_for = args.only.is_empty() || args.only.iter().any(|part| contestant.name().contains(part));
-        (contestant.is_ours() || is_plain) && !(is_batch && has_gate_for_cones_alone) && is_asked_for
+        (contestant.is_ours() || is_plain) && !(gates_no_cones && has_gate_for_cones_alone) && is_asked_for
     };
     if !Contestant::ALL.iter().any(takes_part) {
         let names = Contestant::ALL.map(Contestant::name).join("; ");

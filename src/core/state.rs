@@ -4,6 +4,7 @@
 mod apply;
 mod ending;
 mod groups;
+mod train;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
 };
 use crate::vocabulary::verdict;
+pub use train::{Position, Train};
 
 /// An event that cannot follow what came before it: lexpr has a bug, or the journal is not of
 /// this plan.
@@ -203,6 +205,7 @@ pub struct RunState {
     last_group: u32,
     apex: Option<Apex>,
     last_apex: u32,
+    train: Train,
     landing: Option<LandingIntended>,
     /// An undo that was begun: its direction, and from where to where it leads.
     undoing: Option<(UndoDirection, CommitId, CommitId)>,
@@ -282,6 +285,7 @@ impl RunState {
             last_group: 0,
             apex: None,
             last_apex: 0,
+            train: Train::new(u32::MAX),
             landing: None,
             undoing: None,
             taken_back: None,
@@ -319,7 +323,7 @@ impl RunState {
     }
 
     /// How the target came to be at `onto`, which is the tip or the base, since the run began.
-    pub fn steps_to(&self, onto: CommitId) -> &[TargetStep] {
+    fn steps_to(&self, onto: CommitId) -> &[TargetStep] {
         if onto == self.tip.commit { &self.steps } else { &self.steps[..self.steps_to_base] }
     }
 

@@ -169,7 +169,6 @@ pub async fn run(
     interrupts: mpsc::UnboundedReceiver<String>,
 ) -> Result<RunEnd, EngineError> {
     let (news_sender, news) = mpsc::unbounded_channel();
-    let (cancel, _) = watch::channel(false);
     let throttle = Throttle::new(setup.memory_threshold, Arc::clone(&ports.memory));
     let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone(), &setup.durations);
     let mut engine = Engine {
@@ -186,7 +185,7 @@ pub async fn run(
         unknown: HashSet::new(),
         running: HashMap::new(),
         news_sender,
-        cancel,
+        stopped: watch::channel(false).0,
         abandoned: Arc::new(AtomicBool::new(false)),
         throttle,
         passes: Passes::default(),
@@ -207,6 +206,8 @@ struct RunningJob {
     base: CommitId,
     /// It has come to a verdict on at least one of its gates.
     has_judged: bool,
+    /// Turned true, ends it.
+    cancel: watch::Sender<bool>,
 }
 
 struct Engine<'a> {
@@ -225,7 +226,8 @@ struct Engine<'a> {
     unknown: HashSet<VerdictKey>,
     running: HashMap<JobId, RunningJob>,
     news_sender: mpsc::UnboundedSender<JobNews>,
-    cancel: watch::Sender<bool>,
+    /// Turned true when the run is to stop: a landing that only waits for its turn need not begin.
+    stopped: watch::Sender<bool>,
     /// Nothing that has not begun may begin any more.
     abandoned: Arc<AtomicBool>,
     throttle: Throttle,
@@ -299,8 +301,15 @@ impl Engine<'_> {
     fn interrupt(&mut self, signal: String) -> Result<(), EngineError> {
         self.record(Event::Interrupted { signal })?;
         self.sync()?;
-        self.cancel.send_replace(true);
+        self.stop_all();
         Ok(())
+    }
+
+    fn stop_all(&self) {
+        self.stopped.send_replace(true);
+        for running in self.running.values() {
+            running.cancel.send_replace(true);
+        }
     }
 
     fn end(&mut self) -> Result<RunEnd, EngineError> {
@@ -351,7 +360,7 @@ impl Engine<'_> {
     /// still possible.
     async fn abandon(&mut self, failure: &EngineError) {
         self.abandoned.store(true, Ordering::Relaxed);
-        self.cancel.send_replace(true);
+        self.stop_all();
         for done in futures::future::join_all(self.in_flight.drain(..)).await {
             if matches!((failure, &done), (EngineError::Port { .. }, Done::Landing { .. })) {
                 // A second failure adds nothing to the first, which is the one that is reported.

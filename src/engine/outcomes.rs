@@ -128,8 +128,8 @@ impl Engine<'_> {
     }
 
     fn job_finished(&mut self, job: JobId, failure: Option<PortError>) -> Result<(), EngineError> {
-        if let Some(RunningJob { gates, has_judged: false, .. }) = self.running.remove(&job)
-            && !*self.cancel.borrow()
+        if let Some(RunningJob { gates, has_judged: false, cancel, .. }) = self.running.remove(&job)
+            && !*cancel.borrow()
             && let Some(JobGateRun { gate, key, .. }) = gates.first()
         {
             // A job that judges nothing would be asked for again and again.

@@ -25,6 +25,11 @@ impl Engine<'_> {
                 Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
                 Action::Gate(action) if self.is_looked_up(&action) => {}
                 Action::Gate(action) => self.start_job(action)?,
+                Action::Stop { job } => {
+                    if let Some(running) = self.running.get(&job) {
+                        running.cancel.send_replace(true);
+                    }
+                }
                 Action::Land(action) => self.start_landing(action)?,
             }
         }
@@ -37,8 +42,9 @@ impl Engine<'_> {
         }
         let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
         let graph = &self.setup.graph;
-        let steps = self.state.steps_to(base).iter();
+        let steps = self.state.steps_beneath(base);
         let beneath = steps
+            .iter()
             .map(|step| Beneath {
                 item: step.item.map(|ix| graph.name(ix).clone()),
                 before: step.before,
@@ -110,7 +116,8 @@ impl Engine<'_> {
             self.unknown.remove(&gate.key);
         }
         let (tree, base) = (action.at.tree, action.base);
-        self.running.insert(job, RunningJob { gates: gates.clone(), tree, base, has_judged: false });
+        let (cancel, cancelled) = watch::channel(false);
+        self.running.insert(job, RunningJob { gates: gates.clone(), tree, base, has_judged: false, cancel });
         let work = Job {
             job,
             worker,
@@ -124,8 +131,7 @@ impl Engine<'_> {
         };
         let runner = Arc::clone(&self.ports.gates);
         let news = self.news_sender.clone();
-        let cancel = self.cancel.subscribe();
-        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancel).await } });
+        self.launch(async move { Done::Job { job, result: runner.run(work, news, cancelled).await } });
         Ok(())
     }
 
@@ -200,9 +206,9 @@ impl Engine<'_> {
         let request = self.land_request(&action);
         let lander = Arc::clone(&self.ports.lander);
         let composer = Arc::clone(&self.ports.composer);
-        let cancel = self.cancel.subscribe();
+        let stopped = self.stopped.subscribe();
         self.launch(async move {
-            let result = land(&*lander, &*composer, request, cancel, receipt).await;
+            let result = land(&*lander, &*composer, request, stopped, receipt).await;
             Done::Landing { action, result, duration_us: micros_since(begun) }
         });
         Ok(())
@@ -213,11 +219,11 @@ async fn land(
     lander: &dyn Lander,
     composer: &dyn Composer,
     request: LandRequest,
-    cancel: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
     receipt: Receipt,
 ) -> Result<LandingEnd, PortError> {
     let apex = request.apex;
-    Ok(match lander.land(request, cancel).await? {
+    Ok(match lander.land(request, stopped).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
             // Without its receipt it is not done: it stays open, and a resumption comes back to it.
             let receipt = Some(write_receipt(lander, apex, &receipt).await?);

@@ -270,8 +270,8 @@ pub struct PolicyFile {
     pub max_workers: Option<u32>,
 
     /// How items land: each gated by itself before they land together (`pyramid`); straight on the target, many
-    /// at a time, which takes the fewest gate runs (`batch`); or what `spend` makes the better choice (`auto`).
-    /// This build refuses `train`.
+    /// at a time, which takes the fewest gate runs (`batch`); one after another, each gated on those ahead of it
+    /// before they have landed (`train`); or what `spend` makes the better choice of the first two (`auto`).
     #[schemars(extend("default" = "pyramid"))]
     pub landing: Option<LandingFile>,
 
@@ -541,7 +541,7 @@ pub struct PerformanceFile {
     pub throttle_on_memory: Option<bool>,
 
     /// How many items land at once, at most. Default: 50; with `landing: batch` as many as are likely to pass
-    /// together.
+    /// together. With `landing: train`, how many are looked at, at most; default: as many as its window grows to.
     #[schemars(range(min = 1, max = 100_000))]
     pub batch_size: Option<u32>,
 

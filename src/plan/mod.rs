@@ -182,6 +182,8 @@ pub enum Landing {
     Pyramid,
     /// Straight on the tip, as many at a time as are likely to pass together.
     Batch,
+    /// One after another, each gated on those ahead of it before they have landed.
+    Train,
 }
 
 /// What a bisection saves.

@@ -8,8 +8,8 @@ use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, SingledOutFor, UndoDirection,
-    Undone, Verdict,
+    Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, SingledOutFor,
+    UndoDirection, Undone, Verdict,
 };
 use crate::vocabulary::names::JobId;
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -195,6 +195,9 @@ impl Page<'_> {
                 let optional = if attempt.required { "" } else { " (optional)" };
                 self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how}"))
             }
+            Some(Verdict::Unknown) if run.outcome == GateOutcome::Cancelled && self.view.interrupted.is_none() => {
+                self.line(Tone::Quiet, "stopped", &format!("{gate}: it stands elsewhere by now"))
+            }
             Some(Verdict::Unknown) => self.line(Tone::Notice, "no verdict", &format!("{gate}: {how}")),
         };
         let mut lines = vec![line];
@@ -312,6 +315,7 @@ pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
         }
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
         JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
+        JobPurpose::Train { item, ahead } => format!("{} behind {}", shown(item.as_str()), items(*ahead as usize)),
         JobPurpose::Apex { apex, members } => {
             let made = view.apexes.get(apex);
             let number = made.and_then(|made| made.number).unwrap_or(apex.0);

@@ -231,7 +231,7 @@ fn remaining_ms(view: &RunView, now_ms: u64) -> Option<u64> {
     let ended: Vec<u64> = view
         .jobs
         .values()
-        .filter(|job| matches!(job.purpose, JobPurpose::Cone { .. }))
+        .filter(|job| matches!(job.purpose, JobPurpose::Cone { .. } | JobPurpose::Train { .. }))
         .filter_map(|job| Some(job.ended_at_ms?.saturating_sub(job.started_at_ms)))
         .collect();
     let mean = ended.iter().sum::<u64>().checked_div(ended.len() as u64)?;

@@ -478,7 +478,8 @@ fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Op
 
 fn gate_reports(view: &RunView, item: &ItemView) -> Vec<GateReport> {
     // A decision on an apex says nothing new of the cone, so what made the item pass goes first.
-    let verdicts = item.passed.as_ref().or(item.decided.as_ref()).map_or(&[][..], |decided| &decided.gates);
+    let landed = view.proven_alone(item);
+    let verdicts = item.passed.as_ref().or(item.decided.as_ref()).map_or(&landed[..], |decided| &decided.gates);
     let same_length = verdicts.len() == item.lined_up.gates.len();
     item.lined_up
         .gates
@@ -518,6 +519,15 @@ fn attempt_report(attempt: &AttemptView) -> AttemptReport {
     AttemptReport { purpose: attempt.purpose.clone(), run: attempt.run.clone() }
 }
 
+/// What it was refused for may have been seen before it was formed.
+fn threw_one_out(view: &RunView, id: ApexId) -> bool {
+    let failed = |item: &ItemView| match item.decided.as_ref().and_then(|decided| decided.reason.as_ref()) {
+        Some(Reason::GateFailed { apex, .. }) => *apex == Some(id),
+        _ => false,
+    };
+    view.items.iter().any(failed)
+}
+
 fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
     let probes: Vec<Probe> = apex
         .jobs
@@ -538,7 +548,9 @@ fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
             ApexOutcome::LandedPart { items: landed.items.len() }
         }
         Some(_) => ApexOutcome::Landed,
-        None if probes.iter().any(|probe| probe.passed == Some(false)) => ApexOutcome::Refuted,
+        None if probes.iter().any(|probe| probe.passed == Some(false)) || threw_one_out(view, id) => {
+            ApexOutcome::Refuted
+        }
         None => ApexOutcome::Open,
     };
     ApexReport {

@@ -421,7 +421,7 @@ impl RunView {
                     items.retain(|item| merged.contains(item));
                 }
             }
-            CompositePurpose::Without { .. } => {}
+            CompositePurpose::Without { .. } | CompositePurpose::Train { .. } => {}
         }
     }
 
@@ -507,8 +507,11 @@ impl RunView {
 
     fn landed(&mut self, at: u64, landed: &Landed) {
         for key in self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default() {
-            let is_own =
-                |purpose: &JobPurpose| matches!(purpose, JobPurpose::Apex { apex, .. } if *apex == landed.apex);
+            let is_own = |purpose: &JobPurpose| match purpose {
+                JobPurpose::Apex { apex, .. } => *apex == landed.apex,
+                JobPurpose::Train { item, .. } => landed.items.contains(item),
+                _ => false,
+            };
             let took_own_run = self.attempts_of(key).any(|attempt| is_own(&attempt.purpose));
             self.verdicts.add(took_own_run);
         }

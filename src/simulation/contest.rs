@@ -32,6 +32,7 @@ pub enum Contestant {
     Groups,
     Batch,
     BatchForTime,
+    Train,
     Serial,
     BorsOnAll,
     Bors8,
@@ -43,11 +44,12 @@ pub enum Contestant {
 
 impl Contestant {
     /// In the order in which they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Batch,
         Self::BatchForTime,
         Self::Groups,
         Self::Pyramid,
+        Self::Train,
         Self::PrefixBisection,
         Self::Bors16,
         Self::Bors8,
@@ -64,6 +66,7 @@ impl Contestant {
             Self::Groups => "groups, spend: time",
             Self::Batch => "batch",
             Self::BatchForTime => "batch, spend: time",
+            Self::Train => "train",
             Self::Serial => "one after another",
             Self::BorsOnAll => "bors, all at once",
             Self::Bors8 => "bors, batches of 8",
@@ -76,12 +79,12 @@ impl Contestant {
 
     /// A strategy of lexpr's own, which knows dependencies and gates of several kinds.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Pyramid | Self::Groups | Self::Batch | Self::BatchForTime)
+        matches!(self, Self::Pyramid | Self::Groups | Self::Batch | Self::BatchForTime | Self::Train)
     }
 
     fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
         let ours = |landing, spend, group_size| {
-            let batch_size = if landing == Landing::Batch { u32::MAX } else { scenario.limits.batch_size };
+            let batch_size = if landing == Landing::Pyramid { scenario.limits.batch_size } else { u32::MAX };
             let history = if setting.is_first_run { Outcomes::default() } else { learned(world.rates) };
             let limits = Limits { landing, spend, batch_size, history, ..scenario.limits.clone() };
             run(&Scenario { limits, group_size, ..scenario.clone() }, world, setting)
@@ -91,6 +94,7 @@ impl Contestant {
             Self::Groups => return ours(Landing::Pyramid, Spend::Time, GroupSize::Auto),
             Self::Batch => return ours(Landing::Batch, Spend::Gates, ALONE),
             Self::BatchForTime => return ours(Landing::Batch, Spend::Time, ALONE),
+            Self::Train => return ours(Landing::Train, Spend::Gates, ALONE),
             Self::Serial => serial::run(world, setting),
             Self::BorsOnAll => bors::run(world, setting, None),
             Self::Bors8 => bors::run(world, setting, Some(8)),

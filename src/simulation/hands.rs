@@ -24,10 +24,32 @@ use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, SubjectDigest
 /// In an id: which items a tree holds, whatever the order in which they came, and a word for nothing else.
 type Content = [u64; 2];
 
+/// A commit that something can stand on.
+#[derive(Clone, Debug, Default)]
+struct Ground {
+    /// How many landings led to it, or would.
+    landings: u32,
+    content: Content,
+    /// Where it is no commit that the target was at: how many landings led to the one beneath it, and the
+    /// items in between, ascending.
+    ahead: Option<(u32, Arc<[ItemIx]>)>,
+}
+
+impl Ground {
+    fn target(landings: u32, content: Content) -> Self {
+        Self { landings, content, ahead: None }
+    }
+
+    /// After how many landings an item must have landed to be in it, and the others that are.
+    fn holds(&self) -> (u32, &[ItemIx]) {
+        self.ahead.as_ref().map_or((self.landings, &[]), |(landings, ahead)| (*landings, ahead))
+    }
+}
+
 #[derive(Debug)]
 struct Trees {
-    /// How many landings led to each commit that the target was at, and what it holds.
-    targets: HashMap<CommitId, (u32, Content)>,
+    /// What the target was at, and what was made in between for others to stand on.
+    grounds: HashMap<CommitId, Ground>,
     /// After how many landings an item was there.
     landed: Vec<u32>,
     /// Gates that fail on a tree; of trees that are not in it all pass.
@@ -58,7 +80,7 @@ impl Hands {
     ) -> Self {
         let at = commit_of([0; 2], 0);
         let trees = Trees {
-            targets: HashMap::from([(at, (0, [0; 2]))]),
+            grounds: HashMap::from([(at, Ground::target(0, [0; 2]))]),
             landed: vec![NOT_YET; graph.len()],
             broken: HashMap::new(),
             runs: HashMap::new(),
@@ -84,15 +106,16 @@ impl Hands {
 
     fn merged(&self, request: &ComposeRequest) -> Composite {
         let trees = &mut *self.trees();
-        let (landings, mut content) = trees.targets.get(&request.base).copied().unwrap_or_default();
+        let ground = trees.grounds.get(&request.base).cloned().unwrap_or_default();
+        let ((since, ahead), mut content) = (ground.holds(), ground.content);
         let mut composite =
             Composite { commit: request.base, tree: tree_of(content), steps: Vec::new(), set_aside: Vec::new() };
         let mut inside: Vec<ItemIx> = Vec::with_capacity(request.items.len());
         let mut broken: Vec<DefinitionDigest> = Vec::new();
         let mut shared: Arc<[DefinitionDigest]> = Arc::from([]);
         for item in &request.items {
-            let has =
-                |other: usize| trees.landed[other] <= landings || inside.binary_search(&ItemIx::new(other)).is_ok();
+            let is_among = |items: &[ItemIx], other| items.binary_search(&ItemIx::new(other)).is_ok();
+            let has = |other: usize| trees.landed[other] <= since || is_among(ahead, other) || is_among(&inside, other);
             if self.world.breaks(item.ix.get(), has)
                 && let Some(gate) = self.gate_that_fails(item.ix)
                 && !broken.contains(&gate)
@@ -103,12 +126,18 @@ impl Hands {
             inside.push(item.ix);
             let mut word = Random::of(&[5, item.ix.get() as u64]);
             content.iter_mut().for_each(|part| *part ^= word.word());
-            let (commit, tree) = (commit_of(content, u64::from(landings) + 1), tree_of(content));
+            let (commit, tree) = (commit_of(content, u64::from(ground.landings) + 1), tree_of(content));
             if !shared.is_empty() {
                 trees.broken.insert(tree, Arc::clone(&shared));
             }
             composite.steps.push(Step { item: item.name.clone(), commit, tree });
             (composite.commit, composite.tree) = (commit, tree);
+        }
+        // Only what one item adds is built upon before it has landed.
+        if let [item] = &*request.items {
+            let ahead = [ahead, &[item.ix]].concat().into();
+            let made = Ground { landings: ground.landings + 1, content, ahead: Some((since, ahead)) };
+            trees.grounds.entry(composite.commit).or_insert(made);
         }
         composite
     }
@@ -134,9 +163,15 @@ impl Hands {
                 let takes_ms = self.gate_ms.get(&run.gate.definition).copied().unwrap_or_default();
                 // The loop listens until its last job has ended.
                 let _ = news.send(JobNews::Started { job: job.job, gate, attempt });
+                let began_ms = self.time.now();
                 tokio::select! {
                     () = self.time.sleep(takes_ms) => {}
-                    _ = cancel.wait_for(|cancelled| *cancelled) => return,
+                    _ = cancel.wait_for(|cancelled| *cancelled) => {
+                        let (outcome, took_ms) = (GateOutcome::Cancelled, self.time.now() - began_ms);
+                        let run = Box::new(GateRun::in_name_only(outcome, Some(Verdict::Unknown), took_ms));
+                        let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run });
+                        return;
+                    }
                 }
                 let passes = self.passes(&job, run);
                 let is_last = passes || attempt == most;
@@ -144,6 +179,8 @@ impl Hands {
                 let outcome = if passes { GateOutcome::Passed } else { GateOutcome::Failed { exit_code: 1 } };
                 let run = GateRun::in_name_only(outcome, is_last.then_some(verdict), takes_ms);
                 let _ = news.send(JobNews::Finished { job: job.job, gate, attempt, run: Box::new(run) });
+                // What ends at the same instant is heard before any of the slots is free, as with the peers.
+                tokio::task::yield_now().await;
                 if !passes && is_last && job.fail_fast && job.gates[gate].gate.required {
                     return;
                 }
@@ -186,7 +223,7 @@ impl Composer for Hands {
     }
 
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
-        let content = self.trees().targets.get(&commit).map(|(_, content)| *content).unwrap_or_default();
+        let content = self.trees().grounds.get(&commit).map(|ground| ground.content).unwrap_or_default();
         ready(Ok(tree_of(content))).boxed()
     }
 
@@ -210,8 +247,8 @@ impl GateRunner for Hands {
 impl Lander for Hands {
     fn land(&self, request: LandRequest, _: watch::Receiver<bool>) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         let trees = &mut *self.trees();
-        let landings = trees.targets.get(&request.from).map_or(0, |(landings, _)| *landings) + 1;
-        trees.targets.insert(request.to, (landings, content_of(request.tree)));
+        let landings = trees.grounds.get(&request.from).map_or(0, |ground| ground.landings) + 1;
+        trees.grounds.insert(request.to, Ground::target(landings, content_of(request.tree)));
         for item in &request.items {
             trees.landed[item.ix.get()] = landings;
         }

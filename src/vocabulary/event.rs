@@ -199,6 +199,8 @@ pub enum CompositePurpose {
     Group { group: GroupId },
     /// The target's tip and the items about to land.
     Apex { apex: ApexId },
+    /// The target as it will be if what is ahead of the item lands, and the item.
+    Train { item: ItemName },
 }
 
 /// The result of making a composite.
@@ -284,6 +286,8 @@ pub enum JobPurpose {
     SecondOpinion { item: ItemName },
     /// Run what failed on the same composite without the item.
     Blame { item: ItemName },
+    /// Judge an item on so many others that are ahead of it and are about to land.
+    Train { item: ItemName, ahead: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -354,7 +358,8 @@ pub enum GateOutcome {
         after_ms: u64,
         signal: Option<i32>,
     },
-    /// lexpr ended it because the run was interrupted. Never a verdict.
+    /// lexpr ended it because the run was interrupted, or because nobody needs its verdict any more.
+    /// Never a verdict.
     Cancelled,
     /// lexpr could not run it. Never a verdict.
     Infrastructure {

@@ -132,6 +132,62 @@ fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() 
 }
 
 #[test]
+fn a_train_lands_one_after_another_whatever_the_strategy_and_proves_each_where_it_stands() {
+    for strategy in ["merge", "squash", "rebase"] {
+        let world = World::new(
+            README,
+            &[
+                ("t1", "main", &[("t1", "x")]),
+                ("t2", "t1", &[("t1", "y"), ("t2", "x")]),
+                ("t3", "main", &[("t3", "x")]),
+                ("t4", "t2", &[("t1", "z"), ("t4", "x")]),
+                ("t5", "main", &[("t1", "other")]),
+                ("t6", "main", &[("t6", "x")]),
+            ],
+        );
+        let seen = world.path("seen");
+        let report = world.path("report.json");
+        let items: String = (1..7).map(|at| format!("- {{name: t{at}, strategy: {strategy}}}\n")).collect();
+        let plan = format!(
+            "schemaVersion: v1\npolicy: {{landing: train, maxWorkers: 3}}\n\
+             gates: [{{name: unit, run: 'git rev-parse HEAD >> {}; ! test -f t3'}}]\nitems:\n{items}",
+            seen.display()
+        );
+        world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+        let ended = statuses(&world.report(&report));
+        let expected = ["t1 landed", "t2 landed", "t3 failed", "t4 landed", "t5 conflicted", "t6 landed"];
+        assert_eq!(ended, expected, "{strategy}");
+        let gate_of = |at: usize| world.report(&report)["items"][at]["gates"][0]["status"].clone();
+        assert_eq!([0, 2, 3].map(gate_of), ["passed", "failed", "passed"], "{strategy}");
+        assert_eq!(world.files_on_main(), ["README.md", "t1", "t2", "t4", "t6"], "{strategy}");
+        let seen = std::fs::read_to_string(seen).unwrap();
+        let first_parents = world.git(&["rev-list", "--first-parent", "-4", "main"]);
+        for landed in first_parents.lines() {
+            let gated = seen.lines().filter(|commit| *commit == landed).count();
+            assert_eq!(gated, 1, "{strategy}: {landed} was gated where it stands, and once\n{seen}");
+        }
+        assert_eq!(world.git(&["status", "--porcelain"]), "", "{strategy}");
+    }
+}
+
+#[test]
+fn what_a_train_runs_behind_a_failing_item_is_ended_and_its_slot_works_on() {
+    let names = ["t1", "t2", "t3"];
+    let files = names.map(|name| [(name, "x")]);
+    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (*name, "main", &files[..])).collect();
+    let world = World::new(README, &branches);
+    // Behind t2 it would wait for ever, with children.
+    let gate = "if test -f t3 && test -f t2; then touch half-done; (sleep 100000 & sleep 100000); fi; ! test -f t2";
+    let plan = format!(
+        "schemaVersion: v1\npolicy: {{landing: train, maxWorkers: 3}}\n\
+         gates: [{{name: unit, run: '{gate} && ! test -f half-done'}}]\nitems: [{{name: t1}}, {{name: t2}}, {{name: t3}}]\n"
+    );
+    let said = world.merge(&plan, &["--execute"]).expect(3);
+    assert_eq!(world.files_on_main(), ["README.md", "t1", "t3"]);
+    assert!(said.stderr.contains("unit on t3 behind 2 items: it stands elsewhere by now"), "{}", said.stderr);
+}
+
+#[test]
 fn work_that_removes_everything_lands_and_so_does_what_comes_after_it() {
     let names: Vec<String> = (0..30).map(|at| format!("file-{at}")).collect();
     let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x\n")).collect();

@@ -35,6 +35,7 @@ mod engine_makespan;
 mod engine_properties;
 mod engine_scenarios;
 mod engine_simulation;
+mod engine_train;
 mod fake_terminal;
 mod fuzz_seeds;
 mod gate_enemies;

@@ -94,6 +94,26 @@ fn groups_take_hardly_longer_than_there_is_work_for_the_workers() {
 }
 
 #[test]
+fn a_train_takes_no_more_gate_runs_and_no_longer_than_zuuls() {
+    for (fail, workers) in [(0.05, 8), (0.2, 4)] {
+        let ours = lands(Contestant::Train, 100, failing(fail), workers);
+        let zuuls = lands(Contestant::Zuul, 100, failing(fail), workers);
+        let runs = ours.gate_runs_per_landed_item / zuuls.gate_runs_per_landed_item;
+        let time = ours.makespan_seconds / zuuls.makespan_seconds;
+        assert!(runs <= 1.02 && time <= 1.02, "{runs} of the runs and {time} of the time at {fail} on {workers}");
+        assert_eq!((ours.wrong_landings, ours.wrong_ejections_per_hundred_items), (0, 0.0));
+        assert_eq!(ours.landed, zuuls.landed);
+    }
+}
+
+#[test]
+fn a_train_keeps_many_workers_busy_where_little_fails() {
+    let seconds = lands(Contestant::Train, 100, failing(0.01), 32).makespan_seconds;
+    // One after another it would be a hundred.
+    assert!(seconds <= 6.0, "{seconds} s on 32 workers");
+}
+
+#[test]
 fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
     let rates = Rates { fail: 0.05, clash: 0.02, flake: 0.01 };
     // The pyramid gates each item by itself, so that one in ten thousand meets two lies.
@@ -102,6 +122,7 @@ fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
         (Contestant::BatchForTime, 0.01),
         (Contestant::Groups, 0.02),
         (Contestant::Pyramid, 0.02),
+        (Contestant::Train, 0.02),
     ];
     for (contestant, most) in most {
         let figures = lands(contestant, 100, rates, 8);
@@ -114,7 +135,7 @@ fn a_gate_that_lies_lets_nothing_through_and_ejects_hardly_anybody() {
 fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
     let rates = Rates { fail: 0.1, clash: 0.1, flake: 0.0 };
     let world = Arc::new(World::draw(40, rates, 3));
-    let ways = [(Landing::Pyramid, 1), (Landing::Pyramid, 4), (Landing::Batch, 1)];
+    let ways = [(Landing::Pyramid, 1), (Landing::Pyramid, 4), (Landing::Batch, 1), (Landing::Train, 1)];
     for (landing, together) in ways {
         let landed = |workers, spend, gate_ms| {
             let setting = Setting { workers, gate_ms, second_opinion: true, is_first_run: false };

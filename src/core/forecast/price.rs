@@ -147,11 +147,6 @@ pub enum Way {
 
 impl Way {
     pub const ALL: [Self; 4] = [Self::Pyramid, Self::PyramidGroups, Self::Batch, Self::Train];
-
-    /// A plan may ask for it; the others are named for what they would save.
-    pub fn is_in_this_build(self) -> bool {
-        matches!(self, Self::Pyramid | Self::PyramidGroups | Self::Batch)
-    }
 }
 
 /// What a way will likely cost.
@@ -364,13 +359,12 @@ impl<'a> Model<'a> {
         (amount.and(self.apexes()), makespan + self.last_apex())
     }
 
-    /// As many positions at once as there are workers. Of those ahead of a position in the window, half of the
-    /// window on average, each that fails makes it be gated anew.
+    /// As many positions at once as there are workers, each by the gates of its own item. Of those ahead of a
+    /// position in the window, half of the window on average, each that fails makes it be gated anew.
     fn train(&self) -> (Amount, f64) {
         let window = self.workers.min(self.count.max(1.0));
         let again = 1.0 + self.failure_rate * (window - 1.0) / 2.0;
-        let position = self.composite((window + 1.0) / 2.0);
-        let amount = position.times(self.count * again);
+        let amount = self.composite(1.0).times(self.count * again);
         (amount, amount.ms / window)
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, TargetStep, word};
+use super::{
+    Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, TargetStep, Train, word,
+};
 use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
@@ -144,6 +146,7 @@ impl RunState {
         self.started = true;
         self.base = Standpoint { commit: started.base, tree: started.base_tree };
         self.tip = self.base;
+        self.train = Train::new(started.batch_size);
         self.undecided = self.graph.indices().collect();
         let landed = started.items.iter().zip(self.graph.indices()).filter(|(item, _)| item.already_landed.is_some());
         let landed: Vec<ItemIx> = landed.map(|(_, ix)| ix).collect();
@@ -218,6 +221,12 @@ impl RunState {
                 self.items[ix.get()].without = Some(cone(Arc::from([])));
             }
             CompositePurpose::Group { group } => self.group_composed(*group, composed)?,
+            CompositePurpose::Train { item } => {
+                let ix = self.ix(item)?;
+                if self.items[ix.get()].phase.may_land() {
+                    self.train.composed(&self.graph, ix, composed);
+                }
+            }
             CompositePurpose::Apex { apex } => {
                 let members = composed
                     .steps
@@ -299,6 +308,8 @@ impl RunState {
         self.items[ix.get()].phase = Phase::Out(decided.decision, Box::new(reason.clone()));
         self.leave_group(ix, false);
         self.outcomes.failed += u32::from(decided.decision == Decision::Failed);
+        self.train.fell(decided.decision);
+        self.train.keep_what_stands_on(self.tip.commit);
         if self.ends_the_apex(ix, decided.decision, &reason) {
             self.apex = None;
         }
@@ -402,6 +413,7 @@ impl RunState {
         self.overdue.remove(&ix);
         self.items[ix.get()].cone = None;
         self.items[ix.get()].without = None;
+        self.train.forget(ix);
     }
 
     /// Drops blocks at the front that have nothing left to block, so that the queue's front is
@@ -449,6 +461,8 @@ impl RunState {
             }
         }
         self.tip = Standpoint { commit: landed.to, tree: landed.tree };
+        self.train.landed(members.len());
+        self.train.keep_what_stands_on(self.tip.commit);
         if let Some(apex) = &mut self.apex {
             apex.landed += members.len();
             if apex.made.as_ref().is_none_or(|made| apex.landed >= made.members.len()) {
@@ -461,6 +475,7 @@ impl RunState {
     fn target_moved(&mut self, to: Standpoint) {
         self.landing = None;
         self.apex = None;
+        self.train.forget_all();
         self.rebases += 1;
         self.steps.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
         self.steps_to_base = self.steps.len();
@@ -499,6 +514,7 @@ impl RunState {
         self.halted = None;
         self.rebases = 0;
         self.jobs.clear();
+        self.train.forget_all();
         // An open landing is of the apex as it was made.
         if !landing_is_open {
             self.landing = None;

@@ -78,7 +78,7 @@ impl Round<'_> {
         };
         let split: &dyn Fn(usize) -> usize = match self.limits.landing {
             // Each has passed by itself: what breaks them together may be anywhere.
-            Landing::Pyramid => &|items| items / 2,
+            Landing::Pyramid | Landing::Train => &|items| items / 2,
             Landing::Batch => &|items| batch::split(items, batch::pass_rate(apex.seen + self.limits.history)),
         };
         match search(members, width, split, passes) {
@@ -92,7 +92,7 @@ impl Round<'_> {
         }
     }
 
-    fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
+    pub(super) fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
         let at = made.members[prefix - 1].1;
         self.judge_at(prefix_gates(made, prefix), at.tree, apex.base.commit)
     }

@@ -141,7 +141,7 @@ impl Round<'_> {
     }
 
     /// What the next answers may ask for, on slots that would stand empty.
-    pub(super) fn look_ahead(&mut self, group: &Group) {
+    pub(super) fn look_into(&mut self, group: &Group) {
         let Some(made) = group.made.as_ref().filter(|made| !made.members.is_empty()) else { return };
         self.gate_base(group);
         if let Search::Probe(prefixes) = self.search_group(group, made, self.limits.max_workers as usize) {

@@ -7,6 +7,7 @@ pub mod bisect;
 mod blame;
 pub mod groups;
 pub mod pyramid;
+mod train;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::plan::{Gate, Landing, Policy};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose, Reason,
 };
-use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, TreeId, VerdictKey};
+use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, JobId, TreeId, VerdictKey};
 
 /// What may happen next, by the strategy that the plan asks for. Empty while everything waits for something
 /// under way, and at the end.
@@ -33,6 +34,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
         match limits.landing {
             Landing::Pyramid => round.pyramid(policy),
             Landing::Batch => round.batch(policy),
+            Landing::Train => round.train(policy),
         }
     }
     round.into_actions()
@@ -49,6 +51,8 @@ pub enum Action {
     Digest { tree: TreeId, gate: Arc<Gate> },
     /// Take a free slot and gate a composite in it.
     Gate(GateAction),
+    /// End a job whose verdicts nobody needs any more. Asked for until it has ended.
+    Stop { job: JobId },
     /// Move the target to the first `members` items of the apex.
     Land(LandAction),
 }

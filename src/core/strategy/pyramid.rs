@@ -22,7 +22,7 @@ impl Round<'_> {
         self.open_more(policy);
         if self.limits.spend == Spend::Time && !self.has_decisions() {
             for group in self.state.groups() {
-                self.look_ahead(group);
+                self.look_into(group);
             }
         }
     }

@@ -65,8 +65,13 @@ impl Checker<'_> {
             let message = format!("the gate {} would never run: optional gates run at the cone only", Quoted(&name));
             self.error_with_hint(&place.join("at"), message, "add `cone`, or take the gate out of `optionalGates`");
         }
-        if required && !at.apex && rules.landing == Landing::Batch {
-            let message = format!("the gate {} would never run: `landing: batch` gates no cones", Quoted(&name));
+        let without_cones = match rules.landing {
+            Landing::Pyramid => None,
+            Landing::Batch => Some("batch"),
+            Landing::Train => Some("train"),
+        };
+        if let Some(landing) = without_cones.filter(|_| required && !at.apex) {
+            let message = format!("the gate {} would never run: `landing: {landing}` gates no cones", Quoted(&name));
             self.error_with_hint(&place.join("at"), message, "add `apex`, or write `landing: pyramid`");
         }
         let (clean, context) = (file.clean.unwrap_or(false), file.context.unwrap_or(false));

@@ -53,11 +53,7 @@ impl Checker<'_> {
         let landing = match (file.landing.unwrap_or(LandingFile::Pyramid), spend) {
             (LandingFile::Batch, _) | (LandingFile::Auto, Spend::Gates) => Landing::Batch,
             (LandingFile::Auto, Spend::Time) | (LandingFile::Pyramid, _) => Landing::Pyramid,
-            (LandingFile::Train, _) => {
-                let hint = "leave it out, or write `pyramid`, `batch` or `auto`";
-                self.not_in_this_build(&at("landing"), "`landing: train`", hint);
-                Landing::Pyramid
-            }
+            (LandingFile::Train, _) => Landing::Train,
         };
         let group_size = match &file.group_size {
             // The shortest run with hardly more gate runs than the fewest.

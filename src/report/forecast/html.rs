@@ -216,9 +216,6 @@ fn cost(out: &mut String, report: &ForecastReport) {
         if cheapest {
             notes.push(format!("<span class=\"good\">cheapest</span>: {}", cost.spend.words()));
         }
-        if !strategy.in_this_build {
-            notes.push("not in this build".to_owned());
-        }
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}<td class=\"n\">{:.1}<td class=\"n\">{}<td class=\"n\">{}<td>{}</tr>",

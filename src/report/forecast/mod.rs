@@ -180,8 +180,6 @@ pub struct StrategyCost {
     pub gate_ms: u64,
     /// From the first to the last of them.
     pub makespan_ms: u64,
-    /// This lexpr can land so.
-    pub in_this_build: bool,
 }
 
 /// What the summary of a dry run says of the forecast.
@@ -260,12 +258,7 @@ impl Outlook {
             saved_by_other_order: narrow(saved),
             known_verdicts: self.known_verdicts,
             expected: cost(asked),
-            cheaper: self
-                .cost
-                .cheapest
-                .filter(|cheapest| *cheapest != asked)
-                .and_then(cost)
-                .filter(|it| it.in_this_build),
+            cheaper: self.cost.cheapest.filter(|cheapest| *cheapest != asked).and_then(cost),
         }
     }
 }

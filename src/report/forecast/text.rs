@@ -151,9 +151,6 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
         if Some(strategy.strategy) == cost.cheapest {
             notes.push(format!("cheapest: {}", cost.spend.words()));
         }
-        if !strategy.in_this_build {
-            notes.push("not in this build".to_owned());
-        }
         let line = format!(
             "  {:<18} {:>8.1} gate runs, {} of gates, done in {}{}{}",
             strategy.strategy.words(),

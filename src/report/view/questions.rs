@@ -1,10 +1,14 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
+use std::collections::HashMap;
+
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
 use crate::report::outcome::is_failure;
-use crate::vocabulary::event::{Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, Reason};
-use crate::vocabulary::names::{ItemName, VerdictKey};
+use crate::vocabulary::event::{
+    Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
+};
+use crate::vocabulary::names::{DefinitionDigest, ItemName, VerdictKey};
 
 impl RunView {
     pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
@@ -18,7 +22,9 @@ impl RunView {
         }
         let mut attempts = verdict.key.into_iter().flat_map(|key| self.attempts_of(key)).peekable();
         let is_own = |purpose: &JobPurpose| match purpose {
-            JobPurpose::Cone { item: whose } | JobPurpose::SecondOpinion { item: whose } => whose == item,
+            JobPurpose::Cone { item: whose }
+            | JobPurpose::SecondOpinion { item: whose }
+            | JobPurpose::Train { item: whose, .. } => whose == item,
             JobPurpose::Apex { .. } | JobPurpose::Group { .. } | JobPurpose::Blame { .. } => false,
         };
         Some(if attempts.peek().is_none() {
@@ -33,15 +39,37 @@ impl RunView {
     /// The items that are in work while a job on its way to a verdict on them is.
     pub fn gated_by<'a>(&'a self, purpose: &'a JobPurpose) -> &'a [ItemName] {
         match purpose {
-            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Blame { item } => {
-                std::slice::from_ref(item)
-            }
+            JobPurpose::Cone { item }
+            | JobPurpose::SecondOpinion { item }
+            | JobPurpose::Blame { item }
+            | JobPurpose::Train { item, .. } => std::slice::from_ref(item),
             JobPurpose::Group { group, members } => {
                 let items = self.groups.get(group).map_or(&[][..], Vec::as_slice);
                 &items[..items.len().min(*members as usize)]
             }
             JobPurpose::Apex { .. } => &[],
         }
+    }
+
+    /// The verdicts by which an item landed alone on its apex, in the order of its gates. Where several
+    /// landed together the proof is that of all of them.
+    pub fn proven_alone(&self, item: &ItemView) -> Vec<ItemVerdict> {
+        let apex = item.landed.as_ref().and_then(|landed| self.apexes.get(&landed.apex));
+        let Some(apex) = apex.filter(|apex| apex.items.len() == 1) else { return Vec::new() };
+        let mut proof = apex.proof.iter();
+        let mut keys: HashMap<DefinitionDigest, Option<VerdictKey>> = HashMap::new();
+        let of_gate = |gate: &LinedUpGate| {
+            let next = || proof.next().copied();
+            let key = if gate.required { *keys.entry(gate.definition).or_insert_with(next) } else { None };
+            let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
+            let status = match key {
+                None => ItemGateStatus::NotRun,
+                Some(_) if is_flaky() => ItemGateStatus::Flaky,
+                Some(_) => ItemGateStatus::Passed,
+            };
+            ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
+        };
+        item.lined_up.gates.iter().map(of_gate).collect()
     }
 
     /// What earlier runs spared this one.

@@ -54,6 +54,8 @@ pub struct GateRecord {
     pub job: JobId,
     /// Its run came to a verdict with it.
     pub judged: bool,
+    /// lexpr ended it.
+    pub stopped: bool,
     /// The run was killed before it had recorded it.
     pub lost: bool,
 }

@@ -245,7 +245,7 @@ fn nothing_runs_twice_without_need(outcome: &Outcome) {
         let (failed, passed, judged) = jobs.entry((run.key, run.job.0)).or_default();
         *failed |= run.failed;
         *passed |= run.passed;
-        *judged |= run.judged || (!run.failed && !run.passed && !outcome.world.is_resumed());
+        *judged |= run.judged || (!run.failed && !run.passed && !run.stopped && !outcome.world.is_resumed());
     }
     let mut keys: BTreeMap<VerdictKey, Vec<bool>> = BTreeMap::new();
     for ((key, _), (failed, passed, judged)) in jobs {
@@ -329,8 +329,8 @@ pub fn expected(outcome: &Outcome) -> Vec<(String, FinalStatus)> {
                 && rule.present.iter().all(|name| items.contains(&at(name)))
         })
     };
-    // A batch looks at no item but on what has landed.
-    let is_batch = world.limits.landing == Landing::Batch;
+    // Without cones no item is looked at but on what has landed.
+    let has_cones = world.limits.landing == Landing::Pyramid;
     let mut landed: Vec<ItemIx> = Vec::new();
     let mut end: Vec<FinalStatus> = Vec::new();
     for ix in graph.indices() {
@@ -339,7 +339,7 @@ pub fn expected(outcome: &Outcome) -> Vec<(String, FinalStatus)> {
         let tip = [landed.clone(), vec![ix]].concat();
         let status = if graph.deps(ix).iter().any(|dep| !landed.contains(dep)) {
             FinalStatus::Blocked
-        } else if conflict(ix, &deps) || (is_batch && conflict(ix, &landed)) {
+        } else if conflict(ix, &deps) || (!has_cones && conflict(ix, &landed)) {
             FinalStatus::Conflicted
         } else if fails(&[]) {
             FinalStatus::Unjudged

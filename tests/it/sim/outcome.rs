@@ -103,6 +103,7 @@ fn told(event: &Event) -> Option<String> {
             JobPurpose::Apex { members, .. } => format!("gate apex {members}"),
             JobPurpose::SecondOpinion { item } => format!("again {item}"),
             JobPurpose::Blame { item } => format!("without {item}"),
+            JobPurpose::Train { item, ahead } => format!("gate {item} behind {ahead}"),
         },
         Event::GateFinished(finished) => {
             let word = match &finished.outcome {

@@ -82,6 +82,7 @@ impl Hands {
                 clean_slot: job.clean_slot,
                 job: job.job,
                 judged: matches!(verdict, Some(Verdict::Passed { .. } | Verdict::Failed)),
+                stopped: !ended,
                 lost: false,
             });
             let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());

@@ -158,9 +158,10 @@ pub fn plain_worlds(items: BoxedStrategy<Vec<ItemSpec>>) -> impl Strategy<Value 
 /// How items land, and how many the pyramid gates together.
 pub fn landings() -> impl Strategy<Value = (Landing, u32)> {
     prop_oneof![
-        2 => Just((Landing::Pyramid, 1)),
-        1 => (2_u32..6).prop_map(|size| (Landing::Pyramid, size)),
-        1 => Just((Landing::Batch, 1)),
+        3 => Just((Landing::Pyramid, 1)),
+        2 => (2_u32..6).prop_map(|size| (Landing::Pyramid, size)),
+        2 => Just((Landing::Batch, 1)),
+        2 => Just((Landing::Train, 1)),
     ]
 }
 

@@ -273,6 +273,10 @@ impl Watch {
         }
     }
 
+    fn has_cones(&self) -> bool {
+        self.world.limits.landing == Landing::Pyramid
+    }
+
     fn is_merged_by_the_run(&self, ix: ItemIx) -> bool {
         self.stage(ix) != Stage::AlreadyLanded && !self.brought.contains(&ix)
     }
@@ -350,20 +354,21 @@ impl Watch {
         assert!(compared, "{name} is blamed for what nobody saw pass without it");
     }
 
-    /// The first passed items in canonical order, when all before the last of them are decided; in a batch the
-    /// first of which nothing is known.
+    /// The first passed items in canonical order, when all before the last of them are decided; without cones
+    /// the first of which nothing is known.
     fn check_apex(&self, base: CommitId, items: &[ItemName]) {
         assert!(!self.account.is_over, "an apex is formed in a run that is over");
         assert_eq!(Some(base), self.account.tip.map(|(commit, _)| commit), "an apex stands on the tip");
         let chosen: Vec<ItemIx> = items.iter().map(|name| self.ix(name)).collect();
-        let is_batch = self.world.limits.landing == Landing::Batch;
-        let wanted = if is_batch { Stage::Undecided } else { Stage::Passed };
+        let wanted = if self.has_cones() { Stage::Passed } else { Stage::Undecided };
         let passed = self.graph.indices().filter(|ix| self.stage(*ix) == wanted);
         let first: Vec<ItemIx> = passed.take(chosen.len()).collect();
         assert_eq!(chosen, first, "invariant 8: an apex is of the first items that passed");
         assert!(chosen.len() <= self.world.limits.batch_size as usize);
         let last = chosen.last().expect("an apex is of something");
-        if is_batch {
+        if !self.has_cones() {
+            let in_a_train = self.world.limits.landing == Landing::Train;
+            assert!(!in_a_train || chosen.len() == 1, "invariant 8: in a train they land one by one");
             return;
         }
         for ix in self.graph.indices().take_while(|ix| ix < last) {
@@ -386,7 +391,7 @@ impl Watch {
         let mut added = (*inner.trees[&tip_tree]).clone();
         for &ix in &items {
             added = added.with(ix);
-            let wanted = if self.world.limits.landing == Landing::Batch { Stage::Undecided } else { Stage::Passed };
+            let wanted = if self.has_cones() { Stage::Passed } else { Stage::Undecided };
             assert_eq!(self.stage(ix), wanted, "{} lands", self.graph.name(ix));
             for dep in self.graph.deps(ix) {
                 let good = matches!(self.stage(*dep), Stage::AlreadyLanded | Stage::Landed) || items.contains(dep);
