@@ -14,7 +14,7 @@ use super::world::World;
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
-use crate::engine::rehearsal::{self, NoMemory, NothingKept};
+use crate::engine::rehearsal::{self, NoLoad, NoMemory, NothingKept};
 use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
 use crate::plan::{Gate, Item, Policy};
@@ -82,6 +82,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         .collect();
     let limits = Limits {
         max_workers: u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1),
+        workers_at_first: None,
         second_opinion: setting.second_opinion,
         ..scenario.limits
     };
@@ -103,6 +104,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         lander: hands,
         clock: Arc::new(time.clone()),
         memory: Arc::new(NoMemory),
+        load: Arc::new(NoLoad),
         verdicts: None,
     };
     let outcome = Outcome { landed_ms: vec![None; graph.len()], ..Outcome::default() };

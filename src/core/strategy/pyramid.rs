@@ -36,7 +36,7 @@ impl Round<'_> {
 
     /// Makes the cones of the next items in start order, and blocks those a policy names.
     fn open_cones(&mut self, policy: &Policy) {
-        let wanted = self.limits.max_workers as usize * CONES_AHEAD_PER_WORKER;
+        let wanted = self.slots * CONES_AHEAD_PER_WORKER;
         let room = wanted.saturating_sub(self.state.open_count());
         for ix in self.state.fresh().take(room).collect::<Vec<_>>() {
             if !self.is_blocked_by(policy, ix) {
