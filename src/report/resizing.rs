@@ -13,8 +13,7 @@ use crate::wording::{bytes, count, list};
 pub struct Resizing {
     /// How many there were when the run began, and whenever it went on in a new process; 0 where the
     /// pool does not adapt.
-    #[serde(skip)]
-    at_first: u32,
+    pub at_first: u32,
     /// How many composites may be gated at once now, or could at the end.
     pub workers: u32,
     pub fewest: u32,
@@ -54,7 +53,7 @@ impl Resizing {
         }
     }
 
-    /// Of a run that is resumed with a fixed number it is told what was before.
+    /// Whether it adapted when the run began.
     pub fn adapts(&self) -> bool {
         self.at_first > 0
     }
