@@ -34,7 +34,7 @@ fn shown(name: &str, format: Format) -> String {
 #[test]
 fn every_example_is_valid_and_can_be_ordered() {
     let paths: Vec<PathBuf> = fs::read_dir("plans").unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(paths.len() >= 11, "{paths:?}");
+    assert!(paths.len() >= 12, "{paths:?}");
     for path in paths {
         let name = path.file_name().unwrap().to_str().unwrap();
         let checked = example(name);
