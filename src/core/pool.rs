@@ -3,10 +3,10 @@
 //!
 //! It grows by a half at a time (at least by one) while all workers are at it, more work waits, memory
 //! and processors have room for what another gate will likely take, and it has been seen, for a while
-//! at most, what the size that it has gets done. It takes back what it added
-//! when gates wait for processors or the disk, or when more of them got hardly more done. Only memory
-//! takes it below the size it began with, which is what a fixed pool would be: pressure may be other
-//! programs' doing. What it took back it does not try again for a while, and each time for longer.
+//! at most, what the size that it has gets done. It takes back what it added when gates wait for
+//! processors or the disk, or when more of them got hardly more done. Only memory takes it below the
+//! size it began with, which is what a fixed pool would be: pressure may be other programs' doing. What
+//! it took back it does not try again for a while, and each time for longer.
 
 use std::collections::HashMap;
 
@@ -62,7 +62,7 @@ pub struct Window {
     pub mean_busy: f64,
     /// A composite waited for a slot and nothing else, at every look.
     pub work_waits: bool,
-    /// `None` where memory holds nothing back, or cannot be measured.
+    /// `None` where memory holds nothing back.
     pub memory: Option<Memory>,
     /// The share of the time in which something that could run waited for a processor, 0 to 1.
     pub waited_for_cpu: Option<f64>,

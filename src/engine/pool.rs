@@ -17,7 +17,7 @@ pub(super) struct Look {
     /// Jobs in work.
     pub busy: u32,
     pub work_waits: bool,
-    /// Used, and the threshold; `None` where memory holds nothing back, or is not measured.
+    /// Used, and the threshold; `None` where memory holds nothing back.
     pub memory: Option<(u64, u64)>,
 }
 

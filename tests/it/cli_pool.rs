@@ -9,7 +9,7 @@ fn cores() -> usize {
 }
 
 /// Seconds after which a gate gives up that waits for others of its kind.
-const LONGEST_WAIT: u32 = 300;
+const LONGEST_WAIT: u32 = 900;
 
 #[test]
 fn gates_that_wait_for_more_of_them_than_there_are_processors_pass_with_auto_also_after_a_resumption() {
