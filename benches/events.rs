@@ -70,6 +70,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
     let limits = Limits {
         landing: policy.landing,
         max_workers: 8,
+        workers_at_first: None,
         batch_size: DEFAULT_BATCH_SIZE,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,

@@ -4,8 +4,8 @@
 //! 2. [`plan`]: what the user asked for, checked and ordered (pure)
 //! 3. [`ports`]: what the loop needs done by the outside world, as traits
 //! 4. [`core`]: the state of a run and the strategies (pure)
-//! 5. [`git`], [`gate`], [`cache`], [`clock`], [`durations`], [`journal`], [`memory`], [`runs`], [`verdicts`]: the
-//!    hands (I/O), with `crash`, the places at which tests kill them
+//! 5. [`git`], [`gate`], [`cache`], [`clock`], [`durations`], [`journal`], [`load`], [`memory`], [`runs`],
+//!    [`verdicts`]: the hands (I/O), with `crash`, the places at which tests kill them
 //! 6. [`engine`]: one loop that owns the state, and [`simulation`], which drives it without a repository
 //! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
 //!    [`diagnostics`]: the faces, functions of events and problems, with [`wording`] and [`output`],
@@ -24,6 +24,7 @@ pub mod engine;
 pub mod gate;
 pub mod git;
 pub mod journal;
+pub mod load;
 pub mod memory;
 pub mod metrics;
 pub mod output;

@@ -114,7 +114,7 @@ fn meminfo_available(meminfo: &str) -> Option<u64> {
 }
 
 /// The cgroup (version 2) of this process, unless it is the root, which holds everything.
-fn own_cgroup() -> Option<PathBuf> {
+pub(crate) fn own_cgroup() -> Option<PathBuf> {
     cgroup_of(&fs::read_to_string("/proc/self/cgroup").ok()?)
 }
 

@@ -18,7 +18,8 @@ use prometheus::{
 use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
 use crate::vocabulary::event::{
-    CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, Reason, Recorded, RunStarted, Verdict,
+    CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, PoolReason, Reason, Recorded, RunStarted,
+    Verdict,
 };
 use crate::vocabulary::names::{ApexId, ItemName, JobId, VerdictKey};
 
@@ -114,6 +115,8 @@ pub struct Metrics {
     memory_limit: IntGauge,
     active_workers: IntGauge,
     max_workers: IntGauge,
+    workers_limit: IntGauge,
+    pool_changes: IntCounterVec,
     merge_success: IntCounter,
     merge_failure: IntCounterVec,
     already_landed: IntCounter,
@@ -155,6 +158,7 @@ struct Lasting {
 #[derive(Debug, Default)]
 struct Tracker {
     started_at_ms: u64,
+    workers_at_first: i64,
     items: HashMap<ItemName, Tracked>,
     dependents: HashMap<ItemName, Vec<ItemName>>,
     jobs: HashMap<JobId, JobPurpose>,
@@ -224,6 +228,14 @@ impl Metrics {
             memory_limit: all.gauge("memory_limit_bytes", "The memory limit of the run, 0 for none."),
             active_workers: all.gauge("active_workers", "Workers that hold a slot."),
             max_workers: all.gauge("max_workers", "Workers there may be at most."),
+            workers_limit: all
+                .gauge("workers_limit", "Workers there may be now: fewer at times where the pool adapts."),
+            pool_changes: all.counters(
+                "pool_changes_total",
+                "Changes of how many workers there may be, by why.",
+                "reason",
+                &PoolReason::LABELS,
+            ),
             merge_success: all.counter("merge_success_total", "Items that landed."),
             merge_failure: all.counters(
                 "merge_failure_total",
@@ -363,8 +375,13 @@ impl Metrics {
                 }
             }
             Event::TargetMoved { .. } => self.target_moves.inc(),
+            Event::PoolResized { to, reason, .. } => {
+                self.workers_limit.set(i64::from(*to));
+                self.pool_changes.with_label_values(&[reason.label()]).inc();
+            }
             Event::RunResumed { .. } => {
                 self.resumptions.inc();
+                self.workers_limit.set(tracker.workers_at_first);
                 self.active_workers.set(0);
                 tracker.jobs.clear();
                 tracker.items.values_mut().for_each(|item| item.running = 0);
@@ -400,6 +417,8 @@ impl Metrics {
     fn run_started(&self, tracker: &mut Tracker, at_ms: u64, run: &RunStarted) {
         tracker.started_at_ms = at_ms;
         self.max_workers.set(i64::from(run.max_workers));
+        tracker.workers_at_first = i64::from(run.workers_at_first.unwrap_or(run.max_workers));
+        self.workers_limit.set(tracker.workers_at_first);
         self.memory_limit.set(as_gauge(run.memory_limit_bytes.unwrap_or(0)));
         for item in &run.items {
             let state = if item.already_landed.is_some() { State::Done } else { State::Undecided };

@@ -344,3 +344,22 @@ pub trait MemoryGauge: Send + Sync {
     /// Bytes; `None` where it cannot be measured.
     fn used_bytes(&self) -> Option<u64>;
 }
+
+/// What the machine's processors and disks were asked for: microseconds, counted from some time that
+/// stays the same. Each is `None` where it cannot be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Time in which something that could run waited for a processor.
+    pub waited_for_cpu_us: Option<u64>,
+    /// Time in which nothing went on for waiting for a disk.
+    pub stalled_on_io_us: Option<u64>,
+    /// Time in which processors were idle, over all of them added up.
+    pub idle_us: Option<u64>,
+    /// Processor time that lexpr and all it started took.
+    pub own_us: Option<u64>,
+}
+
+/// How busy the machine is.
+pub trait LoadGauge: Send + Sync {
+    fn load(&self) -> Load;
+}

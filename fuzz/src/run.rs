@@ -97,6 +97,7 @@ fn replayed(events: &[Recorded]) {
 const LIMITS: Limits = Limits {
     landing: Landing::Pyramid,
     max_workers: 4,
+    workers_at_first: None,
     batch_size: 3,
     fail_fast: true,
     second_opinion: true,

@@ -16,6 +16,7 @@ use super::{FaceArgs, ProgressKind, leftovers, status, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes};
+use crate::core::pool;
 use crate::core::strategy::groups::divide;
 use crate::crash;
 use crate::durations::{self, Lesson, Recalled};
@@ -29,9 +30,10 @@ use crate::git::quarantine::Quarantine;
 use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::{self, JournalFile};
+use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
-use crate::plan::{Landing, Policy};
+use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::Destination;
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
@@ -99,6 +101,7 @@ impl Run<'_> {
         let processes = Arc::new(RecentProcesses::default());
         let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
+        let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
         let faces = Faces::open(asked, prepared).await?;
         let (progress, target) = (faces.progress(), prepared.target.full_name.clone());
@@ -109,6 +112,7 @@ impl Run<'_> {
             lander: Arc::new(lander),
             clock: Arc::new(SystemClock::new()),
             memory: memory.clone(),
+            load,
             verdicts: verdicts.clone().map(|verdicts| verdicts as _),
         };
         let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
@@ -247,10 +251,11 @@ pub(super) fn destinations(files: &[PathBuf]) -> Result<Vec<Destination>, Failur
 /// The limits a plan's policy gives on this machine, of a run without a history in which each item is gated by
 /// itself.
 pub(super) fn limits(policy: &Policy) -> Limits {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let (max_workers, workers_at_first) = workers(policy.max_workers);
     Limits {
         landing: policy.landing,
-        max_workers: policy.max_workers.unwrap_or(cores).min(most_workers()),
+        max_workers,
+        workers_at_first,
         batch_size: policy.performance.batch_size.unwrap_or(match policy.landing {
             Landing::Pyramid => DEFAULT_BATCH_SIZE,
             Landing::Batch | Landing::Train => u32::MAX,
@@ -262,6 +267,23 @@ pub(super) fn limits(policy: &Policy) -> Limits {
         history: Outcomes::default(),
         groups: None,
     }
+}
+
+/// How many workers there may be, and how many at first where the pool adapts.
+pub(super) fn workers(asked: Option<MaxWorkers>) -> (u32, Option<u32>) {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let most = most_workers();
+    match asked {
+        None => (cores.min(most), None),
+        Some(MaxWorkers::Fixed(workers)) => (workers.min(most), None),
+        Some(MaxWorkers::Auto) => (cores.saturating_mul(pool::MOST_PER_CORE).min(most), Some(cores.min(most))),
+    }
+}
+
+/// The same where nothing is measured: a pool that adapts stays as it begins.
+pub(super) fn limits_beforehand(policy: &Policy) -> Limits {
+    let limits = limits(policy);
+    Limits { max_workers: limits.slots_at_first(), workers_at_first: None, ..limits }
 }
 
 /// As many as the limit on open files allows: a worker has a slot's locks, a guard's pipes and, for
@@ -310,6 +332,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
         max_workers: limits.max_workers,
+        workers_at_first: limits.workers_at_first,
         batch_size: limits.batch_size,
         memory_limit_bytes: memory_limit(&prepared.policy),
         fingerprint: None,
@@ -403,7 +426,8 @@ pub(super) fn run_setup(
 ) -> RunSetup {
     let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
     let mut limits = Limits { history: items, ..limits(&prepared.policy) };
-    limits.groups = divide(&prepared.graph, prepared.policy.group_size, limits.spend, limits.max_workers, items);
+    let workers = limits.slots_at_first();
+    limits.groups = divide(&prepared.graph, prepared.policy.group_size, limits.spend, workers, items);
     RunSetup {
         started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),

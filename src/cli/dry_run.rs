@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::conduct::{Options, limits, run_started, surroundings};
+use super::conduct::{Options, limits_beforehand, run_started, surroundings};
 use super::failure::Failure;
 use super::lasting;
 use super::outlook::{self, Seen};
@@ -43,7 +43,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
     let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
-    let limits = limits(&policy);
+    let limits = limits_beforehand(&policy);
     let setup = RunSetup {
         started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
         graph: Arc::clone(&prepared.graph),

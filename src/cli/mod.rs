@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::gate::guard;
+use crate::plan::MaxWorkers;
 use failure::{EXIT_INVALID, Failure};
 
 /// Lands many branches at once, and moves the target only to a tree that passed.
@@ -103,9 +104,9 @@ pub struct MergeArgs {
     /// Land on this branch instead of the plan's target
     #[arg(long, value_name = "REF")]
     pub target: Option<String>,
-    /// Gate at most N composites at once
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_workers: Option<u32>,
+    /// Gate at most N composites at once; auto: as many as the machine has room for and get more done
+    #[arg(long, value_name = "N|auto", allow_negative_numbers = true)]
+    pub max_workers: Option<MaxWorkers>,
     /// How long a gate without a timeout of its own may run
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub gate_timeout: Option<u64>,
@@ -140,9 +141,9 @@ pub struct ResumeArgs {
     pub run: Option<String>,
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// Gate at most N composites at once
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_workers: Option<u32>,
+    /// Gate at most N composites at once; auto: as many as the machine has room for and get more done
+    #[arg(long, value_name = "N|auto", allow_negative_numbers = true)]
+    pub max_workers: Option<MaxWorkers>,
     #[command(flatten)]
     pub faces: FaceArgs,
     /// Stop after so long as Ctrl-C does, to be resumed
@@ -338,9 +339,9 @@ pub struct ForecastArgs {
     /// Land on this branch instead of the plan's target
     #[arg(long, value_name = "REF")]
     pub target: Option<String>,
-    /// Gate at most N composites at once
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_workers: Option<u32>,
+    /// Gate at most N composites at once; auto: as many as the machine has room for and get more done
+    #[arg(long, value_name = "N|auto", allow_negative_numbers = true)]
+    pub max_workers: Option<MaxWorkers>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -18,7 +18,7 @@ use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::Graph;
 use crate::plan::problem::{Problem, Source};
-use crate::plan::{Gate, Plan, Policy};
+use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, ItemName, PlanDigest};
@@ -108,7 +108,7 @@ impl Workshop {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub target: Option<String>,
-    pub max_workers: Option<u32>,
+    pub max_workers: Option<MaxWorkers>,
     /// For gates without a timeout of their own.
     pub gate_timeout: Option<Duration>,
 }
@@ -209,7 +209,7 @@ pub fn again(
     text: &[u8],
     repo: UserRepo,
     started: &RunStarted,
-    max_workers: Option<u32>,
+    max_workers: Option<MaxWorkers>,
 ) -> Result<(Prepared, ComposeSettings), Failure> {
     let begun = Instant::now();
     let changed = |why: &str| {
@@ -225,7 +225,7 @@ pub fn again(
     }
     let overrides = Overrides {
         target: None,
-        max_workers: Some(max_workers.unwrap_or(started.max_workers)),
+        max_workers: Some(max_workers.unwrap_or(workers_of(started))),
         gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
     };
     apply(&overrides, &mut plan);
@@ -261,6 +261,14 @@ pub fn again(
         order_cache: CacheStats::default(),
     };
     Ok((prepared, settings))
+}
+
+/// How many workers a run was to have when it began.
+pub(super) fn workers_of(started: &RunStarted) -> MaxWorkers {
+    match started.workers_at_first {
+        Some(_) => MaxWorkers::Auto,
+        None => MaxWorkers::Fixed(started.max_workers),
+    }
 }
 
 fn compose_settings(policy: &Policy) -> ComposeSettings {

@@ -33,8 +33,8 @@ pub fn run(args: &ResumeArgs) -> Result<Outcome, Failure> {
     conduct::check_outputs(&args.faces, [conduct::cache_root()], &destinations)?;
     let repo = UserRepo::open(&args.repository.repo)?;
     let folder = find(repo.common_dir(), args.run.as_deref())?;
-    let workers = args.max_workers.unwrap_or(read(&folder)?.1.max_workers);
-    conduct::runtime(workers)?.block_on(resume(args, repo, &folder, &destinations))
+    let asked = args.max_workers.unwrap_or(prepare::workers_of(&read(&folder)?.1));
+    conduct::runtime(conduct::workers(Some(asked)).0)?.block_on(resume(args, repo, &folder, &destinations))
 }
 
 async fn resume(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::conduct::limits;
+use super::conduct::limits_beforehand;
 use super::failure::Failure;
 use super::source::read_plan;
 use super::{SimulateArgs, SimulateFormat, speak};
@@ -115,7 +115,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Scenario {
     let policy = check("-", b"schemaVersion: v1\nitems: []\n").expect("a plan without items is one").plan.policy;
     Scenario {
         graph: Arc::new(Graph::new(items, &[]).expect("nothing depends on anything")),
-        limits: limits(&policy),
+        limits: limits_beforehand(&policy),
         group_size: policy.group_size,
         policy: Arc::new(policy),
         gate_ms: HashMap::from([(gate, args.gate_seconds * MS_PER_SECOND)]),
@@ -140,7 +140,7 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, 
     let is_plain =
         gate_ms.len() == 1 && graph.indices().all(|ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1);
     let scenario = Scenario {
-        limits: limits(&plan.policy),
+        limits: limits_beforehand(&plan.policy),
         group_size: plan.policy.group_size,
         policy: Arc::new(plan.policy),
         gate_ms,

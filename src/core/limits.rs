@@ -12,6 +12,8 @@ pub struct Limits {
     pub landing: Landing,
     /// Slots that may be in work at once; at least 1.
     pub max_workers: u32,
+    /// Where the pool adapts: so many at first. Then `max_workers` is what it may come to.
+    pub workers_at_first: Option<u32>,
     /// Items that land on one apex; at least 1.
     pub batch_size: u32,
     /// A failed required gate ends the judging of its composite.
@@ -24,4 +26,16 @@ pub struct Limits {
     pub history: Outcomes,
     /// Which items are gated together on the way to an apex; `None`: each by itself.
     pub groups: Option<Arc<Groups>>,
+}
+
+impl Limits {
+    /// Slots that may be in work at once, of a pool that was resized to `resized`, if it was.
+    pub fn slots(&self, resized: Option<u32>) -> u32 {
+        resized.or(self.workers_at_first).unwrap_or(self.max_workers).min(self.max_workers)
+    }
+
+    /// Slots of the pool as it begins: the same during a whole run, however it adapts.
+    pub fn slots_at_first(&self) -> u32 {
+        self.slots(None)
+    }
 }

@@ -58,6 +58,8 @@ pub enum ImpossibleTransition {
     Undone,
     #[error("no undo was intended that led there")]
     NoUndo,
+    #[error("a pool of {from} workers cannot become one of {to}")]
+    Pool { from: u32, to: u32 },
 }
 
 /// Where an item stands.
@@ -214,6 +216,8 @@ pub struct RunState {
     /// And the remote's with it.
     taken_back_there: bool,
     rebases: u32,
+    /// What the pool of workers was resized to in this process.
+    pool: Option<u32>,
     outcomes: Outcomes,
     /// The length of the longest way from each item to the end of its dependents.
     lengths: Arc<[u64]>,
@@ -291,6 +295,7 @@ impl RunState {
             taken_back: None,
             taken_back_there: false,
             rebases: 0,
+            pool: None,
             outcomes: Outcomes::default(),
             lengths: critical_path::lengths(&graph, durations).into(),
             fresh: BTreeSet::new(),
@@ -429,6 +434,11 @@ impl RunState {
     /// How often others have moved the target since it was last moved by this run.
     pub fn rebases(&self) -> u32 {
         self.rebases
+    }
+
+    /// How many workers the pool was resized to; `None` while it is as it was at first.
+    pub fn pool(&self) -> Option<u32> {
+        self.pool
     }
 
     /// Why the run cannot go on; the first reason, where there are several.

@@ -4,6 +4,7 @@
 //! It knows no git, no process and no screen: those are [`crate::ports`] and observers of events.
 
 mod outcomes;
+mod pool;
 mod receipt;
 pub mod rehearsal;
 mod resuming;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
+use pool::{Adaptive, Look};
 use receipt::Passes;
 pub use receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
 pub use resuming::Past;
@@ -26,13 +28,14 @@ use throttle::Throttle;
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
+use crate::core::pool::Resize;
 use crate::core::state::{ImpossibleTransition, RunState};
 use crate::core::strategy::{self, Action, LandAction};
 use crate::plan::Policy;
 use crate::plan::graph::Graph;
 use crate::ports::{
-    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, KnownPass, Lander, MemoryGauge,
-    PortError, VerdictStore,
+    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, KnownPass, Lander, LoadGauge,
+    MemoryGauge, PortError, VerdictStore,
 };
 use crate::vocabulary::event::{CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, Recorded, RunStarted};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, JobId, SubjectDigest, TreeId, VerdictKey};
@@ -75,6 +78,8 @@ pub struct Ports {
     pub lander: Arc<dyn Lander>,
     pub clock: Arc<dyn Clock>,
     pub memory: Arc<dyn MemoryGauge>,
+    /// Asked where the pool of workers adapts, and not otherwise.
+    pub load: Arc<dyn LoadGauge>,
     /// `None` where verdicts of other runs are not to be used.
     pub verdicts: Option<Arc<dyn VerdictStore>>,
 }
@@ -188,6 +193,7 @@ pub async fn run(
         stopped: watch::channel(false).0,
         abandoned: Arc::new(AtomicBool::new(false)),
         throttle,
+        adaptive: None,
         passes: Passes::default(),
         last_ms: 0,
         behind_ms: 0,
@@ -231,6 +237,8 @@ struct Engine<'a> {
     /// Nothing that has not begun may begin any more.
     abandoned: Arc<AtomicBool>,
     throttle: Throttle,
+    /// Where the pool of workers adapts.
+    adaptive: Option<Adaptive>,
     /// For receipts: what is known of each pass.
     passes: Passes,
     /// When the last event was recorded: a clock that was set back does not turn the run's time.
@@ -251,6 +259,9 @@ impl Engine<'_> {
             Some(past) => self.take_up(past).await?,
         }
         self.sync()?;
+        let Limits { workers_at_first, max_workers, .. } = self.setup.limits;
+        self.adaptive = workers_at_first
+            .map(|at_first| Adaptive::new(at_first, max_workers, Arc::clone(&self.ports.load), self.now_ms()));
         let mut something_changed = true;
         loop {
             if something_changed {
@@ -261,6 +272,9 @@ impl Engine<'_> {
             }
             something_changed = true;
             self.throttle.sample_if_older(self.now_ms(), MEMORY_SAMPLE_MS);
+            if self.resize_pool()? {
+                continue;
+            }
             let wake = self.ports.clock.sleep_ms(self.throttle.sample_again_in_ms(MEMORY_SAMPLE_MS));
             tokio::select! {
                 // News first: a job's last words must be heard before its end.
@@ -295,6 +309,30 @@ impl Engine<'_> {
                     self.record(event)?;
                 }
             }
+        }
+    }
+
+    /// Looks whether there should be more workers, or fewer; true where there are now.
+    fn resize_pool(&mut self) -> Result<bool, EngineError> {
+        let at_ms = self.now_ms();
+        let Some(adaptive) = self.adaptive.as_mut().filter(|adaptive| adaptive.is_due(at_ms)) else {
+            return Ok(false);
+        };
+        if self.state.is_interrupted() || self.state.halted().is_some() {
+            return Ok(false);
+        }
+        let look = Look {
+            at_ms,
+            busy: u32::try_from(self.state.jobs().len()).unwrap_or(u32::MAX),
+            work_waits: strategy::wants_a_slot(&self.state, &self.setup.limits, &self.setup.policy),
+            memory: self.throttle.pressure(),
+        };
+        match adaptive.look(&look) {
+            Some(Resize { from, to, reason }) => {
+                self.record(Event::PoolResized { from, to, reason })?;
+                Ok(true)
+            }
+            None => Ok(false),
         }
     }
 

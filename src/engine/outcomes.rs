@@ -32,7 +32,7 @@ impl Engine<'_> {
         let (tree, context) = (running.tree, item.map(|item| (item, running.base)));
         let store = self.ports.verdicts.clone();
         let pass = store.as_ref().and_then(|_| self.pass_of(&gate, tree, context, &run));
-        self.record(Event::GateFinished(Box::new(GateFinished {
+        let finished = Box::new(GateFinished {
             job,
             gate: gate.name.clone(),
             key,
@@ -47,7 +47,12 @@ impl Engine<'_> {
             tail: run.tail,
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
-        })))?;
+        });
+        let now_ms = self.now_ms();
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.gate_finished(&finished, gate.definition, now_ms);
+        }
+        self.record(Event::GateFinished(finished))?;
         if let (Some(store), Some(pass)) = (store, pass) {
             store.remember(FoundPass { at_ms: self.last_ms, ..pass });
         }

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::Ports;
 use crate::core::limits::Limits;
 use crate::ports::{
-    Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, KnownPass, LandOutcome, LandRequest, Lander,
-    MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
+    Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, KnownPass, LandOutcome, LandRequest, Lander, Load,
+    LoadGauge, MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
 };
 use crate::vocabulary::event::{EVENT_FORMAT, GateOutcome, LinedUpItem, Recorded, RunStarted, Verdict};
 use crate::vocabulary::names::{ApexId, CommitId, PlanDigest, RunId, TreeId, VerdictKey};
@@ -27,6 +27,7 @@ pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>, verdicts: Optio
         lander: Arc::new(NothingMoves),
         clock,
         memory: Arc::new(NoMemory),
+        load: Arc::new(NoLoad),
         verdicts: verdicts.map(|verdicts| Arc::new(OnlyRecalled(verdicts)) as _),
     }
 }
@@ -49,6 +50,7 @@ pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec
         gate_timeout_ms: None,
         artifact_dir: None,
         max_workers: limits.max_workers,
+        workers_at_first: limits.workers_at_first,
         batch_size: limits.batch_size,
         memory_limit_bytes: None,
         fingerprint: None,
@@ -132,5 +134,15 @@ pub struct NoMemory;
 impl MemoryGauge for NoMemory {
     fn used_bytes(&self) -> Option<u64> {
         None
+    }
+}
+
+/// Nothing runs, so nothing is kept busy.
+#[derive(Clone, Copy, Debug)]
+pub struct NoLoad;
+
+impl LoadGauge for NoLoad {
+    fn load(&self) -> Load {
+        Load::default()
     }
 }

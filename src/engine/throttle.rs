@@ -42,6 +42,11 @@ impl Throttle {
         if self.is_holding() { SAMPLE_IS_FRESH_MS } else { usually_ms }
     }
 
+    /// What was in use when it was last measured, and the threshold, where there is one.
+    pub(super) fn pressure(&self) -> Option<(u64, u64)> {
+        self.threshold.map(|threshold| (self.used, threshold))
+    }
+
     pub(super) fn peak_bytes(&self) -> u64 {
         self.peak
     }

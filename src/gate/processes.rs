@@ -21,6 +21,9 @@ pub struct Process {
     pub started: u64,
     /// Physical memory it has mapped. Pages that several processes share count for each of them.
     pub resident_bytes: u64,
+    /// Processor time that it took, and those of its descendants that have ended and were asked how,
+    /// in microseconds.
+    pub cpu_us: u64,
     /// It has ended and its parent has not asked how.
     pub is_zombie: bool,
 }
@@ -76,6 +79,11 @@ impl ProcessTable {
     /// What all processes below `pid` hold together.
     pub fn descendants_bytes(&self, pid: i32) -> u64 {
         self.descendants(pid).iter().map(|process| process.resident_bytes).sum()
+    }
+
+    /// Processor time that all processes below `pid` took, in microseconds.
+    pub fn descendants_cpu_us(&self, pid: i32) -> u64 {
+        self.descendants(pid).iter().map(|process| process.cpu_us).sum()
     }
 }
 
@@ -148,6 +156,11 @@ impl RecentProcesses {
     }
 }
 
+/// Microseconds of so many clock ticks, in which /proc counts time.
+pub fn ticks_to_us(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000) / os::ticks_per_second().max(1)
+}
+
 /// Whether a process of this user has its working directory in `folder`. Where there is no /proc, no.
 pub fn is_somebody_in(folder: &Path) -> bool {
     // The kernel tells of paths without symbolic links.
@@ -212,9 +225,19 @@ mod os {
             group: stat.pgrp,
             started: stat.starttime,
             resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
+            cpu_us: super::ticks_to_us(stat.utime + stat.stime + waited_for(stat.cutime) + waited_for(stat.cstime)),
             is_zombie: stat.state == 'Z',
         };
         (stat.ppid, process)
+    }
+
+    /// Ticks of children, which procfs takes for a number that may be negative.
+    fn waited_for(ticks: i64) -> u64 {
+        u64::try_from(ticks).unwrap_or(0)
+    }
+
+    pub(super) fn ticks_per_second() -> u64 {
+        procfs::ticks_per_second()
     }
 
     pub(super) fn signal(process: Process, signal: Signal) {
@@ -267,6 +290,11 @@ mod os {
         None
     }
 
+    /// What it is nearly everywhere; nothing is counted in it here.
+    pub(super) fn ticks_per_second() -> u64 {
+        100
+    }
+
     pub(super) fn signal(_: Process, _: Signal) {}
 
     pub(super) fn become_subreaper() -> std::io::Result<()> {
@@ -283,7 +311,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, resident_bytes: u64) -> Process {
-        Process { pid, group: 1, started: 7, resident_bytes, is_zombie: false }
+        Process { pid, group: 1, started: 7, resident_bytes, cpu_us: resident_bytes / 2, is_zombie: false }
     }
 
     #[test]
@@ -298,6 +326,7 @@ mod tests {
         assert_eq!(pids, [3, 4, 5]);
         assert_eq!(table.descendants_bytes(2), 330);
         assert_eq!(table.descendants_bytes(5), 0);
+        assert_eq!(table.descendants_cpu_us(2), 165);
     }
 
     #[cfg(target_os = "linux")]

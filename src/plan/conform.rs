@@ -320,7 +320,9 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
         }
         ValidationErrorKind::Pattern { .. } => match place.steps().last() {
             Some(Step::Key(key)) if key == "sha" => "4 to 64 hexadecimal digits".to_owned(),
-            Some(Step::Key(key)) if key == "groupSize" => "a whole number or `auto`".to_owned(),
+            Some(Step::Key(key)) if matches!(key.as_ref(), "groupSize" | "maxWorkers") => {
+                "a whole number or `auto`".to_owned()
+            }
             _ => "another form".to_owned(),
         },
         other => return document.error(place, format!("not allowed by the schema ({}): {error}", other.keyword())),

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
 
 /// Bytes of a name; the schema counts characters, which are never more.
@@ -265,9 +266,9 @@ pub enum MountKindFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Policy")]
 pub struct PolicyFile {
-    /// How many trees are gated at once. Default: the machine's cores.
-    #[schemars(range(min = 1, max = 1024))]
-    pub max_workers: Option<u32>,
+    /// How many trees are gated at once. Default: the machine's cores. `auto`: as many as the machine has room for
+    /// and get more done, between 1 and four times its cores.
+    pub max_workers: Option<MaxWorkers>,
 
     /// How items land: each gated by itself before they land together (`pyramid`); straight on the target, many
     /// at a time, which takes the fewest gate runs (`batch`); one after another, each gated on those ahead of it

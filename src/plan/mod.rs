@@ -21,11 +21,13 @@ mod sure;
 mod tree;
 mod typed;
 pub mod unreadable;
+mod workers;
 
 pub use cache_place::CachePlace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+pub use workers::MaxWorkers;
 
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
@@ -152,7 +154,7 @@ pub struct Retry {
 pub struct Policy {
     pub landing: Landing,
     /// `None`: as many as the machine has cores.
-    pub max_workers: Option<u32>,
+    pub max_workers: Option<MaxWorkers>,
     /// A match on a gate's name blocks its item. Each with its source text.
     pub block_on: Vec<(String, GlobMatcher)>,
     pub spend: Spend,

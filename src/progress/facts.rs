@@ -5,6 +5,7 @@
 
 use crate::report::json::passed;
 use crate::report::outcome::{is_failure, outcome_after, outcome_text};
+use crate::report::resizing;
 use crate::report::summary::evidence;
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
@@ -73,6 +74,10 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             "resumed",
             &format!("after {}, {} of memory in use", duration(*waited_ms), bytes(*used_bytes)),
         )],
+        Event::PoolResized { from, to, reason } => {
+            let text = format!("{from} -> {to}: {}", resizing::words(reason));
+            vec![page.line(Tone::Quiet, "workers", &text)]
+        }
         Event::RunResumed { .. } => vec![page.resumed()],
         Event::Interrupted { signal } => {
             let running: Vec<String> = view
@@ -139,13 +144,17 @@ impl Page<'_> {
             Tone::Strong,
             "run",
             &format!(
-                "{}: {}{} onto {} at {}{push}, {} at once at most",
+                "{}: {}{} onto {} at {}{push}, {} at once{}",
                 shown(run.run.as_str()),
                 if run.urgent { "urgent, " } else { "" },
                 items(run.items.len()),
                 ref_name(&run.target),
                 run.base.short(),
-                run.max_workers
+                run.workers_at_first.unwrap_or(run.max_workers),
+                match run.workers_at_first {
+                    Some(_) => format!(" at first, {} at most", run.max_workers),
+                    None => " at most".to_owned(),
+                }
             ),
         )];
         for item in &run.items {

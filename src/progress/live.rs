@@ -15,7 +15,7 @@ use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
 use crate::report::view::{RunView, Stage};
 use crate::vocabulary::event::{FinalStatus, JobPurpose, Recorded};
-use crate::wording::{Paint, Tone, bytes, duration, shown};
+use crate::wording::{Paint, Tone, bytes, count, duration, shown};
 
 /// How often times on the screen move on: often enough that tenths of a second look alive,
 /// seldom enough to cost nothing.
@@ -214,6 +214,9 @@ impl Picture {
         if view.throttling.now {
             parts.push(self.paint.paint(Tone::Notice, "held back for memory"));
         }
+        if view.resizing.adapts() {
+            parts.push(count(view.resizing.workers as usize, "worker"));
+        }
         parts.extend(self.memory_bytes.map(bytes));
         // Of a run that was asked to stop only what runs now is left.
         let left = remaining_ms(view, (self.now)()).filter(|_| view.interrupted.is_none());
@@ -227,7 +230,7 @@ impl Picture {
 /// dependencies needs one after another. `None` before there is anything to go by. What an apex
 /// takes is not in it.
 fn remaining_ms(view: &RunView, now_ms: u64) -> Option<u64> {
-    let max_workers = u64::from(view.run.as_ref()?.max_workers.max(1));
+    let workers = u64::from(view.resizing.workers.max(1));
     let ended: Vec<u64> = view
         .jobs
         .values()
@@ -250,6 +253,6 @@ fn remaining_ms(view: &RunView, now_ms: u64) -> Option<u64> {
         position.insert(&item.lined_up.name, at);
     }
     let longest = chain.into_iter().max().unwrap_or(0);
-    let left = longest.max(together / max_workers);
+    let left = longest.max(together / workers);
     (left > 0).then_some(left)
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::resizing::Resizing;
 use super::summary;
 use super::undo::Undo;
 use super::view::{
@@ -169,6 +170,9 @@ pub struct Concurrency {
     pub peak_workers: u32,
     /// Over the whole run.
     pub mean_workers: f64,
+    /// Where `maxWorkers` is `auto`: how many there were, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pool: Option<Resizing>,
 }
 
 /// One item.
@@ -402,6 +406,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
             max_workers,
             peak_workers: view.pool.peak,
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
+            pool: view.resizing.adapts().then(|| view.resizing.clone()),
         },
         cache_hit_rate: ratio(view.verdicts.hits, view.verdicts.hits + view.verdicts.misses),
         verdict_cache: None,

@@ -9,6 +9,7 @@ pub mod forecast;
 pub mod json;
 pub mod markdown;
 pub mod outcome;
+pub mod resizing;
 pub mod summary;
 pub mod undo;
 pub mod view;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::json::{ItemReport, RunReport};
 use super::outcome::outcome_after;
+use super::resizing::Resizing;
 use super::undo;
 use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, Reason};
@@ -210,6 +211,7 @@ pub fn facts(report: &RunReport) -> Vec<String> {
             memory.unwrap_or_default()
         ));
     }
+    facts.extend(concurrency.pool.as_ref().map(Resizing::fact));
     facts
 }
 

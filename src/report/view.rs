@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use endings::OpenLanding;
 
 use super::outcome::is_failure;
+use super::resizing::Resizing;
 use super::undo::Undos;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
@@ -55,6 +56,8 @@ pub struct RunView {
     /// Gates that fail on the target without anybody's item.
     pub red_on_target: Vec<GateName>,
     pub pool: Pool,
+    /// Of the pool, where it adapts.
+    pub resizing: Resizing,
     pub throttling: Throttling,
     /// Composites made, and the time that took in microseconds.
     pub composed: (u64, u64),
@@ -362,6 +365,7 @@ impl RunView {
                 self.throttling.waited_ms = self.throttling.waited_ms.saturating_add(*waited_ms);
                 self.throttling.now = false;
             }
+            Event::PoolResized { from, to, reason } => self.resizing.resized(at, *from, *to, *reason),
             Event::RunResumed { .. } => self.resumed(at),
             Event::Interrupted { signal } => {
                 self.interrupted = Some(signal.clone());
@@ -389,6 +393,7 @@ impl RunView {
     fn start(&mut self, at: u64, run: &RunStarted) {
         self.started_at_ms = at;
         self.pool.changed_at_ms = at;
+        self.resizing = Resizing::of(run);
         self.index = run.items.iter().enumerate().map(|(ix, item)| (item.name.clone(), ix)).collect();
         self.items = run.items.iter().cloned().map(ItemView::new).collect();
         let mut header = run.clone();

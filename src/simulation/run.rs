@@ -15,7 +15,7 @@ use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::core::strategy::groups::divide;
-use crate::engine::rehearsal::{self, NoMemory, NothingKept};
+use crate::engine::rehearsal::{self, NoLoad, NoMemory, NothingKept};
 use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
 use crate::plan::{Gate, GroupSize, Item, Policy};
@@ -87,6 +87,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
     let max_workers = u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1);
     let limits = Limits {
         max_workers,
+        workers_at_first: None,
         second_opinion: setting.second_opinion,
         groups: divide(graph, scenario.group_size, spend, max_workers, history),
         ..scenario.limits.clone()
@@ -109,6 +110,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         lander: hands,
         clock: Arc::new(time.clone()),
         memory: Arc::new(NoMemory),
+        load: Arc::new(NoLoad),
         verdicts: None,
     };
     let outcome = Outcome { landed_ms: vec![None; graph.len()], ..Outcome::default() };

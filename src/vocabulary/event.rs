@@ -5,11 +5,13 @@
 //! happened; it never says what should be done about it.
 
 mod endings;
+mod pool;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::endings::{Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, Reason};
+pub use self::pool::PoolReason;
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
     RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -82,6 +84,9 @@ pub enum Event {
     Throttled { used_bytes: u64, threshold_bytes: u64 },
     /// Work starts again after `waited_ms` of being held back.
     Unthrottled { used_bytes: u64, waited_ms: u64 },
+    /// With `maxWorkers: auto`: so many composites are gated at once from now on. Of the gates that
+    /// run none is ended for it.
+    PoolResized { from: u32, to: u32, reason: PoolReason },
     /// A run that had not come to its end, or had been stopped before it, goes on in a new
     /// process: no job is in work, and composites are made again.
     RunResumed {
@@ -140,7 +145,11 @@ pub struct RunStarted {
     pub gate_timeout_ms: Option<u64>,
     /// Where artifacts go, if not to the run's own folder.
     pub artifact_dir: Option<String>,
+    /// Composites that may be gated at once, at most.
     pub max_workers: u32,
+    /// With `maxWorkers: auto`: how many at first; how many later, `poolResized` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers_at_first: Option<u32>,
     pub batch_size: u32,
     /// `None`: no limit was asked for.
     pub memory_limit_bytes: Option<u64>,

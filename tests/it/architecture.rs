@@ -30,6 +30,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("crash", Hands),
     ("durations", Hands),
     ("journal", Hands),
+    ("load", Hands),
     ("memory", Hands),
     ("runs", Hands),
     ("verdicts", Hands),

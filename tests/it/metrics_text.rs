@@ -12,7 +12,7 @@ use lexpr::serve::{ServeError, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::report_stories::{eventful, halted, hostile, smooth};
+use crate::report_stories::{adaptive, eventful, halted, hostile, smooth};
 
 #[derive(Debug, Default)]
 pub struct Family {
@@ -114,7 +114,7 @@ fn check_histogram(name: &str, family: &Family) -> Result<(), String> {
 
 fn all_stories() -> Metrics {
     let metrics = Metrics::new();
-    for event in [eventful(), smooth(), halted(), hostile()].concat() {
+    for event in [adaptive(), eventful(), smooth(), halted(), hostile()].concat() {
         metrics.apply(&event);
     }
     metrics.set_memory_usage(123 << 20);
@@ -169,10 +169,26 @@ fn what_is_rendered_is_what_the_format_allows_and_adds_no_series() {
     assert_eq!(value("lex_pr_gate_flakes_total", ""), 1.0);
     assert_eq!(value("lex_pr_throttle_seconds_total", ""), 4.2);
     assert_eq!(value("lex_pr_plan_execution_seconds_count", ""), 4.0);
+    assert_eq!(value("lex_pr_pool_changes_total", "reason=\"work_waits\""), 3.0);
+    assert_eq!(value("lex_pr_pool_changes_total", "reason=\"memory_tight\""), 1.0);
     assert_eq!(value("lex_pr_jobs_total", "purpose=\"bisection\""), 2.0);
     assert_eq!(value("lex_pr_cache_misses_total", "cache=\"composite\""), 7.0);
     assert_eq!(value("lex_pr_dependency_resolution_seconds_count", ""), 1.0);
     assert_eq!(value("lex_pr_active_workers", ""), 0.0);
+}
+
+#[test]
+fn how_many_workers_there_may_be_follows_the_pool() {
+    let metrics = Metrics::new();
+    let mut seen = Vec::new();
+    for event in adaptive() {
+        metrics.apply(&event);
+        let limit = metrics.values()["lex_pr_workers_limit"];
+        if seen.last() != Some(&limit) {
+            seen.push(limit);
+        }
+    }
+    assert_eq!(seen, [2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 2.0, 1.0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use lexpr::cli::schema;
 use lexpr::diagnostics::{self, Style};
 use lexpr::plan::check::check;
 use lexpr::plan::file::schema_json;
-use lexpr::plan::{CachePlace, DirectoryRenames, Plan, Retry, Spend};
+use lexpr::plan::{CachePlace, DirectoryRenames, MaxWorkers, Plan, Retry, Spend};
 use lexpr::vocabulary::names::{ItemName, MergeStrategy};
 
 fn plan(text: &str) -> Plan {
@@ -129,7 +129,7 @@ items:
     );
     assert_eq!(plan.target, "refs/heads/release");
     let policy = &plan.policy;
-    assert_eq!((policy.max_workers, policy.spend), (Some(3), Spend::Time));
+    assert_eq!((policy.max_workers, policy.spend), (Some(MaxWorkers::Fixed(3)), Spend::Time));
     assert!(!policy.fail_fast && !policy.second_opinion);
     assert!(policy.block_on[0].1.is_match("wip-42"));
     assert_eq!(policy.setup.as_ref().unwrap().inputs, ["package-lock.json"]);

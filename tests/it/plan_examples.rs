@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lexpr::cli::order::{self, Format};
 use lexpr::diagnostics::{self, Style};
-use lexpr::plan::Plan;
 use lexpr::plan::check::{Checked, check};
+use lexpr::plan::{MaxWorkers, Plan};
 use lexpr::vocabulary::names::MergeStrategy;
 
 fn example(name: &str) -> Checked {
@@ -34,7 +34,7 @@ fn shown(name: &str, format: Format) -> String {
 #[test]
 fn every_example_is_valid_and_can_be_ordered() {
     let paths: Vec<PathBuf> = fs::read_dir("plans").unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(paths.len() >= 11, "{paths:?}");
+    assert!(paths.len() >= 12, "{paths:?}");
     for path in paths {
         let name = path.file_name().unwrap().to_str().unwrap();
         let checked = example(name);
@@ -69,7 +69,7 @@ fn the_scale_presets_hold_the_sizes_they_promise() {
         ("scale-over-100.yaml", 16, 100, 4096, 7200),
     ] {
         let policy = plan(name).policy;
-        assert_eq!(policy.max_workers, Some(workers), "{name}");
+        assert_eq!(policy.max_workers, Some(MaxWorkers::Fixed(workers)), "{name}");
         assert_eq!(policy.performance.batch_size, Some(batch), "{name}");
         assert_eq!(policy.performance.max_memory_bytes, Some(megabytes * 1024 * 1024), "{name}");
         assert_eq!(policy.performance.cache_ttl, Duration::from_secs(ttl), "{name}");
@@ -102,7 +102,7 @@ fn a_plan_of_the_earlier_tool_is_valid_as_it_is() {
     let Checked { plan, warnings, .. } = example("typescript.json");
     let warnings: Vec<_> = warnings.iter().map(|warning| warning.message.as_str()).collect();
     assert_eq!(warnings, ["`overrides` has no effect yet"]);
-    assert_eq!(plan.policy.max_workers, Some(4));
+    assert_eq!(plan.policy.max_workers, Some(MaxWorkers::Fixed(4)));
     let test = &plan.items[0].gates[1];
     assert_eq!((test.retry.max_attempts, test.retry.backoff), (2, Duration::from_millis(500)));
     assert!(test.required);

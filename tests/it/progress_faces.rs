@@ -12,7 +12,7 @@ use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
 use crate::fake_terminal::FakeTerminal;
-use crate::report_stories::{eventful, halted, hostile, smooth};
+use crate::report_stories::{adaptive, eventful, halted, hostile, smooth};
 
 /// Text that somebody else can look at.
 #[derive(Clone, Default)]
@@ -44,6 +44,7 @@ fn plain(events: &[Recorded], paint: Paint) -> String {
 #[test]
 fn plain_lines() {
     insta::assert_snapshot!("plain_eventful", plain(&eventful(), Paint::PLAIN));
+    insta::assert_snapshot!("plain_adaptive", plain(&adaptive(), Paint::PLAIN));
     insta::assert_snapshot!("plain_smooth", plain(&smooth(), Paint::PLAIN));
     insta::assert_snapshot!("plain_halted", plain(&halted(), Paint::PLAIN));
     insta::assert_snapshot!("plain_hostile", plain(&hostile(), Paint::PLAIN));

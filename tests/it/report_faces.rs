@@ -12,7 +12,7 @@ use lexpr::vocabulary::event::{Conflict, Reason, Recorded, SetAside, SetAsideCau
 use lexpr::vocabulary::names::{GateName, ItemName, PlanDigest};
 use lexpr::wording::Paint;
 
-use crate::report_stories::{commit, eventful, halted, hostile, item, names, smooth, tree};
+use crate::report_stories::{adaptive, commit, eventful, halted, hostile, item, names, smooth, tree};
 
 fn report(events: &[Recorded]) -> RunReport {
     RunReport::new(&RunView::of(events), BTreeMap::new()).unwrap()
@@ -93,6 +93,7 @@ fn a_run_as_markdown() {
 fn a_run_as_the_summary_at_its_end() {
     insta::assert_snapshot!(summary::text(&report(&eventful()), Paint::PLAIN));
     insta::assert_snapshot!("summary_smooth", summary::text(&report(&smooth()), Paint::PLAIN));
+    insta::assert_snapshot!("summary_adaptive", summary::text(&report(&adaptive()), Paint::PLAIN));
     insta::assert_snapshot!("summary_halted", summary::text(&report(&halted()), Paint::PLAIN));
 }
 
@@ -180,7 +181,7 @@ fn a_report_file_is_written_whole_through_a_named_pipe() {
 fn reports_match_their_schema_and_survive_being_read_back() {
     let schema: serde_json::Value = serde_json::from_str(&report_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let stories = [eventful(), smooth(), halted(), hostile(), eventful()[..30].to_vec()];
+    let stories = [adaptive(), eventful(), smooth(), halted(), hostile(), eventful()[..30].to_vec()];
     let reports = stories.iter().map(|events| whole(events)).chain([Report::DryRun(Box::new(dry()))]);
     for report in reports {
         let text = report.render(Format::Json);
@@ -195,7 +196,7 @@ fn reports_match_their_schema_and_survive_being_read_back() {
 fn events_match_their_schema() {
     let schema: serde_json::Value = serde_json::from_str(&event_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for event in [eventful(), smooth(), halted(), hostile()].concat() {
+    for event in [adaptive(), eventful(), smooth(), halted(), hostile()].concat() {
         let json = serde_json::to_value(&event).unwrap();
         let errors: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{json}: {errors:?}");

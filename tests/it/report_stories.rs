@@ -4,7 +4,8 @@
 use lexpr::vocabulary::event::{
     Composed, CompositePurpose, Conflict, Decision, EVENT_FORMAT, Event, FinalItem, FinalStatus, GateFinished,
     GateOutcome, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, JobStarted, Landed,
-    LandingIntended, LinedUpGate, LinedUpItem, Reason, Recorded, RunStarted, SetAside, SetAsideCause, Step, Verdict,
+    LandingIntended, LinedUpGate, LinedUpItem, PoolReason, Reason, Recorded, RunStarted, SetAside, SetAsideCause, Step,
+    Verdict,
 };
 use lexpr::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId, TreeId,
@@ -90,6 +91,7 @@ impl Story {
             gate_timeout_ms: None,
             artifact_dir: None,
             max_workers: 4,
+            workers_at_first: None,
             batch_size: 50,
             memory_limit_bytes: Some(4 << 30),
             fingerprint: None,
@@ -421,6 +423,27 @@ pub fn eventful() -> Vec<Recorded> {
 }
 
 /// Everything lands: two items, one of them with a verdict from an earlier run.
+/// A pool of workers that adapts.
+pub fn adaptive() -> Vec<Recorded> {
+    let mut story = Story::begin(vec![item("a", 0, &[], &["unit"]), item("b", 0, &[], &["unit"])]);
+    if let Event::RunStarted(started) = &mut story.events[0].event {
+        started.workers_at_first = Some(2);
+    }
+    for (from, to, reason) in [
+        (2, 3, PoolReason::WorkWaits { idle_percent: Some(172) }),
+        (3, 4, PoolReason::WorkWaits { idle_percent: None }),
+        (4, 3, PoolReason::NoGain { percent: 0 }),
+        (3, 4, PoolReason::WorkWaits { idle_percent: Some(98) }),
+        (4, 3, PoolReason::CpuPressure { percent: 91 }),
+        (3, 2, PoolReason::IoPressure { percent: 64 }),
+        (2, 1, PoolReason::MemoryTight { used_bytes: 3500 << 20, threshold_bytes: 3277 << 20 }),
+    ] {
+        story.wait(2000).tell(Event::PoolResized { from, to, reason });
+    }
+    story.passes(0, "a", "unit");
+    story.events
+}
+
 pub fn smooth() -> Vec<Recorded> {
     let mut story = Story::begin(vec![item("a", 0, &[], &["unit"]), item("b", 1, &["a"], &["unit"])]);
     story.passes(0, "a", "unit").cone("b");

@@ -27,6 +27,7 @@ fn scenario(items: usize) -> Scenario {
     let limits = Limits {
         landing: policy.landing,
         max_workers: 1,
+        workers_at_first: None,
         batch_size: DEFAULT_BATCH_SIZE,
         fail_fast: policy.fail_fast,
         second_opinion: policy.second_opinion,

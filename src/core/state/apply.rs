@@ -80,6 +80,7 @@ impl RunState {
                 Ok(())
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
+            Event::PoolResized { from, to, .. } => self.resized(*from, *to),
             Event::RunResumed { landing_is_open, .. } => {
                 self.resumed(*landing_is_open);
                 Ok(())
@@ -506,6 +507,14 @@ impl RunState {
         }
     }
 
+    fn resized(&mut self, from: u32, to: u32) -> Result<(), ImpossibleTransition> {
+        if to == 0 || from == to || self.pool.is_some_and(|size| size != from) {
+            return Err(ImpossibleTransition::Pool { from, to });
+        }
+        self.pool = Some(to);
+        Ok(())
+    }
+
     /// Jobs and a landing's intent went with the process that had them; what became of the landing
     /// is recorded before. Composites may have gone too, and are the same when made again.
     fn resumed(&mut self, landing_is_open: bool) {
@@ -513,6 +522,8 @@ impl RunState {
         self.interrupted = false;
         self.halted = None;
         self.rebases = 0;
+        // What was measured is of another time, and perhaps of another machine.
+        self.pool = None;
         self.jobs.clear();
         self.train.forget_all();
         // An open landing is of the apex as it was made.

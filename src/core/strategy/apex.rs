@@ -69,7 +69,8 @@ impl Round<'_> {
         let members = made.members.len();
         let width = match self.limits.spend {
             Spend::Gates => 1,
-            Spend::Time => self.limits.max_workers as usize,
+            // Not what the pool has become: which prefixes are tried hangs on verdicts alone.
+            Spend::Time => self.limits.slots_at_first() as usize,
         };
         let passes = |prefix: usize| match self.judge_prefix(apex, made, prefix) {
             Some(Judgement::Passed) => Some(true),

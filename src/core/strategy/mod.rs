@@ -25,8 +25,17 @@ use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, JobId, TreeId
 /// What may happen next, by the strategy that the plan asks for. Empty while everything waits for something
 /// under way, and at the end.
 pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
+    ask(state, limits, policy).map_or_else(Vec::new, Round::into_actions)
+}
+
+/// Whether a composite waits to be gated for want of a slot alone.
+pub fn wants_a_slot(state: &RunState, limits: &Limits, policy: &Policy) -> bool {
+    ask(state, limits, policy).is_some_and(|round| round.lacks_a_slot)
+}
+
+fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &Policy) -> Option<Round<'a>> {
     if state.halted().is_some() || state.is_interrupted() {
-        return Vec::new();
+        return None;
     }
     let mut round = Round::new(state, limits);
     round.block_dependents();
@@ -37,7 +46,7 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
             Landing::Train => round.train(policy),
         }
     }
-    round.into_actions()
+    Some(round)
 }
 
 /// Something that may happen now.
@@ -83,7 +92,11 @@ struct Round<'a> {
     state: &'a RunState,
     limits: &'a Limits,
     actions: Vec<Action>,
+    /// In work or free.
+    slots: usize,
     free_slots: usize,
+    /// A job was not started although nothing but a slot is missing.
+    lacks_a_slot: bool,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
     claimed: HashSet<VerdictKey>,
     /// The event that ends the run, recorded after everything else that this round decides: what
@@ -101,8 +114,9 @@ enum Judged {
 impl<'a> Round<'a> {
     fn new(state: &'a RunState, limits: &'a Limits) -> Self {
         let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
-        let free_slots = (limits.max_workers as usize).saturating_sub(state.jobs().len());
-        Self { state, limits, actions: Vec::new(), free_slots, claimed, halt: None }
+        let slots = limits.slots(state.pool()) as usize;
+        let free_slots = slots.saturating_sub(state.jobs().len());
+        Self { state, limits, actions: Vec::new(), slots, free_slots, lacks_a_slot: false, claimed, halt: None }
     }
 
     fn record(&mut self, event: Event) {
@@ -216,6 +230,7 @@ impl<'a> Round<'a> {
     fn gate(&mut self, action: GateAction) {
         let being_run = action.gates.iter().any(|gate| self.claimed.contains(&gate.key));
         if being_run || self.free_slots == 0 {
+            self.lacks_a_slot |= !being_run;
             return;
         }
         self.free_slots -= 1;

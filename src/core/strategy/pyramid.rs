@@ -51,7 +51,7 @@ impl Round<'_> {
 
     /// Makes the cones of the next items in start order, or their groups, and blocks those a policy names.
     fn open_more(&mut self, policy: &Policy) {
-        let wanted = self.limits.max_workers as usize * CONES_AHEAD_PER_WORKER;
+        let wanted = self.slots * CONES_AHEAD_PER_WORKER;
         let mut room = wanted.saturating_sub(self.state.open_count() + self.state.group_count());
         let limits = self.limits;
         let busy = limits.groups.as_ref().map(|groups| self.busy_lanes(groups)).unwrap_or_default();

@@ -43,6 +43,7 @@ impl RunView {
         self.halted = None;
         self.ending = None;
         self.throttling.now = false;
+        self.resizing.begin_again();
         for item in &mut self.items {
             item.last_word = None;
         }

@@ -10,8 +10,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::ports::{
-    ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, MemoryGauge, PortError,
-    Recovery, Whereabouts,
+    ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, Load, LoadGauge, MemoryGauge,
+    PortError, Recovery, Whereabouts,
 };
 use lexpr::simulation::time::VirtualTime;
 use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step};
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::content::{Content, GateRecord, LandingRecord};
 use super::watch::Watch;
-use super::{Effect, Mishap, OthersMove, Stop, When, World, commit_of, mix};
+use super::{Busyness, Effect, Mishap, OthersMove, Stop, When, World, commit_of, mix};
 
 /// What memory is in use at a peak: more than any threshold of a scripted world.
 const PEAK_BYTES: u64 = 1_000_000;
@@ -64,6 +64,8 @@ pub(super) struct Inner {
     pub(super) moved_by_others: Vec<CommitId>,
     /// When memory was measured last, and what it was.
     pub(super) measured: Option<(u64, u64)>,
+    /// When the load was counted last, and what was.
+    counted: (u64, Load),
 }
 
 pub struct Hands {
@@ -504,5 +506,49 @@ impl MemoryGauge for Hands {
         let used = if is_peak { PEAK_BYTES } else { of_jobs };
         inner.measured = Some((now, used));
         Some(used)
+    }
+}
+
+/// How long the load stays as it is.
+const LOAD_MS: u64 = 900;
+
+impl Hands {
+    /// Counts what the load was since it was counted last: before what is in work changes.
+    pub(super) fn count_load(&self, inner: &mut Inner) {
+        let now = self.time.now();
+        let (before_ms, before) = inner.counted;
+        let since_us = (now - before_ms) * 1000;
+        // Hundredths of the time since, of four counters.
+        let percents = match self.world.load {
+            Busyness::Uncounted => [None; 4],
+            Busyness::Wild => {
+                let drawn = |nth: u64| mix(mix(self.world.seed, now / LOAD_MS), nth);
+                [1, 2, 3, 4].map(|nth| (drawn(nth + 10) % 8 > 0).then(|| drawn(nth) % 150))
+            }
+            Busyness::Of { cores, percent_a_gate } => {
+                let (all, wanted) = (u64::from(cores) * 100, inner.in_work.len() as u64 * u64::from(percent_a_gate));
+                let waited = if wanted > all { 100 } else { 0 };
+                [Some(waited), Some(0), Some(all.saturating_sub(wanted)), Some(wanted.min(all))]
+            }
+        };
+        let count = |counter: Option<u64>, percent: Option<u64>| {
+            percent.map(|percent| counter.unwrap_or(0) + since_us / 100 * percent)
+        };
+        let [waited, stalled, idle, own] = percents;
+        let load = Load {
+            waited_for_cpu_us: count(before.waited_for_cpu_us, waited),
+            stalled_on_io_us: count(before.stalled_on_io_us, stalled),
+            idle_us: count(before.idle_us, idle),
+            own_us: count(before.own_us, own),
+        };
+        inner.counted = (now, load);
+    }
+}
+
+impl LoadGauge for Hands {
+    fn load(&self) -> Load {
+        let mut inner = self.lock();
+        self.count_load(&mut inner);
+        inner.counted.1
     }
 }

@@ -234,6 +234,17 @@ impl When {
     }
 }
 
+/// What the machine of a world counts of its load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Busyness {
+    /// Nothing.
+    Uncounted,
+    /// Anything, which has nothing to do with what runs; some of it is not counted.
+    Wild,
+    /// What gates take of so many processors, each so many hundredths of one.
+    Of { cores: u32, percent_a_gate: u32 },
+}
+
 /// The world before a run.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -259,6 +270,7 @@ pub struct World {
     pub memory_threshold: Option<u64>,
     /// Every now and then there is hardly any memory left, whatever runs.
     pub memory_peaks: bool,
+    pub load: Busyness,
     /// Decides durations and who is first among those that are done at the same time.
     pub seed: u64,
     /// Gates take up to this long.
@@ -295,6 +307,7 @@ impl World {
             limits: Limits {
                 landing: Landing::Pyramid,
                 max_workers: 4,
+                workers_at_first: None,
                 batch_size: 50,
                 fail_fast: true,
                 second_opinion: true,
@@ -307,6 +320,7 @@ impl World {
             memory: vec![0],
             memory_threshold: None,
             memory_peaks: false,
+            load: Busyness::Uncounted,
             seed: 1,
             longest_gate_ms: 1000,
             longest_hand_ms: 0,
@@ -367,6 +381,14 @@ impl World {
 
     pub fn workers(mut self, workers: u32) -> Self {
         self.limits.max_workers = workers;
+        self
+    }
+
+    /// `maxWorkers: auto`, beginning with so many.
+    pub fn adapts(mut self, at_first: u32, ceiling: u32, load: Busyness) -> Self {
+        self.limits.max_workers = ceiling;
+        self.limits.workers_at_first = Some(at_first);
+        self.load = load;
         self
     }
 
@@ -465,6 +487,7 @@ impl World {
             gate_timeout_ms: None,
             artifact_dir: None,
             max_workers: self.limits.max_workers,
+            workers_at_first: self.limits.workers_at_first,
             batch_size: self.limits.batch_size,
             memory_limit_bytes: self.memory_threshold,
             fingerprint: None,

@@ -133,6 +133,7 @@ fn told(event: &Event) -> Option<String> {
         Event::GateRedOnTarget { gate, .. } => format!("{gate} is red"),
         Event::Landed(landed) => format!("landed {}", joined(&landed.items)),
         Event::TargetMoved { .. } => "target moved".to_owned(),
+        Event::PoolResized { from, to, .. } => format!("workers {from} -> {to}"),
         Event::Throttled { .. } => "throttled".to_owned(),
         Event::Unthrottled { .. } => "unthrottled".to_owned(),
         Event::RunResumed { .. } => "resumed".to_owned(),

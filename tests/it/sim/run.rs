@@ -53,6 +53,7 @@ impl World {
             lander: hands.clone(),
             clock: Arc::new(time.clone()),
             memory: hands.clone(),
+            load: hands.clone(),
             verdicts: self.remembered.clone().map(|store| store as _),
         };
         let shown = Arc::new(Mutex::new(Vec::new()));

@@ -56,7 +56,8 @@ impl Hands {
             });
             let tree = u64::from_le_bytes(job.tree.as_bytes()[..8].try_into().unwrap());
             let varied = mix(mix(self.world.seed, tree), u64::from(run_no)) % (self.world.longest_gate_ms + 1);
-            let ended = self.unless_cancelled(fixed.unwrap_or(varied), cancel).await;
+            let takes_ms = fixed.unwrap_or(varied);
+            let ended = self.unless_cancelled(takes_ms, cancel).await;
             let outcome = if ended { outcome(&effects, run_no) } else { GateOutcome::Cancelled };
             let limit = match outcome {
                 GateOutcome::Infrastructure { .. } => INFRASTRUCTURE_ATTEMPTS,
@@ -86,7 +87,7 @@ impl Hands {
                 lost: false,
             });
             let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());
-            let run = Box::new(gate_run(outcome, verdict, varied, backoff));
+            let run = Box::new(gate_run(outcome, verdict, takes_ms, backoff));
             send(news, JobNews::Finished { job: job.job, gate: at, attempt, run });
             if !ended {
                 // It did not come to doing what it does at this try.
@@ -161,6 +162,7 @@ impl GateRunner for Hands {
                 let mut inner = self.lock();
                 assert!(inner.journalled_jobs.contains(&job.job), "invariant 6: a job before its journal line");
                 assert!(*cancel.borrow() || !inner.journal_failed, "nothing starts after the journal has failed");
+                self.count_load(&mut inner);
                 assert!(inner.in_work.insert(job.worker), "invariant 7: a worker does two jobs at once");
                 let (in_work, workers) = (inner.in_work.len(), self.world.limits.max_workers as usize);
                 assert!(in_work <= workers, "invariant 7: {in_work} jobs on {workers} workers");
@@ -177,7 +179,9 @@ impl GateRunner for Hands {
                     }
                 }
             }
-            self.lock().in_work.remove(&job.worker);
+            let mut inner = self.lock();
+            self.count_load(&mut inner);
+            inner.in_work.remove(&job.worker);
             result
         }
         .boxed()

@@ -5,7 +5,7 @@ use lexpr::plan::{Landing, Spend};
 use lexpr::vocabulary::event::{Event, FinalItem, ItemVerdict};
 use proptest::prelude::*;
 
-use super::{Effect, GateSpec, ItemSpec, Mishap, OthersMove, Outcome, Rule, Stop, When, World, gate, mix};
+use super::{Busyness, Effect, GateSpec, ItemSpec, Mishap, OthersMove, Outcome, Rule, Stop, When, World, gate, mix};
 
 /// Everything about a world that may change how long things take and who is first.
 #[derive(Clone, Debug)]
@@ -41,6 +41,12 @@ pub fn at_pace(world: World, pace: &Pace) -> World {
         world.longest_gate_ms = pace.longest_gate_ms;
         world.longest_hand_ms = pace.longest_hand_ms;
         world.limits.spend = pace.spend;
+        // Half of them have a pool that adapts to whatever is measured.
+        if mix(pace.seed, ADAPTS).is_multiple_of(2) {
+            let at_first = 1 + mix(pace.seed, AT_FIRST) % u64::from(pace.workers);
+            world.limits.workers_at_first = u32::try_from(at_first).ok();
+            world.load = Busyness::Wild;
+        }
         // Half of them know how long gates took before, or think so: that decides who starts first.
         world.durations = KNOWN_GATES
             .iter()
@@ -56,6 +62,10 @@ pub fn at_pace(world: World, pace: &Pace) -> World {
         }
     })
 }
+
+/// What a pace's number is mixed with, to say whether its pool adapts, and from how many workers.
+const ADAPTS: u64 = 31_337;
+const AT_FIRST: u64 = 31_338;
 
 /// Of which durations may be known; of others they are guessed.
 const KNOWN_GATES: [&str; 5] = ["unit", "unit2", "e2e", "quick", "own0"];

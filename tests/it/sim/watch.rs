@@ -67,6 +67,8 @@ struct Account {
     last_landed: Option<ItemIx>,
     base: Option<CommitId>,
     tip: Option<(CommitId, TreeId)>,
+    /// What the pool was resized to by this process.
+    pool: Option<u32>,
     /// Deferred while a dependency met a base that others had moved.
     met_a_moved_base: HashSet<ItemIx>,
     /// It was interrupted or cannot go on.
@@ -166,6 +168,12 @@ impl Watch {
                 assert!(of_job, "a gate that is none of its job's");
                 assert_eq!(self.runs(key).passes, 0, "invariant 6: a gate runs again that has passed");
             }
+            Event::PoolResized { from, to, .. } => {
+                let limits = &self.world.limits;
+                let at_first = limits.workers_at_first.expect("invariant 7: a fixed pool is resized");
+                assert_eq!(*from, self.account.pool.unwrap_or(at_first), "invariant 7: from another size");
+                assert!((1..=limits.max_workers).contains(to), "invariant 7: {to} of {} workers", limits.max_workers);
+            }
             Event::RunFinished { items, .. } => {
                 assert!(self.account.jobs.is_empty(), "a run ends while jobs are in work");
                 assert_eq!(*items, self.replay.final_items(), "invariant 6: replay ends where the run did");
@@ -234,7 +242,8 @@ impl Watch {
         let limits = &self.world.limits;
         let jobs = &self.account.jobs;
         assert!(!self.account.is_over, "a job starts in a run that is over");
-        assert!(jobs.len() < limits.max_workers as usize, "invariant 7: more jobs than workers");
+        let workers = self.account.pool.or(limits.workers_at_first).unwrap_or(limits.max_workers);
+        assert!(jobs.len() < workers as usize, "invariant 7: more jobs than workers");
         assert!(job.worker.0 < limits.max_workers, "invariant 7: worker {} of {}", job.worker.0, limits.max_workers);
         assert!(jobs.values().all(|other| other.worker != job.worker), "invariant 7: a worker does two jobs at once");
         if let Some(threshold) = self.world.memory_threshold.filter(|_| !jobs.is_empty()) {
@@ -449,6 +458,7 @@ impl Watch {
                 account.jobs.insert(job.job, (**job).clone());
             }
             Event::JobFinished { job } => drop(account.jobs.remove(job)),
+            Event::PoolResized { to, .. } => account.pool = Some(*to),
             Event::GateFinished(finished) => {
                 let runs = account.runs.entry(finished.key).or_default();
                 let GateFinished { outcome, verdict, .. } = &**finished;
@@ -508,6 +518,7 @@ impl Watch {
             }
             Event::RunResumed { landing_is_open, .. } => {
                 account.is_over = false;
+                account.pool = None;
                 account.jobs.clear();
                 account.cones.clear();
                 if !landing_is_open {

@@ -39,10 +39,11 @@ impl Display for World {
         writeln!(f, "{:?}, blockOn {:?}", self.limits, self.block_on)?;
         write!(
             f,
-            "memory {:?} of {:?}, peaks {}, gates up to {} ms, hands up to {} ms, order by {:#x}",
+            "memory {:?} of {:?}, peaks {}, load {:?}, gates up to {} ms, hands up to {} ms, order by {:#x}",
             self.memory,
             self.memory_threshold,
             self.memory_peaks,
+            self.load,
             self.longest_gate_ms,
             self.longest_hand_ms,
             self.seed
