@@ -7,13 +7,14 @@ mod ending;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::claims::Claims;
 use super::critical_path::{self, GateDurations};
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
 use super::limits::Outcomes;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{
-    Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause, UndoDirection,
+    Decision, HaltReason, JobStarted, LandingIntended, LimitOn, Reason, SetAsideCause, UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
@@ -52,6 +53,8 @@ pub enum ImpossibleTransition {
     Undone,
     #[error("no undo was intended that led there")]
     NoUndo,
+    #[error("the limit on {0} held nothing back")]
+    NotHeld(LimitOn),
 }
 
 /// Where an item stands.
@@ -193,6 +196,7 @@ pub struct RunState {
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
     jobs: BTreeMap<JobId, JobStarted>,
     last_job: u64,
+    claims: Claims,
     apex: Option<Apex>,
     last_apex: u32,
     landing: Option<LandingIntended>,
@@ -269,6 +273,7 @@ impl RunState {
             subjects: HashMap::new(),
             jobs: BTreeMap::new(),
             last_job: 0,
+            claims: Claims::of(&graph),
             apex: None,
             last_apex: 0,
             landing: None,
@@ -405,6 +410,11 @@ impl RunState {
 
     pub fn jobs(&self) -> &BTreeMap<JobId, JobStarted> {
         &self.jobs
+    }
+
+    /// What gates claim of named limits, and what is held of it.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     pub fn landing(&self) -> Option<&LandingIntended> {

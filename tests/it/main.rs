@@ -29,6 +29,7 @@ mod compose_real;
 mod compose_strategies;
 mod differential;
 mod engine_findings;
+mod engine_limits;
 mod engine_makespan;
 mod engine_properties;
 mod engine_scenarios;

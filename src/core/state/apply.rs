@@ -55,7 +55,10 @@ impl RunState {
                 self.known.entry(*key).or_default().reuse();
                 Ok(())
             }
-            Event::JobFinished { job } => self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job)),
+            Event::JobFinished { job } => {
+                self.claims.job_ended(*job);
+                self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job))
+            }
             Event::ApexFormed { apex, base, items } => self.apex_formed(*apex, *base, items),
             Event::ItemDecided(decided) => self.decided(decided),
             Event::ItemDeferred { item, reason } => self.deferred(item, reason),
@@ -76,6 +79,13 @@ impl RunState {
                 Ok(())
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
+            Event::LimitHeld { limit, why, .. } => {
+                self.claims.hold(limit.clone(), *why);
+                Ok(())
+            }
+            Event::LimitFreed { limit } => {
+                self.claims.free(limit).then_some(()).ok_or_else(|| ImpossibleTransition::NotHeld(limit.clone()))
+            }
             Event::RunResumed { landing_is_open, .. } => {
                 self.resumed(*landing_is_open);
                 Ok(())
@@ -240,6 +250,9 @@ impl RunState {
 
     fn gate_finished(&mut self, finished: &GateFinished) -> Result<(), ImpossibleTransition> {
         self.expect_job(finished.job)?;
+        if let (Some(job), Some(_)) = (self.jobs.get(&finished.job), finished.verdict) {
+            self.claims.gate_ended(job, finished.key);
+        }
         self.known.entry(finished.key).or_default().count(&finished.outcome, finished.verdict);
         Ok(())
     }
@@ -493,6 +506,7 @@ impl RunState {
         self.halted = None;
         self.rebases = 0;
         self.jobs.clear();
+        self.claims.resumed();
         // An open landing is of the apex as it was made.
         if !landing_is_open {
             self.landing = None;

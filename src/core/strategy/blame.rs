@@ -49,7 +49,7 @@ impl Round<'_> {
         let fails_without = match state.own_standing(&compared.key) {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
-                self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false });
+                self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false, more: false });
                 return Finding::Open;
             }
             Some(Standing::Unrunnable(message)) => return Finding::Unrunnable(message.to_owned()),
@@ -75,6 +75,6 @@ impl Round<'_> {
 
     pub(super) fn second_opinion(&mut self, item: ItemIx, at: Standpoint, base: CommitId, gate: KeyedGate) {
         let purpose = JobPurpose::SecondOpinion { item: self.state.graph().name(item).clone() };
-        self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true });
+        self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true, more: false });
     }
 }

@@ -5,10 +5,13 @@ mod apex;
 pub mod batch;
 pub mod bisect;
 mod blame;
+pub mod claims;
 pub mod pyramid;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use claims::Queue;
 
 use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
@@ -26,13 +29,16 @@ pub fn next(state: &RunState, limits: &Limits, policy: &Policy) -> Vec<Action> {
     if state.halted().is_some() || state.is_interrupted() {
         return Vec::new();
     }
-    let mut round = Round::new(state, limits);
+    let mut round = Round::new(state, limits, policy);
     round.block_dependents();
     if !round.has_decisions() {
         match limits.landing {
             Landing::Pyramid => round.pyramid(policy),
             Landing::Batch => round.batch(policy),
         }
+    }
+    if !round.has_decisions() && round.halt.is_none() {
+        round.tell_of_limits();
     }
     round.into_actions()
 }
@@ -61,6 +67,8 @@ pub struct GateAction {
     pub gates: Vec<KeyedGate>,
     /// Nothing an earlier run left behind may matter.
     pub clean_slot: bool,
+    /// Others of the composite's gates follow in jobs of their own.
+    pub more: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +89,7 @@ struct Round<'a> {
     free_slots: usize,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
     claimed: HashSet<VerdictKey>,
+    limited: Queue<'a>,
     /// The event that ends the run, recorded after everything else that this round decides: what
     /// is known of an item is not lost to it.
     halt: Option<Event>,
@@ -94,10 +103,11 @@ enum Judged {
 }
 
 impl<'a> Round<'a> {
-    fn new(state: &'a RunState, limits: &'a Limits) -> Self {
+    fn new(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Self {
         let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
         let free_slots = (limits.max_workers as usize).saturating_sub(state.jobs().len());
-        Self { state, limits, actions: Vec::new(), free_slots, claimed, halt: None }
+        let limited = Queue::new(state, &policy.resources);
+        Self { state, limits, actions: Vec::new(), free_slots, claimed, limited, halt: None }
     }
 
     fn record(&mut self, event: Event) {
@@ -186,22 +196,34 @@ impl<'a> Round<'a> {
         });
         match judge(with_standing, self.limits.fail_fast) {
             Judgement::Open(gates) => {
-                self.gate(GateAction { purpose, at, base, gates, clean_slot: false });
+                self.gate(GateAction { purpose, at, base, gates, clean_slot: false, more: false });
                 Judged::Waiting
             }
             settled => Judged::Settled(settled),
         }
     }
 
-    /// Starts a job unless no slot is free or one of its keys is being run already.
-    fn gate(&mut self, action: GateAction) {
+    /// Starts a job, of the first of the gates at least, unless one of its keys is being run already, a limit holds it
+    /// back or no slot is free.
+    fn gate(&mut self, mut action: GateAction) {
+        let in_one_job = self.limited.in_one_job(&action.gates);
+        action.more = in_one_job < action.gates.len();
+        action.gates.truncate(in_one_job);
         let being_run = action.gates.iter().any(|gate| self.claimed.contains(&gate.key));
-        if being_run || self.free_slots == 0 {
+        if being_run || !self.limited.lets_start(&action.gates) || self.free_slots == 0 {
             return;
         }
         self.free_slots -= 1;
+        self.limited.take(&action.gates);
         self.claimed.extend(action.gates.iter().map(|gate| gate.key));
         self.actions.push(Action::Gate(action));
+    }
+
+    /// Says what limits have come to hold back, and what they hold back no more.
+    fn tell_of_limits(&mut self) {
+        for event in self.limited.changes(self.free_slots > 0) {
+            self.record(event);
+        }
     }
 
     /// Whether a failure stands firm: it was seen more than once, or once is enough.

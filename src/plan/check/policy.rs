@@ -10,11 +10,12 @@ use crate::plan::file::{
     FingerprintFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
+use crate::plan::limits_file::{PacedFile, PacingFile, ResourceFile};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
 use crate::plan::{
-    CachePlace, DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Retry,
-    Setup, Spend,
+    CachePlace, DirectoryRenames, FingerprintCommand, Identity, Landing, MergeSettings, Performance, Policy, Resource,
+    Retry, Setup, Spend,
 };
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -30,8 +31,7 @@ pub(super) struct GateRules {
     pub retries: BTreeMap<String, Retry>,
     pub timeout: Duration,
     pub landing: Landing,
-    /// Named limits that gates may claim.
-    pub limits: BTreeMap<String, u32>,
+    pub resources: BTreeMap<String, Resource>,
 }
 
 impl GateRules {
@@ -69,14 +69,8 @@ impl Checker<'_> {
             let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
             self.report(problem.warning().hint("nobody can override a failed gate in this build"));
         }
-        let limits = file.resources.unwrap_or_default();
-        if !limits.is_empty() {
-            let message = "`resources` are checked, but have no effect yet";
-            let problem = self.document.error_at_key(&at("resources"), message);
-            self.report(
-                problem.warning().hint("gates that claim them are not held back; `maxWorkers` is the only limit"),
-            );
-        }
+        let resources: BTreeMap<String, Resource> =
+            file.resources.unwrap_or_default().into_iter().map(|(name, file)| (name, resource(&file))).collect();
         let optional_names = file.optional_gates.unwrap_or_default();
         let rules = GateRules {
             required: file.required_gates.unwrap_or_default(),
@@ -85,7 +79,7 @@ impl Checker<'_> {
             retries: file.retries.unwrap_or_default().iter().map(|(gate, file)| (gate.clone(), retry(file))).collect(),
             timeout: seconds(file.gate_timeout_seconds.unwrap_or(DEFAULT_GATE_TIMEOUT_SECONDS)),
             landing,
-            limits,
+            resources,
         };
         let block_on = self.block_on(file.block_on.unwrap_or_default());
         let policy = Policy {
@@ -98,6 +92,7 @@ impl Checker<'_> {
             max_rebases: file.max_rebases.unwrap_or(DEFAULT_MAX_REBASES),
             log_max_bytes: file.log_max_mb.unwrap_or(DEFAULT_LOG_MAX_MB) * 1024 * 1024,
             redact: file.redact.unwrap_or_default(),
+            resources: rules.resources.clone(),
             setup: file.setup.and_then(|setup| self.setup(setup)),
             committer: file.committer.and_then(|committer| self.committer(committer)),
             merge: file.merge.map_or(
@@ -232,6 +227,16 @@ impl Checker<'_> {
     /// The names in a list of the policy, each with its place.
     fn named(&self, key: &'static str, names: &[String]) -> Vec<(Pointer, String)> {
         self.conformity.places(&at(key), names.len()).zip(names.iter().cloned()).collect()
+    }
+}
+
+fn resource(file: &ResourceFile) -> Resource {
+    match file {
+        ResourceFile::Limit(limit) => Resource { limit: Some(*limit), gap: Duration::ZERO },
+        ResourceFile::Paced(PacedFile { limit, pacing }) => {
+            let gap_ms = pacing.as_ref().map_or(0, PacingFile::gap_ms);
+            Resource { limit: *limit, gap: Duration::from_millis(gap_ms) }
+        }
     }
 }
 

@@ -110,6 +110,7 @@ fn told(event: &Event) -> Option<String> {
                 GateOutcome::TimedOut { .. } => "timed out",
                 GateOutcome::Cancelled => "cancelled",
                 GateOutcome::Infrastructure { .. } => "could not be run",
+                GateOutcome::RateLimited { .. } => "rate limited",
             };
             format!("{} {word}", finished.gate)
         }
@@ -131,6 +132,8 @@ fn told(event: &Event) -> Option<String> {
         Event::TargetMoved { .. } => "target moved".to_owned(),
         Event::Throttled { .. } => "throttled".to_owned(),
         Event::Unthrottled { .. } => "unthrottled".to_owned(),
+        Event::LimitHeld { limit, why, .. } => format!("{limit} held by {why:?}"),
+        Event::LimitFreed { limit } => format!("{limit} freed"),
         Event::RunResumed { .. } => "resumed".to_owned(),
         Event::Interrupted { .. } => "interrupted".to_owned(),
         Event::RunHalted { .. } => "halted".to_owned(),
