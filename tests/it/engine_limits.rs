@@ -1,8 +1,15 @@
 //! Named limits: who waits for whom, and that nothing else changes. What holds of them at every step of any run
 //! is watched in [`crate::sim`].
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use lexpr::engine::exit;
+use lexpr::metrics::Metrics;
+use lexpr::progress::facts;
+use lexpr::report::json::RunReport;
+use lexpr::report::summary;
+use lexpr::report::view::RunView;
 use lexpr::vocabulary::event::{Event, HeldBy, LimitOn};
+use lexpr::wording::Paint;
 
 use crate::sim::{Effect, Outcome, Stop, World, gate, oracle};
 
@@ -207,4 +214,42 @@ fn what_is_held_back_is_named_and_so_is_why() {
     // Where no slot stands empty for it, it costs nothing.
     let narrow = run(&world.workers(1));
     assert_eq!(held(&narrow, HeldBy::Use), 0);
+}
+
+#[test]
+fn every_face_names_what_limits_held_back_and_what_that_cost() {
+    let world = World::of("a b")
+        .workers(2)
+        .gates([gate("unit"), gate("api")])
+        .resource("db", Some(1), 0)
+        .resource("api", None, 2000)
+        .claims("unit", "db", 1)
+        .claims("api", "api", 1)
+        .refused("api", 1);
+    let outcome = run(&world.when("unit", &[], Effect::Takes(500)).when("api", &[], Effect::Takes(100)));
+    let (mut view, metrics) = (RunView::default(), Metrics::new());
+    let mut told = Vec::new();
+    for recorded in &outcome.events {
+        view.apply(recorded);
+        metrics.apply(recorded);
+        told.extend(facts::lines(&view, recorded, Paint::PLAIN));
+    }
+    let said = |text: &str| told.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(said("slots stand empty while what there is of db is in use"), 1, "{told:#?}");
+    assert_eq!(said("rate limited (exit status 75); it is asked for again"), 3, "on a, on b and on both");
+    assert_eq!(said("api was rate limited; it goes on in"), 3);
+    assert_eq!(said("proven"), 1, "once for all jobs of an apex: {told:#?}");
+    let report = RunReport::new(&view, metrics.values()).unwrap();
+    let of = |why: HeldBy| report.limits.iter().find(|limit| limit.why == why).unwrap();
+    assert_eq!((of(HeldBy::Use).times, of(HeldBy::Use).held_ms), (1, 500));
+    assert!(of(HeldBy::RateLimit).held_ms >= 3 * 2000);
+    let summary = summary::facts(&report);
+    assert!(summary.contains(&"the limit on db held work back 1 time, 0.5s in all".to_owned()), "{summary:?}");
+    let all_ms: u64 = report.limits.iter().map(|limit| limit.held_ms).sum();
+    let values = metrics.values();
+    assert_eq!(values["lex_pr_limit_held_seconds_total"], all_ms as f64 / 1e3);
+    assert_eq!(values["lex_pr_limit_held_total{why=\"in_use\"}"], 1.0);
+    assert_eq!(values["lex_pr_gate_inconclusive_total{outcome=\"rate_limited\"}"], 3.0);
+    assert_eq!(report.apexes[0].probes.len(), 1);
+    assert_eq!(report.apexes[0].probes[0].passed, Some(true));
 }

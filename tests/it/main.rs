@@ -10,6 +10,7 @@ mod cli_forecast;
 mod cli_gc;
 mod cli_journal;
 mod cli_merge;
+mod cli_limits;
 mod cli_metrics;
 mod cli_next;
 mod cli_obstacles;
