@@ -97,3 +97,65 @@ fn raise(most: &mut Needs, other: &Needs) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::{Gate, Item};
+    use crate::vocabulary::event::JobPurpose;
+    use crate::vocabulary::names::{CommitId, GateName, ItemName, MergeStrategy, TreeId, WorkerId};
+
+    fn gate(name: &str, claims: &[(&str, u32)]) -> Gate {
+        let definition = DefinitionDigest::of([name.as_bytes()]);
+        let resources = claims.iter().map(|(name, amount)| ((*name).to_owned(), *amount)).collect();
+        let bare = Gate::bare(GateName::new(name), definition, "x".to_owned(), Duration::from_secs(1));
+        Gate { resources, ..bare }
+    }
+
+    fn item(name: &str, gates: Vec<Gate>) -> Item {
+        Item {
+            name: ItemName::new(name),
+            branch: name.to_owned(),
+            pin: None,
+            deps: Vec::new(),
+            strategy: MergeStrategy::Merge,
+            priority: 0,
+            gates: gates.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    #[test]
+    fn a_job_holds_the_most_that_its_gates_need_which_are_yet_to_end() {
+        let first = vec![gate("load", &[("db", 2), ("api", 1)]), gate("unit", &[]), gate("e2e", &[("db", 1)])];
+        let graph = Graph::new(vec![item("a", first), item("b", vec![gate("e2e", &[("gpu", 1)])])], &[]).unwrap();
+        let mut claims = Claims::of(&graph);
+        let key = |name: &str| VerdictKey::of([name.as_bytes()]);
+        let in_job = |name: &str| JobGate {
+            name: GateName::new(name),
+            key: key(name),
+            definition: DefinitionDigest::of([name.as_bytes()]),
+            required: true,
+        };
+        let job = JobStarted {
+            job: JobId(1),
+            worker: WorkerId(0),
+            purpose: JobPurpose::Cone { item: ItemName::new("a") },
+            commit: CommitId::from_bytes(&[1; 20]).unwrap(),
+            tree: TreeId::from_bytes(&[1; 20]).unwrap(),
+            gates: ["load", "unit", "e2e"].map(in_job).into(),
+            more: false,
+        };
+        let needs = |claims: &[(&str, u32)]| gate("", claims).resources;
+        // Equal gates share their verdicts, so what any of them claims counts for all.
+        assert_eq!(claims.held_by(&job), needs(&[("db", 2), ("api", 1), ("gpu", 1)]));
+        claims.gate_ended(&job, key("load"));
+        assert_eq!(claims.held_by(&job), needs(&[("db", 1), ("gpu", 1)]));
+        claims.gate_ended(&job, key("e2e"));
+        assert_eq!(claims.held_by(&job), needs(&[]));
+        claims.job_ended(JobId(1));
+        assert_eq!(claims, Claims::of(&graph));
+    }
+}

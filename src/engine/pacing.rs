@@ -21,7 +21,7 @@ use crate::vocabulary::names::{DefinitionDigest, JobId, RunId};
 /// the second.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Doubling stops here: nobody wants to wait longer for a service that serves again.
-const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// What the clock has to do with limits.
 pub(super) struct Pacing {

@@ -325,7 +325,7 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
             Some(Step::Key(key)) if key == "groupSize" => "a whole number or `auto`".to_owned(),
             Some(Step::Key(key)) if key == "pacing" => {
                 let message = format!("expected `safe`, `normal`, `fast` or a number of milliseconds, found {found}");
-                let near = value.as_str().and_then(|text| nearest(text, PacingWord::ALL.into_iter()));
+                let near = value.as_str().and_then(|text| nearest(text, PacingWord::ALL));
                 return document.error(place, message).did_you_mean(near);
             }
             _ => "another form".to_owned(),

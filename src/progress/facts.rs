@@ -230,8 +230,7 @@ impl Page<'_> {
         let text = subject(self.view, &job.purpose);
         let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
         let last = self.view.job_attempts(job).next_back();
-        let is_limited =
-            last.is_some_and(|attempt| matches!(attempt.run.outcome, GateOutcome::RateLimited { .. }));
+        let is_limited = last.is_some_and(|attempt| matches!(attempt.run.outcome, GateOutcome::RateLimited { .. }));
         // The rest of it is yet to run.
         if is_limited || (job.more && passed(required(), true) == Some(true)) {
             return Vec::new();

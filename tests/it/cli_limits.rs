@@ -50,7 +50,8 @@ fn a_gate_that_exits_with_its_rate_limit_code_is_asked_again_and_fails_nobody() 
     assert_eq!(statuses(&report), ["a landed", "b landed"]);
     assert_eq!(fs::read_to_string(world.path("runs")).unwrap().lines().count(), 3);
     let probe = &report["apexes"][0]["probes"][0];
-    let outcomes: Vec<_> = probe["attempts"].as_array().unwrap().iter().map(|one| one["outcome"]["how"].clone()).collect();
+    let outcomes: Vec<_> =
+        probe["attempts"].as_array().unwrap().iter().map(|one| one["outcome"]["how"].clone()).collect();
     assert_eq!(outcomes, ["rateLimited", "rateLimited", "passed"]);
     assert_eq!(probe["passed"], true);
     assert!(said.stderr.contains("rate limited (exit status 75); it is asked for again"), "{}", said.stderr);

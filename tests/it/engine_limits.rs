@@ -1,6 +1,5 @@
 //! Named limits: who waits for whom, and that nothing else changes. What holds of them at every step of any run
 //! is watched in [`crate::sim`].
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use lexpr::engine::exit;
 use lexpr::metrics::Metrics;
@@ -173,6 +172,15 @@ fn all_that_claims_a_paced_limit_waits_when_one_of_them_is_rate_limited_and_noth
     let outcome = run(&world);
     assert!(began(&outcome, "other")[0] >= 1010);
     assert_eq!(began(&outcome, "db")[0], 10, "who waits for the clock keeps no place on what it does not wait for");
+}
+
+#[test]
+fn gates_that_are_rate_limited_together_wait_from_the_last_of_them_on_and_no_longer_than_one_would() {
+    let world = World::of("a b").workers(2).refused("unit", 1);
+    let world = world.when("unit", &["a"], Effect::Takes(10)).when("unit", &["b"], Effect::Takes(900));
+    let outcome = run(&world);
+    let again = &began(&outcome, "unit")[2..4];
+    assert!(again.iter().all(|at_ms| (1900..=2150).contains(at_ms)), "{again:?}");
 }
 
 #[test]

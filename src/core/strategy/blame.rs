@@ -49,7 +49,14 @@ impl Round<'_> {
         let fails_without = match state.own_standing(&compared.key) {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
-                self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false, more: false });
+                self.gate(GateAction {
+                    purpose,
+                    at: without,
+                    base,
+                    gates: vec![compared],
+                    clean_slot: false,
+                    more: false,
+                });
                 return Finding::Open;
             }
             Some(Standing::Unrunnable(message)) => return Finding::Unrunnable(message.to_owned()),

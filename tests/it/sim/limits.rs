@@ -103,7 +103,10 @@ impl LimitsWatch {
                 for (name, gap_ms) in self.paces(*job, *key) {
                     let before = self.began.get(&name).copied();
                     let is_paced = before.is_none_or(|before| at_ms >= before + gap_ms);
-                    assert!(*attempt > 1 || is_paced, "{name} began {before:?}, again {at_ms}: {gap_ms} apart at least");
+                    assert!(
+                        *attempt > 1 || is_paced,
+                        "{name} began {before:?}, again {at_ms}: {gap_ms} apart at least"
+                    );
                 }
             }
             _ => {}

@@ -13,8 +13,8 @@ use lexpr::core::strategy::{self, Action};
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::plan::{Gate, Landing, Policy};
 use lexpr::vocabulary::event::{
-    CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted, LandingIntended,
-    Reason, Recorded, Verdict,
+    CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
+    LandingIntended, Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{CommitId, DefinitionDigest, ItemName, JobId, TreeId, VerdictKey};
 
