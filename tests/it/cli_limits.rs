@@ -92,3 +92,23 @@ fn a_simulation_keeps_to_limits_and_paces() {
     assert_eq!(makespan("{ db: 1 }", "[db]"), 40.0);
     assert_eq!(makespan("{ api: { pacing: 60000 } }", "{ api: 1 }"), 190.0);
 }
+
+#[test]
+fn a_forecast_expects_no_run_to_be_shorter_than_its_limits_allow() {
+    let world = world();
+    let makespan = |policy: &str| {
+        let text = format!(
+            "schemaVersion: v1\npolicy: {{ maxWorkers: 3, resources: {policy} }}\n\
+             gates: [{{ name: e2e, run: x, resources: [db] }}]\nitems: [{{ name: a }}, {{ name: b }}, {{ name: c }}]\n"
+        );
+        let plan = world.plan(&text);
+        let said = world.lexpr(["forecast", plan.to_str().unwrap(), "--format", "json"]).expect(0);
+        let forecast: Value = serde_json::from_str(&said.stdout).unwrap();
+        let strategies = forecast["cost"]["strategies"].as_array().unwrap().clone();
+        let pyramid = strategies.iter().find(|one| one["strategy"] == "pyramid").unwrap();
+        (pyramid["gateRuns"].as_f64().unwrap(), pyramid["makespanMs"].as_f64().unwrap())
+    };
+    let (runs, free_ms) = makespan("{ db: 3 }");
+    assert_eq!(makespan("{ db: 1 }"), (runs, free_ms / 2.0 * runs), "cones at once and the apex, or one by one");
+    assert_eq!(makespan("{ db: { pacing: 60000 } }"), (runs, runs * 60_000.0));
+}
