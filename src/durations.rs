@@ -165,6 +165,7 @@ mod tests {
             commit: CommitId::from_bytes(&[1; 20]).unwrap(),
             tree: TreeId::from_bytes(&[1; 20]).unwrap(),
             gates: vec![JobGate { name: name.clone(), key, definition: gate, required: true }],
+            more: false,
         };
         let finished = GateFinished {
             job: JobId(1),

@@ -4,6 +4,7 @@
 //! as memory in use, is set by whoever knows it. Every series is there from the start, and no
 //! label holds a name of an item, a branch or a gate.
 
+mod limits;
 mod registrar;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,6 +16,7 @@ use prometheus::{
     Counter, Encoder as _, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::limits::LimitMetrics;
 use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
 use crate::vocabulary::event::{
@@ -135,6 +137,7 @@ pub struct Metrics {
     merges: IntCounterVec,
     throttles: IntCounter,
     throttle_seconds: Counter,
+    limits: LimitMetrics,
     apexes: IntCounter,
     landings: IntCounter,
     target_moves: IntCounter,
@@ -251,7 +254,7 @@ impl Metrics {
                 "gate_inconclusive_total",
                 "Attempts of gates that say nothing of the tree.",
                 "outcome",
-                &["cancelled", "infrastructure"],
+                &["cancelled", "infrastructure", "rate_limited"],
             ),
             gate_retries: all.counter("gate_retries_total", "Attempts of gates after the first."),
             gate_flakes: all.counter("gate_flakes_total", "Gates that passed after failing on the same tree."),
@@ -292,6 +295,7 @@ impl Metrics {
             merges: all.counters("tree_merges_total", "Trees that were merged, by whom.", "by", &["lexpr", "git"]),
             throttles: all.counter("throttle_total", "Times that work was held back for memory."),
             throttle_seconds: all.float_counter("throttle_seconds_total", "Time that work was held back for memory."),
+            limits: LimitMetrics::new(&all),
             apexes: all.counter("apexes_total", "Composites chosen to land."),
             landings: all.counter("landings_total", "Moves of the target."),
             target_moves: all.counter("target_moves_total", "Moves of the target by somebody else."),
@@ -307,6 +311,7 @@ impl Metrics {
     pub fn apply(&self, recorded: &Recorded) {
         let mut tracker = self.lock();
         self.events.inc();
+        self.limits.apply(recorded);
         match &recorded.event {
             Event::RunStarted(run) => self.run_started(&mut tracker, recorded.at_ms, run),
             Event::Composed(composed) => {
@@ -403,6 +408,8 @@ impl Metrics {
             | Event::UndoIntended { .. }
             | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
+            | Event::LimitHeld { .. }
+            | Event::LimitFreed { .. }
             | Event::ItemDeferred { .. }
             | Event::GroupFormed { .. }
             | Event::SingledOut { .. }
@@ -447,6 +454,7 @@ impl Metrics {
             }
             GateOutcome::Cancelled => self.gate_inconclusive.with_label_values(&["cancelled"]).inc(),
             GateOutcome::Infrastructure { .. } => self.gate_inconclusive.with_label_values(&["infrastructure"]).inc(),
+            GateOutcome::RateLimited { .. } => self.gate_inconclusive.with_label_values(&["rate_limited"]).inc(),
         }
         if let Some(Verdict::Passed { flaky }) = run.verdict
             && (tracker.failed.remove(&run.key) || flaky)

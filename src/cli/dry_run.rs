@@ -50,7 +50,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
         items: prepared.items.clone(),
         surroundings: surroundings(&policy, None),
         durations: Arc::default(),
-        policy,
+        policy: Arc::new(rehearsal::policy(&policy)),
         limits: limits.clone(),
         memory_threshold: None,
     };
@@ -119,9 +119,10 @@ impl Rehearsal {
             Event::JobStarted(job) => {
                 let gates = job.gates;
                 match job.purpose {
-                    JobPurpose::Cone { item } => drop(self.cone_gates.insert(item, gates)),
-                    JobPurpose::Apex { apex, .. } => drop(self.apex_gates.insert(apex, gates)),
-                    JobPurpose::Train { item, .. } => drop(self.train_gates.insert(item, gates)),
+                    // What claims a limit has a job of its own.
+                    JobPurpose::Cone { item } => self.cone_gates.entry(item).or_default().extend(gates),
+                    JobPurpose::Apex { apex, .. } => self.apex_gates.entry(apex).or_default().extend(gates),
+                    JobPurpose::Train { item, .. } => self.train_gates.entry(item).or_default().extend(gates),
                     JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } | JobPurpose::Group { .. } => {}
                 }
             }

@@ -8,7 +8,7 @@ use super::prepare::{Prepared, Workshop};
 use crate::core::critical_path::GateDurations;
 use crate::core::forecast::order::{set_aside_in_order, suggest};
 use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, cheapest, critical_path, prices};
-use crate::core::forecast::{Meeting, hotspots, inherited};
+use crate::core::forecast::{Meeting, hotspots, inherited, limits};
 use crate::core::limits::Outcomes;
 use crate::core::strategy::batch::pass_rate;
 use crate::durations::{self, Recalled};
@@ -167,7 +167,8 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
     let failures = failure_rate(items);
     let remembered: GateDurations = gates.into_iter().collect();
     let durations = remembered.of(needed.iter().copied());
-    let work = Work::of(graph, &seen.rehearsed, &durations, seen.workers, failures);
+    let bounds = limits::bounds(graph, &prepared.policy.resources, &seen.rehearsed, &durations);
+    let work = Work { bounds, ..Work::of(graph, &seen.rehearsed, &durations, seen.workers, failures) };
     let path = critical_path(&work.items);
     let prices = if work.items.is_empty() { Vec::new() } else { prices(&work, spend) };
     Costs {

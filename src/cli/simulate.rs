@@ -123,7 +123,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Scenario {
 }
 
 /// The plan's items, dependencies and gates, and whether they are as other queues know them: without
-/// dependencies, with one gate for all. `None` where there are problems, which are told by then.
+/// dependencies, with one gate for all that claims no limit. `None` where there are problems, which are told by then.
 fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, Failure> {
     let checked = match read_plan(path) {
         Ok(checked) => checked,
@@ -137,8 +137,9 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, 
     let graph = Graph::new(plan.items, &[]).map_err(|_| Failure::internal("the plan has a dependency cycle"))?;
     let gates = || graph.indices().flat_map(|ix| graph.gates(ix));
     let gate_ms: HashMap<_, _> = gates().map(|gate| (gate.definition, args.gate_seconds * MS_PER_SECOND)).collect();
-    let is_plain =
-        gate_ms.len() == 1 && graph.indices().all(|ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1);
+    let claims_nothing = gates().all(|gate| gate.resources.is_empty());
+    let is_alone = |ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1;
+    let is_plain = gate_ms.len() == 1 && claims_nothing && graph.indices().all(is_alone);
     let scenario = Scenario {
         limits: limits_beforehand(&plan.policy),
         group_size: plan.policy.group_size,
@@ -181,7 +182,7 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
         })
         .collect();
     let left_out = (!is_plain).then(|| {
-        "other queues are compared on items without dependencies that share one gate, and these are others".to_owned()
+        "other queues are compared on items without dependencies that share one gate and claim no limit, and these are others".to_owned()
     });
     Ok(Simulation {
         simulation_version: SIMULATION_VERSION,

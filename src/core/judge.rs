@@ -97,7 +97,13 @@ pub struct KnownRuns {
     failures_so_far: u32,
     /// lexpr could not run the gate, within the limit of its own retries.
     unrunnable: Option<String>,
+    /// How often in a row it was rate limited.
+    rate_limited: u32,
 }
+
+/// So often in a row a gate is asked for again that is rate limited: with doubling waits that takes a good quarter of an
+/// hour. Whoever is refused for longer will be for good.
+pub const MOST_RATE_LIMITS: u32 = 10;
 
 /// What the runs of one key come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +129,18 @@ impl KnownRuns {
     /// What could not be run in one process may be in the next.
     pub fn forget_unrunnable(&mut self) {
         self.unrunnable = None;
+        self.rate_limited = 0;
     }
 
     /// Counts one ended attempt. `verdict` is what its run came to, if it was the last attempt.
     pub fn count(&mut self, outcome: &GateOutcome, verdict: Option<Verdict>) {
         if let GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } = outcome {
             self.failures_so_far += 1;
+        }
+        match outcome {
+            GateOutcome::RateLimited { .. } => self.rate_limited += 1,
+            GateOutcome::Cancelled => {}
+            _ => self.rate_limited = 0,
         }
         match verdict {
             None => return,
@@ -137,6 +149,9 @@ impl KnownRuns {
             Some(Verdict::Unknown) => {
                 if let GateOutcome::Infrastructure { message } = outcome {
                     self.unrunnable = Some(message.clone());
+                }
+                if self.rate_limited >= MOST_RATE_LIMITS {
+                    self.unrunnable = Some(format!("rate limited {MOST_RATE_LIMITS} times in a row"));
                 }
                 return;
             }
@@ -264,6 +279,18 @@ mod tests {
         assert_eq!(known(&both).standing(), Some(Standing::Failed { more_than_once: true }));
         let cancelled = [first, (GateOutcome::Cancelled, Some(Verdict::Unknown))];
         assert_eq!(known(&cancelled).standing(), None);
+    }
+
+    #[test]
+    fn a_gate_that_is_rate_limited_is_asked_for_again_until_it_never_seems_to_end() {
+        let limited = (GateOutcome::RateLimited { exit_code: 75 }, Some(Verdict::Unknown));
+        let most = MOST_RATE_LIMITS as usize;
+        assert_eq!(known(&vec![limited.clone(); most - 1]).standing(), None);
+        let given_up = known(&vec![limited.clone(); most]);
+        assert_eq!(given_up.standing(), Some(Standing::Unrunnable("rate limited 10 times in a row")));
+        let mut runs = vec![limited; most - 1];
+        runs.insert(4, (failed(), Some(Verdict::Failed)));
+        assert_eq!(known(&runs).standing(), Some(Standing::Failed { more_than_once: false }), "not in a row");
     }
 
     #[test]

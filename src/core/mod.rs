@@ -4,6 +4,7 @@
 //! Pure: no I/O, no clock, no randomness, so that it can be replayed and simulated.
 
 pub mod account;
+pub mod claims;
 pub mod critical_path;
 pub mod forecast;
 pub mod groups;

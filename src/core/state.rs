@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 pub use self::groups::{Group, MadeGroup};
+use super::claims::Claims;
 use super::critical_path::{self, GateDurations};
 use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
 use super::limits::Outcomes;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{
-    Decision, HaltReason, JobStarted, LandingIntended, Reason, SetAsideCause, UndoDirection,
+    Decision, HaltReason, JobStarted, LandingIntended, LimitOn, Reason, SetAsideCause, UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
@@ -60,6 +61,8 @@ pub enum ImpossibleTransition {
     NoUndo,
     #[error("a pool of {from} workers cannot become one of {to}")]
     Pool { from: u32, to: u32 },
+    #[error("the limit on {0} held nothing back")]
+    NotHeld(LimitOn),
 }
 
 /// Where an item stands.
@@ -205,6 +208,7 @@ pub struct RunState {
     last_job: u64,
     groups: BTreeMap<GroupId, Group>,
     last_group: u32,
+    claims: Claims,
     apex: Option<Apex>,
     last_apex: u32,
     train: Train,
@@ -287,6 +291,7 @@ impl RunState {
             last_job: 0,
             groups: BTreeMap::new(),
             last_group: 0,
+            claims: Claims::of(&graph),
             apex: None,
             last_apex: 0,
             train: Train::new(u32::MAX),
@@ -425,6 +430,11 @@ impl RunState {
 
     pub fn jobs(&self) -> &BTreeMap<JobId, JobStarted> {
         &self.jobs
+    }
+
+    /// What gates claim of named limits, and what is held of it.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     pub fn landing(&self) -> Option<&LandingIntended> {

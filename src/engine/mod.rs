@@ -4,6 +4,7 @@
 //! It knows no git, no process and no screen: those are [`crate::ports`] and observers of events.
 
 mod outcomes;
+mod pacing;
 mod pool;
 mod receipt;
 pub mod rehearsal;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
+use pacing::Pacing;
 use pool::{Adaptive, Look};
 use receipt::Passes;
 pub use receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
@@ -175,6 +177,7 @@ pub async fn run(
 ) -> Result<RunEnd, EngineError> {
     let (news_sender, news) = mpsc::unbounded_channel();
     let throttle = Throttle::new(setup.memory_threshold, Arc::clone(&ports.memory));
+    let pacing = Pacing::new(&setup.policy, setup.started.run.clone());
     let state = RunState::new(Arc::clone(&setup.graph), setup.surroundings.clone(), &setup.durations);
     let mut engine = Engine {
         state,
@@ -194,6 +197,7 @@ pub async fn run(
         abandoned: Arc::new(AtomicBool::new(false)),
         throttle,
         adaptive: None,
+        pacing,
         passes: Passes::default(),
         last_ms: 0,
         behind_ms: 0,
@@ -239,6 +243,7 @@ struct Engine<'a> {
     throttle: Throttle,
     /// Where the pool of workers adapts.
     adaptive: Option<Adaptive>,
+    pacing: Pacing,
     /// For receipts: what is known of each pass.
     passes: Passes,
     /// When the last event was recorded: a clock that was set back does not turn the run's time.
@@ -267,7 +272,7 @@ impl Engine<'_> {
             if something_changed {
                 self.act()?;
             }
-            if self.in_flight.is_empty() {
+            if self.in_flight.is_empty() && !self.waits_for_its_time() {
                 break;
             }
             something_changed = true;
@@ -275,20 +280,25 @@ impl Engine<'_> {
             if self.resize_pool()? {
                 continue;
             }
-            let wake = self.ports.clock.sleep_ms(self.throttle.sample_again_in_ms(MEMORY_SAMPLE_MS));
+            let sample_in_ms = self.throttle.sample_again_in_ms(MEMORY_SAMPLE_MS);
+            let wake = self.ports.clock.sleep_ms(self.goes_on_in_ms().map_or(sample_in_ms, |ms| ms.min(sample_in_ms)));
             tokio::select! {
                 // News first: a job's last words must be heard before its end.
                 biased;
                 Some(signal) = interrupts.recv(), if !self.state.is_interrupted() => self.interrupt(signal)?,
                 Some(news) = news.recv() => self.hear(news)?,
-                (done, at, _) = select_all(&mut self.in_flight) => {
+                // Of nothing there is no first: it is not even asked for.
+                (done, at, _) = async { select_all(&mut self.in_flight).await }, if !self.in_flight.is_empty() => {
                     drop(self.in_flight.remove(at));
                     while let Ok(news) = news.try_recv() {
                         self.hear(news)?;
                     }
                     self.finish(done)?;
                 }
-                () = wake => something_changed = self.sample_memory()?,
+                () = wake => {
+                    let goes_on = self.let_go()?;
+                    something_changed = self.sample_memory()? || goes_on;
+                }
             }
         }
         self.end()
@@ -297,11 +307,15 @@ impl Engine<'_> {
     /// Asks the strategy and does what it says, until there is nothing more to do but wait.
     fn act(&mut self) -> Result<(), EngineError> {
         loop {
+            self.let_go()?;
             let actions = strategy::next(&self.state, &self.setup.limits, &self.setup.policy);
             let (decisions, starts): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
             if decisions.is_empty() {
-                return self.start_all(starts);
+                if self.start_all(starts)? {
+                    continue;
+                }
+                return Ok(());
             }
             // What else was asked for was asked without knowing of these.
             for decision in decisions {
@@ -363,6 +377,7 @@ impl Engine<'_> {
         };
         // Nothing is held back any more, if it was.
         self.is_throttled()?;
+        self.free_all()?;
         self.throttle.sample(self.now_ms());
         let peak_memory_bytes = self.throttle.peak_bytes();
         self.record(Event::RunFinished { exit_code, peak_memory_bytes, items: items.clone() })?;
@@ -382,6 +397,7 @@ impl Engine<'_> {
         let recorded = Recorded { seq: self.seq, at_ms: self.last_ms, event };
         self.journal.append(&recorded).map_err(EngineError::Journal)?;
         self.passes.note(&recorded.event, &self.state);
+        self.pacing.note(&recorded, &self.state);
         self.state.apply(&recorded.event)?;
         for observer in &mut self.observers {
             observer(&recorded);

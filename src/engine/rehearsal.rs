@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Ports;
 use crate::core::limits::Limits;
+use crate::plan::Policy;
 use crate::ports::{
     Clock, Composer, GateRun, GateRunner, Job, JobNews, Journal, KnownPass, LandOutcome, LandRequest, Lander, Load,
     LoadGauge, MemoryGauge, PortError, Recovery, VerdictStore, Whereabouts,
@@ -30,6 +32,13 @@ pub fn ports(composer: Arc<dyn Composer>, clock: Arc<dyn Clock>, verdicts: Optio
         load: Arc::new(NoLoad),
         verdicts: verdicts.map(|verdicts| Arc::new(OnlyRecalled(verdicts)) as _),
     }
+}
+
+/// The policy of a run whose gates take no time: nobody has to wait for their pace.
+pub fn policy(policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    policy.resources.values_mut().for_each(|resource| resource.gap = Duration::ZERO);
+    policy
 }
 
 /// The first event of a run that has no repository and no plan.

@@ -41,6 +41,7 @@ impl Engine<'_> {
         let mut intended_at_ms = 0;
         for recorded in &past.events {
             self.passes.note(&recorded.event, &self.state);
+            self.pacing.note(recorded, &self.state);
             self.state.apply(&recorded.event)?;
             self.seq = recorded.seq;
             self.last_ms = self.last_ms.max(recorded.at_ms);

@@ -17,13 +17,16 @@ use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobPurpose, Job
 use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
 
 impl Engine<'_> {
-    pub(super) fn start_all(&mut self, actions: Vec<Action>) -> Result<(), EngineError> {
+    /// True where a limit has come to hold something back, and others may go first.
+    pub(super) fn start_all(&mut self, actions: Vec<Action>) -> Result<bool, EngineError> {
+        let mut is_held_back = false;
         for action in actions {
             match action {
                 Action::Record(event) => self.record(event)?,
                 Action::Compose { purpose, base, items } => self.start_composing(purpose, base, &items),
                 Action::Digest { tree, gate } => self.start_digesting(tree, &gate),
                 Action::Gate(action) if self.is_looked_up(&action) => {}
+                Action::Gate(action) if self.is_too_early(&action)? => is_held_back = true,
                 Action::Gate(action) => self.start_job(action)?,
                 Action::Stop { job } => {
                     if let Some(running) = self.running.get(&job) {
@@ -33,7 +36,7 @@ impl Engine<'_> {
                 Action::Land(action) => self.start_landing(action)?,
             }
         }
-        Ok(())
+        Ok(is_held_back)
     }
 
     fn start_composing(&mut self, purpose: CompositePurpose, base: CommitId, items: &[ItemIx]) {
@@ -110,6 +113,7 @@ impl Engine<'_> {
                     required: keyed.required,
                 })
                 .collect(),
+            more: action.more,
         })))?;
         for gate in &gates {
             // Should it be asked for once more, somebody may have found out by then.

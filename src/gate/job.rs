@@ -28,7 +28,7 @@ use super::setup::stamp;
 use crate::crash;
 use crate::git::command::{GitError, remedy, tells_of_trouble};
 use crate::git::slot::{Clean, Slot, SlotTarget};
-use crate::plan::Setup;
+use crate::plan::{Gate, Setup};
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::{GateOutcome, Verdict};
 
@@ -198,7 +198,7 @@ impl JobRun<'_> {
         };
         let (ended, peak) = self.run_guarded(&command).await;
         // Before anything is copied, and before anything is tidied up.
-        let is_failure = ended.as_ref().is_ok_and(|ended| is_failure(&outcome_of(ended, gate.timeout)));
+        let is_failure = ended.as_ref().is_ok_and(|ended| is_failure(&outcome_of(ended, gate)));
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
         let globs = gate.artifacts.clone();
         let secrets = command.log_rules.secrets.clone();
@@ -212,7 +212,7 @@ impl JobRun<'_> {
                         self.forgiven += 1;
                         GateOutcome::Infrastructure { message: format!("it failed, and {full}") }
                     }
-                    None => outcome_of(&ended, gate.timeout),
+                    None => outcome_of(&ended, gate),
                 };
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
@@ -497,15 +497,18 @@ fn short(gate: &JobGateRun) -> String {
     key
 }
 
-fn outcome_of(ended: &Ended, timeout: Duration) -> GateOutcome {
+fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {
     let signal = match ended.end {
         End::Signal(signal) => Some(signal),
         End::Code(_) => None,
     };
     match (ended.cause, ended.end) {
         (Cause::Cancel, _) => GateOutcome::Cancelled,
-        (Cause::Timeout, _) => GateOutcome::TimedOut { after_ms: millis(timeout), signal },
+        (Cause::Timeout, _) => GateOutcome::TimedOut { after_ms: millis(gate.timeout), signal },
         (Cause::Itself, End::Code(0)) => GateOutcome::Passed,
+        (Cause::Itself, End::Code(exit_code)) if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
+            GateOutcome::RateLimited { exit_code }
+        }
         (Cause::Itself, End::Code(exit_code)) => GateOutcome::Failed { exit_code },
         (Cause::Itself, End::Signal(signal)) => GateOutcome::Signaled { signal },
     }

@@ -56,7 +56,8 @@ impl Attempts {
     pub(super) fn after(&mut self, outcome: &GateOutcome) -> Next {
         match outcome {
             GateOutcome::Passed => Next::Done(Verdict::Passed { flaky: self.failures > 0 }),
-            GateOutcome::Cancelled => Next::Done(Verdict::Unknown),
+            // Whoever is rate limited gives the slot back meanwhile: the loop asks again.
+            GateOutcome::Cancelled | GateOutcome::RateLimited { .. } => Next::Done(Verdict::Unknown),
             GateOutcome::Infrastructure { .. } => {
                 self.not_run += 1;
                 if self.not_run >= INFRASTRUCTURE_TRIES || self.guards_lost >= GUARD_TRIES {
@@ -154,10 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_permanent_or_cancelled_is_not_tried_again() {
+    fn what_is_permanent_cancelled_or_rate_limited_is_not_tried_again_in_the_job() {
         for exit_code in [NOT_EXECUTABLE, NOT_FOUND] {
             assert_eq!(attempts(9, 1).after(&GateOutcome::Failed { exit_code }), Next::Done(Verdict::Failed));
         }
-        assert_eq!(attempts(9, 1).after(&GateOutcome::Cancelled), Next::Done(Verdict::Unknown));
+        for outcome in [GateOutcome::Cancelled, GateOutcome::RateLimited { exit_code: 75 }] {
+            assert_eq!(attempts(9, 1).after(&outcome), Next::Done(Verdict::Unknown));
+        }
     }
 }

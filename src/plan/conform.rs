@@ -13,6 +13,7 @@ use jsonschema::{JsonType, ValidationError, Validator};
 use serde_json::{Map, Value};
 
 use super::file;
+use super::limits_file::PacingWord;
 use super::pointer::{Pointer, Step};
 use super::problem::{Problem, Quoted, nearest};
 use super::spanned::Document;
@@ -292,7 +293,8 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
                 TypeKind::Multiple(kinds) => kinds.iter().map(kind_name).collect(),
             };
             let problem = document.error(place, format!("expected {}, found {found}", kinds.join(" or ")));
-            let wants_text = kinds.contains(&kind_name(JsonType::String));
+            let wants = |kind| kinds.contains(&kind_name(kind));
+            let wants_text = wants(JsonType::String) && !wants(JsonType::Integer);
             return match value.as_ref() {
                 Value::Number(_) | Value::Bool(_) if wants_text => {
                     problem.hint(format!("quote it: \"{}\"", document.written(place)))
@@ -322,6 +324,11 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
             Some(Step::Key(key)) if key == "sha" => "4 to 64 hexadecimal digits".to_owned(),
             Some(Step::Key(key)) if matches!(key.as_ref(), "groupSize" | "maxWorkers") => {
                 "a whole number or `auto`".to_owned()
+            }
+            Some(Step::Key(key)) if key == "pacing" => {
+                let message = format!("expected `safe`, `normal`, `fast` or a number of milliseconds, found {found}");
+                let near = value.as_str().and_then(|text| nearest(text, PacingWord::ALL));
+                return document.error(place, message).did_you_mean(near);
             }
             _ => "another form".to_owned(),
         },

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limits_file::{ClaimsFile, ResourceFile};
 use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
 
@@ -182,8 +183,13 @@ pub struct GateFile {
     pub inputs: Option<Vec<String>>,
 
     /// Claims one of each limit named here (see the policy's `resources`); a limit named twice is claimed twice.
-    #[schemars(inner(length(min = 1)))]
-    pub resources: Option<Vec<String>>,
+    /// Or by how much of each: `{ gpu: 2 }`. All are claimed at once, and held while the gate runs.
+    pub resources: Option<ClaimsFile>,
+
+    /// The exit status by which it says that a service refused it for now. It is no verdict then: the gate gives
+    /// its slot and its claims back, and is asked for again after a while, ten times at most.
+    #[schemars(range(min = 1, max = 255), example = 75)]
+    pub rate_limit_exit_code: Option<u8>,
 
     /// Where it runs: on the item with its dependencies (`cone`), on what is about to land
     /// (`apex`), or both. At least one required gate of an item runs at the apex.
@@ -339,9 +345,9 @@ pub struct PolicyFile {
     #[schemars(range(min = 1, max = 604_800), extend("default" = DEFAULT_GATE_TIMEOUT_SECONDS))]
     pub gate_timeout_seconds: Option<u64>,
 
-    /// Limits by name that gates may claim, such as `db: 1`. Checked, but not enforced yet.
-    #[schemars(extend("additionalProperties" = { "type": "integer", "minimum": 1, "maximum": u32::MAX }))]
-    pub resources: Option<BTreeMap<String, u32>>,
+    /// Limits by name that gates may claim: how many at once (`db: 1`), and with `pacing` how soon after each
+    /// other they may begin (`api: { limit: 3, pacing: safe }`).
+    pub resources: Option<BTreeMap<String, ResourceFile>>,
 
     /// How git merges. Git's own defaults otherwise; nothing is read from anyone's configuration.
     pub merge: Option<MergeFile>,

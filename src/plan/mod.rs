@@ -11,6 +11,7 @@ pub mod conform;
 pub mod file;
 pub mod globs;
 pub mod graph;
+pub mod limits_file;
 pub mod natural;
 mod plain_reader;
 pub mod pointer;
@@ -81,6 +82,8 @@ pub struct Gate {
     pub inputs: Option<Vec<String>>,
     /// Claims on named limits, by how much of each.
     pub resources: BTreeMap<String, u32>,
+    /// The exit status by which it says that it was refused for now, 1 to 255.
+    pub rate_limit_exit_code: Option<u8>,
     pub at: GateAt,
     /// Ignored files are removed before it runs, too.
     pub clean: bool,
@@ -123,6 +126,7 @@ impl Gate {
             own_timeout: false,
             inputs: None,
             resources: BTreeMap::new(),
+            rate_limit_exit_code: None,
             at: GateAt { cone: true, apex: true },
             clean: false,
             context: false,
@@ -149,6 +153,15 @@ pub struct Retry {
     pub backoff: Duration,
 }
 
+/// A named limit that gates may claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// How much may be claimed at once, at least 1; `None`: any amount.
+    pub limit: Option<u32>,
+    /// The least time from the beginning of one gate that claims it to that of the next; 0: none.
+    pub gap: Duration,
+}
+
 /// What holds for the whole run.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -166,6 +179,8 @@ pub struct Policy {
     pub log_max_bytes: u64,
     /// Names of environment variables whose values are not written anywhere.
     pub redact: Vec<String>,
+    /// By name; no gate claims another, nor more than there is.
+    pub resources: BTreeMap<String, Resource>,
     pub setup: Option<Setup>,
     pub committer: Option<Identity>,
     pub merge: MergeSettings,

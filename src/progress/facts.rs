@@ -6,11 +6,11 @@
 use crate::report::json::passed;
 use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::resizing;
-use crate::report::summary::evidence;
+use crate::report::summary::{evidence, limit_name};
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, Landed, Recorded, RunStarted, SingledOutFor,
-    UndoDirection, Undone, Verdict,
+    Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LimitOn, Recorded, RunStarted,
+    SingledOutFor, UndoDirection, Undone, Verdict,
 };
 use crate::vocabulary::names::JobId;
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -78,6 +78,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             let text = format!("{from} -> {to}: {}", resizing::words(reason));
             vec![page.line(Tone::Quiet, "workers", &text)]
         }
+        Event::LimitHeld { limit, why, for_ms } => page.limit_held(limit, *why, *for_ms).into_iter().collect(),
         Event::RunResumed { .. } => vec![page.resumed()],
         Event::Interrupted { signal } => {
             let running: Vec<String> = view
@@ -109,6 +110,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         | Event::GateStarted { .. }
         | Event::VerdictReused { .. }
         | Event::GroupFormed { .. }
+        | Event::LimitFreed { .. }
         | Event::ApexFormed { .. }
         | Event::LandingIntended(_)
         | Event::UndoIntended { .. } => Vec::new(),
@@ -207,6 +209,9 @@ impl Page<'_> {
             Some(Verdict::Unknown) if run.outcome == GateOutcome::Cancelled && self.view.interrupted.is_none() => {
                 self.line(Tone::Quiet, "stopped", &format!("{gate}: it stands elsewhere by now"))
             }
+            Some(Verdict::Unknown) if matches!(run.outcome, GateOutcome::RateLimited { .. }) => {
+                self.line(Tone::Notice, "again", &format!("{gate}: {how}; it is asked for again"))
+            }
             Some(Verdict::Unknown) => self.line(Tone::Notice, "no verdict", &format!("{gate}: {how}")),
         };
         let mut lines = vec![line];
@@ -215,6 +220,20 @@ impl Page<'_> {
             lines.push(self.more(&format!("log: {}", shown(&run.log))));
         }
         lines
+    }
+
+    /// Whoever is rate limited is told of each time; of the others once is enough.
+    fn limit_held(&self, limit: &LimitOn, why: HeldBy, for_ms: Option<u64>) -> Option<String> {
+        let name = limit_name(limit);
+        let text = match why {
+            HeldBy::RateLimit => {
+                format!("{name} was rate limited; it goes on in {}", duration(for_ms.unwrap_or_default()))
+            }
+            HeldBy::Use | HeldBy::Pacing if self.view.limits.times(limit, why) > 1 => return None,
+            HeldBy::Use => format!("slots stand empty while what there is of {name} is in use"),
+            HeldBy::Pacing => format!("the pace of {name} lets gates begin one by one"),
+        };
+        Some(self.line(Tone::Notice, "held back", &text))
     }
 
     /// Once for each gate, however many trees it runs on.
@@ -233,6 +252,12 @@ impl Page<'_> {
         }
         let text = subject(self.view, &job.purpose);
         let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
+        let last = self.view.job_attempts(job).next_back();
+        let is_limited = last.is_some_and(|attempt| matches!(attempt.run.outcome, GateOutcome::RateLimited { .. }));
+        // The rest of it is yet to run.
+        if is_limited || (job.more && passed(required(), true) == Some(true)) {
+            return Vec::new();
+        }
         match passed(required(), true) {
             // Its items say so, each for itself.
             Some(true) if matches!(job.purpose, JobPurpose::Group { .. }) => Vec::new(),

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::facts::{lines, subject};
 use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
+use crate::report::summary::limit_name;
 use crate::report::view::{RunView, Stage};
 use crate::vocabulary::event::{FinalStatus, JobPurpose, Recorded};
-use crate::wording::{Paint, Tone, bytes, count, duration, shown};
+use crate::wording::{Paint, Tone, bytes, count, duration, list, shown};
 
 /// How often times on the screen move on: often enough that tenths of a second look alive,
 /// seldom enough to cost nothing.
@@ -216,6 +217,10 @@ impl Picture {
         }
         if view.resizing.adapts() {
             parts.push(count(view.resizing.workers as usize, "worker"));
+        }
+        let held: Vec<String> = view.limits.now().map(|(limit, _)| limit_name(limit)).collect();
+        if !held.is_empty() {
+            parts.push(self.paint.paint(Tone::Notice, &format!("held back by {}", list(&held))));
         }
         parts.extend(self.memory_bytes.map(bytes));
         // Of a run that was asked to stop only what runs now is left.

@@ -14,7 +14,8 @@ use super::resizing::Resizing;
 use super::summary;
 use super::undo::Undo;
 use super::view::{
-    ApexView, AttemptView, Halt, ItemView, LandingBegun, RunView, Stage, TargetMove, Throttling, VerdictSource,
+    ApexView, AttemptView, Halt, ItemView, JobView, LandingBegun, LimitReport, RunView, Stage, TargetMove, Throttling,
+    VerdictSource,
 };
 use crate::vocabulary::event::{
     FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, UndoDirection,
@@ -95,6 +96,9 @@ pub struct RunReport {
     #[serde(default)]
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     pub throttling: Throttling,
+    /// What named limits held back, by limit and why.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
 }
 
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
@@ -379,6 +383,7 @@ impl RunReport {
             red_on_target: view.red_on_target.clone(),
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
+            limits: view.limits.report(),
         };
         report.next = summary::next_step(&report);
         Some(report)
@@ -534,17 +539,25 @@ fn threw_one_out(view: &RunView, id: ApexId) -> bool {
 }
 
 fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
-    let probes: Vec<Probe> = apex
-        .jobs
-        .iter()
-        .filter_map(|job| view.jobs.get(job))
-        .filter_map(|job| {
-            let JobPurpose::Apex { members, .. } = job.purpose else { return None };
-            Some(Probe {
+    // One may take several jobs: gates that claim more than others, or were rate limited, have their own.
+    let mut jobs: Vec<(u32, Vec<&JobView>)> = Vec::new();
+    for job in apex.jobs.iter().filter_map(|job| view.jobs.get(job)) {
+        let JobPurpose::Apex { members, .. } = job.purpose else { continue };
+        match jobs.iter_mut().find(|(same, _)| *same == members) {
+            Some((_, of_probe)) => of_probe.push(job),
+            None => jobs.push((members, vec![job])),
+        }
+    }
+    let probes: Vec<Probe> = jobs
+        .into_iter()
+        .map(|(members, jobs)| {
+            let attempts = || jobs.iter().flat_map(|job| view.job_attempts(job));
+            let ended = jobs.last().is_some_and(|job| job.ended_at_ms.is_some() && !job.more);
+            Probe {
                 members,
-                passed: passed(view.job_attempts(job).filter(|attempt| attempt.required), job.ended_at_ms.is_some()),
-                attempts: view.job_attempts(job).map(attempt_report).collect(),
-            })
+                passed: passed(attempts().filter(|attempt| attempt.required), ended),
+                attempts: attempts().map(attempt_report).collect(),
+            }
         })
         .collect();
     let outcome = match &apex.landed {
@@ -573,13 +586,15 @@ fn apex_report(view: &RunView, id: ApexId, apex: &ApexView) -> ApexReport {
 
 /// Whether the verdicts among `attempts` speak for the tree; `None` while that is open.
 pub(crate) fn passed<'a>(attempts: impl Iterator<Item = &'a AttemptView>, ended: bool) -> Option<bool> {
-    let mut all_known = ended;
+    let mut unknown: BTreeSet<VerdictKey> = BTreeSet::new();
     for attempt in attempts {
         match attempt.run.verdict {
             Some(Verdict::Failed) => return Some(false),
-            Some(Verdict::Unknown) => all_known = false,
-            Some(Verdict::Passed { .. }) | None => {}
+            Some(Verdict::Unknown) => drop(unknown.insert(attempt.run.key)),
+            // It may have been rate limited before.
+            Some(Verdict::Passed { .. }) => drop(unknown.remove(&attempt.run.key)),
+            None => {}
         }
     }
-    all_known.then_some(true)
+    (ended && unknown.is_empty()).then_some(true)
 }

@@ -6,7 +6,10 @@ use crate::vocabulary::event::GateOutcome;
 pub fn is_failure(outcome: &GateOutcome) -> bool {
     match outcome {
         GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => true,
-        GateOutcome::Passed | GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => false,
+        GateOutcome::Passed
+        | GateOutcome::Cancelled
+        | GateOutcome::Infrastructure { .. }
+        | GateOutcome::RateLimited { .. } => false,
     }
 }
 
@@ -23,6 +26,7 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
             format!("timed out after {}, ended when asked to", crate::wording::duration(*after_ms))
         }
         GateOutcome::Cancelled => "cancelled".to_owned(),
+        GateOutcome::RateLimited { exit_code } => format!("rate limited (exit status {exit_code})"),
         GateOutcome::Infrastructure { message } => {
             format!("could not be run: {}", crate::wording::shown(message))
         }
@@ -33,7 +37,11 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
 pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
     let text = outcome_text(outcome);
     match outcome {
-        GateOutcome::Passed | GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::Cancelled => {
+        GateOutcome::Passed
+        | GateOutcome::Failed { .. }
+        | GateOutcome::Signaled { .. }
+        | GateOutcome::Cancelled
+        | GateOutcome::RateLimited { .. } => {
             format!("{text} after {}", crate::wording::duration(duration_ms))
         }
         GateOutcome::TimedOut { .. } | GateOutcome::Infrastructure { .. } => text,

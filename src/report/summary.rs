@@ -7,8 +7,8 @@ use super::json::{ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::resizing::Resizing;
 use super::undo;
-use super::view::Stage;
-use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, Reason};
+use super::view::{LimitReport, Stage};
+use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, HeldBy, LimitOn, Reason};
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
@@ -200,6 +200,7 @@ pub fn facts(report: &RunReport) -> Vec<String> {
             duration(throttling.waited_ms)
         ));
     }
+    facts.extend(report.limits.iter().map(limit));
     let concurrency = &report.summary.concurrency;
     if concurrency.peak_workers > 0 {
         let memory = report.summary.peak_memory_bytes.map(|peak| format!("; peak memory {}", bytes(peak)));
@@ -213,6 +214,22 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     }
     facts.extend(concurrency.pool.as_ref().map(Resizing::fact));
     facts
+}
+
+/// What a named limit held back, and what that cost.
+fn limit(held: &LimitReport) -> String {
+    let (name, times) = (limit_name(&held.limit), count(usize::try_from(held.times).unwrap_or(usize::MAX), "time"));
+    let took = duration(held.held_ms);
+    match held.why {
+        HeldBy::Use => format!("the limit on {name} held work back {times}, {took} in all"),
+        HeldBy::Pacing => format!("the pace of {name} held work back {times}, {took} in all"),
+        HeldBy::RateLimit => format!("{name} was rate limited: nothing of it could begin {times}, {took} in all"),
+    }
+}
+
+/// What a limit is on, safe to show.
+pub fn limit_name(limit: &LimitOn) -> String {
+    shown(&limit.to_string()).into_owned()
 }
 
 /// `unit on auth`, for every gate that was seen to fail and pass on one tree.

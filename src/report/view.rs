@@ -5,11 +5,13 @@
 //! event that names something unknown changes nothing here.
 
 mod endings;
+mod limits;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use endings::OpenLanding;
+pub use limits::{LimitReport, LimitsView};
 
 use super::outcome::is_failure;
 use super::resizing::Resizing;
@@ -59,6 +61,7 @@ pub struct RunView {
     /// Of the pool, where it adapts.
     pub resizing: Resizing,
     pub throttling: Throttling,
+    pub limits: LimitsView,
     /// Composites made, and the time that took in microseconds.
     pub composed: (u64, u64),
     /// Verdicts that items and landings stand on, by whether each took a run of its own.
@@ -139,6 +142,8 @@ pub struct JobView {
     pub worker: WorkerId,
     pub purpose: JobPurpose,
     pub gates: Vec<JobGate>,
+    /// Others of the composite's gates follow in jobs of their own.
+    pub more: bool,
     pub started_at_ms: u64,
     pub ended_at_ms: Option<u64>,
     /// The gate that runs now, its attempt and since when.
@@ -280,6 +285,7 @@ impl RunView {
         }
         self.latest_at_ms = self.latest_at_ms.max(at);
         self.landing.take_in(&recorded.event);
+        self.limits.take_in(recorded);
         match &recorded.event {
             Event::RunStarted(run) => self.start(at, run),
             Event::Composed(composed) => self.composed(composed),
@@ -292,6 +298,7 @@ impl RunView {
                         worker: job.worker,
                         purpose: job.purpose.clone(),
                         gates: job.gates.clone(),
+                        more: job.more,
                         started_at_ms: at,
                         ended_at_ms: None,
                         running: None,
@@ -384,6 +391,8 @@ impl RunView {
             }
             Event::InputsDigested { .. }
             | Event::SingledOut { .. }
+            | Event::LimitHeld { .. }
+            | Event::LimitFreed { .. }
             | Event::UndoIntended { .. }
             | Event::Undone(_)
             | Event::UndoGivenUp { .. } => {}

@@ -73,7 +73,9 @@ struct Count {
 /// Where the run hangs or lexpr fails, which would be a bug.
 pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
     let graph = &scenario.graph;
-    let longest_ms: u64 = scenario.gate_ms.values().sum::<u64>().max(1);
+    let gaps = scenario.policy.resources.values().map(|resource| resource.gap);
+    let longest_gap_ms = gaps.max().and_then(|gap| u64::try_from(gap.as_millis()).ok()).unwrap_or(0);
+    let longest_ms: u64 = (scenario.gate_ms.values().sum::<u64>() + longest_gap_ms).max(1);
     // Each item is looked at a few times more than a search for it takes, and time goes on while it is.
     let wakes = (graph.len() as u64 + 10).saturating_mul(1000).saturating_mul(1 + longest_ms / 500);
     let time = VirtualTime::new(world.seed, Patience { wakes, silence_ms: longest_ms * 10 + 10_000 });

@@ -5,12 +5,14 @@
 //! happened; it never says what should be done about it.
 
 mod endings;
+mod limits;
 mod pool;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::endings::{Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, Reason};
+pub use self::limits::{HeldBy, LimitOn};
 pub use self::pool::PoolReason;
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
@@ -87,6 +89,17 @@ pub enum Event {
     /// With `maxWorkers: auto`: so many composites are gated at once from now on. Of the gates that
     /// run none is ended for it.
     PoolResized { from: u32, to: u32, reason: PoolReason },
+    /// A named limit holds work back: slots stand empty while something waits for what is in use, or
+    /// what claims it may not begin before `for_ms` are over (`None` where that hangs on a gate that is
+    /// about to begin). Said again where the reason changes.
+    LimitHeld {
+        limit: LimitOn,
+        why: HeldBy,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
+    /// It holds nothing back any more.
+    LimitFreed { limit: LimitOn },
     /// A run that had not come to its end, or had been stopped before it, goes on in a new
     /// process: no job is in work, and composites are made again.
     RunResumed {
@@ -309,6 +322,9 @@ pub struct JobStarted {
     pub tree: TreeId,
     /// In the order they will run.
     pub gates: Vec<JobGate>,
+    /// Others of the composite's gates follow in jobs of their own: they claim more, or may be rate limited.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -373,6 +389,11 @@ pub enum GateOutcome {
     /// lexpr could not run it. Never a verdict.
     Infrastructure {
         message: String,
+    },
+    /// It ended with the status by which it says that somebody refused to serve it for now. Never a
+    /// verdict: it is asked for again.
+    RateLimited {
+        exit_code: i32,
     },
 }
 

@@ -72,6 +72,10 @@ fn journals() -> Vec<Seed> {
                 world.memory_threshold = Some(100);
             }),
         ),
+        (
+            "limited",
+            World::of("a b").workers(2).resource("db", Some(1), 500).claims("unit", "db", 1).refused("unit", 1),
+        ),
         ("told-and-looking", World::of("a b").gates([gate("unit").told_its_item(), gate("part").looking_at(&["a"])])),
     ];
     let mut seeds: Vec<Seed> = worlds

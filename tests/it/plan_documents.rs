@@ -93,7 +93,7 @@ policy:
   retries: { unit: { maxAttempts: 4, backoffSeconds: 1.5 } }
   mergeRule: { type: strict-required }
   gateTimeoutSeconds: 90
-  resources: { db: 2 }
+  resources: { db: 2, api: { limit: 3, pacing: safe }, llm: { pacing: 750 }, gpu: { limit: 4 } }
   merge: { renames: false, directoryRenames: true }
   performance:
     maxMemoryMB: 256
@@ -119,12 +119,13 @@ items:
         timeoutSeconds: 60
         inputs: [crates/auth/**]
         resources: [db, db]
+        rateLimitExitCode: 75
         at: [apex]
         clean: true
         context: true
         artifacts: ["*.xml"]
         runtime: local
-      - { name: lint, run: cargo clippy }
+      - { name: lint, run: cargo clippy, resources: { api: 3, llm: 1 } }
 "#,
     );
     assert_eq!(plan.target, "refs/heads/release");
@@ -151,6 +152,11 @@ items:
     assert_eq!(unit.env["RUST_BACKTRACE"], "1");
     assert_eq!(unit.inputs.as_deref().unwrap(), ["crates/auth/**"]);
     assert_eq!(unit.resources["db"], 2);
+    assert_eq!(lint.resources, [("api".to_owned(), 3), ("llm".to_owned(), 1)].into());
+    assert_eq!((unit.rate_limit_exit_code, lint.rate_limit_exit_code), (Some(75), None));
+    let resource = |name: &str| (policy.resources[name].limit, policy.resources[name].gap.as_millis());
+    let expected = [(Some(2), 0), (Some(3), 2000), (None, 750), (Some(4), 0)];
+    assert_eq!(["db", "api", "llm", "gpu"].map(resource), expected);
     assert!(unit.required && unit.clean && unit.context && unit.at.apex && !unit.at.cone);
     assert_eq!(unit.retry, Retry { max_attempts: 4, backoff: Duration::from_millis(1500) });
     assert!(!lint.required && unit.own_timeout && !lint.own_timeout);

@@ -86,6 +86,17 @@ fn strategies_pins_and_committer_arrive() {
 }
 
 #[test]
+fn limits_and_claims_arrive() {
+    let plan = plan("limits.yaml");
+    let reviews = plan.policy.resources["reviews"];
+    assert_eq!((reviews.limit, reviews.gap), (Some(3), Duration::from_secs(2)));
+    let [unit, e2e, train, review] = &plan.items[0].gates[..] else { panic!("four gates") };
+    assert!(unit.resources.is_empty());
+    assert_eq!((e2e.resources["db"], train.resources["gpu"]), (1, 2));
+    assert_eq!((review.rate_limit_exit_code, e2e.rate_limit_exit_code), (Some(75), None));
+}
+
+#[test]
 fn anchors_give_items_the_same_gates() {
     let plan = plan("monorepo.yaml");
     let [limit, pages, dark] = &plan.items[..] else { panic!("three items") };

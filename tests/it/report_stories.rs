@@ -166,6 +166,7 @@ impl Story {
             commit: commit("some"),
             tree: tree("some"),
             gates,
+            more: false,
         })));
         job
     }

@@ -4,6 +4,7 @@
 //!
 //! Expectations and advice, never decisions: what lands is for [`super::strategy`] and the verdicts.
 
+pub mod limits;
 pub mod order;
 pub mod price;
 

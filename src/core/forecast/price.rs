@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
+use super::limits::{Bound, at_least_ms};
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::wanted_by;
 use crate::plan::Spend;
@@ -42,6 +43,8 @@ pub struct Work {
     pub workers: u32,
     /// How often an item fails, from 0 to 1.
     pub failure_rate: f64,
+    /// Those that named limits set.
+    pub bounds: Vec<Bound>,
 }
 
 /// What a rehearsal of a run showed.
@@ -102,6 +105,7 @@ impl Work {
             together,
             workers,
             failure_rate: failures.rate,
+            bounds: Vec::new(),
         }
     }
 }
@@ -218,6 +222,7 @@ fn price(work: &Work, way: Way, spend: Spend) -> Price {
         Way::Batch => model.batch(spend),
         Way::Train => model.train(),
     };
+    let makespan_ms = makespan_ms.max(at_least_ms(&work.bounds, amount.runs, amount.ms));
     // Each failure is run once more, and once without the item.
     let confirmations = 2.0 * model.failure_rate * model.count;
     Price { way, gate_runs: amount.runs, confirmations, gate_ms: amount.ms, makespan_ms }
@@ -474,6 +479,7 @@ mod tests {
             together: vec![SharedGate { items: u32::try_from(count).unwrap(), ms: 1000 }],
             workers,
             failure_rate,
+            bounds: Vec::new(),
         }
     }
 

@@ -57,7 +57,10 @@ impl RunState {
                 self.known.entry(*key).or_default().reuse();
                 Ok(())
             }
-            Event::JobFinished { job } => self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job)),
+            Event::JobFinished { job } => {
+                self.claims.job_ended(*job);
+                self.jobs.remove(job).map(drop).ok_or(ImpossibleTransition::UnknownJob(*job))
+            }
             Event::GroupFormed { group, base, items } => self.group_formed(*group, *base, items),
             Event::SingledOut { group, item, .. } => self.singled_out(*group, item),
             Event::ApexFormed { apex, base, items } => self.apex_formed(*apex, *base, items),
@@ -81,6 +84,13 @@ impl RunState {
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
             Event::PoolResized { from, to, .. } => self.resized(*from, *to),
+            Event::LimitHeld { limit, why, .. } => {
+                self.claims.hold(limit.clone(), *why);
+                Ok(())
+            }
+            Event::LimitFreed { limit } => {
+                self.claims.free(limit).then_some(()).ok_or_else(|| ImpossibleTransition::NotHeld(limit.clone()))
+            }
             Event::RunResumed { landing_is_open, .. } => {
                 self.resumed(*landing_is_open);
                 Ok(())
@@ -253,6 +263,9 @@ impl RunState {
 
     fn gate_finished(&mut self, finished: &GateFinished) -> Result<(), ImpossibleTransition> {
         self.expect_job(finished.job)?;
+        if let (Some(job), Some(_)) = (self.jobs.get(&finished.job), finished.verdict) {
+            self.claims.gate_ended(job, finished.key);
+        }
         self.known.entry(finished.key).or_default().count(&finished.outcome, finished.verdict);
         Ok(())
     }
@@ -526,6 +539,7 @@ impl RunState {
         self.pool = None;
         self.jobs.clear();
         self.train.forget_all();
+        self.claims.resumed();
         // An open landing is of the apex as it was made.
         if !landing_is_open {
             self.landing = None;

@@ -50,7 +50,14 @@ impl Round<'_> {
         let fails_without = match state.own_standing(&compared.key) {
             None => {
                 let purpose = JobPurpose::Blame { item: name };
-                self.gate(GateAction { purpose, at: without, base, gates: vec![compared], clean_slot: false });
+                self.gate(GateAction {
+                    purpose,
+                    at: without,
+                    base,
+                    gates: vec![compared],
+                    clean_slot: false,
+                    more: false,
+                });
                 let is_doubtful = state.standing(&gate.key).is_some_and(|failed| !self.is_firm(failed));
                 if self.limits.spend == Spend::Time && is_doubtful {
                     self.second_opinion(item, with, base, gate.clone());
@@ -80,6 +87,6 @@ impl Round<'_> {
 
     pub(super) fn second_opinion(&mut self, item: ItemIx, at: Standpoint, base: CommitId, gate: KeyedGate) {
         let purpose = JobPurpose::SecondOpinion { item: self.state.graph().name(item).clone() };
-        self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true });
+        self.gate(GateAction { purpose, at, base, gates: vec![gate], clean_slot: true, more: false });
     }
 }

@@ -168,7 +168,7 @@ impl Round<'_> {
         });
         if let Judgement::Open(gates) = judge(with_standing, self.limits.fail_fast) {
             let purpose = JobPurpose::Blame { item: self.state.graph().name(first).clone() };
-            self.gate(GateAction { purpose, at: base, base: base.commit, gates, clean_slot: false });
+            self.gate(GateAction { purpose, at: base, base: base.commit, gates, clean_slot: false, more: false });
         }
     }
 

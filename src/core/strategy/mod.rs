@@ -5,12 +5,15 @@ mod apex;
 pub mod batch;
 pub mod bisect;
 mod blame;
+pub mod claims;
 pub mod groups;
 pub mod pyramid;
 mod train;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use claims::Queue;
 
 use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
 use super::limits::Limits;
@@ -33,11 +36,11 @@ pub fn wants_a_slot(state: &RunState, limits: &Limits, policy: &Policy) -> bool 
     ask(state, limits, policy).is_some_and(|round| round.lacks_a_slot)
 }
 
-fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &Policy) -> Option<Round<'a>> {
+fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Option<Round<'a>> {
     if state.halted().is_some() || state.is_interrupted() {
         return None;
     }
-    let mut round = Round::new(state, limits);
+    let mut round = Round::new(state, limits, policy);
     round.block_dependents();
     if !round.has_decisions() {
         match limits.landing {
@@ -45,6 +48,9 @@ fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &Policy) -> Option<R
             Landing::Batch => round.batch(policy),
             Landing::Train => round.train(policy),
         }
+    }
+    if !round.has_decisions() && round.halt.is_none() {
+        round.tell_of_limits();
     }
     Some(round)
 }
@@ -75,6 +81,8 @@ pub struct GateAction {
     pub gates: Vec<KeyedGate>,
     /// Nothing an earlier run left behind may matter.
     pub clean_slot: bool,
+    /// Others of the composite's gates follow in jobs of their own.
+    pub more: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +107,7 @@ struct Round<'a> {
     lacks_a_slot: bool,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
     claimed: HashSet<VerdictKey>,
+    limited: Queue<'a>,
     /// The event that ends the run, recorded after everything else that this round decides: what
     /// is known of an item is not lost to it.
     halt: Option<Event>,
@@ -112,11 +121,22 @@ enum Judged {
 }
 
 impl<'a> Round<'a> {
-    fn new(state: &'a RunState, limits: &'a Limits) -> Self {
+    fn new(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Self {
         let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
         let slots = limits.slots(state.pool()) as usize;
         let free_slots = slots.saturating_sub(state.jobs().len());
-        Self { state, limits, actions: Vec::new(), slots, free_slots, lacks_a_slot: false, claimed, halt: None }
+        let limited = Queue::new(state, &policy.resources);
+        Self {
+            state,
+            limits,
+            actions: Vec::new(),
+            slots,
+            free_slots,
+            lacks_a_slot: false,
+            claimed,
+            limited,
+            halt: None,
+        }
     }
 
     fn record(&mut self, event: Event) {
@@ -203,7 +223,7 @@ impl<'a> Round<'a> {
         match self.judge_at(wanted.iter(), at.tree, base) {
             None => Judged::Waiting,
             Some(Judgement::Open(gates)) => {
-                self.gate(GateAction { purpose, at, base, gates, clean_slot: false });
+                self.gate(GateAction { purpose, at, base, gates, clean_slot: false, more: false });
                 Judged::Waiting
             }
             Some(settled) => Judged::Settled(settled),
@@ -226,16 +246,31 @@ impl<'a> Round<'a> {
         Some(judge(with_standing, self.limits.fail_fast))
     }
 
-    /// Starts a job unless no slot is free or one of its keys is being run already.
-    fn gate(&mut self, action: GateAction) {
+    /// Starts a job, of the first of the gates at least, unless one of its keys is being run already, a limit holds it
+    /// back or no slot is free.
+    fn gate(&mut self, mut action: GateAction) {
+        let in_one_job = self.limited.in_one_job(&action.gates);
+        action.more = in_one_job < action.gates.len();
+        action.gates.truncate(in_one_job);
         let being_run = action.gates.iter().any(|gate| self.claimed.contains(&gate.key));
-        if being_run || self.free_slots == 0 {
-            self.lacks_a_slot |= !being_run;
+        if being_run || !self.limited.lets_start(&action.gates) {
+            return;
+        }
+        if self.free_slots == 0 {
+            self.lacks_a_slot = true;
             return;
         }
         self.free_slots -= 1;
+        self.limited.take(&action.gates);
         self.claimed.extend(action.gates.iter().map(|gate| gate.key));
         self.actions.push(Action::Gate(action));
+    }
+
+    /// Says what limits have come to hold back, and what they hold back no more.
+    fn tell_of_limits(&mut self) {
+        for event in self.limited.changes(self.free_slots > 0) {
+            self.record(event);
+        }
     }
 
     /// Whether a failure stands firm: it was seen more than once, or once is enough.

@@ -12,6 +12,9 @@ use crate::vocabulary::names::ItemName;
 
 /// Cones made ahead of the slots they wait for, so that a freed slot never waits for a merge.
 const CONES_AHEAD_PER_WORKER: usize = 2;
+/// Cones that wait for a named limit do not count among them, so that what claims nothing goes on; but not without end, for
+/// each is looked at in every round.
+const MOST_HELD_BACK: usize = 200;
 
 impl Round<'_> {
     pub(super) fn pyramid(&mut self, policy: &Policy) {
@@ -52,7 +55,8 @@ impl Round<'_> {
     /// Makes the cones of the next items in start order, or their groups, and blocks those a policy names.
     fn open_more(&mut self, policy: &Policy) {
         let wanted = self.slots * CONES_AHEAD_PER_WORKER;
-        let mut room = wanted.saturating_sub(self.state.open_count() + self.state.group_count());
+        let held_back = self.limited.held_back().min(MOST_HELD_BACK);
+        let mut room = (wanted + held_back).saturating_sub(self.state.open_count() + self.state.group_count());
         let limits = self.limits;
         let busy = limits.groups.as_ref().map(|groups| self.busy_lanes(groups)).unwrap_or_default();
         for ix in self.state.fresh() {

@@ -7,7 +7,8 @@ use super::policy::GateRules;
 use super::{Checker, seconds};
 use crate::plan::file::{AtFile, GateFile, RuntimeFile};
 use crate::plan::globs::{bounded_together, path_glob};
-use crate::plan::pointer::Pointer;
+use crate::plan::limits_file::ClaimsFile;
+use crate::plan::pointer::{Pointer, Step};
 use crate::plan::problem::{Quoted, nearest};
 use crate::plan::{Gate, GateAt, Landing};
 use crate::vocabulary::names::{DefinitionDigest, GateName};
@@ -53,7 +54,7 @@ impl Checker<'_> {
         }
         let artifacts = file.artifacts.unwrap_or_default();
         self.path_globs(&place.join("artifacts"), &artifacts);
-        let resources = self.claims(&place.join("resources"), &file.resources.unwrap_or_default(), rules);
+        let resources = self.claims(&place.join("resources"), file.resources, rules);
 
         let (name, run) = (file.name?, file.run?);
         let required = !rules.optional.contains(&name);
@@ -85,6 +86,7 @@ impl Checker<'_> {
             timeout_seconds: file.timeout_seconds,
             clean,
             context,
+            rate_limit_exit_code: file.rate_limit_exit_code,
         };
         Some(Gate {
             definition: definition.digest(),
@@ -97,6 +99,7 @@ impl Checker<'_> {
             own_timeout: file.timeout_seconds.is_some(),
             inputs: file.inputs,
             resources,
+            rate_limit_exit_code: file.rate_limit_exit_code,
             at,
             clean,
             context,
@@ -174,22 +177,37 @@ impl Checker<'_> {
         bounded.is_ok()
     }
 
-    fn claims(&mut self, list: &Pointer, claims: &[String], rules: &GateRules) -> BTreeMap<String, u32> {
-        let places: Vec<Pointer> = self.conformity.places(list, claims.len()).collect();
+    fn claims(&mut self, at: &Pointer, claims: Option<ClaimsFile>, rules: &GateRules) -> BTreeMap<String, u32> {
+        let claims: Vec<(String, u32, Pointer)> = match claims {
+            None => Vec::new(),
+            Some(ClaimsFile::Names(names)) => {
+                let places: Vec<Pointer> = self.conformity.places(at, names.len()).collect();
+                names.into_iter().zip(places).map(|(name, place)| (name, 1, place)).collect()
+            }
+            Some(ClaimsFile::Amounts(amounts)) => {
+                let placed = |(name, amount): (String, u32)| (name.clone(), amount, at.join(name));
+                amounts.into_iter().map(placed).collect()
+            }
+        };
         let mut claimed = BTreeMap::new();
-        for (name, place) in claims.iter().zip(places) {
-            let Some(limit) = rules.limits.get(name) else {
+        for (name, amount, place) in claims {
+            let Some(resource) = rules.resources.get(&name) else {
                 if !self.conformity.is_faulty(&Pointer::root().join("policy")) {
-                    let message = format!("no limit is called {} in the policy's `resources`", Quoted(name));
-                    let near = nearest(name, rules.limits.keys().map(String::as_str));
-                    self.report(self.document.error(&place, message).did_you_mean(near));
+                    let message = format!("no limit is called {} in the policy's `resources`", Quoted(&name));
+                    let near = nearest(&name, rules.resources.keys().map(String::as_str));
+                    let problem = match place.steps().last() {
+                        Some(Step::Key(_)) => self.document.error_at_key(&place, message),
+                        _ => self.document.error(&place, message),
+                    };
+                    self.report(problem.did_you_mean(near));
                 }
                 continue;
             };
-            let count = claimed.entry(name.clone()).or_insert(0_u32);
-            *count += 1;
-            if *count == limit.saturating_add(1) {
-                let message = format!("the gate claims more of {} than the {limit} there are", Quoted(name));
+            let limit = resource.limit.unwrap_or(u32::MAX);
+            let sum = claimed.entry(name.clone()).or_insert(0_u32);
+            let before = std::mem::replace(sum, sum.saturating_add(amount));
+            if before <= limit && *sum > limit {
+                let message = format!("the gate claims more of {} than the {limit} there are", Quoted(&name));
                 self.error(&place, message);
             }
         }
@@ -215,6 +233,7 @@ struct Definition<'a> {
     timeout_seconds: Option<u64>,
     clean: bool,
     context: bool,
+    rate_limit_exit_code: Option<u8>,
 }
 
 impl Definition<'_> {
@@ -236,6 +255,7 @@ impl Definition<'_> {
         parts.extend(sorted(self.artifacts));
         parts.push(self.timeout_seconds.map_or_else(String::new, |seconds| seconds.to_string()));
         parts.extend(["local".to_owned(), flag(self.clean), flag(self.context)]);
+        parts.extend(self.rate_limit_exit_code.map(|code| code.to_string()));
         DefinitionDigest::of(parts.iter().map(String::as_bytes))
     }
 }
@@ -260,6 +280,7 @@ mod tests {
             timeout_seconds: None,
             clean: false,
             context: false,
+            rate_limit_exit_code: None,
         };
         let all = [
             plain,
@@ -273,6 +294,7 @@ mod tests {
             Definition { timeout_seconds: Some(1), ..plain },
             Definition { clean: true, ..plain },
             Definition { context: true, ..plain },
+            Definition { rate_limit_exit_code: Some(75), ..plain },
         ];
         let distinct: std::collections::HashSet<_> = all.iter().map(Definition::digest).collect();
         assert_eq!(distinct.len(), all.len());

@@ -10,11 +10,12 @@ use crate::plan::file::{
     FingerprintFile, GroupSizeFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
 };
 use crate::plan::globs::name_glob;
+use crate::plan::limits_file::{PacedFile, PacingFile, ResourceFile};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
 use crate::plan::{
     CachePlace, DirectoryRenames, FingerprintCommand, GroupSize, Identity, Landing, MergeSettings, Performance, Policy,
-    Retry, Setup, Spend,
+    Resource, Retry, Setup, Spend,
 };
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -30,8 +31,7 @@ pub(super) struct GateRules {
     pub retries: BTreeMap<String, Retry>,
     pub timeout: Duration,
     pub landing: Landing,
-    /// Named limits that gates may claim.
-    pub limits: BTreeMap<String, u32>,
+    pub resources: BTreeMap<String, Resource>,
 }
 
 impl GateRules {
@@ -72,14 +72,8 @@ impl Checker<'_> {
             let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
             self.report(problem.warning().hint("nobody can override a failed gate in this build"));
         }
-        let limits = file.resources.unwrap_or_default();
-        if !limits.is_empty() {
-            let message = "`resources` are checked, but have no effect yet";
-            let problem = self.document.error_at_key(&at("resources"), message);
-            self.report(
-                problem.warning().hint("gates that claim them are not held back; `maxWorkers` is the only limit"),
-            );
-        }
+        let resources: BTreeMap<String, Resource> =
+            file.resources.unwrap_or_default().into_iter().map(|(name, file)| (name, resource(&file))).collect();
         let optional_names = file.optional_gates.unwrap_or_default();
         let rules = GateRules {
             required: file.required_gates.unwrap_or_default(),
@@ -88,7 +82,7 @@ impl Checker<'_> {
             retries: file.retries.unwrap_or_default().iter().map(|(gate, file)| (gate.clone(), retry(file))).collect(),
             timeout: seconds(file.gate_timeout_seconds.unwrap_or(DEFAULT_GATE_TIMEOUT_SECONDS)),
             landing,
-            limits,
+            resources,
         };
         let block_on = self.block_on(file.block_on.unwrap_or_default());
         let policy = Policy {
@@ -102,6 +96,7 @@ impl Checker<'_> {
             max_rebases: file.max_rebases.unwrap_or(DEFAULT_MAX_REBASES),
             log_max_bytes: file.log_max_mb.unwrap_or(DEFAULT_LOG_MAX_MB) * 1024 * 1024,
             redact: file.redact.unwrap_or_default(),
+            resources: rules.resources.clone(),
             setup: file.setup.and_then(|setup| self.setup(setup)),
             committer: file.committer.and_then(|committer| self.committer(committer)),
             merge: file.merge.map_or(
@@ -243,6 +238,16 @@ impl Checker<'_> {
 fn group_size(file: &GroupSizeFile) -> GroupSize {
     let size = file.0.as_u64().map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     size.map_or(GroupSize::Auto, GroupSize::Fixed)
+}
+
+fn resource(file: &ResourceFile) -> Resource {
+    match file {
+        ResourceFile::Limit(limit) => Resource { limit: Some(*limit), gap: Duration::ZERO },
+        ResourceFile::Paced(PacedFile { limit, pacing }) => {
+            let gap_ms = pacing.as_ref().map_or(0, PacingFile::gap_ms);
+            Resource { limit: *limit, gap: Duration::from_millis(gap_ms) }
+        }
+    }
 }
 
 fn retry(file: &RetryFile) -> Retry {

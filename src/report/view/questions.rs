@@ -94,7 +94,9 @@ impl RunView {
                 self.attempts_of(*key).rev().find(|attempt| is_failure(&attempt.run.outcome))
             }
             Reason::Infrastructure { gate, .. } => self.attempts.iter().rev().find(|attempt| {
-                attempt.run.gate == *gate && matches!(attempt.run.outcome, GateOutcome::Infrastructure { .. })
+                let outcome = &attempt.run.outcome;
+                attempt.run.gate == *gate
+                    && matches!(outcome, GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. })
             }),
             _ => None,
         }

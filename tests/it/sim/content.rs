@@ -52,6 +52,8 @@ pub struct GateRecord {
     pub failed: bool,
     pub clean_slot: bool,
     pub job: JobId,
+    /// It was rate limited, which says nothing.
+    pub refused: bool,
     /// Its run came to a verdict with it.
     pub judged: bool,
     /// lexpr ended it.

@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) trees: HashMap<TreeId, Arc<Content>>,
     target: Option<CommitId>,
     pub(super) attempts: HashMap<VerdictKey, u32>,
+    /// How often each was rate limited.
+    pub(super) refusals: HashMap<VerdictKey, u32>,
     pub(super) gates: Vec<GateRecord>,
     pub(super) gates_begun: usize,
     landings: Vec<LandingRecord>,
@@ -198,14 +200,19 @@ impl Hands {
         inner.journal_failed = false;
         let mut recorded: HashMap<(JobId, VerdictKey), u32> = HashMap::new();
         let mut attempts: HashMap<VerdictKey, u32> = HashMap::new();
+        let mut refusals: HashMap<VerdictKey, u32> = HashMap::new();
         for event in &inner.journal {
             if let Event::GateFinished(finished) = &event.event {
                 *recorded.entry((finished.job, finished.key)).or_default() += 1;
-                *attempts.entry(finished.key).or_default() += u32::from(finished.outcome != GateOutcome::Cancelled);
+                let is_refused = matches!(finished.outcome, GateOutcome::RateLimited { .. });
+                let counts = !is_refused && finished.outcome != GateOutcome::Cancelled;
+                *attempts.entry(finished.key).or_default() += u32::from(counts);
+                *refusals.entry(finished.key).or_default() += u32::from(is_refused);
             }
         }
         // A gate that is tried again by the new process does what it would have done.
         inner.attempts = attempts;
+        inner.refusals = refusals;
         for record in inner.gates.iter_mut().filter(|record| !record.lost) {
             let left = recorded.entry((record.job, record.key)).or_default();
             record.lost = *left == 0;

@@ -9,6 +9,7 @@
 mod content;
 mod hands;
 mod journal;
+mod limits;
 pub mod oracle;
 mod outcome;
 mod run;
@@ -37,6 +38,7 @@ use lexpr::vocabulary::names::{
 pub use content::{Content, GateRecord};
 pub use hands::Hands;
 pub use journal::Store;
+pub use limits::Limited;
 pub use outcome::Outcome;
 
 /// Mixes two numbers into one that looks like neither.
@@ -165,6 +167,7 @@ impl GateSpec {
             own_timeout: false,
             inputs: self.inputs.clone(),
             resources: BTreeMap::new(),
+            rate_limit_exit_code: None,
             at: GateAt { cone: self.cone, apex: self.apex },
             clean: false,
             context: self.context,
@@ -280,6 +283,7 @@ pub struct World {
     pub remembered: Option<Arc<Store>>,
     /// How long gates took in earlier runs, in milliseconds, by what they run.
     pub durations: Vec<(String, u64)>,
+    pub limited: Limited,
 }
 
 impl World {
@@ -326,6 +330,7 @@ impl World {
             longest_hand_ms: 0,
             remembered: None,
             durations: Vec::new(),
+            limited: Limited::default(),
         }
     }
 
@@ -379,6 +384,24 @@ impl World {
         self
     }
 
+    /// A limit of so much, with so many milliseconds between two beginnings.
+    pub fn resource(mut self, name: &str, limit: Option<u32>, gap_ms: u64) -> Self {
+        self.limited.resources.insert(name.to_owned(), (limit, gap_ms));
+        self
+    }
+
+    /// Gates that run this claim so much of it.
+    pub fn claims(mut self, run: &str, resource: &str, amount: u32) -> Self {
+        self.limited.claims.push((run.to_owned(), resource.to_owned(), amount));
+        self
+    }
+
+    /// Gates that run this are rate limited so often on each tree before they are not.
+    pub fn refused(mut self, run: &str, times: u32) -> Self {
+        self.limited.refused.push((run.to_owned(), times));
+        self
+    }
+
     pub fn workers(mut self, workers: u32) -> Self {
         self.limits.max_workers = workers;
         self
@@ -408,7 +431,12 @@ impl World {
     }
 
     fn graph(&self) -> Graph {
-        let shared: Vec<Arc<Gate>> = self.gates.iter().map(|gate| Arc::new(gate.build())).collect();
+        let build = |gate: &GateSpec| {
+            let mut gate = gate.build();
+            self.limited.apply(&mut gate);
+            Arc::new(gate)
+        };
+        let shared: Vec<Arc<Gate>> = self.gates.iter().map(build).collect();
         let items = self.items.iter().map(|item| Item {
             name: ItemName::new(&item.name),
             branch: item.name.clone(),
@@ -418,7 +446,7 @@ impl World {
             priority: item.priority,
             gates: match &item.gates {
                 None => shared.clone(),
-                Some(own) => own.iter().map(|gate| Arc::new(gate.build())).collect(),
+                Some(own) => own.iter().map(build).collect(),
             },
         });
         Graph::new(items.collect(), &[]).expect("a scripted plan has no cycle")
@@ -447,6 +475,7 @@ impl World {
             max_rebases: self.limits.max_rebases,
             log_max_bytes: 1024 * 1024,
             redact: Vec::new(),
+            resources: self.limited.resources(),
             setup: None,
             committer: None,
             merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },

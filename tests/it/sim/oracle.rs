@@ -245,7 +245,8 @@ fn nothing_runs_twice_without_need(outcome: &Outcome) {
         let (failed, passed, judged) = jobs.entry((run.key, run.job.0)).or_default();
         *failed |= run.failed;
         *passed |= run.passed;
-        *judged |= run.judged || (!run.failed && !run.passed && !run.stopped && !outcome.world.is_resumed());
+        let ended_early = run.stopped || run.refused || outcome.world.is_resumed();
+        *judged |= run.judged || (!run.failed && !run.passed && !ended_early);
     }
     let mut keys: BTreeMap<VerdictKey, Vec<bool>> = BTreeMap::new();
     for ((key, _), (failed, passed, judged)) in jobs {

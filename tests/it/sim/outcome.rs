@@ -112,6 +112,7 @@ fn told(event: &Event) -> Option<String> {
                 GateOutcome::TimedOut { .. } => "timed out",
                 GateOutcome::Cancelled => "cancelled",
                 GateOutcome::Infrastructure { .. } => "could not be run",
+                GateOutcome::RateLimited { .. } => "rate limited",
             };
             format!("{} {word}", finished.gate)
         }
@@ -136,6 +137,8 @@ fn told(event: &Event) -> Option<String> {
         Event::PoolResized { from, to, .. } => format!("workers {from} -> {to}"),
         Event::Throttled { .. } => "throttled".to_owned(),
         Event::Unthrottled { .. } => "unthrottled".to_owned(),
+        Event::LimitHeld { limit, why, .. } => format!("{limit} held by {why:?}"),
+        Event::LimitFreed { limit } => format!("{limit} freed"),
         Event::RunResumed { .. } => "resumed".to_owned(),
         Event::Interrupted { .. } => "interrupted".to_owned(),
         Event::RunHalted { .. } => "halted".to_owned(),

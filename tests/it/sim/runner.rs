@@ -11,6 +11,7 @@ use lexpr::vocabulary::names::ItemName;
 use tokio::sync::{mpsc, watch};
 
 use super::content::{Content, GateRecord};
+use super::limits::REFUSED;
 use super::{Effect, Hands, Mishap, mix};
 
 /// How often the scripted runner tries a gate that it cannot run.
@@ -44,8 +45,14 @@ impl Hands {
         }
         for attempt in 1.. {
             send(news, JobNews::Started { job: job.job, gate: at, attempt });
+            let mut refused = false;
             let run_no = {
                 let mut inner = self.lock();
+                let times = inner.refusals.get(key).copied().unwrap_or(0);
+                refused |= times < self.world.limited.refusals(&gate.run);
+                if refused {
+                    inner.refusals.insert(*key, times + 1);
+                }
                 let counted = inner.attempts.entry(*key).or_default();
                 *counted += 1;
                 *counted
@@ -58,21 +65,27 @@ impl Hands {
             let varied = mix(mix(self.world.seed, tree), u64::from(run_no)) % (self.world.longest_gate_ms + 1);
             let takes_ms = fixed.unwrap_or(varied);
             let ended = self.unless_cancelled(takes_ms, cancel).await;
-            let outcome = if ended { outcome(&effects, run_no) } else { GateOutcome::Cancelled };
+            let outcome = match ended {
+                true if refused => GateOutcome::RateLimited { exit_code: REFUSED.into() },
+                true => outcome(&effects, run_no),
+                false => GateOutcome::Cancelled,
+            };
             let limit = match outcome {
                 GateOutcome::Infrastructure { .. } => INFRASTRUCTURE_ATTEMPTS,
-                GateOutcome::Passed | GateOutcome::Cancelled => attempt,
+                GateOutcome::Passed | GateOutcome::Cancelled | GateOutcome::RateLimited { .. } => attempt,
                 _ => gate.retry.max_attempts,
             };
             let again = attempt < limit;
             let verdict = match outcome {
                 _ if again => None,
                 GateOutcome::Passed => Some(Verdict::Passed { flaky: attempt > 1 }),
-                GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } => Some(Verdict::Unknown),
+                GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. } => {
+                    Some(Verdict::Unknown)
+                }
                 _ => Some(Verdict::Failed),
             };
             let passed = outcome == GateOutcome::Passed;
-            let failed = !passed && !matches!(outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. });
+            let failed = is_failure(&outcome);
             self.lock().gates.push(GateRecord {
                 gate: gate.run.clone(),
                 definition: gate.definition,
@@ -82,6 +95,7 @@ impl Hands {
                 failed,
                 clean_slot: job.clean_slot,
                 job: job.job,
+                refused: ended && refused,
                 judged: matches!(verdict, Some(Verdict::Passed { .. } | Verdict::Failed)),
                 stopped: !ended,
                 lost: false,
@@ -89,9 +103,13 @@ impl Hands {
             let backoff = again.then(|| gate.retry.backoff.as_millis().try_into().unwrap());
             let run = Box::new(gate_run(outcome, verdict, takes_ms, backoff));
             send(news, JobNews::Finished { job: job.job, gate: at, attempt, run });
-            if !ended {
+            if !ended || refused {
                 // It did not come to doing what it does at this try.
-                self.lock().attempts.entry(*key).and_modify(|tries| *tries -= 1);
+                let mut inner = self.lock();
+                inner.attempts.entry(*key).and_modify(|tries| *tries -= 1);
+                if refused && !ended {
+                    inner.refusals.entry(*key).and_modify(|times| *times -= 1);
+                }
                 return Ok(true);
             }
             if !again {
@@ -113,6 +131,10 @@ impl Hands {
         let cancelled = cancel.changed();
         matches!(select(std::pin::pin!(sleep), std::pin::pin!(cancelled)).await, Either::Left(_))
     }
+}
+
+fn is_failure(outcome: &GateOutcome) -> bool {
+    matches!(outcome, GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. })
 }
 
 type Sender = mpsc::UnboundedSender<JobNews>;

@@ -5,7 +5,9 @@ use lexpr::plan::{Landing, Spend};
 use lexpr::vocabulary::event::{Event, FinalItem, ItemVerdict};
 use proptest::prelude::*;
 
-use super::{Busyness, Effect, GateSpec, ItemSpec, Mishap, OthersMove, Outcome, Rule, Stop, When, World, gate, mix};
+use super::{
+    Busyness, Effect, GateSpec, ItemSpec, Limited, Mishap, OthersMove, Outcome, Rule, Stop, When, World, gate, mix,
+};
 
 /// Everything about a world that may change how long things take and who is first.
 #[derive(Clone, Debug)]
@@ -17,14 +19,15 @@ pub struct Pace {
     spend: Spend,
     memory_limited: bool,
     memory_peaks: bool,
+    limited: Limited,
 }
 
 pub fn paces() -> impl Strategy<Value = Pace> {
     let gate_ms = prop_oneof![Just(0_u64), Just(10), Just(5000)];
     let hand_ms = prop_oneof![Just(0_u64), Just(10), Just(3000)];
     let memory = prop_oneof![2 => Just((false, false)), 1 => Just((true, false)), 1 => Just((true, true))];
-    (1_u32..7, any::<u64>(), gate_ms, hand_ms, any::<bool>(), memory).prop_map(
-        |(workers, seed, longest_gate_ms, longest_hand_ms, time, (memory_limited, memory_peaks))| Pace {
+    (1_u32..7, any::<u64>(), gate_ms, hand_ms, any::<bool>(), memory, limited()).prop_map(
+        |(workers, seed, longest_gate_ms, longest_hand_ms, time, (memory_limited, memory_peaks), limited)| Pace {
             workers,
             seed,
             longest_gate_ms,
@@ -32,8 +35,30 @@ pub fn paces() -> impl Strategy<Value = Pace> {
             spend: if time { Spend::Time } else { Spend::Gates },
             memory_limited,
             memory_peaks,
+            limited,
         },
     )
+}
+
+/// Half of the worlds have named limits; none of them may change what a run comes to.
+fn limited() -> impl Strategy<Value = Limited> {
+    let resource = (prop::option::of(1_u32..4), prop_oneof![2 => Just(0_u64), 1 => Just(500), 1 => Just(2000)]);
+    let gates = || prop::sample::select(vec!["unit", "lint", "e2e", "unit2", "slow", "quick", "own0", "part"]);
+    let claims = prop::collection::vec((gates(), 0_usize..2, 1_u32..4), 0..6);
+    let refused = prop::collection::vec((gates(), 0_u32..4), 0..3);
+    let some = (resource.clone(), resource, claims, refused).prop_map(|(db, api, claims, refused)| {
+        let resources = [("db", db), ("api", api)];
+        let claim = |(run, at, amount): (&str, usize, u32)| {
+            let (name, (limit, _)) = resources[at];
+            (run.to_owned(), name.to_owned(), amount.min(limit.unwrap_or(u32::MAX)))
+        };
+        Limited {
+            claims: claims.into_iter().map(claim).collect(),
+            refused: refused.into_iter().map(|(run, times)| (run.to_owned(), times)).collect(),
+            resources: resources.map(|(name, resource)| (name.to_owned(), resource)).into(),
+        }
+    });
+    prop_oneof![Just(Limited::default()), some]
 }
 
 pub fn at_pace(world: World, pace: &Pace) -> World {
@@ -47,6 +72,7 @@ pub fn at_pace(world: World, pace: &Pace) -> World {
             world.limits.workers_at_first = u32::try_from(at_first).ok();
             world.load = Busyness::Wild;
         }
+        world.limited = pace.limited.clone();
         // Half of them know how long gates took before, or think so: that decides who starts first.
         world.durations = KNOWN_GATES
             .iter()

@@ -13,14 +13,15 @@ use lexpr::core::strategy::{self, Action};
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::plan::{Gate, Landing, Policy};
 use lexpr::vocabulary::event::{
-    CompositePurpose, Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, JobStarted, LandingIntended,
-    Reason, Recorded, Verdict,
+    CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
+    LandingIntended, Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, TreeId, VerdictKey};
 
 use super::World;
 use super::content::Content;
 use super::hands::Inner;
+use super::limits::LimitsWatch;
 
 /// How old a measurement of memory may be when a gate starts on it.
 const MEASURED_AT_MOST_MS_AGO: u64 = 100;
@@ -86,6 +87,7 @@ pub struct Watch {
     /// themselves, it lands after what did not wait for it.
     late: HashSet<ItemIx>,
     account: Account,
+    limits: LimitsWatch,
     replay: RunState,
     seen: usize,
     /// What the strategy answered when it was last asked.
@@ -103,6 +105,7 @@ impl Watch {
             brought,
             policy: world.policy(),
             account: Account::default(),
+            limits: LimitsWatch::new(&world.limited, &graph),
             replay: RunState::new(Arc::clone(&graph), Surroundings::default(), &durations),
             durations,
             seen: 0,
@@ -122,10 +125,12 @@ impl Watch {
             RunState::new(Arc::clone(&self.graph), Surroundings::default(), &self.durations),
         );
         self.account = Account::default();
+        self.limits.begin_again();
         self.answers.clear();
         for recorded in &inner.journal {
             self.replay.apply(&recorded.event).expect("invariant 6: what happened live can happen again");
             self.note(&recorded.event);
+            self.limits.note(recorded);
         }
         let all_of_it = inner.journal.len() == self.seen;
         assert!(!all_of_it || before == self.replay, "invariant 6: a replay comes to another state");
@@ -180,9 +185,11 @@ impl Watch {
             }
             _ => {}
         }
+        self.limits.check(recorded);
         self.check_that_it_follows(event);
         self.replay.apply(event).expect("what happens is possible");
         self.note(event);
+        self.limits.note(recorded);
         self.seen += 1;
     }
 
@@ -190,7 +197,14 @@ impl Watch {
     /// decision hangs on lives outside the journal.
     fn check_that_it_follows(&mut self, event: &Event) {
         let is_held_up = |event: &Event| {
-            matches!(event, Event::Throttled { .. } | Event::Unthrottled { .. } | Event::VerdictReused { .. })
+            matches!(
+                event,
+                Event::Throttled { .. }
+                    | Event::Unthrottled { .. }
+                    | Event::VerdictReused { .. }
+                    | Event::LimitHeld { .. }
+                    | Event::LimitFreed { .. }
+            )
         };
         if !is_step(event) {
             if !is_held_up(event) {
@@ -462,9 +476,9 @@ impl Watch {
             Event::GateFinished(finished) => {
                 let runs = account.runs.entry(finished.key).or_default();
                 let GateFinished { outcome, verdict, .. } = &**finished;
-                let failed = !matches!(
+                let failed = matches!(
                     outcome,
-                    GateOutcome::Passed | GateOutcome::Cancelled | GateOutcome::Infrastructure { .. }
+                    GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. }
                 );
                 runs.failures_so_far += u32::from(failed);
                 match verdict {
@@ -543,6 +557,7 @@ fn is_step(event: &Event) -> bool {
             | Event::GateRedOnTarget { .. }
             | Event::JobStarted(_)
             | Event::LandingIntended(_)
+            | Event::LimitHeld { why: HeldBy::Use, .. }
     )
 }
 

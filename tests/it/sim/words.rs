@@ -37,6 +37,7 @@ impl Display for World {
         writeln!(f, "mishaps: {:?}", self.mishaps)?;
         writeln!(f, "stops: {:?}, then taken up at most {} times", self.stops, self.taken_up)?;
         writeln!(f, "{:?}, blockOn {:?}", self.limits, self.block_on)?;
+        writeln!(f, "{:?}", self.limited)?;
         write!(
             f,
             "memory {:?} of {:?}, peaks {}, load {:?}, gates up to {} ms, hands up to {} ms, order by {:#x}",
