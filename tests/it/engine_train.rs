@@ -69,6 +69,8 @@ fn what_runs_behind_a_failing_item_is_stopped_and_its_slot_is_free_for_where_it_
     }
     let outcome = run(&world.workers(3).fails("unit", &["b"]));
     assert_eq!(outcome.statuses(), ["a landed", "b failed", "c landed"]);
+    let before = gated_before(&outcome, "a");
+    assert_eq!(before, ["first", "b behind 1", "c behind 2", "c behind 1"], "before a has landed");
     assert!(outcome.story().contains(&"unit cancelled".to_owned()));
     assert!(outcome.took_ms < 2000, "{} ms", outcome.took_ms);
 }
