@@ -255,8 +255,11 @@ impl Controller {
                 more = more.min((idle / window.cores_per_gate()) as u32);
             }
         }
-        let idle_percent = window.idle_cores.map(percent);
-        (more > 0).then(|| (self.size + more, PoolReason::WorkWaits { idle_percent }))
+        let reason = PoolReason::WorkWaits {
+            idle_percent: window.idle_cores.map(percent),
+            gate_percent: window.own_cores.map(|_| percent(window.cores_per_gate())),
+        };
+        (more > 0).then_some((self.size + more, reason))
     }
 }
 

@@ -95,14 +95,14 @@ fn in_short(reason: &PoolReason) -> &'static str {
 /// Why the pool has another size, with what was measured.
 pub fn words(reason: &PoolReason) -> String {
     match reason {
-        PoolReason::WorkWaits { idle_percent: Some(idle) } => {
+        PoolReason::WorkWaits { idle_percent: Some(idle), gate_percent: Some(gate) } => {
             let cores = f64::from(*idle) / 100.0;
-            format!("{reason} (idle: {cores:.1} processors)")
+            format!("{reason} (a gate takes {gate} % of a processor, {cores:.1} were idle)")
         }
         PoolReason::MemoryTight { used_bytes, threshold_bytes } => {
             format!("{reason}: {} in use, threshold {}", bytes(*used_bytes), bytes(*threshold_bytes))
         }
-        PoolReason::WorkWaits { idle_percent: None }
+        PoolReason::WorkWaits { .. }
         | PoolReason::CpuPressure { .. }
         | PoolReason::IoPressure { .. }
         | PoolReason::NoGain { .. } => reason.to_string(),

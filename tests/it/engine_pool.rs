@@ -81,7 +81,7 @@ fn invariant_6_a_change_of_the_pool_that_cannot_be_is_refused() {
     let outcome = many(60).adapts(2, 8, WAITING).run();
     let mut state = outcome.replayed(outcome.events.len() - 1);
     assert_eq!(state.pool(), Some(8));
-    let reason = PoolReason::WorkWaits { idle_percent: None };
+    let reason = PoolReason::WorkWaits { idle_percent: None, gate_percent: None };
     assert!(state.clone().apply(&Event::PoolResized { from: 2, to: 3, reason }).is_err());
     assert!(state.clone().apply(&Event::PoolResized { from: 8, to: 0, reason }).is_err());
     assert!(state.apply(&Event::PoolResized { from: 8, to: 7, reason }).is_ok());

@@ -431,10 +431,10 @@ pub fn adaptive() -> Vec<Recorded> {
         started.workers_at_first = Some(2);
     }
     for (from, to, reason) in [
-        (2, 3, PoolReason::WorkWaits { idle_percent: Some(172) }),
-        (3, 4, PoolReason::WorkWaits { idle_percent: None }),
+        (2, 3, PoolReason::WorkWaits { idle_percent: Some(172), gate_percent: Some(34) }),
+        (3, 4, PoolReason::WorkWaits { idle_percent: None, gate_percent: None }),
         (4, 3, PoolReason::NoGain { percent: 0 }),
-        (3, 4, PoolReason::WorkWaits { idle_percent: Some(98) }),
+        (3, 4, PoolReason::WorkWaits { idle_percent: Some(8), gate_percent: Some(2) }),
         (4, 3, PoolReason::CpuPressure { percent: 91 }),
         (3, 2, PoolReason::IoPressure { percent: 64 }),
         (2, 1, PoolReason::MemoryTight { used_bytes: 3500 << 20, threshold_bytes: 3277 << 20 }),

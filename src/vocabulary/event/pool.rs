@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "because", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum PoolReason {
-    /// All workers are at it, more work waits, and the machine has room for it. Percent of one
-    /// processor that was idle, over all processors added up; `None` where that is not measured.
-    WorkWaits { idle_percent: Option<u32> },
+    /// All workers are at it, more work waits, and the machine has room for it. In percent of one
+    /// processor, `None` where it is not measured: what was idle, over all processors added up, and what
+    /// a gate took, beside little of which it does not matter what is idle.
+    WorkWaits { idle_percent: Option<u32>, gate_percent: Option<u32> },
     /// lexpr and its gates hold more memory than they should.
     MemoryTight { used_bytes: u64, threshold_bytes: u64 },
     /// Percent of the time in which something that could run waited for a processor.
