@@ -285,18 +285,21 @@ pub struct SimulateArgs {
     /// Gates that run at once; default: as the plan or the machine has it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_workers: Option<u32>,
-    /// Of a hundred items, how many fail by themselves
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = simulate::parse_percent)]
-    pub fail: f64,
+    /// Of a hundred items, how many fail by themselves; default: as many as in earlier runs, or 5
+    #[arg(long, value_name = "PERCENT", value_parser = simulate::parse_percent)]
+    pub fail: Option<f64>,
     /// Of a hundred items, how many pass by themselves and fail beside another
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = simulate::parse_percent)]
     pub clash: f64,
     /// Of a hundred gate runs, how many fail for no reason
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = simulate::parse_percent)]
     pub flake: f64,
-    /// What a run of a gate takes
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub gate_seconds: u64,
+    /// What a run of a gate takes; default: what it took in earlier runs, or 60
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub gate_seconds: Option<u64>,
+    /// How far runs of one gate lie apart: their standard deviation, of a hundred parts of their mean
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = simulate::parse_percent)]
+    pub spread: f64,
     /// Only strategies whose names have this in them; may be given several times
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
@@ -314,6 +317,8 @@ pub struct SimulateArgs {
     pub no_second_opinion: bool,
     #[arg(long, value_enum, default_value_t = SimulateFormat::Text)]
     pub format: SimulateFormat,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

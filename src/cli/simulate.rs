@@ -1,5 +1,5 @@
 //! `lexpr simulate`: what landing a plan, or so many items, would cost by each strategy and by other queues'
-//! ways, in virtual time. Reads no repository and starts no process.
+//! ways, in virtual time. Of a repository it takes what earlier runs taught, and nothing else; it needs none.
 
 mod picture;
 
@@ -14,7 +14,12 @@ use super::conduct::limits_beforehand;
 use super::failure::Failure;
 use super::source::read_plan;
 use super::{SimulateArgs, SimulateFormat, speak};
+use crate::core::limits::Outcomes;
+use crate::core::strategy::batch::pass_rate;
 use crate::diagnostics;
+use crate::durations::{self, Recalled};
+use crate::git::repo::UserRepo;
+use crate::plan::Gate;
 use crate::plan::check::check;
 use crate::plan::graph::Graph;
 use crate::simulation::Setting;
@@ -23,6 +28,7 @@ use crate::simulation::figures::Figures;
 use crate::simulation::peers::entropy_bound;
 use crate::simulation::run::{Scenario, independent};
 use crate::simulation::world::Rates;
+use crate::vocabulary::names::DefinitionDigest;
 use crate::wording;
 
 const MS_PER_SECOND: u64 = 1000;
@@ -37,12 +43,18 @@ pub struct Simulation {
     pub simulation_version: u32,
     pub items: u64,
     pub workers: u32,
-    /// What a run of a gate takes.
-    pub gate_seconds: u64,
+    /// What a run of a gate takes; the mean of all gates where they differ.
+    pub gate_seconds: f64,
+    /// How many of the plan's gates take what they took in earlier runs.
+    pub remembered_gates: u64,
+    /// How far runs of one gate lie apart, of a hundred parts of their mean.
+    pub spread_percent: f64,
     /// Shares of a hundred.
     pub fail_percent: f64,
     pub clash_percent: f64,
     pub flake_percent: f64,
+    /// As many fail as did in earlier runs.
+    pub fail_is_remembered: bool,
     pub second_opinion: bool,
     /// Runs of each strategy, in worlds drawn from this seed on.
     pub runs: u64,
@@ -78,14 +90,14 @@ pub fn schema_json() -> String {
 /// # Errors
 /// Where the plan is invalid, or a simulated run comes to no end, which would be a bug.
 pub fn run(args: &SimulateArgs) -> Result<u8, Failure> {
-    let (scenario, is_plain) = match (&args.plan, args.random) {
+    let subject = match (&args.plan, args.random) {
         (Some(plan), _) => match of_plan(&plan.to_string_lossy(), args)? {
-            Some(scenario) => scenario,
+            Some(subject) => subject,
             None => return Ok(super::EXIT_INVALID),
         },
-        (None, items) => (at_random(items.unwrap_or_default() as usize, args), true),
+        (None, items) => at_random(items.unwrap_or_default() as usize, args),
     };
-    let simulation = simulate(&scenario, is_plain, args)?;
+    let simulation = simulate(&subject, args)?;
     let text = match args.format {
         SimulateFormat::Text => text(&simulation),
         SimulateFormat::Json => {
@@ -110,21 +122,37 @@ pub fn parse_percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "not a number from 0 to 100".to_owned())
 }
 
-fn at_random(items: usize, args: &SimulateArgs) -> Scenario {
+/// What is simulated.
+struct Subject {
+    scenario: Scenario,
+    /// Its items are as other queues know them: without dependencies, with one gate for all that claims no limit.
+    is_plain: bool,
+    remembered_gates: u64,
+    /// Of a hundred items, how many failed in earlier runs.
+    remembered_fail: Option<f64>,
+}
+
+/// What a run of a gate takes of which nothing is known.
+const UNKNOWN_GATE_SECONDS: u64 = 60;
+
+/// Of a hundred items, how many fail where nothing is known.
+const UNKNOWN_FAIL_PERCENT: f64 = 5.0;
+
+fn at_random(items: usize, args: &SimulateArgs) -> Subject {
     let (items, gate) = independent(items);
     let policy = check("-", b"schemaVersion: v1\nitems: []\n").expect("a plan without items is one").plan.policy;
-    Scenario {
+    let scenario = Scenario {
         graph: Arc::new(Graph::new(items, &[]).expect("nothing depends on anything")),
         limits: limits_beforehand(&policy),
         group_size: policy.group_size,
         policy: Arc::new(policy),
-        gate_ms: HashMap::from([(gate, args.gate_seconds * MS_PER_SECOND)]),
-    }
+        gate_ms: HashMap::from([(gate, args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND)]),
+    };
+    Subject { scenario, is_plain: true, remembered_gates: 0, remembered_fail: None }
 }
 
-/// The plan's items, dependencies and gates, and whether they are as other queues know them: without
-/// dependencies, with one gate for all that claims no limit. `None` where there are problems, which are told by then.
-fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, Failure> {
+/// The plan's items, dependencies and gates. `None` where there are problems, which are told by then.
+fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<Subject>, Failure> {
     let checked = match read_plan(path) {
         Ok(checked) => checked,
         Err(invalid) => {
@@ -136,7 +164,18 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, 
     let plan = checked.plan;
     let graph = Graph::new(plan.items, &[]).map_err(|_| Failure::internal("the plan has a dependency cycle"))?;
     let gates = || graph.indices().flat_map(|ix| graph.gates(ix));
-    let gate_ms: HashMap<_, _> = gates().map(|gate| (gate.definition, args.gate_seconds * MS_PER_SECOND)).collect();
+    let Recalled { gates: taught, items: seen } = match (args.first_run, UserRepo::open(&args.repository.repo)) {
+        (false, Ok(repo)) => durations::recall(repo.common_dir()),
+        // A plan can be looked at anywhere.
+        _ => Recalled::default(),
+    };
+    let taught: HashMap<DefinitionDigest, u64> = match args.gate_seconds {
+        None => taught.into_iter().collect(),
+        Some(_) => HashMap::new(),
+    };
+    let unknown_ms = args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND;
+    let of_gate = |gate: &Arc<Gate>| (gate.definition, taught.get(&gate.definition).copied().unwrap_or(unknown_ms));
+    let gate_ms: HashMap<_, _> = gates().map(of_gate).collect();
     let claims_nothing = gates().all(|gate| gate.resources.is_empty());
     let is_alone = |ix| graph.deps(ix).is_empty() && graph.gates(ix).len() == 1;
     let is_plain = gate_ms.len() == 1 && claims_nothing && graph.indices().all(is_alone);
@@ -147,18 +186,26 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<(Scenario, bool)>, 
         gate_ms,
         graph: Arc::new(graph),
     };
-    Ok(Some((scenario, is_plain)))
+    let remembered_gates = scenario.gate_ms.keys().filter(|gate| taught.contains_key(gate)).count() as u64;
+    let remembered_fail = (seen != Outcomes::default()).then(|| (1000.0 * (1.0 - pass_rate(seen))).round() / 10.0);
+    Ok(Some(Subject { scenario, is_plain, remembered_gates, remembered_fail }))
 }
 
-fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<Simulation, Failure> {
+fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failure> {
+    let Subject { scenario, is_plain, remembered_gates, remembered_fail } = subject;
+    let is_plain = *is_plain;
+    let fail_percent = args.fail.or(*remembered_fail).unwrap_or(UNKNOWN_FAIL_PERCENT);
+    let gates = scenario.gate_ms.len().max(1) as u64;
+    let gate_ms = scenario.gate_ms.values().sum::<u64>() / gates;
     let workers = args.max_workers.unwrap_or(scenario.limits.max_workers);
     let setting = Setting {
         workers: workers as usize,
-        gate_ms: args.gate_seconds * MS_PER_SECOND,
+        gate_ms,
+        spread: args.spread / 100.0,
         second_opinion: !args.no_second_opinion && scenario.limits.second_opinion,
         is_first_run: args.first_run,
     };
-    let rates = Rates { fail: args.fail / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
+    let rates = Rates { fail: fail_percent / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
     let has_gate_for_cones_alone =
         scenario.graph.indices().flat_map(|ix| scenario.graph.gates(ix)).any(|gate| gate.required && !gate.at.apex);
     let takes_part = |contestant: &Contestant| {
@@ -188,14 +235,17 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
         simulation_version: SIMULATION_VERSION,
         items: scenario.graph.len() as u64,
         workers,
-        gate_seconds: args.gate_seconds,
-        fail_percent: args.fail,
+        gate_seconds: gate_ms as f64 / MS_PER_SECOND as f64,
+        remembered_gates: *remembered_gates,
+        spread_percent: args.spread,
+        fail_percent,
+        fail_is_remembered: args.fail.is_none() && remembered_fail.is_some(),
         clash_percent: args.clash,
         flake_percent: args.flake,
         second_opinion: setting.second_opinion,
         runs: args.runs,
         seed: args.seed,
-        fewest_gate_runs: (is_plain && args.clash == 0.0 && args.fail < 100.0).then(|| entropy_bound(rates.fail)),
+        fewest_gate_runs: (is_plain && args.clash == 0.0 && fail_percent < 100.0).then(|| entropy_bound(rates.fail)),
         strategies: strategies?,
         left_out,
     })
@@ -203,12 +253,21 @@ fn simulate(scenario: &Scenario, is_plain: bool, args: &SimulateArgs) -> Result<
 
 fn text(simulation: &Simulation) -> String {
     let plural = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let spread = match simulation.spread_percent {
+        none if none == 0.0 => String::new(),
+        percent => format!(" ± {percent} %"),
+    };
+    let remembered = match simulation.remembered_gates {
+        0 => String::new(),
+        gates => format!(" ({} as earlier runs had them)", plural(gates, "gate")),
+    };
     let mut text = format!(
-        "{}, {}, gates of {} s; {} % fail, {} % clash, {} % of gate runs lie\n",
+        "{}, {}, gates of {}{spread}{remembered}; {} %{} fail, {} % clash, {} % of gate runs lie\n",
         plural(simulation.items, "item"),
         plural(simulation.workers.into(), "worker"),
-        simulation.gate_seconds,
+        span(simulation.gate_seconds),
         simulation.fail_percent,
+        if simulation.fail_is_remembered { ", as in earlier runs," } else { "" },
         simulation.clash_percent,
         simulation.flake_percent,
     );

@@ -66,6 +66,8 @@ pub(super) struct Hands {
     time: VirtualTime,
     /// What each gate takes.
     gate_ms: HashMap<DefinitionDigest, u64>,
+    /// See [`crate::simulation::Setting::spread`].
+    spread: f64,
     trees: Mutex<Trees>,
 }
 
@@ -77,6 +79,7 @@ impl Hands {
         world: Arc<World>,
         time: VirtualTime,
         gate_ms: HashMap<DefinitionDigest, u64>,
+        spread: f64,
     ) -> Self {
         let at = commit_of([0; 2], 0);
         let trees = Trees {
@@ -85,7 +88,7 @@ impl Hands {
             broken: HashMap::new(),
             runs: HashMap::new(),
         };
-        Self { graph, world, time, gate_ms, trees: Mutex::new(trees) }
+        Self { graph, world, time, gate_ms, spread, trees: Mutex::new(trees) }
     }
 
     pub(super) fn base(&self) -> (CommitId, TreeId) {
@@ -142,25 +145,28 @@ impl Hands {
         composite
     }
 
-    /// Runs a gate once and says whether it passes.
-    fn passes(&self, job: &Job, run: &JobGateRun) -> bool {
+    /// Runs a gate once: whether it passes, and what it takes.
+    fn runs(&self, job: &Job, run: &JobGateRun) -> (bool, u64) {
+        let mean_ms = self.gate_ms.get(&run.gate.definition).copied().unwrap_or_default();
         let trees = &mut *self.trees();
-        if trees.broken.get(&job.tree).is_some_and(|broken| broken.contains(&run.gate.definition)) {
-            return false;
-        }
-        if self.world.rates.flake <= 0.0 {
-            return true;
-        }
-        let nth = trees.runs.entry(run.key).or_default();
-        *nth += 1;
-        !self.world.is_flake(word_of(run.gate.definition.as_bytes()), word_of(job.tree.as_bytes()), *nth)
+        let nth = if self.world.rates.flake > 0.0 || self.spread > 0.0 {
+            let nth = trees.runs.entry(run.key).or_default();
+            *nth += 1;
+            *nth
+        } else {
+            0
+        };
+        let (gate, tree) = (word_of(run.gate.definition.as_bytes()), word_of(job.tree.as_bytes()));
+        let takes_ms = self.world.takes_ms(mean_ms, self.spread, gate, tree, nth);
+        let is_broken = trees.broken.get(&job.tree).is_some_and(|broken| broken.contains(&run.gate.definition));
+        (!is_broken && !self.world.is_flake(gate, tree, nth), takes_ms)
     }
 
     async fn run_job(&self, job: Job, news: mpsc::UnboundedSender<JobNews>, mut cancel: watch::Receiver<bool>) {
         for (gate, run) in job.gates.iter().enumerate() {
             let most = run.gate.retry.max_attempts;
             for attempt in 1..=most {
-                let takes_ms = self.gate_ms.get(&run.gate.definition).copied().unwrap_or_default();
+                let (passes, takes_ms) = self.runs(&job, run);
                 // The loop listens until its last job has ended.
                 let _ = news.send(JobNews::Started { job: job.job, gate, attempt });
                 let began_ms = self.time.now();
@@ -173,7 +179,6 @@ impl Hands {
                         return;
                     }
                 }
-                let passes = self.passes(&job, run);
                 let is_last = passes || attempt == most;
                 let verdict = if passes { Verdict::Passed { flaky: attempt > 1 } } else { Verdict::Failed };
                 let outcome = if passes { GateOutcome::Passed } else { GateOutcome::Failed { exit_code: 1 } };

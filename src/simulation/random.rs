@@ -30,6 +30,12 @@ impl Random {
         self.unit() < probability
     }
 
+    /// Normally distributed around 0 with a variance of 1 (G. E. P. Box and M. E. Muller, 1958).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
     /// Geometrically distributed, for a probability above 0.
     pub fn failures_before_success(&mut self, probability: f64) -> usize {
         if probability >= 1.0 {

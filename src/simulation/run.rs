@@ -10,7 +10,7 @@ use super::Setting;
 use super::figures::Outcome;
 use super::hands::Hands;
 use super::time::{Hang, Patience, VirtualTime};
-use super::world::World;
+use super::world::{World, longest_ms};
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
@@ -75,11 +75,18 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
     let graph = &scenario.graph;
     let gaps = scenario.policy.resources.values().map(|resource| resource.gap);
     let longest_gap_ms = gaps.max().and_then(|gap| u64::try_from(gap.as_millis()).ok()).unwrap_or(0);
-    let longest_ms: u64 = (scenario.gate_ms.values().sum::<u64>() + longest_gap_ms).max(1);
+    let all_gates_ms = longest_ms(scenario.gate_ms.values().sum(), setting.spread);
+    let longest_ms: u64 = (all_gates_ms + longest_gap_ms).max(1);
     // Each item is looked at a few times more than a search for it takes, and time goes on while it is.
     let wakes = (graph.len() as u64 + 10).saturating_mul(1000).saturating_mul(1 + longest_ms / 500);
     let time = VirtualTime::new(world.seed, Patience { wakes, silence_ms: longest_ms * 10 + 10_000 });
-    let hands = Arc::new(Hands::new(Arc::clone(graph), Arc::clone(world), time.clone(), scenario.gate_ms.clone()));
+    let hands = Arc::new(Hands::new(
+        Arc::clone(graph),
+        Arc::clone(world),
+        time.clone(),
+        scenario.gate_ms.clone(),
+        setting.spread,
+    ));
     let (base, base_tree) = hands.base();
     let items: Vec<Arc<ComposeItem>> = graph
         .indices()

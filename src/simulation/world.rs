@@ -65,6 +65,35 @@ impl World {
     pub fn is_flake(&self, gate: u64, tree: u64, nth: u64) -> bool {
         Random::of(&[self.seed, 3, gate, tree, nth]).is(self.rates.flake)
     }
+
+    /// What the `nth` run of this gate on this tree takes, whichever strategy asks, where `mean_ms` is usual.
+    pub fn takes_ms(&self, mean_ms: u64, spread: f64, gate: u64, tree: u64, nth: u64) -> u64 {
+        if spread <= 0.0 {
+            return mean_ms;
+        }
+        let variance = spread.mul_add(spread, 1.0).ln();
+        let deviate = Random::of(&[self.seed, 6, gate, tree, nth]).normal();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "milliseconds"
+        )]
+        let drawn = (mean_ms as f64 * (variance.sqrt().mul_add(deviate, -variance / 2.0)).exp()).round() as u64;
+        drawn.min(longest_ms(mean_ms, spread))
+    }
+}
+
+/// What no run takes longer than: ten standard deviations above the mean.
+pub fn longest_ms(mean_ms: u64, spread: f64) -> u64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "milliseconds"
+    )]
+    let longest = (mean_ms as f64 * spread.mul_add(10.0, 1.0)) as u64;
+    longest
 }
 
 /// With which probability each pair clashes, so that this share of `items` clashes with at least one other.
@@ -116,6 +145,18 @@ mod tests {
         }
         assert_eq!(world, World::draw(100_000, rates, 7));
         assert_ne!(world, World::draw(100_000, rates, 8));
+    }
+
+    #[test]
+    fn runs_take_their_mean_on_average_and_lie_as_far_apart_as_the_spread_says() {
+        let world = World::draw(1, Rates { fail: 0.0, clash: 0.0, flake: 0.0 }, 3);
+        let drawn: Vec<f64> = (0..20_000).map(|nth| world.takes_ms(60_000, 0.5, 7, 8, nth) as f64).collect();
+        let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+        let variance = drawn.iter().map(|ms| (ms - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
+        assert!((mean / 60_000.0 - 1.0).abs() < 0.02, "{mean}");
+        assert!((variance.sqrt() / mean - 0.5).abs() < 0.03, "{}", variance.sqrt() / mean);
+        assert_eq!(world.takes_ms(60_000, 0.0, 7, 8, 1), 60_000);
+        assert_eq!(world.takes_ms(60_000, 0.5, 7, 8, 1), world.takes_ms(60_000, 0.5, 7, 8, 1));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn scenario(items: usize) -> Scenario {
 const SEEDS: std::ops::Range<u64> = 0..150;
 
 fn lands(contestant: Contestant, items: usize, rates: Rates, workers: usize) -> Figures {
-    let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: true, is_first_run: false };
+    let setting = Setting { workers, gate_ms: GATE_MS, spread: 0.0, second_opinion: true, is_first_run: false };
     contestant.compete(&scenario(items), rates, &setting, SEEDS).unwrap()
 }
 
@@ -85,7 +85,7 @@ fn a_batch_takes_fewer_gate_runs_than_other_queues() {
 #[test]
 fn groups_take_hardly_longer_than_there_is_work_for_the_workers() {
     for (workers, most) in [(2, 20.0), (8, 8.6), (32, 5.2)] {
-        let setting = Setting { workers, gate_ms: GATE_MS, second_opinion: false, is_first_run: false };
+        let setting = Setting { workers, gate_ms: GATE_MS, spread: 0.0, second_opinion: false, is_first_run: false };
         let mut scenario = scenario(100);
         scenario.limits.batch_size = 100;
         let figures = Contestant::Groups.compete(&scenario, failing(0.05), &setting, 0..40).unwrap();
@@ -139,7 +139,7 @@ fn invariant_8_what_lands_in_a_simulation_hangs_on_no_width_and_on_no_timing() {
     let ways = [(Landing::Pyramid, 1), (Landing::Pyramid, 4), (Landing::Batch, 1), (Landing::Train, 1)];
     for (landing, together) in ways {
         let landed = |workers, spend, gate_ms| {
-            let setting = Setting { workers, gate_ms, second_opinion: true, is_first_run: false };
+            let setting = Setting { workers, gate_ms, spread: 0.0, second_opinion: true, is_first_run: false };
             let mut scenario = scenario(40);
             scenario.limits = Limits { landing, spend, ..scenario.limits.clone() };
             scenario.group_size = GroupSize::Fixed(together);

@@ -47,8 +47,8 @@ pub struct Machine<'world> {
     setting: Setting,
     now_ms: u64,
     started: u64,
-    /// What each run under way will say.
-    running: BTreeMap<Ticket, bool>,
+    /// What each run under way will say, and when it began.
+    running: BTreeMap<Ticket, (bool, u64)>,
     /// How often each tree was judged.
     judged: BTreeMap<u64, u64>,
     tip: u64,
@@ -115,16 +115,17 @@ impl<'world> Machine<'world> {
         let nth = self.judged.entry(tree.id).or_default();
         *nth += 1;
         let passes = tree.is_sound && !self.world.is_flake(GATE, tree.id, *nth);
-        let ticket = Ticket { ends_ms: self.now_ms + self.setting.gate_ms, nth: self.started };
+        let takes_ms = self.world.takes_ms(self.setting.gate_ms, self.setting.spread, GATE, tree.id, *nth);
+        let ticket = Ticket { ends_ms: self.now_ms + takes_ms, nth: self.started };
         self.started += 1;
-        self.running.insert(ticket, passes);
+        self.running.insert(ticket, (passes, self.now_ms));
         ticket
     }
 
     /// Ends a run whose verdict nobody wants any more. What it took until now was spent.
     pub fn stop(&mut self, ticket: Ticket) {
-        if self.running.remove(&ticket).is_some() {
-            self.outcome.gate_ms += self.setting.gate_ms - (ticket.ends_ms - self.now_ms);
+        if let Some((_, began_ms)) = self.running.remove(&ticket) {
+            self.outcome.gate_ms += self.now_ms - began_ms;
         }
     }
 
@@ -138,8 +139,8 @@ impl<'world> Machine<'world> {
                 break;
             }
             self.now_ms = ends_ms;
-            let (ticket, passed) = next.remove_entry();
-            self.outcome.gate_ms += self.setting.gate_ms;
+            let (ticket, (passed, began_ms)) = next.remove_entry();
+            self.outcome.gate_ms += ends_ms - began_ms;
             finished.push(Finished { ticket, passed });
         }
         finished
@@ -198,7 +199,7 @@ mod tests {
     use crate::simulation::world::Rates;
 
     fn setting(workers: usize) -> Setting {
-        Setting { workers, gate_ms: 10, second_opinion: true, is_first_run: false }
+        Setting { workers, gate_ms: 10, spread: 0.0, second_opinion: true, is_first_run: false }
     }
 
     #[test]

@@ -50,7 +50,7 @@ mod tests {
     const MINUTE: u64 = 60_000;
 
     fn setting(workers: usize) -> Setting {
-        Setting { workers, gate_ms: MINUTE, second_opinion: true, is_first_run: false }
+        Setting { workers, gate_ms: MINUTE, spread: 0.0, second_opinion: true, is_first_run: false }
     }
 
     fn peer(name: &str) -> fn(&World, &Setting) -> Outcome {
