@@ -3,8 +3,8 @@
 //!
 //! Items are divided into lanes. In a lane one group after another is gated: the first items that nothing is
 //! known of, so that what was left of a refused group fills up with those behind it. Lanes go on beside each
-//! other. Items of one lane have the same level and the same gates: those of one level do not depend on each
-//! other, and a gate that half of a group does not have is not spared by it.
+//! other. Items of one lane depend on the same items, so that what becomes of those becomes of all of the lane
+//! at once, and have the same gates: one that half of a group does not have is not spared by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +37,9 @@ pub struct Share {
 }
 
 impl Groups {
-    /// `share(n)` says how n items with the same gates and level are shared out.
+    /// `share(n)` says how n items with the same gates and dependencies are shared out.
     pub fn divide(graph: &Graph, share: impl Fn(usize) -> Share) -> Self {
-        let mut alike: BTreeMap<(u32, BTreeSet<DefinitionDigest>), Vec<ItemIx>> = BTreeMap::new();
+        let mut alike: BTreeMap<(&[ItemIx], BTreeSet<DefinitionDigest>), Vec<ItemIx>> = BTreeMap::new();
         let mut groups = Self { of: vec![0; graph.len()], lanes: Vec::new() };
         for ix in graph.indices() {
             let gates = graph.gates(ix);
@@ -48,7 +48,7 @@ impl Groups {
                 groups.add(&[ix], 1);
             } else {
                 let gates = gates.iter().map(|gate| gate.definition).collect();
-                alike.entry((graph.level(ix), gates)).or_default().push(ix);
+                alike.entry((graph.deps(ix), gates)).or_default().push(ix);
             }
         }
         for items in alike.into_values() {

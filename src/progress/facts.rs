@@ -37,6 +37,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         Event::SingledOut { item, why, .. } => {
             let why = match why {
                 SingledOutFor::Gate { gate, .. } => format!("{} fails once it is there", shown(gate.as_str())),
+                SingledOutFor::Neighbours => "those before it all left their groups".to_owned(),
                 SingledOutFor::Conflict => "it cannot be merged with its group".to_owned(),
                 SingledOutFor::Infrastructure { gate } => format!("{} could not be run", shown(gate.as_str())),
             };
@@ -268,6 +269,10 @@ impl Page<'_> {
                 Some(AttemptView { run, .. }) => {
                     let how = outcome_after(&run.outcome, run.duration_ms);
                     let text = format!("{text}: {}: {how}", shown(run.gate.as_str()));
+                    // Whom it decides has more to say.
+                    if matches!(job.purpose, JobPurpose::Group { .. }) {
+                        return vec![self.line(Tone::Quiet, "refuted", &text)];
+                    }
                     vec![self.line(Tone::Bad, "refuted", &text), self.more(&format!("log: {}", shown(&run.log)))]
                 }
             },

@@ -65,7 +65,12 @@ pub enum Event {
     /// Eligible items are to be gated together: these, in canonical order, on `base` and what they depend on.
     GroupFormed { group: GroupId, base: CommitId, items: Vec<ItemName> },
     /// An item is to be judged alone, on its own cone, and its group goes on without it.
-    SingledOut { group: GroupId, item: ItemName, why: SingledOutFor },
+    SingledOut {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<GroupId>,
+        item: ItemName,
+        why: SingledOutFor,
+    },
     /// The next composite to land was chosen: these items, in canonical order, on `base`.
     ApexFormed { apex: ApexId, base: CommitId, items: Vec<ItemName> },
     /// What an item's own work came to. After `passed` comes at most one other decision; `blocked`
@@ -292,6 +297,8 @@ pub enum SingledOutFor {
     Conflict,
     /// A gate of the group could not be run.
     Infrastructure { gate: GateName },
+    /// Those before it were singled out one after another, so that it is in no group.
+    Neighbours,
 }
 
 /// Why a slot is taken.

@@ -126,13 +126,14 @@ impl RunState {
     }
 
     /// Where the item was a part of what was gated, the others are to be gated without it.
-    pub(super) fn singled_out(&mut self, id: GroupId, item: &ItemName) -> Result<(), ImpossibleTransition> {
+    pub(super) fn singled_out(&mut self, id: Option<GroupId>, item: &ItemName) -> Result<(), ImpossibleTransition> {
         let ix = self.ix(item)?;
         self.expect_phase(ix, "singled out", |phase| *phase == Phase::Eligible)?;
+        self.items[ix.get()].singled_out = true;
+        let Some(id) = id else { return Ok(()) };
         if self.last_group < id.0 {
             return Err(ImpossibleTransition::Group(id));
         }
-        self.items[ix.get()].singled_out = true;
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         let Ok(at) = group.items.binary_search(&ix) else { return Ok(()) };
         let was_merged = group.made.as_ref().is_some_and(|made| made.members.iter().any(|(member, _)| *member == ix));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::batch::{group_size, pass_rate, split};
 use super::bisect::{Search, search};
 use super::{Action, GateAction, Judged, Round};
-use crate::core::groups::{Groups, Share};
+use crate::core::groups::{Groups, Lane, Share};
 use crate::core::judge::{Judgement, Wanted, judge, wanted_by};
 use crate::core::limits::Outcomes;
 use crate::core::state::{Group, MadeGroup, Phase};
@@ -23,6 +23,9 @@ const GROUPS_PER_LANE: usize = 4;
 
 /// For the shortest run: a lane whose group is refused asks one question at a time, and another has work then.
 const LANES_PER_WORKER: usize = 2;
+
+/// So many next to each other hardly ever fail each by itself.
+const ROW_OF_SUSPECTS: usize = 3;
 
 /// Fewer items together save no time.
 const SHORTEST_LANE: usize = 3;
@@ -54,9 +57,9 @@ pub fn divide(graph: &Graph, size: GroupSize, spend: Spend, workers: u32, histor
 }
 
 impl Round<'_> {
-    /// Forms the next group of an item's lane: the first that nothing is known of, once all of those are
-    /// eligible, so that who that is does not hang on who was first. True where the item is to be judged alone
-    /// instead.
+    /// Forms the next group of an item's lane: the first that nothing is known of. All of a lane become eligible
+    /// together, so that who that is hangs on verdicts alone and not on who was first. True where the item is to
+    /// be judged alone instead.
     pub(super) fn group_or_alone(
         &mut self,
         groups: &Groups,
@@ -64,7 +67,7 @@ impl Round<'_> {
         ix: ItemIx,
         policy: &Policy,
     ) -> bool {
-        if self.state.is_singled_out(ix) || self.is_red_at_base(ix) {
+        if self.state.is_singled_out(ix) {
             return true;
         }
         let (number, lane) = groups.lane(ix);
@@ -72,15 +75,18 @@ impl Round<'_> {
             return false;
         }
         let is_open = |other: &ItemIx| {
-            let is_undecided = matches!(self.state.phase(*other), Phase::Waiting | Phase::Eligible);
-            is_undecided && !self.state.is_singled_out(*other) && self.state.cone(*other).is_none()
+            let is_eligible = *self.state.phase(*other) == Phase::Eligible;
+            is_eligible && !self.state.is_singled_out(*other) && self.state.cone(*other).is_none()
         };
         let items: Vec<ItemIx> = lane.items.iter().copied().filter(is_open).take(lane.group_size).collect();
-        if items.iter().any(|other| *self.state.phase(*other) == Phase::Waiting) {
-            return false;
-        }
         if items == [ix] {
             return true;
+        }
+        if self.follows_a_row_of_suspects(lane, items.first()) {
+            for ix in items {
+                self.single_out(None, ix, SingledOutFor::Neighbours);
+            }
+            return false;
         }
         let blocked = items.iter().filter(|other| self.is_blocked_by(policy, **other)).count();
         if blocked == 0 {
@@ -97,10 +103,11 @@ impl Round<'_> {
         under_way.iter().flat_map(|group| &group.items).map(|ix| groups.lane(*ix).0).collect()
     }
 
-    /// A group that has a gate which fails on the base would be searched in vain.
-    fn is_red_at_base(&self, ix: ItemIx) -> bool {
-        let mut gates = self.state.graph().gates(ix).iter();
-        gates.any(|gate| gate.required && self.state.is_known_red(gate.definition, self.state.base().tree))
+    /// Where one after another was singled out the target itself may be red, and a search is in vain.
+    fn follows_a_row_of_suspects(&self, lane: &Lane, first: Option<&ItemIx>) -> bool {
+        let before = first.and_then(|first| lane.items.binary_search(first).ok()).unwrap_or(0);
+        let row = lane.items[..before].iter().rev().take(ROW_OF_SUSPECTS);
+        before >= ROW_OF_SUSPECTS && row.copied().all(|ix| self.state.is_singled_out(ix))
     }
 
     pub(super) fn judge_group(&mut self, group: &Group) {
@@ -109,7 +116,7 @@ impl Round<'_> {
         let aside: Vec<ItemIx> = group.items.iter().copied().filter(|ix| !merged(ix)).collect();
         if !aside.is_empty() {
             for ix in aside {
-                self.single_out(group, ix, SingledOutFor::Conflict);
+                self.single_out(Some(group), ix, SingledOutFor::Conflict);
             }
             return;
         }
@@ -126,12 +133,16 @@ impl Round<'_> {
                 match self.judge_at(made.gates_of(passing + 1), at.tree, group.base) {
                     Some(Judgement::Failed(gate)) => {
                         let why = SingledOutFor::Gate { gate: gate.gate.name.clone(), key: gate.key };
-                        self.single_out(group, suspect, why);
+                        self.single_out(Some(group), suspect, why);
                     }
                     // What cannot be run says nothing of who is to blame.
                     Some(Judgement::Unrunnable(gate, _)) => {
                         for (ix, _) in &made.members[passing..] {
-                            self.single_out(group, *ix, SingledOutFor::Infrastructure { gate: gate.gate.name.clone() });
+                            self.single_out(
+                                Some(group),
+                                *ix,
+                                SingledOutFor::Infrastructure { gate: gate.gate.name.clone() },
+                            );
                         }
                     }
                     Some(Judgement::Passed | Judgement::Open(_)) | None => {}
@@ -151,7 +162,7 @@ impl Round<'_> {
         }
     }
 
-    /// Whoever is singled out is compared with the base, and where the base is red a search is in vain.
+    /// Whoever is singled out is compared with the base.
     fn gate_base(&mut self, group: &Group) {
         let base = self.state.base();
         let stands_on_base = |ix: &&ItemIx| self.state.cone_dependencies(**ix).is_empty();
@@ -219,10 +230,10 @@ impl Round<'_> {
         }
     }
 
-    fn single_out(&mut self, group: &Group, ix: ItemIx, why: SingledOutFor) {
+    fn single_out(&mut self, group: Option<&Group>, ix: ItemIx, why: SingledOutFor) {
         if *self.state.phase(ix) == Phase::Eligible {
             let item = self.state.graph().name(ix).clone();
-            self.record(Event::SingledOut { group: group.id, item, why });
+            self.record(Event::SingledOut { group: group.map(|group| group.id), item, why });
         }
     }
 }
