@@ -92,6 +92,9 @@ pub struct RunReport {
     pub target_moves: Vec<TargetMove>,
     /// Gates that fail on the target itself.
     pub red_on_target: Vec<GateName>,
+    /// Gates that failed and passed on one tree, be it an item's or that of several.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flaky_gates: BTreeSet<GateName>,
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     #[serde(default)]
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
@@ -381,6 +384,7 @@ impl RunReport {
             undo_begun: view.undos.begun,
             target_moves: view.target_moves.clone(),
             red_on_target: view.red_on_target.clone(),
+            flaky_gates: view.flaky_gates(),
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
             limits: view.limits.report(),

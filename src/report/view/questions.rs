@@ -1,6 +1,6 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
@@ -8,7 +8,7 @@ use crate::report::outcome::is_failure;
 use crate::vocabulary::event::{
     Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
 };
-use crate::vocabulary::names::{DefinitionDigest, ItemName, VerdictKey};
+use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, VerdictKey};
 
 impl RunView {
     pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
@@ -70,6 +70,11 @@ impl RunView {
             ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
         };
         item.lined_up.gates.iter().map(of_gate).collect()
+    }
+
+    /// Gates that passed after a failure on the same tree, whoever's it was.
+    pub fn flaky_gates(&self) -> BTreeSet<GateName> {
+        self.attempts.iter().filter(|attempt| attempt.flake).map(|attempt| attempt.run.gate.clone()).collect()
     }
 
     /// What earlier runs spared this one.
