@@ -426,6 +426,10 @@ pub(super) fn run_setup(
 ) -> RunSetup {
     let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
     let mut limits = Limits { history: items, ..limits(&prepared.policy) };
+    // It lands beside runs that may land all the time, and giving up is no way to be urgent.
+    if options.urgent {
+        limits.max_rebases = u32::MAX;
+    }
     let workers = limits.slots_at_first();
     limits.groups = divide(&prepared.graph, prepared.policy.group_size, limits.spend, workers, items);
     RunSetup {

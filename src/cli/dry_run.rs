@@ -15,8 +15,10 @@ use super::prepare::{Opened, Workshop, line_up};
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
 use crate::core::forecast::price::Rehearsed;
+use crate::core::limits::Limits;
 use crate::engine::rehearsal::{self, NothingKept};
 use crate::engine::{self, RunSetup};
+use crate::plan::Landing;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
 use crate::report::forecast::ForecastReport;
@@ -65,8 +67,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(collect)], no_signals).await?;
 
     let seen = Rehearsal::of(events.into_inner().unwrap_or_else(PoisonError::into_inner));
-    let outlook =
-        outlook::look(prepared, &workshop, seen.seen(&prepared.graph, limits.max_workers), most_pairs).await?;
+    let outlook = outlook::look(prepared, &workshop, seen.seen(&prepared.graph, &limits), most_pairs).await?;
     let items = prepared.lined_up.iter().map(|item| seen.item(item)).collect();
     let dry_run = DryRun {
         report_version: REPORT_VERSION,
@@ -146,20 +147,26 @@ impl Rehearsal {
         }
     }
 
-    fn seen(&self, graph: &Graph, workers: u32) -> Seen {
+    fn seen(&self, graph: &Graph, limits: &Limits) -> Seen {
         let definitions = |gates: &[JobGate]| gates.iter().map(|gate| gate.definition).collect::<Vec<_>>();
         let status = |ix: ItemIx| self.ends.get(graph.name(ix)).map(|end| end.status);
         let has_landed = |ix: ItemIx| matches!(status(ix), Some(FinalStatus::Landed | FinalStatus::AlreadyLanded));
         let cones = self.cone_gates.iter().filter_map(|(item, gates)| Some((graph.find(item)?, definitions(gates))));
-        Seen {
-            rehearsed: Rehearsed {
-                landing: graph.indices().filter(|ix| status(*ix) == Some(FinalStatus::Landed)).collect(),
+        let landed: Vec<ItemIx> = graph.indices().filter(|ix| status(*ix) == Some(FinalStatus::Landed)).collect();
+        let rehearsed = match limits.landing {
+            Landing::Pyramid => Rehearsed {
+                landing: landed,
                 cones: cones.collect(),
                 apexes: self.apexes.iter().map(|(_, gates)| definitions(gates)).collect(),
             },
+            // These gate no cones, and the others are told by them.
+            Landing::Batch | Landing::Train => Rehearsed::as_planned(graph, landed),
+        };
+        Seen {
+            rehearsed,
             left: graph.indices().filter(|ix| !has_landed(*ix)).collect(),
             known_verdicts: self.known_verdicts,
-            workers,
+            workers: limits.max_workers,
         }
     }
 

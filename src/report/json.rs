@@ -5,7 +5,7 @@
 //! timing, attempts and probes excepted, which are in the order they ended. What differs between
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,9 @@ pub struct RunReport {
     pub target_moves: Vec<TargetMove>,
     /// Gates that fail on the target itself.
     pub red_on_target: Vec<GateName>,
+    /// Gates that failed and passed on one tree, be it an item's or that of several.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flaky_gates: BTreeSet<GateName>,
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     #[serde(default)]
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
@@ -331,7 +334,8 @@ impl RunReport {
     /// there. `metrics` is passed on as [`Summary::metrics`].
     pub fn new(view: &RunView, metrics: BTreeMap<String, f64>) -> Option<Self> {
         let run = view.run.as_ref()?;
-        let items: Vec<ItemReport> = view.items.iter().map(|item| item_report(view, item)).collect();
+        let definitions = view.definitions();
+        let items: Vec<ItemReport> = view.items.iter().map(|item| item_report(view, item, &definitions)).collect();
         let mut landings: Vec<Landing> = view
             .apexes
             .values()
@@ -381,6 +385,7 @@ impl RunReport {
             undo_begun: view.undos.begun,
             target_moves: view.target_moves.clone(),
             red_on_target: view.red_on_target.clone(),
+            flaky_gates: view.flaky_gates(),
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
             limits: view.limits.report(),
@@ -426,7 +431,7 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
+fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey, DefinitionDigest>) -> ItemReport {
     let lined_up = &item.lined_up;
     let status = view.status(item);
     // At the end all causes are known; until then an item has the reason it was decided for.
@@ -450,7 +455,7 @@ fn item_report(view: &RunView, item: &ItemView) -> ItemReport {
         cone: item.cone.map(|(commit, tree)| Cone { commit, tree }),
         landed_as: item.landed.and_then(|landed| landed.commit),
         apex: item.landed.map(|landed| landed.apex),
-        gates: gate_reports(view, item),
+        gates: gate_reports(view, item, definitions),
         without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),
         failure: because.as_ref().and_then(|reason| view.evidence(reason)).map(attempt_report),
         because,
@@ -486,10 +491,15 @@ fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Op
     }
 }
 
-fn gate_reports(view: &RunView, item: &ItemView) -> Vec<GateReport> {
+fn gate_reports(
+    view: &RunView,
+    item: &ItemView,
+    definitions: &HashMap<VerdictKey, DefinitionDigest>,
+) -> Vec<GateReport> {
     // A decision on an apex says nothing new of the cone, so what made the item pass goes first.
-    let landed = view.proven_alone(item);
-    let verdicts = item.passed.as_ref().or(item.decided.as_ref()).map_or(&landed[..], |decided| &decided.gates);
+    let decided = item.passed.as_ref().or(item.decided.as_ref());
+    let landed = if decided.is_none() { view.proven_on_apex(item, definitions) } else { Vec::new() };
+    let verdicts = decided.map_or(&landed[..], |decided| &decided.gates);
     let same_length = verdicts.len() == item.lined_up.gates.len();
     item.lined_up
         .gates

@@ -1,6 +1,7 @@
 //! What a person reads when a run has ended: the outcome in a line, what went wrong with the
 //! evidence, what it cost, and the one thing to do next.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::json::{ItemReport, RunReport};
@@ -9,6 +10,7 @@ use super::resizing::Resizing;
 use super::undo;
 use super::view::{LimitReport, Stage};
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, HeldBy, LimitOn, Reason};
+use crate::vocabulary::names::GateName;
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
@@ -232,15 +234,17 @@ pub fn limit_name(limit: &LimitOn) -> String {
     shown(&limit.to_string()).into_owned()
 }
 
-/// `unit on auth`, for every gate that was seen to fail and pass on one tree.
+/// `unit on auth`, for every gate that was seen to fail and pass on one tree; `unit` where that was no item's.
 fn flaky_gates(report: &RunReport) -> Vec<String> {
-    report
-        .items
-        .iter()
-        .flat_map(|item| {
-            item.gates.iter().filter(|gate| gate.flaky).map(move |gate| format!("{} on {}", gate.name, item.name))
-        })
-        .collect()
+    let on_items = || {
+        report
+            .items
+            .iter()
+            .flat_map(|item| item.gates.iter().filter(|gate| gate.flaky).map(move |gate| (&gate.name, &item.name)))
+    };
+    let told: BTreeSet<&GateName> = on_items().map(|(gate, _)| gate).collect();
+    let elsewhere = report.flaky_gates.iter().filter(|gate| !told.contains(gate)).map(ToString::to_string);
+    on_items().map(|(gate, item)| format!("{gate} on {item}")).chain(elsewhere).collect()
 }
 
 /// The one thing to do next.

@@ -167,6 +167,7 @@ pub struct AttemptView {
 /// A pass that an earlier run found.
 #[derive(Clone, Debug)]
 pub struct ReusedView {
+    pub gate: GateName,
     pub from: RunId,
     pub log: Option<String>,
     pub duration_ms: u64,
@@ -312,9 +313,10 @@ impl RunView {
                 }
             }
             Event::GateFinished(run) => self.gate_finished(run),
-            Event::VerdictReused { key, from, remembered, .. } => {
+            Event::VerdictReused { gate, key, from, remembered } => {
                 let remembered = remembered.as_deref();
                 let reused = ReusedView {
+                    gate: gate.clone(),
                     from: from.clone(),
                     log: remembered.and_then(|remembered| remembered.log.clone()),
                     duration_ms: remembered.map_or(0, |remembered| remembered.duration_ms),

@@ -9,6 +9,7 @@ mod cli_demo;
 mod cli_forecast;
 mod cli_gc;
 mod cli_journal;
+mod cli_landings;
 mod cli_limits;
 mod cli_merge;
 mod cli_metrics;

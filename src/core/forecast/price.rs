@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::limits::{Bound, at_least_ms};
 use crate::core::critical_path::GateDurations;
-use crate::core::judge::wanted_by;
+use crate::core::judge::{Wanted, apex_gates, cone_gates, wanted_by};
 use crate::plan::Spend;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::names::DefinitionDigest;
@@ -58,7 +58,27 @@ pub struct Rehearsed {
     pub apexes: Vec<Vec<DefinitionDigest>>,
 }
 
+/// Items on one apex of the pyramid where the plan says nothing.
+const USUAL_APEX: usize = 50;
+
 impl Rehearsed {
+    /// What a pyramid of these items, which would land, would run, were nothing known: where the plan lands them in
+    /// another way no cone was rehearsed.
+    pub fn as_planned(graph: &Graph, landing: Vec<ItemIx>) -> Self {
+        let definitions = |wanted: Vec<Wanted>| wanted.iter().map(|wanted| wanted.gate.definition).collect::<Vec<_>>();
+        let lands: BTreeSet<ItemIx> = landing.iter().copied().collect();
+        let cone = |ix: ItemIx| {
+            let unlanded: Vec<ItemIx> = graph.closure(ix).into_iter().filter(|dep| lands.contains(dep)).collect();
+            (ix, definitions(cone_gates(graph, &unlanded, ix)))
+        };
+        let apex = |items: &[ItemIx]| definitions(apex_gates(graph, items).into_iter().map(|(_, gate)| gate).collect());
+        Self {
+            cones: landing.iter().map(|ix| cone(*ix)).collect(),
+            apexes: landing.chunks(USUAL_APEX).map(apex).collect(),
+            landing,
+        }
+    }
+
     /// Those that land or are gated at least, in canonical order.
     pub fn gated(&self, graph: &Graph) -> Vec<ItemIx> {
         let landing: BTreeSet<ItemIx> = self.landing.iter().copied().collect();

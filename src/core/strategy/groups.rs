@@ -154,7 +154,7 @@ impl Round<'_> {
     /// What the next answers may ask for, on slots that would stand empty.
     pub(super) fn look_into(&mut self, group: &Group) {
         let Some(made) = group.made.as_ref().filter(|made| !made.members.is_empty()) else { return };
-        self.gate_base(group);
+        self.gate_base(group, made);
         if let Search::Probe(prefixes) = self.search_group(group, made, self.limits.max_workers as usize) {
             for prefix in prefixes {
                 self.probe_group(group, made, prefix);
@@ -162,8 +162,9 @@ impl Round<'_> {
         }
     }
 
-    /// Whoever is singled out is compared with the base.
-    fn gate_base(&mut self, group: &Group) {
+    /// Whoever is singled out is compared with the base. Of a gate whose `inputs` are the base's own the group itself
+    /// says as much.
+    fn gate_base(&mut self, group: &Group, made: &MadeGroup) {
         let base = self.state.base();
         let stands_on_base = |ix: &&ItemIx| self.state.cone_dependencies(**ix).is_empty();
         let Some(&first) = group.items.iter().find(stands_on_base).filter(|_| group.base == base.commit) else {
@@ -172,8 +173,11 @@ impl Round<'_> {
         let wanted: Vec<Wanted> =
             wanted_by(self.state.graph(), first).filter(|wanted| wanted.required && wanted.gate.at.cone).collect();
         let Some(gates) = self.keyed(&wanted, base.tree, base.commit) else { return };
+        let Some((_, whole)) = made.members.last() else { return };
+        let Some(on_group) = self.keyed(&wanted, whole.tree, group.base) else { return };
         let state = self.state;
-        let with_standing = gates.into_iter().map(|gate| {
+        let changed = gates.into_iter().zip(on_group).filter(|(gate, there)| gate.key != there.key);
+        let with_standing = changed.map(|(gate, _)| {
             let standing = state.own_standing(&gate.key);
             (gate, standing)
         });

@@ -59,9 +59,12 @@ impl Checker<'_> {
             // The shortest run with hardly more gate runs than the fewest.
             None if matches!((file.landing, spend), (Some(LandingFile::Auto), Spend::Time)) => GroupSize::Auto,
             None => GroupSize::Fixed(1),
-            Some(size) if landing == Landing::Batch => {
-                let message =
-                    "`groupSize` has no effect: `landing: batch` decides by itself how many it gates together";
+            Some(size) if landing != Landing::Pyramid => {
+                let message = if landing == Landing::Batch {
+                    "`groupSize` has no effect: `landing: batch` decides by itself how many it gates together"
+                } else {
+                    "`groupSize` has no effect: `landing: train` gates each item where it would stand"
+                };
                 let problem = self.document.error_at_key(&at("groupSize"), message);
                 self.report(problem.warning().hint("leave it out, or write `landing: pyramid`"));
                 group_size(size)

@@ -1,6 +1,6 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
@@ -8,7 +8,7 @@ use crate::report::outcome::is_failure;
 use crate::vocabulary::event::{
     Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
 };
-use crate::vocabulary::names::{DefinitionDigest, ItemName, VerdictKey};
+use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, VerdictKey};
 
 impl RunView {
     pub fn item(&self, name: &ItemName) -> Option<&ItemView> {
@@ -51,16 +51,36 @@ impl RunView {
         }
     }
 
-    /// The verdicts by which an item landed alone on its apex, in the order of its gates. Where several
-    /// landed together the proof is that of all of them.
-    pub fn proven_alone(&self, item: &ItemView) -> Vec<ItemVerdict> {
-        let apex = item.landed.as_ref().and_then(|landed| self.apexes.get(&landed.apex));
-        let Some(apex) = apex.filter(|apex| apex.items.len() == 1) else { return Vec::new() };
-        let mut proof = apex.proof.iter();
-        let mut keys: HashMap<DefinitionDigest, Option<VerdictKey>> = HashMap::new();
+    /// What each key is of, as far as jobs tell.
+    pub fn definitions(&self) -> HashMap<VerdictKey, DefinitionDigest> {
+        self.jobs.values().flat_map(|job| &job.gates).map(|gate| (gate.key, gate.definition)).collect()
+    }
+
+    /// The verdicts by which an item landed that was not gated before, in the order of its gates: they are of the
+    /// tree that landed, with all that landed with it.
+    pub fn proven_on_apex(
+        &self,
+        item: &ItemView,
+        definitions: &HashMap<VerdictKey, DefinitionDigest>,
+    ) -> Vec<ItemVerdict> {
+        let Some(apex) = item.landed.as_ref().and_then(|landed| self.apexes.get(&landed.apex)) else {
+            return Vec::new();
+        };
+        let is_of = |key: &VerdictKey, gate: &LinedUpGate| match definitions.get(key) {
+            Some(definition) => *definition == gate.definition,
+            None => self.reused.get(key).is_some_and(|reused| reused.gate == gate.name),
+        };
+        let landed = apex.landed.as_ref().map_or(&[][..], |(_, landed)| &landed.items);
         let of_gate = |gate: &LinedUpGate| {
-            let next = || proof.next().copied();
-            let key = if gate.required { *keys.entry(gate.definition).or_insert_with(next) } else { None };
+            let keys: Vec<VerdictKey> =
+                apex.proof.iter().filter(|key| gate.required && is_of(key, gate)).copied().collect();
+            // One that is told its item's name has a verdict for each that landed with it.
+            let has_it = |other: &&ItemName| {
+                let other = self.item(other);
+                other.is_some_and(|other| other.lined_up.gates.iter().any(|own| own.definition == gate.definition))
+            };
+            let place = landed.iter().filter(has_it).position(|name| *name == item.lined_up.name);
+            let key = place.and_then(|place| keys.get(place)).or(keys.first()).copied();
             let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
             let status = match key {
                 None => ItemGateStatus::NotRun,
@@ -70,6 +90,11 @@ impl RunView {
             ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
         };
         item.lined_up.gates.iter().map(of_gate).collect()
+    }
+
+    /// Gates that passed after a failure on the same tree, whoever's it was.
+    pub fn flaky_gates(&self) -> BTreeSet<GateName> {
+        self.attempts.iter().filter(|attempt| attempt.flake).map(|attempt| attempt.run.gate.clone()).collect()
     }
 
     /// What earlier runs spared this one.
