@@ -210,6 +210,8 @@ impl Story {
         let said = said.expect(if expected.iter().all(done) { 0 } else { 3 });
         let report = self.world.report(&self.world.path("report.json"));
         assert_eq!(statuses(&report), expected, "{}", said.stdout);
+        let failed = expected.iter().filter_map(|status| status.strip_suffix(" failed")).collect::<Vec<_>>();
+        assert_eq!(ever_failed(&said.stderr), failed, "{}", said.stderr);
         let told = Told { said, report, ran: self.ran().into_iter().skip(ran_before).collect() };
         self.is_tested(&told, gates);
         self.is_tidy();
@@ -251,6 +253,19 @@ impl Story {
             })
             .collect()
     }
+}
+
+/// Whom a run called failed, be it for a moment: who is blocked in the end may have been charged before.
+fn ever_failed(stderr: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = stderr
+        .lines()
+        .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, "failed", name, ..] => name.strip_suffix(':'),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// Items of a plan by their names.
