@@ -253,10 +253,8 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
 
 fn text(simulation: &Simulation) -> String {
     let plural = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let spread = match simulation.spread_percent {
-        none if none == 0.0 => String::new(),
-        percent => format!(" ± {percent} %"),
-    };
+    let spread =
+        if simulation.spread_percent > 0.0 { format!(" ± {} %", simulation.spread_percent) } else { String::new() };
     let remembered = match simulation.remembered_gates {
         0 => String::new(),
         gates => format!(" ({} as earlier runs had them)", plural(gates, "gate")),
