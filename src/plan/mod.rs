@@ -203,6 +203,17 @@ pub enum Landing {
     Train,
 }
 
+impl Landing {
+    /// As the plan has it, where it gates no cones.
+    pub fn without_cones(self) -> Option<&'static str> {
+        match self {
+            Self::Pyramid => None,
+            Self::Batch => Some("batch"),
+            Self::Train => Some("train"),
+        }
+    }
+}
+
 /// What a bisection saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spend {

@@ -56,6 +56,11 @@ impl RunState {
         GroupId(self.last_group.saturating_add(1))
     }
 
+    /// Whether an item is eligible, in no group, and without a cone on the base.
+    pub fn is_fresh(&self, ix: ItemIx) -> bool {
+        self.fresh.contains(&(self.start_rank(ix), ix))
+    }
+
     /// Whether an item was singled out of its group, to be judged on its own cone.
     pub fn is_singled_out(&self, ix: ItemIx) -> bool {
         self.items[ix.get()].singled_out

@@ -109,7 +109,14 @@ impl Round<'_> {
     }
 
     fn halt_unrunnable(&mut self, gate: &KeyedGate, message: &str) {
-        let message = format!("gate {} could not be run on the tree that was about to land: {message}", gate.gate.name);
+        let name = |ix: &ItemIx| self.state.graph().name(*ix).as_str();
+        let with = match self.state.apex().map_or(&[][..], |apex| &apex.candidates) {
+            [] => String::new(),
+            [item] => format!(", with {}", name(item)),
+            [first, others @ ..] => format!(", with {} and {} more", name(first), others.len()),
+        };
+        let gate = &gate.gate.name;
+        let message = format!("gate {gate} could not be run on the tree that was about to land{with}: {message}");
         self.halt(HaltReason::Infrastructure, message);
     }
 

@@ -74,10 +74,7 @@ impl Round<'_> {
         if busy.contains(&number) {
             return false;
         }
-        let is_open = |other: &ItemIx| {
-            let is_eligible = *self.state.phase(*other) == Phase::Eligible;
-            is_eligible && !self.state.is_singled_out(*other) && self.state.cone(*other).is_none()
-        };
+        let is_open = |other: &ItemIx| self.state.is_fresh(*other) && !self.state.is_singled_out(*other);
         let items: Vec<ItemIx> = lane.items.iter().copied().filter(is_open).take(lane.group_size).collect();
         if items == [ix] {
             return true;

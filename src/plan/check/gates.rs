@@ -10,7 +10,7 @@ use crate::plan::globs::{bounded_together, path_glob};
 use crate::plan::limits_file::ClaimsFile;
 use crate::plan::pointer::{Pointer, Step};
 use crate::plan::problem::{Quoted, nearest};
-use crate::plan::{Gate, GateAt, Landing};
+use crate::plan::{Gate, GateAt};
 use crate::vocabulary::names::{DefinitionDigest, GateName};
 
 /// Variables that lexpr sets itself.
@@ -66,12 +66,7 @@ impl Checker<'_> {
             let message = format!("the gate {} would never run: optional gates run at the cone only", Quoted(&name));
             self.error_with_hint(&place.join("at"), message, "add `cone`, or take the gate out of `optionalGates`");
         }
-        let without_cones = match rules.landing {
-            Landing::Pyramid => None,
-            Landing::Batch => Some("batch"),
-            Landing::Train => Some("train"),
-        };
-        if let Some(landing) = without_cones.filter(|_| required && !at.apex) {
+        if let Some(landing) = rules.landing.without_cones().filter(|_| required && !at.apex) {
             let message = format!("the gate {} would never run: `landing: {landing}` gates no cones", Quoted(&name));
             self.error_with_hint(&place.join("at"), message, "add `apex`, or write `landing: pyramid`");
         }

@@ -216,6 +216,14 @@ impl Checker<'_> {
         }
         for (place, name) in self.named("optionalGates", &rules.optional_names) {
             self.known_gate(&place, &name, Severity::Warning);
+            if let Some(landing) = rules.landing.without_cones().filter(|_| self.known_gates.contains(&name)) {
+                let message = format!(
+                    "the gate {} does not run: optional gates run at cones only, and `landing: {landing}` gates none",
+                    Quoted(&name)
+                );
+                let problem = self.document.error(&place, message);
+                self.report(problem.warning().hint("leave it out, or write `landing: pyramid`"));
+            }
         }
         for name in rules.retries.keys() {
             self.known_gate(&at("retries").join(name.clone()), name, Severity::Warning);
