@@ -5,6 +5,7 @@
 //! label holds a name of an item, a branch or a gate.
 
 mod limits;
+mod queue;
 mod registrar;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,13 +18,14 @@ use prometheus::{
 };
 
 use self::limits::LimitMetrics;
+use self::queue::{QUEUE_STATES, Queue};
 use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, PoolReason, Reason, Recorded, RunStarted,
     Verdict,
 };
-use crate::vocabulary::names::{ApexId, ItemName, JobId, VerdictKey};
+use crate::vocabulary::names::{ApexId, JobId, VerdictKey};
 
 /// What `/metrics` answers with (prometheus.io, "Exposition formats", text format 0.0.4).
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -100,10 +102,6 @@ const FAILURE_REASONS: [&str; 9] = [
     "unknown",
 ];
 
-/// What an item waits for or has come to: the values of the label `state`. They sum to the items
-/// of the run.
-const QUEUE_STATES: [&str; 5] = ["waiting", "eligible", "running", "passed", "done"];
-
 /// The metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -162,8 +160,7 @@ struct Lasting {
 struct Tracker {
     started_at_ms: u64,
     workers_at_first: i64,
-    items: HashMap<ItemName, Tracked>,
-    dependents: HashMap<ItemName, Vec<ItemName>>,
+    queue: Queue,
     jobs: HashMap<JobId, JobPurpose>,
     /// The number of items of each apex.
     heights: HashMap<ApexId, usize>,
@@ -180,21 +177,6 @@ pub struct MergeCounts {
     pub by_lexpr: u64,
     /// Where git was asked.
     pub by_git: u64,
-}
-
-#[derive(Debug)]
-struct Tracked {
-    state: State,
-    /// Dependencies that have not passed.
-    waits_for: usize,
-    running: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Undecided,
-    Passed,
-    Done,
 }
 
 impl Default for Metrics {
@@ -336,29 +318,25 @@ impl Metrics {
                     JobPurpose::Train { .. } => "train",
                 };
                 self.jobs.with_label_values(&[purpose]).inc();
-                if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = &job.purpose
-                    && let Some(item) = tracker.items.get_mut(item)
-                {
-                    item.running += 1;
+                if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = &job.purpose {
+                    tracker.queue.job_started(item);
                 }
                 tracker.jobs.insert(job.job, job.purpose.clone());
             }
             Event::JobFinished { job } => {
                 if let Some(purpose) = tracker.jobs.remove(job) {
                     self.active_workers.dec();
-                    if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = purpose
-                        && let Some(item) = tracker.items.get_mut(&item)
-                    {
-                        item.running = item.running.saturating_sub(1);
+                    if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = purpose {
+                        tracker.queue.job_finished(&item);
                     }
                 }
             }
             Event::GateFinished(run) => self.gate_finished(&mut tracker, run),
             Event::VerdictReused { .. } => self.verdicts_reused.inc(),
-            Event::ItemDecided(decided) if decided.decision == Decision::Passed => tracker.passed(&decided.item),
+            Event::ItemDecided(decided) if decided.decision == Decision::Passed => tracker.queue.passed(&decided.item),
             Event::ItemDecided(decided) => {
                 // A decision that replaces another is the same item's.
-                if tracker.done(&decided.item) {
+                if tracker.queue.done(&decided.item) {
                     let reason = decided.reason.as_ref().map_or("unknown", reason_label);
                     self.merge_failure.with_label_values(&[reason]).inc();
                 }
@@ -376,7 +354,7 @@ impl Metrics {
                     self.merge_success.inc_by(items);
                 }
                 for item in &landed.items {
-                    tracker.done(item);
+                    tracker.queue.done(item);
                 }
             }
             Event::TargetMoved { .. } => self.target_moves.inc(),
@@ -389,7 +367,7 @@ impl Metrics {
                 self.workers_limit.set(tracker.workers_at_first);
                 self.active_workers.set(0);
                 tracker.jobs.clear();
-                tracker.items.values_mut().for_each(|item| item.running = 0);
+                tracker.queue.resumed();
             }
             Event::Throttled { used_bytes, .. } => {
                 self.throttles.inc();
@@ -418,7 +396,9 @@ impl Metrics {
             | Event::Interrupted { .. }
             | Event::RunHalted { .. } => {}
         }
-        self.count_queue(&tracker);
+        for (state, number) in QUEUE_STATES.iter().zip(tracker.queue.counts()) {
+            self.queue.with_label_values(&[state]).set(number);
+        }
     }
 
     fn run_started(&self, tracker: &mut Tracker, at_ms: u64, run: &RunStarted) {
@@ -427,18 +407,9 @@ impl Metrics {
         tracker.workers_at_first = i64::from(run.workers_at_first.unwrap_or(run.max_workers));
         self.workers_limit.set(tracker.workers_at_first);
         self.memory_limit.set(as_gauge(run.memory_limit_bytes.unwrap_or(0)));
-        for item in &run.items {
-            let state = if item.already_landed.is_some() { State::Done } else { State::Undecided };
-            let tracked = Tracked { state, waits_for: item.deps.len(), running: 0 };
-            tracker.items.insert(item.name.clone(), tracked);
-            for dep in &item.deps {
-                tracker.dependents.entry(dep.clone()).or_default().push(item.name.clone());
-            }
-        }
-        for item in run.items.iter().filter(|item| item.already_landed.is_some()) {
-            self.already_landed.inc();
-            tracker.release_dependents(&item.name);
-        }
+        tracker.queue.line_up(run);
+        let already_landed = run.items.iter().filter(|item| item.already_landed.is_some()).count();
+        self.already_landed.inc_by(already_landed as u64);
     }
 
     fn gate_finished(&self, tracker: &mut Tracker, run: &GateFinished) {
@@ -460,16 +431,6 @@ impl Metrics {
             && (tracker.failed.remove(&run.key) || flaky)
         {
             self.gate_flakes.inc();
-        }
-    }
-
-    fn count_queue(&self, tracker: &Tracker) {
-        let mut counts = [0_i64; QUEUE_STATES.len()];
-        for item in tracker.items.values() {
-            counts[item.queue_state()] += 1;
-        }
-        for (state, number) in QUEUE_STATES.iter().zip(counts) {
-            self.queue.with_label_values(&[state]).set(number);
         }
     }
 
@@ -566,44 +527,6 @@ impl Metrics {
     fn lock(&self) -> MutexGuard<'_, Tracker> {
         // Counts that a panic left half done are no reason to end a run.
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tracker {
-    fn passed(&mut self, item: &ItemName) {
-        if let Some(tracked) = self.items.get_mut(item)
-            && tracked.state == State::Undecided
-        {
-            tracked.state = State::Passed;
-            self.release_dependents(item);
-        }
-    }
-
-    /// False where it was done already.
-    fn done(&mut self, item: &ItemName) -> bool {
-        let Some(tracked) = self.items.get_mut(item) else { return false };
-        std::mem::replace(&mut tracked.state, State::Done) != State::Done
-    }
-
-    fn release_dependents(&mut self, item: &ItemName) {
-        for dependent in self.dependents.remove(item).into_iter().flatten() {
-            if let Some(tracked) = self.items.get_mut(&dependent) {
-                tracked.waits_for = tracked.waits_for.saturating_sub(1);
-            }
-        }
-    }
-}
-
-impl Tracked {
-    /// A position in [`QUEUE_STATES`].
-    fn queue_state(&self) -> usize {
-        match self.state {
-            State::Done => 4,
-            State::Passed => 3,
-            State::Undecided if self.running > 0 => 2,
-            State::Undecided if self.waits_for == 0 => 1,
-            State::Undecided => 0,
-        }
     }
 }
 

@@ -430,8 +430,7 @@ pub(super) fn run_setup(
     if options.urgent {
         limits.max_rebases = u32::MAX;
     }
-    let workers = limits.slots_at_first();
-    limits.groups = divide(&prepared.graph, prepared.policy.group_size, limits.spend, workers, items);
+    limits.groups = divide(&prepared.graph, prepared.policy.group_size, &limits);
     RunSetup {
         started: RunStarted { fingerprint: fingerprint.clone(), ..run_started(prepared, run, &limits, options) },
         graph: Arc::clone(&prepared.graph),

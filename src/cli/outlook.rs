@@ -9,8 +9,6 @@ use crate::core::critical_path::GateDurations;
 use crate::core::forecast::order::{set_aside_in_order, suggest};
 use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, cheapest, critical_path, prices};
 use crate::core::forecast::{Meeting, hotspots, inherited, limits};
-use crate::core::limits::Outcomes;
-use crate::core::strategy::batch::pass_rate;
 use crate::durations::{self, Recalled};
 use crate::git::pairs::Pairs;
 use crate::plan::graph::ItemIx;
@@ -149,14 +147,6 @@ async fn advise(
     Ok(OrderAdvice { set_aside, suggestion })
 }
 
-/// How often items of a repository fail, as far as its runs have shown.
-fn failure_rate(seen: Outcomes) -> FailureRate {
-    if seen == Outcomes::default() {
-        return FailureRate::ASSUMED;
-    }
-    FailureRate { rate: 1.0 - pass_rate(seen), is_learned: true }
-}
-
 fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
     let graph = &prepared.graph;
     let spend = prepared.policy.spend;
@@ -164,7 +154,7 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
     let needed: BTreeSet<DefinitionDigest> =
         gated.iter().flat_map(|ix| graph.gates(*ix)).map(|gate| gate.definition).collect();
     let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
-    let failures = failure_rate(items);
+    let failures = FailureRate::of(items);
     let remembered: GateDurations = gates.into_iter().collect();
     let durations = remembered.of(needed.iter().copied());
     let bounds = limits::bounds(graph, &prepared.policy.resources, &seen.rehearsed, &durations);

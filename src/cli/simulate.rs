@@ -14,8 +14,7 @@ use super::conduct::limits_beforehand;
 use super::failure::Failure;
 use super::source::read_plan;
 use super::{SimulateArgs, SimulateFormat, speak};
-use crate::core::limits::Outcomes;
-use crate::core::strategy::batch::pass_rate;
+use crate::core::forecast::price::FailureRate;
 use crate::diagnostics;
 use crate::durations::{self, Recalled};
 use crate::git::repo::UserRepo;
@@ -128,15 +127,11 @@ struct Subject {
     /// Its items are as other queues know them: without dependencies, with one gate for all that claims no limit.
     is_plain: bool,
     remembered_gates: u64,
-    /// Of a hundred items, how many failed in earlier runs.
-    remembered_fail: Option<f64>,
+    failures: FailureRate,
 }
 
 /// What a run of a gate takes of which nothing is known.
 const UNKNOWN_GATE_SECONDS: u64 = 60;
-
-/// Of a hundred items, how many fail where nothing is known.
-const UNKNOWN_FAIL_PERCENT: f64 = 5.0;
 
 fn at_random(items: usize, args: &SimulateArgs) -> Subject {
     let (items, gate) = independent(items);
@@ -148,7 +143,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Subject {
         policy: Arc::new(policy),
         gate_ms: HashMap::from([(gate, args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND)]),
     };
-    Subject { scenario, is_plain: true, remembered_gates: 0, remembered_fail: None }
+    Subject { scenario, is_plain: true, remembered_gates: 0, failures: FailureRate::ASSUMED }
 }
 
 /// The plan's items, dependencies and gates. `None` where there are problems, which are told by then.
@@ -187,14 +182,14 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<Subject>, Failure> 
         graph: Arc::new(graph),
     };
     let remembered_gates = scenario.gate_ms.keys().filter(|gate| taught.contains_key(gate)).count() as u64;
-    let remembered_fail = (seen != Outcomes::default()).then(|| (1000.0 * (1.0 - pass_rate(seen))).round() / 10.0);
-    Ok(Some(Subject { scenario, is_plain, remembered_gates, remembered_fail }))
+    Ok(Some(Subject { scenario, is_plain, remembered_gates, failures: FailureRate::of(seen) }))
 }
 
 fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failure> {
-    let Subject { scenario, is_plain, remembered_gates, remembered_fail } = subject;
+    let Subject { scenario, is_plain, remembered_gates, failures } = subject;
     let is_plain = *is_plain;
-    let fail_percent = args.fail.or(*remembered_fail).unwrap_or(UNKNOWN_FAIL_PERCENT);
+    // A mean over earlier runs says no more than its first decimal.
+    let fail_percent = args.fail.unwrap_or_else(|| (failures.rate * 1000.0).round() / 10.0);
     let gates = scenario.gate_ms.len().max(1) as u64;
     let gate_ms = scenario.gate_ms.values().sum::<u64>() / gates;
     let workers = args.max_workers.unwrap_or(scenario.limits.max_workers);
@@ -239,7 +234,7 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
         remembered_gates: *remembered_gates,
         spread_percent: args.spread,
         fail_percent,
-        fail_is_remembered: args.fail.is_none() && remembered_fail.is_some(),
+        fail_is_remembered: args.fail.is_none() && failures.is_learned,
         clash_percent: args.clash,
         flake_percent: args.flake,
         second_opinion: setting.second_opinion,

@@ -54,6 +54,11 @@ pub fn apex_gates(graph: &Graph, members: &[ItemIx]) -> Vec<(usize, Wanted)> {
         .collect()
 }
 
+/// Of gates that have the position of the first member that needs them: those that the first `members` need.
+pub fn needed_by_first(gates: &[(usize, Wanted)], members: usize) -> impl Iterator<Item = &Wanted> {
+    gates.iter().filter(move |(first, _)| *first < members).map(|(_, wanted)| wanted)
+}
+
 /// What an item asks for itself, in plan order.
 pub fn wanted_by(graph: &Graph, ix: ItemIx) -> impl Iterator<Item = Wanted> {
     graph.gates(ix).iter().map(move |gate| Wanted {

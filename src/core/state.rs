@@ -5,6 +5,7 @@ mod apply;
 mod ending;
 mod groups;
 mod train;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -158,6 +159,11 @@ pub struct MadeApex {
 }
 
 impl MadeApex {
+    /// The gates of the first `members`.
+    pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> {
+        judge::needed_by_first(&self.gates, members)
+    }
+
     /// The candidates that conflict with the tip itself.
     pub fn at_tip(&self) -> impl Iterator<Item = &(ItemIx, SetAsideCause)> {
         self.conflicts.iter().take(self.conflicts_at_tip)

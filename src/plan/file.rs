@@ -5,15 +5,15 @@
 //! [`super::check`] says. Absent keys stay absent here; defaults are filled in there. Plans of
 //! the earlier TypeScript tool (JSON, `schemaVersion` 1.x.y) are documents of this schema too.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use super::forms_file::{DirectoryRenamesFile, GroupSizeFile, SchemaVersion};
 use super::limits_file::{ClaimsFile, ResourceFile};
 use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
@@ -62,31 +62,6 @@ pub struct PlanFile<'a> {
     /// What to land. The order of this list means nothing.
     #[serde(borrow)]
     pub items: Option<Vec<ItemFile<'a>>>,
-}
-
-/// The version of the schema a plan was written for.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct SchemaVersion(pub Value);
-
-impl JsonSchema for SchemaVersion {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "SchemaVersion".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": ["string", "integer"],
-            "pattern": r"^(v?1|1\.[0-9]+\.[0-9]+)$",
-            "minimum": 1,
-            "maximum": 1,
-            "examples": ["v1", 1, "1.0.0"],
-        })
-    }
 }
 
 // A plan may have a million, so it copies no text of the document.
@@ -388,25 +363,6 @@ pub enum SpendFile {
     Time,
 }
 
-/// A number, or `auto`.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct GroupSizeFile(pub Value);
-
-impl JsonSchema for GroupSizeFile {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "GroupSize".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": 1, "pattern": "^auto$" })
-    }
-}
-
 /// A command that prepares a working folder.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -508,25 +464,6 @@ pub struct MergeFile {
     /// renamed.
     #[schemars(extend("default" = "conflict"))]
     pub directory_renames: Option<DirectoryRenamesFile>,
-}
-
-/// `true`, `false` or `conflict`.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct DirectoryRenamesFile(pub Value);
-
-impl JsonSchema for DirectoryRenamesFile {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "DirectoryRenames".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": [true, false, "conflict"] })
-    }
 }
 
 /// Sizes and limits.

@@ -9,6 +9,7 @@ mod cache_place;
 pub mod check;
 pub mod conform;
 pub mod file;
+mod forms_file;
 pub mod globs;
 pub mod graph;
 pub mod limits_file;

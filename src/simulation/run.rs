@@ -92,15 +92,13 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         .indices()
         .map(|ix| Arc::new(ComposeItem::of(graph, ix, CommitId::from_bytes(&[1; 20]).expect("20 bytes"), Vec::new())))
         .collect();
-    let Limits { spend, history, .. } = scenario.limits;
-    let max_workers = u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1);
-    let limits = Limits {
-        max_workers,
+    let mut limits = Limits {
+        max_workers: u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1),
         workers_at_first: None,
         second_opinion: setting.second_opinion,
-        groups: divide(graph, scenario.group_size, spend, max_workers, history),
         ..scenario.limits.clone()
     };
+    limits.groups = divide(graph, scenario.group_size, &limits);
     let lined_up = items.iter().map(|item| item.lined_up(graph)).collect();
     let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);
     let setup = RunSetup {

@@ -69,42 +69,18 @@ fn invariant_1_what_landed_is_a_tree_that_its_gate_saw() {
     assert!(world.repo().join("b").exists());
 }
 
-#[test]
-fn a_batch_lands_all_but_its_culprit_and_gates_no_item_by_itself() {
-    let names: Vec<String> = (1..10).map(|at| format!("b{at}")).collect();
+/// Lands so many items, of which `b6` breaks the gate, by this policy: what was said, and which items were in
+/// each tree that the gate saw.
+fn land_with_a_culprit(items: usize, policy: &str) -> (World, crate::cli_world::Said, Vec<String>) {
+    let names: Vec<String> = (1..=items).map(|at| format!("b{at}")).collect();
     let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "x")]).collect();
     let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
     let world = World::new(README, &branches);
     let report = world.path("report.json");
-    let items: String = names.iter().map(|name| format!("- {{name: {name}}}\n")).collect();
+    let listed: String = names.iter().map(|name| format!("- {{name: {name}}}\n")).collect();
     let plan = format!(
-        "schemaVersion: v1\npolicy: {{landing: batch, maxWorkers: 1}}\n\
-         gates: [{{name: unit, run: 'ls b* | tee -a ../runs; echo -- >> ../runs; ! test -f b6'}}]\nitems:\n{items}"
-    );
-    world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
-    let ended = statuses(&world.report(&report));
-    let expected = names.iter().map(|name| format!("{name} {}", if name == "b6" { "failed" } else { "landed" }));
-    assert_eq!(ended, expected.collect::<Vec<_>>());
-    assert_eq!(world.files_on_main(), ["README.md", "b1", "b2", "b3", "b4", "b5", "b7", "b8", "b9"]);
-    // All; where both answers are as likely; the culprit's neighbours; once more with it; the rest on what landed.
-    let cache = world.path("cache/lexpr");
-    let repository = std::fs::read_dir(cache).unwrap().next().unwrap().unwrap().path();
-    let runs = std::fs::read_to_string(repository.join("runs")).unwrap();
-    let sizes: Vec<usize> = runs.split("--\n").map(|run| run.lines().count()).filter(|size| *size > 0).collect();
-    assert_eq!(sizes, [9, 4, 6, 5, 6, 8]);
-}
-
-#[test]
-fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() {
-    let names: Vec<String> = (1..9).map(|at| format!("b{at}")).collect();
-    let files: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(name.as_str(), "x")]).collect();
-    let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (name.as_str(), "main", &files[..])).collect();
-    let world = World::new(README, &branches);
-    let report = world.path("report.json");
-    let items: String = names.iter().map(|name| format!("- {{name: {name}}}\n")).collect();
-    let plan = format!(
-        "schemaVersion: v1\npolicy: {{groupSize: 4, maxWorkers: 1}}\n\
-         gates: [{{name: unit, run: 'ls b* | tee -a ../runs; echo -- >> ../runs; ! test -f b6'}}]\nitems:\n{items}"
+        "schemaVersion: v1\npolicy: {{{policy}, maxWorkers: 1}}\n\
+         gates: [{{name: unit, run: 'ls b* | tee -a ../runs; echo -- >> ../runs; ! test -f b6'}}]\nitems:\n{listed}"
     );
     let said = world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
     let ended = statuses(&world.report(&report));
@@ -113,7 +89,23 @@ fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() 
     let cache = world.path("cache/lexpr");
     let repository = std::fs::read_dir(cache).unwrap().next().unwrap().unwrap().path();
     let runs = std::fs::read_to_string(repository.join("runs")).unwrap();
-    let trees = runs.strip_suffix("--\n").unwrap().split("--\n").map(|run| run.lines().collect::<Vec<_>>().join(" "));
+    let trees = runs.strip_suffix("--\n").unwrap().split("--\n");
+    let trees = trees.map(|run| run.lines().collect::<Vec<_>>().join(" ")).collect();
+    (world, said, trees)
+}
+
+#[test]
+fn a_batch_lands_all_but_its_culprit_and_gates_no_item_by_itself() {
+    let (world, _, trees) = land_with_a_culprit(9, "landing: batch");
+    assert_eq!(world.files_on_main(), ["README.md", "b1", "b2", "b3", "b4", "b5", "b7", "b8", "b9"]);
+    // All; where both answers are as likely; the culprit's neighbours; once more with it; the rest on what landed.
+    let sizes: Vec<usize> = trees.iter().map(|tree| tree.split_whitespace().count()).filter(|size| *size > 0).collect();
+    assert_eq!(sizes, [9, 4, 6, 5, 6, 8]);
+}
+
+#[test]
+fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() {
+    let (_, said, mut seen) = land_with_a_culprit(8, "groupSize: 4");
     let mut expected = [
         // Both groups; prefixes of the second; who was left of it.
         "b1 b2 b3 b4",
@@ -128,7 +120,6 @@ fn a_group_passes_whole_and_one_that_is_refused_is_judged_without_its_culprit() 
         "b1 b2 b3 b4 b5 b7 b8",
     ];
     // Which of the two that go on beside each other is first, their merges decide.
-    let mut seen: Vec<String> = trees.collect();
     seen.sort();
     expected.sort_unstable();
     assert_eq!(seen, expected, "{}", said.stdout);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::price::Rehearsed;
+use super::price::{Rehearsed, float};
 use crate::core::claims::Claims;
 use crate::core::critical_path::GateDurations;
 use crate::plan::Resource;
@@ -47,11 +47,6 @@ pub fn bounds(
 /// What so many gate runs, which take so long together, last at least.
 pub fn at_least_ms(bounds: &[Bound], runs: f64, gate_ms: f64) -> f64 {
     bounds.iter().map(|bound| (bound.ms_per_ms * gate_ms).max(bound.ms_per_run * runs)).fold(0.0, f64::max)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an expectation need not be exact")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use super::limits::{Bound, at_least_ms};
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::{Wanted, apex_gates, cone_gates, wanted_by};
+use crate::core::limits::Outcomes;
+use crate::core::strategy::batch::pass_rate;
 use crate::plan::Spend;
+use crate::plan::file::DEFAULT_BATCH_SIZE;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -26,6 +29,14 @@ pub struct FailureRate {
 impl FailureRate {
     /// Where nothing is known: the mean of the Beta(1, 19) distribution.
     pub const ASSUMED: Self = Self { rate: 0.05, is_learned: false };
+
+    /// As items have fared so far.
+    pub fn of(seen: Outcomes) -> Self {
+        if seen == Outcomes::default() {
+            return Self::ASSUMED;
+        }
+        Self { rate: 1.0 - pass_rate(seen), is_learned: true }
+    }
 }
 
 /// Above it nothing would ever land, and the formulas would divide by nothing.
@@ -58,9 +69,6 @@ pub struct Rehearsed {
     pub apexes: Vec<Vec<DefinitionDigest>>,
 }
 
-/// Items on one apex of the pyramid where the plan says nothing.
-const USUAL_APEX: usize = 50;
-
 impl Rehearsed {
     /// What a pyramid of these items, which would land, would run, were nothing known: where the plan lands them in
     /// another way no cone was rehearsed.
@@ -74,7 +82,7 @@ impl Rehearsed {
         let apex = |items: &[ItemIx]| definitions(apex_gates(graph, items).into_iter().map(|(_, gate)| gate).collect());
         Self {
             cones: landing.iter().map(|ix| cone(*ix)).collect(),
-            apexes: landing.chunks(USUAL_APEX).map(apex).collect(),
+            apexes: landing.chunks(DEFAULT_BATCH_SIZE as usize).map(apex).collect(),
             landing,
         }
     }
@@ -479,7 +487,7 @@ fn scheduled(items: &[ItemWork], workers: u32) -> u64 {
     }
 }
 
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "an estimate of milliseconds or of items, below 2^52")]
     {
         number as f64

@@ -10,7 +10,7 @@ use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
-    Reason, RunStarted, SetAsideCause, UndoDirection, Undone,
+    Reason, RunStarted, SetAsideCause,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
 
@@ -111,41 +111,8 @@ impl RunState {
                 self.undo_intended(*direction, *from, *to, push.is_some())
             }
             Event::Undone(undone) => self.undone(undone),
-            Event::UndoGivenUp { .. } => self.undoing.take().map(drop).ok_or(ImpossibleTransition::NoUndo),
+            Event::UndoGivenUp { .. } => self.undo_given_up(),
         }
-    }
-
-    /// Back, the same way once more where only a remote is left to be put back, or forward again.
-    fn undo_intended(
-        &mut self,
-        direction: UndoDirection,
-        from: CommitId,
-        to: CommitId,
-        pushes: bool,
-    ) -> Result<(), ImpossibleTransition> {
-        let possible = match (direction, self.taken_back) {
-            (UndoDirection::Back, taken_back) => {
-                taken_back.is_none_or(|way| way == (from, to) && pushes && !self.taken_back_there)
-            }
-            (UndoDirection::Forward, taken_back) => taken_back == Some((to, from)),
-        };
-        if !possible || self.undoing.is_some() {
-            return Err(ImpossibleTransition::NoUndo);
-        }
-        self.undoing = Some((direction, from, to));
-        Ok(())
-    }
-
-    fn undone(&mut self, undone: &Undone) -> Result<(), ImpossibleTransition> {
-        if self.undoing.take() != Some((undone.direction, undone.from, undone.to)) {
-            return Err(ImpossibleTransition::NoUndo);
-        }
-        self.taken_back_there = undone.pushed_to.is_some();
-        self.taken_back = match undone.direction {
-            UndoDirection::Back => Some((undone.from, undone.to)),
-            UndoDirection::Forward => None,
-        };
-        Ok(())
     }
 
     fn start(&mut self, started: &RunStarted) -> Result<(), ImpossibleTransition> {
@@ -198,7 +165,8 @@ impl RunState {
         }
     }
 
-    pub(super) fn start_rank(&self, ix: ItemIx) -> StartRank {
+    /// When an item's turn comes, beside others that may start.
+    pub fn start_rank(&self, ix: ItemIx) -> StartRank {
         (std::cmp::Reverse(self.graph.urgency(ix)), std::cmp::Reverse(self.lengths[ix.get()]))
     }
 

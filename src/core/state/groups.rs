@@ -19,7 +19,7 @@ pub struct Group {
     pub items: Vec<ItemIx>,
     pub made: Option<MadeGroup>,
     /// Of the first to start among its items.
-    rank: StartRank,
+    pub rank: StartRank,
 }
 
 /// A group once its composite is made: base, all that its items depend on, and the items.
@@ -33,9 +33,9 @@ pub struct MadeGroup {
 }
 
 impl MadeGroup {
-    /// The gates of the composite up to the last of the first `members`.
+    /// The gates of the composite of the first `members`.
     pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> {
-        self.gates.iter().filter(move |(first, _)| *first < members).map(|(_, wanted)| wanted)
+        judge::needed_by_first(&self.gates, members)
     }
 }
 
@@ -64,17 +64,6 @@ impl RunState {
     /// Whether an item was singled out of its group, to be judged on its own cone.
     pub fn is_singled_out(&self, ix: ItemIx) -> bool {
         self.items[ix.get()].singled_out
-    }
-
-    /// When an item's turn comes, beside others that may start.
-    pub fn rank(&self, ix: ItemIx) -> StartRank {
-        self.start_rank(ix)
-    }
-}
-
-impl Group {
-    pub fn rank(&self) -> StartRank {
-        self.rank
     }
 }
 

@@ -7,8 +7,8 @@ use super::blame::{Accusation, Finding};
 use super::{Action, Judged, LandAction, Round};
 use crate::core::judge::{Judgement, KeyedGate, Wanted};
 use crate::core::state::{Apex, MadeApex, Standpoint};
+use crate::plan::Landing;
 use crate::plan::graph::ItemIx;
-use crate::plan::{Landing, Spend};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, JobPurpose, Reason, SetAsideCause,
 };
@@ -67,11 +67,7 @@ impl Round<'_> {
 
     fn prove(&mut self, apex: &Apex, made: &MadeApex) {
         let members = made.members.len();
-        let width = match self.limits.spend {
-            Spend::Gates => 1,
-            // Not what the pool has become: which prefixes are tried hangs on verdicts alone.
-            Spend::Time => self.limits.slots_at_first() as usize,
-        };
+        let width = self.search_width();
         let passes = |prefix: usize| match self.judge_prefix(apex, made, prefix) {
             Some(Judgement::Passed) => Some(true),
             Some(Judgement::Failed(_)) => Some(false),
@@ -95,11 +91,11 @@ impl Round<'_> {
 
     pub(super) fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
         let at = made.members[prefix - 1].1;
-        self.judge_at(prefix_gates(made, prefix), at.tree, apex.base.commit)
+        self.judge_at(made.gates_of(prefix), at.tree, apex.base.commit)
     }
 
     fn probe(&mut self, apex: &Apex, made: &MadeApex, prefix: usize) {
-        let wanted: Vec<Wanted> = prefix_gates(made, prefix).cloned().collect();
+        let wanted: Vec<Wanted> = made.gates_of(prefix).cloned().collect();
         let purpose = JobPurpose::Apex { apex: apex.id, members: u32::try_from(prefix).unwrap_or(u32::MAX) };
         let at = made.members[prefix - 1].1;
         let judged = self.judge_or_gate(&wanted, at, apex.base.commit, purpose);
@@ -126,7 +122,7 @@ impl Round<'_> {
         let without = if passing == 0 { apex.base } else { made.members[passing - 1].1 };
         let Some(Judgement::Failed(gate)) = self.judge_prefix(apex, made, passing + 1) else { return };
         let base = apex.base.commit;
-        let gates: Vec<Wanted> = prefix_gates(made, passing + 1).cloned().collect();
+        let gates: Vec<Wanted> = made.gates_of(passing + 1).cloned().collect();
         match self.blame(&Accusation { item, gate: &gate, with, without, base }) {
             Finding::Open => {}
             Finding::Unrunnable(message) => self.halt_unrunnable(&gate, &message),
@@ -201,7 +197,7 @@ impl Round<'_> {
     /// a search never asks for.
     fn proof(&self, apex: &Apex, made: &MadeApex, members: usize) -> Option<Vec<crate::vocabulary::names::VerdictKey>> {
         let at = made.members[members - 1].1;
-        prefix_gates(made, members)
+        made.gates_of(members)
             .map(|wanted| {
                 let gate = self.state.keyed(wanted, at.tree, apex.base.commit)?;
                 let passed =
@@ -210,8 +206,4 @@ impl Round<'_> {
             })
             .collect()
     }
-}
-
-fn prefix_gates(made: &MadeApex, prefix: usize) -> impl Iterator<Item = &Wanted> {
-    made.gates.iter().filter(move |(first, _)| *first < prefix).map(|(_, wanted)| wanted)
 }

@@ -11,7 +11,7 @@ use super::bisect::{Search, search};
 use super::{Action, GateAction, Judged, Round};
 use crate::core::groups::{Groups, Lane, Share};
 use crate::core::judge::{Judgement, Wanted, judge, wanted_by};
-use crate::core::limits::Outcomes;
+use crate::core::limits::Limits;
 use crate::core::state::{Group, MadeGroup, Phase};
 use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::{GroupSize, Policy, Spend};
@@ -34,8 +34,8 @@ const SHORTEST_LANE: usize = 3;
 ///
 /// As many together as are about as likely to pass as not cost the fewest runs; for the shortest run, only as
 /// many as leave every worker something to do.
-pub fn divide(graph: &Graph, size: GroupSize, spend: Spend, workers: u32, history: Outcomes) -> Option<Arc<Groups>> {
-    let workers = workers.max(1) as usize;
+pub fn divide(graph: &Graph, size: GroupSize, limits: &Limits) -> Option<Arc<Groups>> {
+    let workers = limits.slots_at_first().max(1) as usize;
     let groups = match size {
         GroupSize::Fixed(1) => return None,
         // The same groups on any number of workers.
@@ -44,11 +44,11 @@ pub fn divide(graph: &Graph, size: GroupSize, spend: Spend, workers: u32, histor
             Share { lanes: items.div_ceil(group_size.max(1)), group_size }
         }),
         GroupSize::Auto => {
-            let group_size = group_size(pass_rate(history));
+            let group_size = group_size(pass_rate(limits.history));
             Groups::divide(graph, |items| {
                 let lanes = items.div_ceil(group_size * GROUPS_PER_LANE);
                 let for_all_workers = (workers * LANES_PER_WORKER).min(items / SHORTEST_LANE);
-                let lanes = if spend == Spend::Time { lanes.max(for_all_workers) } else { lanes };
+                let lanes = if limits.spend == Spend::Time { lanes.max(for_all_workers) } else { lanes };
                 Share { lanes, group_size }
             })
         }
@@ -152,7 +152,7 @@ impl Round<'_> {
     pub(super) fn look_into(&mut self, group: &Group) {
         let Some(made) = group.made.as_ref().filter(|made| !made.members.is_empty()) else { return };
         self.gate_base(group, made);
-        if let Search::Probe(prefixes) = self.search_group(group, made, self.limits.max_workers as usize) {
+        if let Search::Probe(prefixes) = self.search_group(group, made, self.search_width()) {
             for prefix in prefixes {
                 self.probe_group(group, made, prefix);
             }

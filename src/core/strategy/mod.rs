@@ -19,7 +19,7 @@ use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached}
 use super::limits::Limits;
 use super::state::{Cone, RunState, Standpoint};
 use crate::plan::graph::ItemIx;
-use crate::plan::{Gate, Landing, Policy};
+use crate::plan::{Gate, Landing, Policy, Spend};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose, Reason,
 };
@@ -217,16 +217,13 @@ impl<'a> Round<'a> {
     /// Judges the composite `at`, on `base`, by `wanted`; starts a job for what has no verdict yet
     /// where a slot is free.
     fn judge_or_gate(&mut self, wanted: &[Wanted], at: Standpoint, base: CommitId, purpose: JobPurpose) -> Judged {
-        if self.keyed(wanted, at.tree, base).is_none() {
-            return Judged::Waiting;
-        }
-        match self.judge_at(wanted.iter(), at.tree, base) {
-            None => Judged::Waiting,
-            Some(Judgement::Open(gates)) => {
+        let Some(gates) = self.keyed(wanted, at.tree, base) else { return Judged::Waiting };
+        match self.judge_keyed(gates) {
+            Judgement::Open(gates) => {
                 self.gate(GateAction { purpose, at, base, gates, clean_slot: false, more: false });
                 Judged::Waiting
             }
-            Some(settled) => Judged::Settled(settled),
+            settled => Judged::Settled(settled),
         }
     }
 
@@ -237,13 +234,26 @@ impl<'a> Round<'a> {
         tree: TreeId,
         base: CommitId,
     ) -> Option<Judgement> {
+        let gates = wanted.map(|wanted| self.state.keyed(wanted, tree, base)).collect::<Option<Vec<_>>>()?;
+        Some(self.judge_keyed(gates))
+    }
+
+    fn judge_keyed(&self, gates: Vec<KeyedGate>) -> Judgement {
         let state = self.state;
-        let gates = wanted.map(|wanted| state.keyed(wanted, tree, base)).collect::<Option<Vec<_>>>()?;
         let with_standing = gates.into_iter().map(|gate| {
             let standing = state.standing(&gate.key);
             (gate, standing)
         });
-        Some(judge(with_standing, self.limits.fail_fast))
+        judge(with_standing, self.limits.fail_fast)
+    }
+
+    /// How many probes of one search may run at once.
+    fn search_width(&self) -> usize {
+        match self.limits.spend {
+            Spend::Gates => 1,
+            // Not what the pool has become: which prefixes are tried hangs on verdicts alone.
+            Spend::Time => self.limits.slots_at_first() as usize,
+        }
     }
 
     /// Starts a job, of the first of the gates at least, unless one of its keys is being run already, a limit holds it

@@ -34,7 +34,7 @@ impl Round<'_> {
     fn judge_open(&mut self) {
         let mut groups = self.state.groups().into_iter().peekable();
         for ix in self.state.open().collect::<Vec<_>>() {
-            while let Some(group) = groups.next_if(|group| group.rank() < self.state.rank(ix)) {
+            while let Some(group) = groups.next_if(|group| group.rank < self.state.start_rank(ix)) {
                 self.judge_group(group);
             }
             self.judge_item(ix);

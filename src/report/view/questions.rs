@@ -79,8 +79,9 @@ impl RunView {
                 let other = self.item(other);
                 other.is_some_and(|other| other.lined_up.gates.iter().any(|own| own.definition == gate.definition))
             };
-            let place = landed.iter().filter(has_it).position(|name| *name == item.lined_up.name);
-            let key = place.and_then(|place| keys.get(place)).or(keys.first()).copied();
+            let place = || landed.iter().filter(has_it).position(|name| *name == item.lined_up.name);
+            let own = if keys.len() > 1 { place().and_then(|place| keys.get(place)) } else { None };
+            let key = own.or(keys.first()).copied();
             let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
             let status = match key {
                 None => ItemGateStatus::NotRun,

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::{Either, select};
 use lexpr::core::judge::Surroundings;
-use lexpr::core::limits::Limits;
 use lexpr::core::strategy::groups::divide;
 use lexpr::engine::{self, EngineError, Observer, Past, Ports, RunEnd, RunSetup};
 use lexpr::plan::GroupSize;
@@ -24,9 +23,7 @@ impl World {
     /// Runs the plan in this world to its end.
     pub fn run(&self) -> Outcome {
         let mut divided = self.clone();
-        let Limits { spend, max_workers, history, .. } = self.limits;
-        let size = GroupSize::Fixed(self.group_size);
-        divided.limits.groups = divide(&self.graph(), size, spend, max_workers, history);
+        divided.limits.groups = divide(&self.graph(), GroupSize::Fixed(self.group_size), &self.limits);
         divided.run_divided()
     }
 
