@@ -10,12 +10,13 @@ use lexpr::core::judge::Surroundings;
 use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::core::state::RunState;
 use lexpr::core::strategy;
+use lexpr::core::strategy::groups::divide;
 use lexpr::journal::parse;
 use lexpr::metrics::Metrics;
 use lexpr::overview::{self, Presence, RunOverview};
 use lexpr::plan::check::check;
 use lexpr::plan::graph::Graph;
-use lexpr::plan::{Gate, Item, Landing, Policy, Spend};
+use lexpr::plan::{Gate, GroupSize, Item, Landing, Policy, Spend};
 use lexpr::progress::facts;
 use lexpr::report::json::RunReport;
 use lexpr::report::view::RunView;
@@ -76,36 +77,50 @@ fn told(events: &[Recorded]) {
     }
 }
 
-/// What a resumption does with a journal: replay through the state's one transition, and the
-/// question of what may happen next, after every event.
+/// What a resumption does with a journal, by each way to land: replay through the state's one
+/// transition, and the question of what may happen next, after every event.
 fn replayed(events: &[Recorded]) {
     let Some(Event::RunStarted(started)) = events.first().map(|first| &first.event) else { return };
     let Some(graph) = graph(started) else { return };
     let graph = Arc::new(graph);
-    let mut state = RunState::new(Arc::clone(&graph), Surroundings::default(), &GateDurations::default());
+    for (landing, group_size) in WAYS {
+        let mut limits = limits(landing);
+        limits.groups = divide(&graph, GroupSize::Fixed(group_size), &limits);
+        replayed_by(events, &graph, &limits);
+    }
+}
+
+fn replayed_by(events: &[Recorded], graph: &Arc<Graph>, limits: &Limits) {
+    let mut state = RunState::new(Arc::clone(graph), Surroundings::default(), &GateDurations::default());
     for recorded in events {
         if state.apply(&recorded.event).is_err() {
             return;
         }
-        strategy::next(&state, &LIMITS, &POLICY);
+        strategy::next(&state, limits, &POLICY);
         assert_eq!(state.final_items().len(), graph.len());
         state.next_apex();
         state.next_job();
     }
 }
 
-const LIMITS: Limits = Limits {
-    landing: Landing::Pyramid,
-    max_workers: 4,
-    workers_at_first: None,
-    batch_size: 3,
-    fail_fast: true,
-    second_opinion: true,
-    spend: Spend::Gates,
-    max_rebases: 3,
-    history: Outcomes { passed: 0, failed: 0 },
-    groups: None,
-};
+/// Ways to land, and how many items the pyramid gates together.
+const WAYS: [(Landing, u32); 4] =
+    [(Landing::Pyramid, 1), (Landing::Pyramid, 2), (Landing::Batch, 1), (Landing::Train, 1)];
+
+const fn limits(landing: Landing) -> Limits {
+    Limits {
+        landing,
+        max_workers: 4,
+        workers_at_first: None,
+        batch_size: 3,
+        fail_fast: true,
+        second_opinion: true,
+        spend: Spend::Gates,
+        max_rebases: 3,
+        history: Outcomes { passed: 0, failed: 0 },
+        groups: None,
+    }
+}
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     check("plan.yaml", b"schemaVersion: v1\nitems: [{ name: a }]\n").expect("it is a plan").plan.policy

@@ -5,16 +5,18 @@
 //! fuzz` begins with that. What a fuzzer finds becomes a test beside what it was found in.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use lexpr::core::account::Account;
 use lexpr::journal::JournalFile;
+use lexpr::plan::Landing;
 use lexpr::ports::Journal as _;
 use lexpr::vocabulary::event::{Event, Recorded, UndoDirection, Undone};
 
 use crate::plan_hostile;
-use crate::sim::{Effect, Mishap, Outcome, Stop, World, gate, mix};
+use crate::sim::{Busyness, Effect, Mishap, Outcome, Stop, World, gate, mix};
 
 #[path = "../../fuzz/src/lib.rs"]
 pub mod fuzz;
@@ -76,6 +78,10 @@ fn journals() -> Vec<Seed> {
             "limited",
             World::of("a b").workers(2).resource("db", Some(1), 500).claims("unit", "db", 1).refused("unit", 1),
         ),
+        ("groups", World::of("a b c d e f").with(|world| world.group_size = 3).fails("unit", &["b"])),
+        ("batch", World::of("a b c d").with(|world| world.limits.landing = Landing::Batch).fails("unit", &["b", "d"])),
+        ("train", World::of("a b c d").with(|world| world.limits.landing = Landing::Train).fails("unit", &["b"])),
+        ("adapts", World::of("a b c d").adapts(1, 4, Busyness::Wild)),
         ("told-and-looking", World::of("a b").gates([gate("unit").told_its_item(), gate("part").looking_at(&["a"])])),
     ];
     let mut seeds: Vec<Seed> = worlds
@@ -220,4 +226,36 @@ fn what_must_hold_for_any_run_holds_for_every_seed_and_thousands_of_mutations() 
     let seeds = journals();
     written("run", &seeds);
     tried(&seeds, "fuzz/journal.dict", fuzz::run::try_all);
+}
+
+/// Every name and word that the schema of events gives.
+fn words_of(schema: &serde_json::Value, words: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(keys) => {
+            for (key, value) in keys {
+                match (key.as_str(), value) {
+                    ("properties", serde_json::Value::Object(properties)) => words.extend(properties.keys().cloned()),
+                    ("const", serde_json::Value::String(word)) => drop(words.insert(word.clone())),
+                    ("enum", serde_json::Value::Array(all)) => {
+                        words.extend(all.iter().filter_map(|word| word.as_str().map(str::to_owned)));
+                    }
+                    _ => {}
+                }
+                words_of(value, words);
+            }
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|value| words_of(value, words)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_fuzzer_knows_every_word_of_the_events() {
+    let schema = serde_json::from_slice(&fs::read("schemas/event.schema.json").unwrap()).unwrap();
+    let mut words = BTreeSet::new();
+    words_of(&schema, &mut words);
+    assert!(words.len() > 100, "{} words", words.len());
+    let known: BTreeSet<Vec<u8>> = dictionary("fuzz/journal.dict").into_iter().collect();
+    let missing: Vec<_> = words.iter().filter(|word| !known.contains(format!("\"{word}\"").as_bytes())).collect();
+    assert!(missing.is_empty(), "fuzz/journal.dict lacks {missing:?}");
 }
