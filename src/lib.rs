@@ -8,7 +8,7 @@
 //!    [`verdicts`]: the hands (I/O), with `crash`, the places at which tests kill them
 //! 6. [`engine`]: one loop that owns the state, and [`simulation`], which drives it without a repository
 //! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
-//!    [`diagnostics`]: the faces, functions of events and problems, with [`wording`] and [`output`],
+//!    [`diagnostics`], [`draft`]: the faces, functions of events, problems and facts, with [`wording`] and [`output`],
 //!    which they share
 //! 8. [`cli`]: the commands
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod core;
 mod crash;
 pub mod diagnostics;
+pub mod draft;
 pub mod durations;
 pub mod engine;
 pub mod gate;

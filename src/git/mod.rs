@@ -21,6 +21,7 @@ pub mod message;
 pub mod migrate;
 mod new_objects;
 pub mod objects;
+pub mod own_commits;
 mod pack;
 pub mod pairs;
 pub mod pins;

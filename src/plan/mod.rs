@@ -5,6 +5,7 @@
 //! the schema, [`check`] turns it into a [`Plan`] or into the list of all that is wrong with it,
 //! [`graph`] orders its items. No I/O, no git: whether a branch exists is not known here.
 
+pub mod amend;
 mod cache_place;
 pub mod check;
 pub mod conform;

@@ -37,6 +37,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("engine", Engine),
     ("simulation", Engine),
     ("diagnostics", Faces),
+    ("draft", Faces),
     ("metrics", Faces),
     ("output", Faces),
     ("overview", Faces),
