@@ -358,31 +358,11 @@ fn last_byte(text: &str, node: &Node) -> usize {
     };
     let place = node.place.used.start as usize..node.place.used.end as usize;
     match (node.is_container(), text[place.start..].starts_with(['[', '{'])) {
-        (false, _) => place.start + scalar_length(&text[place]),
+        // A block scalar is read up to the next word.
+        (false, _) => place.start + text[place].trim_end().len(),
         (true, true) => behind_bracket(text, below.unwrap_or(place.start + 1)),
         (true, false) => below.unwrap_or(0),
     }
-}
-
-/// Of a scalar the bytes up to its last word: a block scalar is read up to whatever comes next, blank lines and comments
-/// below it included.
-fn scalar_length(scalar: &str) -> usize {
-    if !scalar.starts_with(['|', '>']) {
-        return scalar.len();
-    }
-    let (mut at, mut end, mut margin) = (0, 0, None);
-    for (number, line) in scalar.split_inclusive('\n').enumerate() {
-        let is_blank = line.trim().is_empty();
-        let is_below = number > 0 && !is_blank;
-        if is_below && margin_of(line).len() < *margin.get_or_insert(margin_of(line).len()) {
-            break;
-        }
-        at += line.len();
-        if !is_blank {
-            end = at;
-        }
-    }
-    end
 }
 
 /// Behind the bracket that closes what has its last entry before `at`: white space, a comma and comments may stand
