@@ -13,11 +13,18 @@ use crate::plan::unreadable::too_large;
 /// # Errors
 /// With all problems of the plan; that it cannot be read is one.
 pub fn read_plan(path: &str) -> Result<Checked, Invalid> {
-    let bytes = read(path).map_err(|problem| {
+    check(path, &read_bytes(path)?)
+}
+
+/// The bytes of the plan at `path`; `-` is standard input.
+///
+/// # Errors
+/// That it cannot be read, as a problem of the plan.
+pub fn read_bytes(path: &str) -> Result<Vec<u8>, Invalid> {
+    read(path).map_err(|problem| {
         let source_text = Source { name: path.to_owned(), text: "".into() };
         Invalid { source_text, problems: vec![*problem] }
-    })?;
-    check(path, &bytes)
+    })
 }
 
 /// No more than a plan can have, and one byte more to tell: an endless device is refused like a

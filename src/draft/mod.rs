@@ -94,6 +94,20 @@ impl Draft {
         draft.items = Wiring::new(facts).items();
         draft
     }
+
+    /// Leaves all items out but those at these positions; of what others would have depended on, notes stay.
+    pub fn keep(&mut self, positions: &[usize]) {
+        let all = std::mem::take(&mut self.items).into_iter().enumerate();
+        let (stay, gone): (Vec<_>, Vec<_>) = all.partition(|(at, _)| positions.contains(at));
+        let gone: BTreeSet<String> = gone.into_iter().map(|(_, item)| item.name).collect();
+        self.items = stay.into_iter().map(|(_, item)| item).collect();
+        for item in &mut self.items {
+            let (here, absent): (Vec<_>, Vec<_>) = item.deps.drain(..).partition(|dep| !gone.contains(&dep.name));
+            item.deps = here;
+            item.notes
+                .extend(absent.into_iter().map(|dep| format!("{} is not in this plan: {}", shown(&dep.name), dep.why)));
+        }
+    }
 }
 
 /// Who depends on whom, while it is found out.
@@ -237,6 +251,18 @@ mod tests {
         assert_eq!(deps(&draft), ["b:"]);
         assert_eq!(draft.left_out, [("a".to_owned(), "in base".to_owned())]);
         assert_eq!(draft.items[0].notes, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_noted_where_it_was_needed() {
+        let facts = Facts {
+            branches: vec![branch("a", ""), branch("b", "Requires: a"), branch("c", "Requires: b")],
+            ..Facts::default()
+        };
+        let mut draft = Draft::of("main".to_owned(), &facts);
+        draft.keep(&[1, 2]);
+        assert_eq!(deps(&draft), ["b:", "c:b"]);
+        assert_eq!(draft.items[0].notes, ["a is not in this plan: 1a2b3c4 says `Requires: a`"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub struct Branch {
     /// `feature/a`, or `origin/feature/a`: what git understands on the command line.
     pub name: String,
     pub head: CommitId,
+    /// Not a remote's, as it was when last fetched.
+    pub is_local: bool,
 }
 
 /// A pattern is no glob.
@@ -77,11 +79,23 @@ pub fn all(repository: &Git) -> Result<Vec<Branch>, GitError> {
         if !symbolic.is_empty() {
             continue;
         }
-        let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/remotes/"));
-        let short = short.ok_or_else(unreadable)?.to_owned();
-        branches.push(Branch { name: short, head: id.parse().map_err(|_| unreadable())? });
+        let local = name.strip_prefix("refs/heads/");
+        let short = local.or_else(|| name.strip_prefix("refs/remotes/")).ok_or_else(unreadable)?.to_owned();
+        let head = id.parse().map_err(|_| unreadable())?;
+        branches.push(Branch { name: short, head, is_local: local.is_some() });
     }
     Ok(branches)
+}
+
+/// The branch that is checked out, by its short name; `None` where HEAD is detached.
+///
+/// # Errors
+/// Where git cannot be started.
+pub fn checked_out(repository: &Git) -> Result<Option<String>, GitError> {
+    // It answers with 1 where HEAD is no branch (git-symbolic-ref(1), `--quiet`).
+    let answer = repository.output(&["symbolic-ref", "--quiet", "--short", "HEAD"], None)?;
+    let name = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    Ok((answer.status.success() && !name.is_empty()).then_some(name))
 }
 
 #[cfg(test)]
@@ -101,6 +115,6 @@ mod tests {
     fn a_pattern_without_a_match_is_named() {
         let head: CommitId = "1".repeat(40).parse().unwrap();
         let globs = BranchGlobs::new(&["a*".to_owned(), "b*".to_owned()]).unwrap();
-        assert_eq!(globs.without_a_match(&[Branch { name: "a1".to_owned(), head }]), ["b*"]);
+        assert_eq!(globs.without_a_match(&[Branch { name: "a1".to_owned(), head, is_local: true }]), ["b*"]);
     }
 }

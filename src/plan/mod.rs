@@ -8,6 +8,7 @@
 pub mod amend;
 mod cache_place;
 pub mod check;
+pub mod compare;
 pub mod conform;
 pub mod file;
 mod forms_file;

@@ -5,49 +5,6 @@ use crate::cli_world::{Said, World, statuses};
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
 #[test]
-fn a_plan_is_written_with_the_nearest_dependencies_and_without_what_is_merged() {
-    let world = World::new(
-        README,
-        &[
-            ("feature/a", "main", &[("a", "1")]),
-            ("feature/b", "feature/a", &[("b", "1")]),
-            ("feature/c", "feature/b", &[("c", "1")]),
-            ("feature/free", "main", &[("d", "1")]),
-            ("feature/old", "main", &[("old", "1")]),
-            ("other", "main", &[("other", "1")]),
-        ],
-    );
-    world.git(&["merge", "-q", "--no-edit", "feature/old"]);
-    let said = world.lexpr(["plan", "feature/*", "--gate", "test=make test", "--gate", "lint=x=y"]).expect(0);
-    let expected = "\
-schemaVersion: v1
-target: \"main\"
-gates:
-  - { name: \"test\", run: \"make test\" }
-  - { name: \"lint\", run: \"x=y\" }
-items:
-  - name: \"feature/a\"
-  - name: \"feature/b\"
-    deps: [\"feature/a\"] # contained in this branch
-  - name: \"feature/c\"
-    deps: [\"feature/b\"] # contained in this branch
-  - name: \"feature/free\"
-";
-    assert_eq!(said.stdout, expected);
-    assert_eq!(said.stderr, "left out feature/old: in base\n");
-    let plan = world.plan(&said.stdout);
-    world.lexpr(["check", plan.to_str().unwrap()]).expect(0);
-}
-
-#[test]
-fn a_plan_for_no_branch_or_with_a_malformed_gate_is_refused() {
-    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
-    assert!(world.lexpr(["plan", "nothing/*"]).expect(2).stderr.contains("no branch matches"));
-    assert!(world.lexpr(["plan", "a", "--gate", "test"]).expect(2).stderr.contains("NAME=COMMAND"));
-    assert!(world.lexpr(["plan", "a", "--base", "nowhere"]).expect(2).stderr.contains("nowhere"));
-}
-
-#[test]
 fn every_shell_gets_completions_and_help_names_every_command() {
     let world = World::new(README, &[]);
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

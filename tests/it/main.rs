@@ -16,6 +16,7 @@ mod cli_metrics;
 mod cli_next;
 mod cli_obstacles;
 mod cli_orphans;
+mod cli_plan;
 mod cli_pool;
 mod cli_resume;
 mod cli_runs;

@@ -1,0 +1,215 @@
+//! `lexpr plan`: writes a plan for the branches that match, brings one up to date, or says how two differ.
+
+mod ask;
+mod diff;
+mod survey;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use super::failure::{EXIT_INVALID, Failure};
+use super::{PlanArgs, PlanCommand, speak};
+use crate::diagnostics;
+use crate::draft::gates::{FILES_READ, GuessedGate, guess};
+use crate::draft::update::updated;
+use crate::draft::{Draft, DraftGate, plan_text};
+use crate::git::branches::{self, Branch, BranchGlobs};
+use crate::git::own_commits::root_files;
+use crate::git::repo::{Named, Target, UserRepo};
+use crate::plan::amend::Outline;
+use crate::plan::check::{Invalid, check};
+use crate::plan::natural::natural_cmp;
+use crate::wording::{count, shown};
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the repository cannot be used, a glob or a gate is malformed, or nothing matches.
+pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
+    match (&args.command, &args.update) {
+        (Some(PlanCommand::Diff(args)), _) => diff::run(args),
+        (None, Some(file)) => update(args, file),
+        (None, None) => write(args),
+    }
+}
+
+fn write(args: &PlanArgs) -> Result<u8, Failure> {
+    let named = named_gates(&args.gates)?;
+    if args.interactive && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Failure::usage("--interactive: there is no terminal to ask on"));
+    }
+    if let Some(file) = args.output.as_deref().filter(|file| file.exists()) {
+        return Err(exists(file));
+    }
+    let repo = UserRepo::open(&args.repository.repo)?;
+    let all = branches::all(repo.git())?;
+    let target = target(&repo, &all, args.base.as_deref())?;
+    let chosen = matching(&args.all_globs(), &all, target.short_name())?;
+    if chosen.is_empty() {
+        return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
+    }
+    let facts = survey::facts(&repo, target.commit, &chosen, &all)?;
+    let mut draft = Draft::of(target.short_name().to_owned(), &facts);
+    draft.gates = named;
+    if draft.gates.is_empty() {
+        let guess = guess(&root_files(repo.git(), target.commit, &FILES_READ)?);
+        let guessed = |gate: GuessedGate| DraftGate { name: gate.name, run: gate.run, why: Some(gate.why) };
+        draft.gates = guess.gates.into_iter().map(guessed).collect();
+        draft.setup = guess.setup;
+        draft.other_gates = guess.others;
+    }
+    let mut output = args.output.clone();
+    if args.interactive {
+        ask::shape(&mut draft, &mut output)?;
+    }
+    for (name, why) in &draft.left_out {
+        speak::note(&format!("left out {}: {why}\n", shown(name)));
+    }
+    for gate in &draft.gates {
+        if let Some(why) = &gate.why {
+            speak::note(&format!("guessed the gate {}: {}, as {}\n", shown(&gate.name), shown(&gate.run), shown(why)));
+        }
+    }
+    let text = plan_text(&draft);
+    let Some(file) = output else {
+        speak::result(&text)?;
+        return Ok(0);
+    };
+    create(&file, &text)?;
+    let name = file.display().to_string();
+    speak::note(&format!(
+        "{}: {} to land on {}\n",
+        shown(&name),
+        count(draft.items.len(), "item"),
+        shown(&draft.target)
+    ));
+    speak::note(&format!("next: lexpr merge {} shows what would happen, --execute does it\n", shown(&name)));
+    Ok(0)
+}
+
+fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| {
+        Failure::usage(format!("--update {name}: {error}"))
+            .with_hint("name a plan that is there; without --update one is written anew")
+    })?;
+    let checked = check(&name, &bytes).map_err(|wrong| invalid(&wrong))?;
+    let outline = Outline::read(&name, &bytes).map_err(|problem| {
+        let failure = Failure::usage(format!("--update {name}: {}", problem.message));
+        problem.hint.iter().fold(failure, |failure, hint| failure.with_hint(hint.as_str()))
+    })?;
+    let repo = UserRepo::open(&args.repository.repo)?;
+    let all = branches::all(repo.git())?;
+    let target = target(&repo, &all, Some(&checked.plan.target))?;
+    let globs = args.all_globs();
+    let mut chosen = if globs.is_empty() { Vec::new() } else { matching(&globs, &all, target.short_name())? };
+    for item in outline.items() {
+        match all.iter().find(|branch| branch.name == item.branch) {
+            Some(branch) if !chosen.contains(branch) => chosen.push(branch.clone()),
+            Some(_) => {}
+            None => {
+                speak::note(&format!("left alone {}: {} is no branch here\n", shown(&item.name), shown(&item.branch)))
+            }
+        }
+    }
+    chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
+    let facts = survey::facts(&repo, target.commit, &chosen, &all)?;
+    let updated = updated(&outline, &Draft::of(target.short_name().to_owned(), &facts));
+    for note in &updated.notes {
+        speak::note(&format!("{note}\n"));
+    }
+    // What was valid stays valid, or nothing is written.
+    check(&name, updated.text.as_bytes()).map_err(|wrong| invalid(&wrong))?;
+    // A mark that some editors begin a file with stays.
+    let mark = if bytes.starts_with(BYTE_ORDER_MARK) { "\u{feff}" } else { "" };
+    let text = format!("{mark}{}", updated.text);
+    if text.as_bytes() == bytes {
+        speak::note(&format!("{} is up to date\n", shown(&name)));
+    } else {
+        replace(file, &text)?;
+    }
+    Ok(0)
+}
+
+/// Shows what is wrong with a plan.
+fn invalid(invalid: &Invalid) -> Failure {
+    speak::note(&diagnostics::text(&invalid.source_text, &invalid.problems, speak::diagnostics_style()));
+    Failure::shown(EXIT_INVALID)
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The gates of the command line.
+fn named_gates(gates: &[String]) -> Result<Vec<DraftGate>, Failure> {
+    let mut named: Vec<DraftGate> = Vec::new();
+    for gate in gates {
+        let (name, run) = parse_gate(gate)?;
+        if named.iter().any(|other| other.name == name) {
+            return Err(Failure::usage(format!("--gate: there are two gates named {}", shown(name))));
+        }
+        named.push(DraftGate { name: name.to_owned(), run: run.to_owned(), why: None });
+    }
+    Ok(named)
+}
+
+fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {
+    match gate.split_once('=') {
+        Some((name, command)) if !name.is_empty() && !command.is_empty() => Ok((name, command)),
+        _ => Err(Failure::usage(format!("--gate {gate:?} is not of the form NAME=COMMAND"))
+            .with_hint("for example --gate test='cargo test'")),
+    }
+}
+
+/// What a plan lands on where nobody says so: the first of these that is a branch, else what is checked out.
+const USUAL_TARGETS: [&str; 3] = ["main", "master", "trunk"];
+
+fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
+    let no_items: [Named<'_>; 0] = [];
+    let usual = || USUAL_TARGETS.into_iter().find(|name| all.iter().any(|branch| branch.name == *name));
+    let name = match base.or_else(usual) {
+        Some(name) => name.to_owned(),
+        None => branches::checked_out(repo.git())?.unwrap_or_else(|| USUAL_TARGETS[0].to_owned()),
+    };
+    Ok(repo.resolve(&name, &no_items)?.target)
+}
+
+/// The branches that match, the target left out, in natural order; without globs all local ones.
+fn matching(globs: &[String], all: &[Branch], target: &str) -> Result<Vec<Branch>, Failure> {
+    let everywhere = BranchGlobs::new(globs).map_err(|error| Failure::usage(error.to_string()))?;
+    let is_meant = |branch: &&Branch| if globs.is_empty() { branch.is_local } else { everywhere.matches(&branch.name) };
+    let mut chosen: Vec<Branch> = all.iter().filter(|branch| branch.name != target).filter(is_meant).cloned().collect();
+    for pattern in everywhere.without_a_match(&chosen) {
+        speak::note(&format!("warning: no branch matches {}\n", shown(pattern)));
+    }
+    chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
+    Ok(chosen)
+}
+
+fn exists(file: &Path) -> Failure {
+    let name = file.display();
+    Failure::usage(format!("{name} is there already"))
+        .with_hint(format!("lexpr plan --update {name} brings it up to date"))
+}
+
+/// Writes a file that is not there yet.
+fn create(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut new =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => exists(file),
+            _ => Failure::io("writing", file, &error),
+        })?;
+    new.write_all(text.as_bytes()).map_err(|error| Failure::io("writing", file, &error))
+}
+
+/// Puts a text in the place of another, whole or not at all.
+fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::io("writing", file, &error);
+    // Through a link: the file behind it is the plan.
+    let file = std::fs::canonicalize(file).map_err(failed)?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let mut new = tempfile::Builder::new().prefix(".lexpr-plan-").tempfile_in(folder).map_err(failed)?;
+    new.write_all(text.as_bytes()).map_err(failed)?;
+    let rights = std::fs::metadata(&file).map_err(failed)?.permissions();
+    new.as_file().set_permissions(rights).map_err(failed)?;
+    new.persist(&file).map(drop).map_err(|error| failed(error.error))
+}

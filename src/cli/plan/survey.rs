@@ -1,0 +1,47 @@
+//! What a repository says of its branches: who contains whom, what has landed, what their messages mention.
+
+use std::collections::HashSet;
+
+use crate::cli::conduct::runtime;
+use crate::cli::failure::Failure;
+use crate::cli::prepare::Workshop;
+use crate::cli::scratch::ScratchFolder;
+use crate::draft::{BranchFacts, CommitFacts, Facts};
+use crate::git::branches::Branch;
+use crate::git::compose::ComposeSettings;
+use crate::git::own_commits::{OwnCommit, own_commits};
+use crate::git::repo::UserRepo;
+use crate::git::resolve::{AlreadyLanded, HeadOf, Relations};
+use crate::plan::{DirectoryRenames, MergeSettings};
+use crate::vocabulary::names::{CommitId, ItemName};
+
+/// The facts of `chosen`, of all branches that there are.
+pub(super) fn facts(repo: &UserRepo, base: CommitId, chosen: &[Branch], all: &[Branch]) -> Result<Facts, Failure> {
+    let relations = relations(repo, base, chosen)?;
+    let heads: Vec<CommitId> = chosen.iter().map(|branch| branch.head).collect();
+    let own = own_commits(repo.git(), base, &heads)?;
+    let facts = |((branch, landed), own): ((&Branch, Option<AlreadyLanded>), Vec<OwnCommit>)| BranchFacts {
+        name: branch.name.clone(),
+        landed: landed.map(|why| why.to_string()),
+        commits: own.into_iter().map(|commit| CommitFacts { id: commit.id.short(), message: commit.message }).collect(),
+    };
+    let names: HashSet<&str> = chosen.iter().map(|branch| &*branch.name).collect();
+    Ok(Facts {
+        branches: chosen.iter().zip(relations.already_landed).zip(own).map(facts).collect(),
+        contains: relations.implied,
+        others: all.iter().map(|branch| branch.name.clone()).filter(|name| !names.contains(&**name)).collect(),
+    })
+}
+
+/// Which branches contain which, and which have landed: read through a repository of lexpr's own
+/// that is deleted again.
+fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
+    let folder = ScratchFolder::create()?;
+    let merge = MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict };
+    let workshop = Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;
+    let heads = branches
+        .iter()
+        .map(|branch| HeadOf { name: ItemName::new(&branch.name), head: branch.head, deps: Vec::new() })
+        .collect();
+    Ok(runtime(1)?.block_on(workshop.composer.relate(base, heads))?)
+}
