@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Input, MultiSelect};
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::conduct::runtime;
 use crate::cli::failure::Failure;
 use crate::draft::{Draft, DraftGate, DraftItem};
 use crate::wording::{Paint, shown};
@@ -14,6 +18,20 @@ const USUAL_FILE: &str = "plan.yaml";
 
 /// Makes of `draft`, and of where it goes, what the user answers.
 pub(super) fn shape(draft: &mut Draft, output: &mut Option<PathBuf>) -> Result<(), Failure> {
+    let runtime = runtime(1)?;
+    let _entered = runtime.enter();
+    // Whoever is asked has no cursor at times: Ctrl-C must not end lexpr before it is there again.
+    let _heard = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::internal(format!("listening for signals: {error}")))?;
+    let answered = answers(draft, output);
+    if answered.is_err() {
+        // A terminal that is gone needs no cursor.
+        let _ = Term::stderr().show_cursor();
+    }
+    answered
+}
+
+fn answers(draft: &mut Draft, output: &mut Option<PathBuf>) -> Result<(), Failure> {
     let coloured = ColorfulTheme::default();
     let theme: &dyn Theme =
         if Paint::for_stream(&std::io::stderr()) == Paint::PLAIN { &SimpleTheme } else { &coloured };
