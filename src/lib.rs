@@ -7,7 +7,7 @@
 //! 5. [`git`], [`gate`], [`cache`], [`clock`], [`durations`], [`journal`], [`load`], [`memory`], [`runs`],
 //!    [`verdicts`]: the hands (I/O), with `crash`, the places at which tests kill them
 //! 6. [`engine`]: one loop that owns the state, and [`simulation`], which drives it without a repository
-//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`],
+//! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`], [`why`],
 //!    [`diagnostics`], [`draft`]: the faces, functions of events, problems and facts, with [`wording`] and [`output`],
 //!    which they share
 //! 8. [`cli`]: the commands
@@ -40,4 +40,5 @@ pub mod simulation;
 pub mod status;
 pub mod verdicts;
 pub mod vocabulary;
+pub mod why;
 pub mod wording;

@@ -17,6 +17,7 @@ pub mod order;
 mod outlook;
 pub mod plan;
 mod prepare;
+mod report;
 pub mod resume;
 pub mod runs;
 pub mod schema;
@@ -74,6 +75,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Say what a run did, from its journal
     Status(StatusArgs),
+    /// Write what a run did as a page, for CI servers, as a trace, as JSON or as Markdown
+    Report(ReportArgs),
+    /// Say why an item of a run is what it is, and what would change that
+    Why(WhyArgs),
     /// List this repository's runs, the newest first
     Runs(RunsArgs),
     /// Remove what finished runs left: journals, logs, artifacts, receipts, slots
@@ -420,6 +425,42 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run, or as much of its id as only it has; the newest where none is given
+    pub run: Option<String>,
+    /// The form; the default is what the name of --output ends in, else Markdown
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+    /// The file to write; standard output where none is given
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Json,
+    Markdown,
+    /// JUnit XML, a suite for each item
+    Junit,
+    /// One page that needs nothing else
+    Html,
+    /// For ui.perfetto.dev and chrome://tracing
+    Trace,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The item
+    pub item: String,
+    /// The run, or as much of its id as only it has; the newest where none is given
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct RunsArgs {
     #[command(flatten)]
     pub repository: RepositoryArgs,
@@ -564,6 +605,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Forecast(args) => forecast::run(&args),
         Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
+        Command::Report(args) => report::run(&args),
+        Command::Why(args) => report::why(&args),
         Command::Status(args) => status::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),

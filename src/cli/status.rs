@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::failure::Failure;
-use super::{StatusArgs, speak};
+use super::{RepositoryArgs, StatusArgs, speak};
 use crate::clock::SystemClock;
 use crate::git::repo::UserRepo;
 use crate::journal;
@@ -20,8 +20,18 @@ use crate::wording::Paint;
 /// # Errors
 /// Where there is no such run, or its journal cannot be read.
 pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
-    let repo = UserRepo::open(&args.repository.repo)?;
-    let folder = runs::find(repo.common_dir(), args.run.as_deref()).map_err(not_found)?;
+    let report = load(&args.repository, args.run.as_deref())?;
+    speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
+    Ok(0)
+}
+
+/// What the journal of a run says: of the newest one, of the one whose id begins so.
+///
+/// # Errors
+/// Where there is no such run, or its journal cannot be read.
+pub(super) fn load(repository: &RepositoryArgs, run: Option<&str>) -> Result<RunReport, Failure> {
+    let repo = UserRepo::open(&repository.repo)?;
+    let folder = runs::find(repo.common_dir(), run).map_err(not_found)?;
     let journal = journal::read(&folder.journal()).map_err(|error| Failure::internal(error.to_string()))?;
     if journal.torn_bytes > 0 {
         speak::note(&format!("the journal's last {} bytes are no whole event and are left out\n", journal.torn_bytes));
@@ -35,10 +45,8 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
             speak::note("this run was ended from outside, and nothing of it is running\n");
         }
     }
-    let report = RunReport::new(&view, BTreeMap::new())
-        .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))?;
-    speak::result(&status::text(&report, Paint::for_stream(&std::io::stdout())))?;
-    Ok(0)
+    RunReport::new(&view, BTreeMap::new())
+        .ok_or_else(|| Failure::internal(format!("run {} was cut off before its first event", folder.id)))
 }
 
 /// Shows what the events of a run tell, and gives it.

@@ -6,6 +6,7 @@
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
 mod apexes;
+mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use apexes::apex_report;
 pub(crate) use apexes::passed;
+pub use timeline::{GateSpan, Occupation};
 
 use super::resizing::Resizing;
 use super::summary;
@@ -105,6 +107,9 @@ pub struct RunReport {
     /// What named limits held back, by limit and why.
     #[serde(default)]
     pub limits: Vec<LimitReport>,
+    /// What the workers did, in the order it began.
+    #[serde(default)]
+    pub timeline: Vec<Occupation>,
 }
 
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
@@ -392,6 +397,7 @@ impl RunReport {
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
             limits: view.limits.report(),
+            timeline: timeline::of(view),
         };
         report.next = summary::next_step(&report);
         Some(report)

@@ -6,11 +6,14 @@
 
 pub mod dry_run;
 pub mod forecast;
+pub mod html;
 pub mod json;
+pub mod junit;
 pub mod markdown;
 pub mod outcome;
 pub mod resizing;
 pub mod summary;
+pub mod trace;
 pub mod undo;
 pub mod view;
 
@@ -43,6 +46,12 @@ pub enum Report {
 pub enum Format {
     Json,
     Markdown,
+    /// For CI servers.
+    Junit,
+    /// One page that needs nothing else.
+    Html,
+    /// For Perfetto and Chrome.
+    Trace,
 }
 
 /// Where a report goes, and as what.
@@ -61,13 +70,13 @@ enum Place {
 
 /// The name of a report's file does not say in which form it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--report {path}: the extension says what is written: .json or .md, or - for JSON on standard output", path = .path.display())]
+#[error("--report {path}: the extension says what is written: .json, .md, .html or .xml (JUnit), or - for JSON on standard output", path = .path.display())]
 pub struct UnknownFormat {
     pub path: PathBuf,
 }
 
 impl Destination {
-    /// What `--report` names: a file that ends in `.json` or `.md` (in any case), or `-` for JSON
+    /// What `--report` names: a file that ends in `.json`, `.md`, `.html` or `.xml` (in any case), or `-` for JSON
     /// on standard output. Open descriptors such as `/dev/fd/63` have no extension and get JSON.
     ///
     /// # Errors
@@ -81,10 +90,20 @@ impl Destination {
         let format = match extension.as_deref() {
             Some("json") => Format::Json,
             Some("md") => Format::Markdown,
+            Some("html") => Format::Html,
+            Some("xml") => Format::Junit,
             None if path.starts_with("/dev/fd") => Format::Json,
             _ => return Err(UnknownFormat { path }),
         };
         Ok(Self { place: Place::File(path), format })
+    }
+
+    pub fn file(path: impl Into<PathBuf>, format: Format) -> Self {
+        Self { place: Place::File(path.into()), format }
+    }
+
+    pub fn stdout(format: Format) -> Self {
+        Self { place: Place::Stdout, format }
     }
 
     /// It takes standard output for itself.
@@ -103,6 +122,9 @@ impl Report {
                 json
             }
             Format::Markdown => markdown::render(self),
+            Format::Junit => junit::render(self),
+            Format::Html => html::render(self),
+            Format::Trace => trace::render(self),
         }
     }
 
@@ -154,9 +176,9 @@ mod tests {
         assert_eq!(format("report.md"), Format::Markdown);
         assert_eq!(format("/dev/fd/63"), Format::Json);
         assert!(Destination::from_path("-").unwrap().is_stdout());
-        for refused in ["report", "report.html", ".json", "/dev/null"] {
+        for refused in ["report", "report.pdf", ".json", "/dev/null"] {
             let error = Destination::from_path(refused).unwrap_err();
-            assert!(error.to_string().contains(".json or .md"), "{error}");
+            assert!(error.to_string().contains(".json, .md, .html or .xml"), "{error}");
         }
     }
 }

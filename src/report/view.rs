@@ -158,6 +158,7 @@ pub struct AttemptView {
     pub purpose: JobPurpose,
     pub required: bool,
     pub run: GateFinished,
+    pub ended_at_ms: u64,
     /// It passed, and failed before on what the verdict belongs to.
     pub flake: bool,
     /// Those of its missing artifacts that its gate was not seen to lack before.
@@ -312,7 +313,7 @@ impl RunView {
                     job.running = Some((gate.clone(), *attempt, at));
                 }
             }
-            Event::GateFinished(run) => self.gate_finished(run),
+            Event::GateFinished(run) => self.gate_finished(at, run),
             Event::VerdictReused { gate, key, from, remembered } => {
                 let remembered = remembered.as_deref();
                 let reused = ReusedView {
@@ -457,7 +458,7 @@ impl RunView {
         self.jobs.insert(id, job);
     }
 
-    fn gate_finished(&mut self, run: &GateFinished) {
+    fn gate_finished(&mut self, at: u64, run: &GateFinished) {
         let position = self.attempts.len();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         job.running = None;
@@ -475,7 +476,7 @@ impl RunView {
         }
         let newly_missing = self.missed(&run);
         self.by_key.entry(run.key).or_default().push(position);
-        self.attempts.push(AttemptView { purpose, required, run, flake, newly_missing });
+        self.attempts.push(AttemptView { purpose, required, run, ended_at_ms: at, flake, newly_missing });
     }
 
     /// Of a gate that was ended nobody expects artifacts.

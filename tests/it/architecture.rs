@@ -45,6 +45,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("report", Faces),
     ("serve", Faces),
     ("status", Faces),
+    ("why", Faces),
     ("wording", Faces),
     ("cli", Cli),
 ];

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::{Clash, ForecastReport, RateBasis, place_words};
 use crate::report::dry_run::DryRunItem;
+use crate::report::html::markup::text;
 use crate::vocabulary::names::ItemName;
-use crate::wording::{count, duration, ref_name, shown};
+use crate::wording::{count, duration, ref_name};
 
 /// Of more items that clash, the matrix is left out: nobody reads it, and it grows with their square.
 const MOST_IN_MATRIX: usize = 100;
@@ -46,22 +47,6 @@ pub(super) fn render(report: &ForecastReport) -> String {
     cost(&mut out, report);
     items(&mut out, report);
     out.push_str("</main>\n</body>\n</html>\n");
-    out
-}
-
-/// Other people's text as text: safe to show, and no character of it is markup.
-fn text(of: &str) -> String {
-    let mut out = String::with_capacity(of.len());
-    for c in shown(of).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
     out
 }
 

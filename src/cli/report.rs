@@ -1,0 +1,60 @@
+//! `lexpr report`: what a run did, in a form to pass on; and `lexpr why`: what became of one item.
+
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::{ReportArgs, ReportFormat, WhyArgs, speak, status};
+use crate::report::{Destination, Format, Report};
+use crate::why;
+use crate::wording::{Paint, shown};
+
+/// Runs the command.
+///
+/// # Errors
+/// Where there is no such run, its journal cannot be read, or the report cannot be written.
+pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
+    let destination = destination(args)?;
+    let report = Report::Execute(Box::new(status::load(&args.repository, args.run.as_deref())?));
+    report.write(&destination).map_err(|error| Failure::internal(error.to_string()))?;
+    if let Some(file) = args.output.as_ref().filter(|_| !destination.is_stdout()) {
+        speak::note(&format!("{}\n", shown(&file.display().to_string())));
+    }
+    Ok(0)
+}
+
+fn destination(args: &ReportArgs) -> Result<Destination, Failure> {
+    let format = args.format.map(|format| match format {
+        ReportFormat::Json => Format::Json,
+        ReportFormat::Markdown => Format::Markdown,
+        ReportFormat::Junit => Format::Junit,
+        ReportFormat::Html => Format::Html,
+        ReportFormat::Trace => Format::Trace,
+    });
+    let is_stdout = |file: &PathBuf| file.as_os_str() == "-";
+    match (args.output.as_ref().filter(|file| !is_stdout(file)), format) {
+        (Some(file), Some(format)) => Ok(Destination::file(file, format)),
+        (Some(file), None) => Destination::from_path(file)
+            .map_err(|_| Failure::usage(format!("the name {} does not say in which form", file.display())))
+            .map_err(|failure| failure.with_hint("give --format, or a name that ends in .json, .md, .html or .xml")),
+        (None, format) => Ok(Destination::stdout(format.unwrap_or(Format::Markdown))),
+    }
+}
+
+/// Runs `lexpr why`.
+///
+/// # Errors
+/// Where there is no such run or no such item in it.
+pub fn why(args: &WhyArgs) -> Result<u8, Failure> {
+    let report = status::load(&args.repository, args.run.as_deref())?;
+    let Some(item) = report.items.iter().find(|item| item.name.as_str() == args.item) else {
+        let names = report.items.iter().map(|item| item.name.as_str());
+        let nearest = crate::plan::problem::nearest(&args.item, names);
+        let failure = Failure::usage(format!("run {} has no item {}", report.run, shown(&args.item)));
+        return Err(match nearest {
+            Some(nearest) => failure.with_hint(format!("did you mean {}?", shown(nearest))),
+            None => failure.with_hint("`lexpr status` lists the items"),
+        });
+    };
+    speak::result(&why::text(&report, item, Paint::for_stream(&std::io::stdout())))?;
+    Ok(0)
+}

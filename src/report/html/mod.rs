@@ -1,0 +1,222 @@
+//! A report as one page that needs nothing else: no script, no font, no picture from elsewhere. The pyramid, who was at
+//! work when, and for each item why it is what it is, with its gates and the ends of their logs.
+//!
+//! The parts are made one by one, as the live page shows them, too.
+
+pub mod look;
+pub mod markup;
+mod pyramid;
+mod style;
+mod table;
+mod timeline;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+pub use style::STYLE;
+
+use super::Report;
+use super::dry_run::DryRun;
+use super::json::RunReport;
+use super::summary::{facts, headline};
+use crate::vocabulary::names::ItemName;
+use crate::wording::{block, count, ref_name};
+use look::Look;
+use markup::{code, escaped, text};
+use pyramid::Node;
+
+/// The whole page. Ends with a newline.
+pub fn render(report: &Report) -> String {
+    match report {
+        Report::Execute(report) => {
+            page(&headline(report), "default-src 'none'; style-src 'unsafe-inline'", "", &run(report))
+        }
+        Report::DryRun(report) => {
+            page(&report.headline(), "default-src 'none'; style-src 'unsafe-inline'", "", &dry_run(report))
+        }
+    }
+}
+
+/// A page around `body`, under a policy of what it may load; `head` is markup that goes into its head.
+pub fn page(title: &str, policy: &str, head: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n{head}</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        text(title)
+    )
+}
+
+/// One part of a page: a section with this id.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub id: &'static str,
+    pub html: String,
+}
+
+/// The parts of a run's page, in their order.
+pub fn parts(report: &RunReport) -> Vec<Part> {
+    vec![
+        Part { id: "summary", html: summary(report) },
+        Part { id: "pyramid", html: pyramid_of(report) },
+        Part { id: "timeline", html: timeline_of(report) },
+        Part { id: "items", html: table::items(report) },
+        Part { id: "landings", html: landings(report) },
+    ]
+}
+
+fn run(report: &RunReport) -> String {
+    let mut out = String::new();
+    for part in parts(report).iter().filter(|part| !part.html.is_empty()) {
+        let _ = writeln!(out, "<section id=\"{}\">\n{}</section>", part.id, part.html);
+    }
+    let _ = writeln!(
+        out,
+        "<p>Made by lexpr {} with {}.</p>",
+        text(&report.lexpr_version),
+        code(&format!("lexpr report {} --format html", report.run))
+    );
+    out
+}
+
+fn summary(report: &RunReport) -> String {
+    let mut out = format!("<h1>{}</h1>\n", text(&headline(report)));
+    let state = match (report.finished, report.exit_code) {
+        (true, Some(code)) => format!("ended with exit code {code}"),
+        _ if report.is_dead => "was cut off".to_owned(),
+        _ => "goes on".to_owned(),
+    };
+    let _ = writeln!(
+        out,
+        "<p>{} {} {state}: {}, in {}.</p>",
+        if report.urgent { "The urgent run" } else { "The run" },
+        code(report.run.as_str()),
+        code(&command(report)),
+        code(&report.repository)
+    );
+    let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", text(&report.next));
+    if let Some(halt) = &report.halted {
+        let lines = escaped(&block(&halt.message)).replace('\n', "<br>");
+        let _ = writeln!(out, "<li>The run could not go on: {lines}</li>");
+    }
+    for fact in facts(report) {
+        let _ = writeln!(out, "<li>{}</li>", text(&fact));
+    }
+    out.push_str("</ul>\n");
+    out
+}
+
+/// What began the run, as far as its first event tells.
+fn command(report: &RunReport) -> String {
+    let mut command = format!("lexpr merge {} --execute", report.plan);
+    if let Some(remote) = &report.push {
+        let _ = write!(command, " --push {remote}");
+    }
+    if report.urgent {
+        command.push_str(" --urgent");
+    }
+    command
+}
+
+fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemName, usize> {
+    names.enumerate().map(|(at, name)| (name, at)).collect()
+}
+
+fn pyramid_of(report: &RunReport) -> String {
+    let places = positions(report.items.iter().map(|item| &item.name));
+    let nodes: Vec<Node<'_>> = report
+        .items
+        .iter()
+        .map(|item| Node {
+            name: item.name.as_str(),
+            level: item.level,
+            deps: item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
+            look: Look::of(item),
+            why: item.reason.clone().unwrap_or_default(),
+        })
+        .collect();
+    let top = format!(
+        "{} at {}: {} landed",
+        ref_name(&report.target),
+        report.tip.short(),
+        count(report.summary.successful, "item")
+    );
+    pyramid_part(&nodes, &top)
+}
+
+fn pyramid_part(nodes: &[Node<'_>], top: &str) -> String {
+    if nodes.is_empty() {
+        return String::new();
+    }
+    let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
+    let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
+    format!(
+        "<h2>Pyramid</h2>\n<p>{}</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Pyramid\">\n{}</div>\n",
+        legend.join(" "),
+        pyramid::svg(nodes, top)
+    )
+}
+
+fn timeline_of(report: &RunReport) -> String {
+    let svg = timeline::svg(report);
+    if svg.is_empty() {
+        return svg;
+    }
+    format!(
+        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Workers\">\n{svg}</div>\n"
+    )
+}
+
+fn landings(report: &RunReport) -> String {
+    if report.landings.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<h2>Landings</h2>\n<div class=\"scroll\"><table><thead><tr><th>From</th><th>To</th><th>Tree</th><th>Items</th><th>Receipt</th></tr></thead><tbody>\n",
+    );
+    for landing in &report.landings {
+        let items: Vec<String> = landing.items.iter().map(|item| code(item.as_str())).collect();
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            code(&landing.from.short()),
+            code(&landing.to.short()),
+            code(&landing.tree.to_string()),
+            items.join(", "),
+            landing.receipt.as_deref().map(code).unwrap_or_default()
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+    out
+}
+
+fn dry_run(report: &DryRun) -> String {
+    let places = positions(report.items.iter().map(|item| &item.item.name));
+    let nodes: Vec<Node<'_>> = report
+        .items
+        .iter()
+        .map(|item| Node {
+            name: item.item.name.as_str(),
+            level: item.item.level,
+            deps: item.item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
+            look: Look::of_planned(item),
+            why: item.why().unwrap_or_default(),
+        })
+        .collect();
+    let top = format!("{} at {}", ref_name(&report.target), report.base.short());
+    format!(
+        "<h1>{}</h1>\n<p>A dry run of {} in {}: nothing was written to the repository.</p>\n\
+         <p class=\"next\"><strong>Next:</strong> {}</p>\n<section id=\"pyramid\">\n{}</section>\n<section id=\"items\">\n{}</section>\n\
+         <p>Made by lexpr {} with {}.</p>\n",
+        text(&report.headline()),
+        code(&report.plan),
+        code(&report.repository),
+        text(&report.next_step()),
+        pyramid_part(&nodes, &top),
+        table::planned(report),
+        text(&report.lexpr_version),
+        code(&format!("lexpr merge {} --report FILE.html", report.plan)),
+    )
+}

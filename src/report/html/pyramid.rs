@@ -1,0 +1,182 @@
+//! The pyramid as a picture: items in levels, what depends on nothing at the bottom, each above what it depends on,
+//! and the target on top.
+//!
+//! A level that is too long for a line takes several; every box is of one size, so that ten items and three hundred
+//! are read alike.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::look::{Look, Shape};
+use super::markup::text;
+
+/// One item of the picture.
+pub struct Node<'a> {
+    pub name: &'a str,
+    pub level: u32,
+    /// Positions of what it depends on; all of them stand in lower levels.
+    pub deps: Vec<usize>,
+    pub look: Look,
+    /// What one reads who points at it, after its name and its state.
+    pub why: String,
+}
+
+const BOX: (i64, i64) = (136, 30);
+const GAP: (i64, i64) = (12, 12);
+/// Between levels there is room for lines.
+const BETWEEN_LEVELS: i64 = 40;
+const COLUMNS: usize = 8;
+const MARGIN: i64 = 10;
+/// As wide as a full line.
+const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
+/// What a box has room for, sign and space left out.
+const NAME_CHARS: usize = 15;
+
+/// The picture; `top` is written above all.
+pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
+    let lines = lines(nodes);
+    let mut height = MARGIN;
+    let mut places: HashMap<usize, (i64, i64)> = HashMap::new();
+    let mut above_level = None;
+    let target = (WIDTH / 2, height + BOX.1);
+    height += BOX.1;
+    for (level, line) in lines.iter().rev() {
+        height += if above_level == Some(*level) { GAP.1 } else { BETWEEN_LEVELS };
+        above_level = Some(*level);
+        let wide = line.len() as i64 * (BOX.0 + GAP.0) - GAP.0;
+        for (column, at) in line.iter().enumerate() {
+            places.insert(*at, ((WIDTH - wide) / 2 + column as i64 * (BOX.0 + GAP.0), height));
+        }
+        height += BOX.1;
+    }
+    height += MARGIN;
+    let mut out = format!(
+        "<svg class=\"pyramid\" viewBox=\"0 0 {WIDTH} {height}\" role=\"group\" aria-label=\"The items, each above what it depends on\">\n<g class=\"edges\">\n"
+    );
+    let top_line = lines.last().map(|(_, line)| line.as_slice()).unwrap_or_default();
+    for (at, node) in nodes.iter().enumerate() {
+        let Some((x, y)) = places.get(&at).copied() else { continue };
+        for (dep_x, dep_y) in node.deps.iter().filter_map(|dep| places.get(dep).copied()) {
+            edge(&mut out, (dep_x + BOX.0 / 2, dep_y), (x + BOX.0 / 2, y + BOX.1), node.look);
+        }
+        // Lines from further down would cross everything.
+        if matches!(node.look, Look::Landed | Look::LandedBefore) && top_line.contains(&at) {
+            edge(&mut out, (x + BOX.0 / 2, y), target, node.look);
+        }
+    }
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "</g>\n<g class=\"target\"><rect x=\"{}\" y=\"{MARGIN}\" width=\"{}\" height=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
+        WIDTH / 2 - 2 * BOX.0,
+        4 * BOX.0,
+        BOX.1,
+        WIDTH / 2,
+        MARGIN + 20,
+        text(top)
+    );
+    for (at, node) in nodes.iter().enumerate() {
+        if let Some(place) = places.get(&at) {
+            item(&mut out, at, node, *place);
+        }
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// From above what is needed to below what needs it.
+fn edge(out: &mut String, from: (i64, i64), to: (i64, i64), look: Look) {
+    let bend = (from.1 - to.1) / 2;
+    let _ = writeln!(
+        out,
+        "<path class=\"{}\" d=\"M{} {}C{} {} {} {} {} {}\"/>",
+        look.class(),
+        from.0,
+        from.1,
+        from.0,
+        from.1 - bend,
+        to.0,
+        to.1 + bend,
+        to.0,
+        to.1
+    );
+}
+
+/// The lines from the bottom up: each with its level and its items, who depends on neighbours beside them.
+fn lines(nodes: &[Node<'_>]) -> Vec<(u32, Vec<usize>)> {
+    let mut levels: Vec<Vec<usize>> = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        let level = node.level as usize;
+        levels.resize(levels.len().max(level + 1), Vec::new());
+        levels[level].push(at);
+    }
+    let mut column: Vec<f64> = vec![0.0; nodes.len()];
+    let mut lines = Vec::new();
+    for (level, mut members) in levels.into_iter().enumerate() {
+        let wished = |at: &usize| {
+            let deps = &nodes[*at].deps;
+            let sum: f64 = deps.iter().filter_map(|dep| column.get(*dep)).sum();
+            if deps.is_empty() { 0.0 } else { sum / deps.len() as f64 }
+        };
+        let wishes: HashMap<usize, f64> = members.iter().map(|at| (*at, wished(at))).collect();
+        members.sort_by(|left, right| wishes[left].total_cmp(&wishes[right]).then(left.cmp(right)));
+        // Lines of one level are about equally long.
+        let number = members.len().div_ceil(COLUMNS).max(1);
+        let length = members.len().div_ceil(number).max(1);
+        for line in members.chunks(length) {
+            for (position, at) in line.iter().enumerate() {
+                column[*at] = position as f64 + (COLUMNS - line.len().min(COLUMNS)) as f64 / 2.0;
+            }
+            lines.push((u32::try_from(level).unwrap_or(u32::MAX), line.to_vec()));
+        }
+    }
+    lines
+}
+
+fn item(out: &mut String, at: usize, node: &Node<'_>, (x, y): (i64, i64)) {
+    let (wide, high) = BOX;
+    let corner = 8;
+    let outline = match node.look.shape() {
+        Shape::Round => format!("<rect x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{high}\" rx=\"{}\"/>", high / 2),
+        Shape::Square => format!("<rect x=\"{x}\" y=\"{y}\" width=\"{wide}\" height=\"{high}\" rx=\"2\"/>"),
+        Shape::Cut => format!(
+            "<path d=\"M{} {y}h{}l{corner} {corner}v{}l-{corner} {corner}h-{}l-{corner}-{corner}v-{}z\"/>",
+            x + corner,
+            wide - 2 * corner,
+            high - 2 * corner,
+            wide - 2 * corner,
+            high - 2 * corner
+        ),
+        Shape::Pointed => format!(
+            "<path d=\"M{} {y}h{}l{corner} {}l-{corner} {}h-{}l-{corner}-{}z\"/>",
+            x + corner,
+            wide - 2 * corner,
+            high / 2,
+            high / 2,
+            wide - 2 * corner,
+            high / 2
+        ),
+    };
+    let why = if node.why.is_empty() { String::new() } else { format!(": {}", text(&node.why)) };
+    let _ = writeln!(
+        out,
+        "<a class=\"item {}\" href=\"#item-{at}\"><title>{}: {}{why}</title>{outline}<text x=\"{}\" y=\"{}\">{} {}</text></a>",
+        node.look.class(),
+        text(node.name),
+        node.look.words(),
+        x + corner + 3,
+        y + 20,
+        node.look.sign(),
+        text(&short(node.name)),
+    );
+}
+
+/// The end of a name says more than its beginning: `feature/` is what all of them begin with.
+fn short(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= NAME_CHARS {
+        return name.to_owned();
+    }
+    let end: String = name.chars().skip(length + 1 - NAME_CHARS).collect();
+    format!("…{end}")
+}

@@ -1,0 +1,147 @@
+//! The items as a table: what became of each and why, and, folded, everything that was found out about it.
+
+use std::fmt::Write as _;
+
+use super::look::Look;
+use super::markup::{code, escaped, text};
+use crate::report::dry_run::DryRun;
+use crate::report::json::{AttemptReport, ItemReport, RunReport};
+use crate::report::outcome::outcome_after;
+use crate::report::summary::TAIL_LINES;
+use crate::vocabulary::event::ItemGateStatus;
+use crate::wording::{block, duration};
+
+/// The look as a sign and a word.
+pub fn badge(look: Look) -> String {
+    format!("<span class=\"badge {}\">{} {}</span>", look.class(), look.sign(), look.words())
+}
+
+pub fn items(report: &RunReport) -> String {
+    let mut out = String::from(
+        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th>Item</th><th>State</th><th>Why</th><th class=\"n\">Time</th></tr></thead><tbody>\n",
+    );
+    for (at, item) in report.items.iter().enumerate() {
+        let took = if item.started_at_ms.is_some() { duration(item.duration_ms) } else { String::new() };
+        let _ = writeln!(
+            out,
+            "<tr id=\"item-{at}\"><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>",
+            code(item.name.as_str()),
+            badge(Look::of(item)),
+            why(item),
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+    out
+}
+
+/// A sentence, and the rest folded.
+fn why(item: &ItemReport) -> String {
+    let mut out = item.reason.as_deref().map(text).unwrap_or_default();
+    if let Some(failure) = &item.failure {
+        out.push_str(&attempt(failure));
+    }
+    let _ = write!(out, "<details><summary>{}</summary>\n<ul>\n", folded(item));
+    let _ =
+        writeln!(out, "<li>branch {} at {}, by {}</li>", code(&item.branch), code(&item.head.short()), item.strategy);
+    if !item.deps.is_empty() {
+        let deps: Vec<String> = item
+            .deps
+            .iter()
+            .map(|dep| {
+                format!(
+                    "{}{}",
+                    code(dep.as_str()),
+                    if item.implied.contains(dep) { " (its head is in this branch)" } else { "" }
+                )
+            })
+            .collect();
+        let _ = writeln!(out, "<li>after {}</li>", deps.join(", "));
+    }
+    if let Some(cone) = &item.cone {
+        let _ =
+            writeln!(out, "<li>judged on {}, tree {}</li>", code(&cone.commit.short()), code(&cone.tree.to_string()));
+    }
+    if let Some(commit) = &item.landed_as {
+        let _ = writeln!(out, "<li>landed as {}</li>", code(&commit.to_string()));
+    }
+    for gate in &item.gates {
+        let _ = write!(out, "<li>gate {}: {}", code(gate.name.as_str()), gate_words(gate.status));
+        if let Some(run) = &gate.earlier_run {
+            let _ = write!(out, ", known from run {}", code(run.as_str()));
+        }
+        let _ = write!(out, "; {}", code(&gate.run));
+        for attempt in &gate.attempts {
+            let how = outcome_after(&attempt.run.outcome, attempt.run.duration_ms);
+            let _ = write!(out, "<br>attempt {}: {}, log {}", attempt.run.attempt, text(&how), code(&attempt.run.log));
+        }
+        out.push_str("</li>\n");
+    }
+    for without in &item.without_item {
+        let how = outcome_after(&without.run.outcome, without.run.duration_ms);
+        let _ = writeln!(out, "<li>{} without this item: {}</li>", code(without.run.gate.as_str()), text(&how));
+    }
+    out.push_str("</ul></details>");
+    out
+}
+
+fn folded(item: &ItemReport) -> String {
+    let passed = |status: ItemGateStatus| matches!(status, ItemGateStatus::Passed | ItemGateStatus::Flaky);
+    let of = item.gates.len();
+    match of {
+        0 => "no gates".to_owned(),
+        _ => format!("{} of {} gates passed", item.gates.iter().filter(|gate| passed(gate.status)).count(), of),
+    }
+}
+
+pub(super) fn gate_words(status: ItemGateStatus) -> &'static str {
+    match status {
+        ItemGateStatus::Passed => "passed",
+        ItemGateStatus::Flaky => "passed after it had failed",
+        ItemGateStatus::Failed => "failed",
+        ItemGateStatus::Unjudged => "could not be run",
+        ItemGateStatus::NotRun => "not run",
+        ItemGateStatus::ApexOnly => "runs on what lands alone",
+    }
+}
+
+/// The end of a failure's output, and where the rest lies.
+fn attempt(attempt: &AttemptReport) -> String {
+    let run = &attempt.run;
+    let tail = block(&run.tail);
+    let lines: Vec<&str> = tail.lines().collect();
+    let end = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+    let log = if run.log.is_empty() { String::new() } else { format!("<div>log {}</div>", code(&run.log)) };
+    format!(
+        "<div>{} {}</div><pre>{}</pre>{log}",
+        code(run.gate.as_str()),
+        text(&outcome_after(&run.outcome, run.duration_ms)),
+        escaped(&end)
+    )
+}
+
+pub fn planned(report: &DryRun) -> String {
+    let mut out = String::from(
+        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th>Item</th><th>Would be</th><th>Why</th><th>After</th><th>Gates</th></tr></thead><tbody>\n",
+    );
+    for (at, item) in report.items.iter().enumerate() {
+        let deps: Vec<String> = item.item.deps.iter().map(|dep| code(dep.as_str())).collect();
+        let gates =
+            item.cone.as_ref().map(|cone| cone.gates.iter().map(|gate| code(gate.as_str())).collect::<Vec<_>>());
+        let look = Look::of_planned(item);
+        let would = if look == Look::Waiting {
+            format!("<span class=\"badge waiting\">{}</span>", item.forecast.words())
+        } else {
+            badge(look)
+        };
+        let _ = writeln!(
+            out,
+            "<tr id=\"item-{at}\"><td>{}</td><td>{would}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            code(item.item.name.as_str()),
+            item.why().as_deref().map(text).unwrap_or_default(),
+            deps.join(", "),
+            gates.unwrap_or_default().join(", ")
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+    out
+}

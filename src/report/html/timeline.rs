@@ -1,0 +1,131 @@
+//! Who was at work when, as a picture: a row for each worker, a bar for each job, a line for each landing.
+
+use std::fmt::Write as _;
+
+use super::markup::text;
+use crate::report::json::{Occupation, RunReport};
+use crate::report::outcome::outcome_text;
+use crate::report::trace::purpose_words;
+use crate::vocabulary::event::{GateOutcome, JobPurpose};
+use crate::wording::{count, duration};
+
+const WIDTH: f64 = 1184.0;
+const LEFT: f64 = 80.0;
+const RIGHT: f64 = 10.0;
+const ROW: f64 = 24.0;
+const BAR: f64 = 18.0;
+/// Room for the times below.
+const AXIS: f64 = 24.0;
+const TICKS: u64 = 8;
+
+/// More bars are not told apart, and make a page slow.
+const MOST_JOBS: usize = 5000;
+
+/// The picture, or nothing where no worker was at work.
+pub fn svg(report: &RunReport) -> String {
+    let workers = report.timeline.iter().map(|job| job.worker.0 + 1).max().unwrap_or(0);
+    if workers == 0 {
+        return String::new();
+    }
+    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms).max(1);
+    let place = |at_ms: u64| {
+        let part = at_ms.saturating_sub(report.started_at_ms) as f64 / all_ms as f64;
+        LEFT + part.min(1.0) * (WIDTH - LEFT - RIGHT)
+    };
+    let height = f64::from(workers) * ROW + AXIS;
+    let mut out = format!(
+        "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"What {} did in {}\">\n",
+        count(workers as usize, "worker"),
+        duration(all_ms)
+    );
+    // Writing to a string does not fail.
+    for tick in ticks(all_ms) {
+        let x = place(report.started_at_ms + tick);
+        let _ = writeln!(
+            out,
+            "<line class=\"tick\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"/><text class=\"axis\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
+            height - AXIS,
+            height - 8.0,
+            duration(tick)
+        );
+    }
+    for worker in 0..workers {
+        let _ = writeln!(
+            out,
+            "<text class=\"row\" x=\"4\" y=\"{:.1}\">worker {}</text>",
+            f64::from(worker) * ROW + 16.0,
+            worker + 1
+        );
+    }
+    for job in report.timeline.iter().take(MOST_JOBS) {
+        let from = place(job.started_at_ms);
+        let to = place(job.ended_at_ms.unwrap_or(report.ended_at_ms));
+        let _ = writeln!(
+            out,
+            "<rect class=\"job {}{}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"><title>{}</title></rect>",
+            class(job),
+            if is_apex(&job.purpose) { " apex" } else { "" },
+            f64::from(job.worker.0) * ROW + (ROW - BAR) / 2.0,
+            (to - from).max(1.0),
+            text(&words(report, job))
+        );
+    }
+    for landing in &report.landings {
+        let x = place(landing.at_ms);
+        let _ = writeln!(
+            out,
+            "<line class=\"landing\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"><title>{} landed after {}</title></line>",
+            height - AXIS,
+            count(landing.items.len(), "item"),
+            duration(landing.at_ms.saturating_sub(report.started_at_ms))
+        );
+    }
+    out.push_str("</svg>\n");
+    if report.timeline.len() > MOST_JOBS {
+        let _ = writeln!(out, "<p>The first {MOST_JOBS} of {} are shown.</p>", count(report.timeline.len(), "job"));
+    }
+    out
+}
+
+fn is_apex(purpose: &JobPurpose) -> bool {
+    matches!(purpose, JobPurpose::Apex { .. })
+}
+
+fn class(job: &Occupation) -> &'static str {
+    let is_cut_off = |outcome: &GateOutcome| {
+        matches!(outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. })
+    };
+    if job.ended_at_ms.is_none() {
+        "running"
+    } else if job.has_failed() {
+        "failed"
+    } else if job.gates.iter().filter_map(|gate| gate.outcome.as_ref()).any(is_cut_off) {
+        "skipped"
+    } else {
+        "landed"
+    }
+}
+
+fn words(report: &RunReport, job: &Occupation) -> String {
+    let gates: Vec<String> = job
+        .gates
+        .iter()
+        .map(|gate| {
+            let how = gate.outcome.as_ref().map_or_else(|| "running".to_owned(), outcome_text);
+            format!("{} {how}", gate.gate)
+        })
+        .collect();
+    let to = job.ended_at_ms.unwrap_or(report.ended_at_ms);
+    let after = duration(job.started_at_ms.saturating_sub(report.started_at_ms));
+    let took = duration(to.saturating_sub(job.started_at_ms));
+    format!("{}, {took} from {after} on: {}", purpose_words(&job.purpose, &job.items), gates.join(", "))
+}
+
+/// Round times, about [`TICKS`] of them.
+fn ticks(all_ms: u64) -> Vec<u64> {
+    const STEPS: [u64; 18] =
+        [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 3_600_000];
+    let step = STEPS.into_iter().find(|step| all_ms / step <= TICKS);
+    let step = step.unwrap_or_else(|| (all_ms / TICKS).next_multiple_of(3_600_000));
+    (0..=all_ms / step).map(|nth| nth * step).collect()
+}

@@ -1,0 +1,94 @@
+//! What the workers did, and when: for the pictures and for traces.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::report::outcome::is_failure;
+use crate::report::view::{JobView, RunView};
+use crate::vocabulary::event::{GateOutcome, JobPurpose};
+use crate::vocabulary::names::{GateName, ItemName, WorkerId};
+
+/// One occupation of one slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Occupation {
+    pub worker: WorkerId,
+    pub purpose: JobPurpose,
+    /// The items whose composite it gated, in canonical order: one, or those of a group or of an apex.
+    pub items: Vec<ItemName>,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// `null` while it goes on, or where the run was cut off.
+    pub ended_at_ms: Option<u64>,
+    /// Attempts of gates, in the order they began; the last one may still be running.
+    pub gates: Vec<GateSpan>,
+}
+
+/// One attempt of a gate in time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateSpan {
+    pub gate: GateName,
+    pub attempt: u32,
+    pub started_at_ms: u64,
+    pub ended_at_ms: Option<u64>,
+    /// `null` while it runs.
+    pub outcome: Option<GateOutcome>,
+}
+
+impl Occupation {
+    /// A gate of it said something against the tree.
+    pub fn has_failed(&self) -> bool {
+        self.gates.iter().filter_map(|gate| gate.outcome.as_ref()).any(is_failure)
+    }
+}
+
+pub(super) fn of(view: &RunView) -> Vec<Occupation> {
+    let mut timeline: Vec<Occupation> = view.jobs.values().map(|job| occupation(view, job)).collect();
+    timeline.sort_by_key(|job| (job.started_at_ms, job.worker));
+    timeline
+}
+
+fn occupation(view: &RunView, job: &JobView) -> Occupation {
+    let mut gates: Vec<GateSpan> = job
+        .attempts
+        .iter()
+        .filter_map(|position| view.attempts.get(*position))
+        .map(|attempt| GateSpan {
+            gate: attempt.run.gate.clone(),
+            attempt: attempt.run.attempt,
+            started_at_ms: attempt.ended_at_ms.saturating_sub(attempt.run.duration_ms).max(job.started_at_ms),
+            ended_at_ms: Some(attempt.ended_at_ms),
+            outcome: Some(attempt.run.outcome.clone()),
+        })
+        .collect();
+    gates.extend(job.running.clone().map(|(gate, attempt, started_at_ms)| GateSpan {
+        gate,
+        attempt,
+        started_at_ms,
+        ended_at_ms: None,
+        outcome: None,
+    }));
+    Occupation {
+        worker: job.worker,
+        purpose: job.purpose.clone(),
+        items: items_of(view, &job.purpose),
+        started_at_ms: job.started_at_ms,
+        ended_at_ms: job.ended_at_ms,
+        gates,
+    }
+}
+
+fn items_of(view: &RunView, purpose: &JobPurpose) -> Vec<ItemName> {
+    let first = |items: Option<&[ItemName]>, members: u32| {
+        items.unwrap_or_default().iter().take(members as usize).cloned().collect()
+    };
+    match purpose {
+        JobPurpose::Cone { item }
+        | JobPurpose::SecondOpinion { item }
+        | JobPurpose::Blame { item }
+        | JobPurpose::Train { item, .. } => vec![item.clone()],
+        JobPurpose::Group { group, members } => first(view.groups.get(group).map(Vec::as_slice), *members),
+        JobPurpose::Apex { apex, members } => first(view.apexes.get(apex).map(|apex| apex.items.as_slice()), *members),
+    }
+}

@@ -1,0 +1,120 @@
+//! A run as a trace that Perfetto and Chrome's `about:tracing` open: a row for each worker, a slice for each
+//! job with its gates in it, and a mark for each landing.
+//!
+//! The format is the JSON of the Trace Event Format (docs.google.com, "Trace Event Format"): `X` are
+//! complete events, `M` metadata, `i` instants; times are microseconds, here since the run began.
+
+use serde_json::{Value, json};
+
+use super::Report;
+use super::json::{GateSpan, Landing, Occupation, RunReport};
+use super::outcome::outcome_text;
+use crate::vocabulary::event::JobPurpose;
+use crate::vocabulary::names::ItemName;
+use crate::wording::{count, shown};
+
+/// lexpr is the one process of a trace.
+const PROCESS: u32 = 1;
+
+/// The row of landings, above all workers.
+const LANDINGS: u32 = 0;
+
+/// The trace as one JSON text, of a dry run without a slice. Ends with a newline.
+pub fn render(report: &Report) -> String {
+    let events = match report {
+        Report::Execute(report) => events(report),
+        Report::DryRun(_) => Vec::new(),
+    };
+    format!("{}\n", json!({ "displayTimeUnit": "ms", "traceEvents": events }))
+}
+
+fn events(report: &RunReport) -> Vec<Value> {
+    let mut events = vec![
+        named("process_name", LANDINGS, &format!("lexpr {}", report.run)),
+        named("thread_name", LANDINGS, "landings"),
+    ];
+    let mut workers: Vec<u32> = report.timeline.iter().map(|job| job.worker.0).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    events
+        .extend(workers.into_iter().map(|worker| named("thread_name", row(worker), &format!("worker {}", worker + 1))));
+    for job in &report.timeline {
+        events.push(slice(report, job));
+        events.extend(job.gates.iter().map(|gate| gate_slice(report, job, gate)));
+    }
+    events.extend(report.landings.iter().map(|landing| mark(report, landing)));
+    events
+}
+
+fn row(worker: u32) -> u32 {
+    worker.saturating_add(1)
+}
+
+fn named(what: &str, row: u32, name: &str) -> Value {
+    json!({ "ph": "M", "name": what, "pid": PROCESS, "tid": row, "args": { "name": name } })
+}
+
+/// Since the run began, in microseconds.
+fn micros(report: &RunReport, at_ms: u64) -> u64 {
+    at_ms.saturating_sub(report.started_at_ms).saturating_mul(1000)
+}
+
+/// What has not ended lasts as long as is known.
+fn lasted(report: &RunReport, from_ms: u64, to_ms: Option<u64>) -> u64 {
+    to_ms.unwrap_or(report.ended_at_ms).saturating_sub(from_ms).saturating_mul(1000)
+}
+
+fn slice(report: &RunReport, job: &Occupation) -> Value {
+    json!({
+        "ph": "X",
+        "name": purpose_words(&job.purpose, &job.items),
+        "cat": "job",
+        "pid": PROCESS,
+        "tid": row(job.worker.0),
+        "ts": micros(report, job.started_at_ms),
+        "dur": lasted(report, job.started_at_ms, job.ended_at_ms),
+        "args": { "items": job.items },
+    })
+}
+
+fn gate_slice(report: &RunReport, job: &Occupation, gate: &GateSpan) -> Value {
+    json!({
+        "ph": "X",
+        "name": gate.gate,
+        "cat": "gate",
+        "pid": PROCESS,
+        "tid": row(job.worker.0),
+        "ts": micros(report, gate.started_at_ms),
+        "dur": lasted(report, gate.started_at_ms, gate.ended_at_ms),
+        "args": { "attempt": gate.attempt, "outcome": gate.outcome.as_ref().map_or("running".to_owned(), outcome_text) },
+    })
+}
+
+fn mark(report: &RunReport, landing: &Landing) -> Value {
+    json!({
+        "ph": "i",
+        "s": "p",
+        "name": format!("{} landed", count(landing.items.len(), "item")),
+        "cat": "landing",
+        "pid": PROCESS,
+        "tid": LANDINGS,
+        "ts": micros(report, landing.at_ms),
+        "args": { "items": landing.items, "from": landing.from, "to": landing.to },
+    })
+}
+
+/// What a job was for, in words: `auth`, `auth, once more`, `the first 3 of apex 2`.
+pub fn purpose_words(purpose: &JobPurpose, items: &[ItemName]) -> String {
+    let name = |item: &ItemName| shown(item.as_str()).into_owned();
+    match purpose {
+        JobPurpose::Cone { item } => name(item),
+        JobPurpose::SecondOpinion { item } => format!("{}, once more", name(item)),
+        JobPurpose::Blame { item } => format!("without {}", name(item)),
+        JobPurpose::Train { item, ahead } => format!("{} behind {}", name(item), count(*ahead as usize, "other")),
+        JobPurpose::Group { members, .. } => format!("{} together", count(*members as usize, "item")),
+        JobPurpose::Apex { members: 1, .. } => items
+            .first()
+            .map_or_else(|| "1 item on the target".to_owned(), |item| format!("{} on the target", name(item))),
+        JobPurpose::Apex { members, .. } => format!("{} on the target", count(*members as usize, "item")),
+    }
+}

@@ -1,0 +1,186 @@
+//! What `lexpr why` says of an item: a paragraph of what it waited for, what it was judged on, what went wrong and what
+//! would change that, and the evidence below. It reads a report; where the events come from is the command's
+//! business.
+
+use std::fmt::Write as _;
+
+use crate::report::json::{GateReport, ItemReport, RunReport};
+use crate::report::outcome::outcome_after;
+use crate::report::summary::{evidence, status_words};
+use crate::report::view::{Stage, VerdictSource};
+use crate::vocabulary::event::{FinalStatus, ItemGateStatus, Reason};
+use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
+
+/// The item of the report, for a terminal. Ends with a newline.
+pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
+    let sentences =
+        [state(report, item), waited(report, item), judged(report, item), without(item), remedy(report, item)];
+    let sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    let name = shown(item.name.as_str());
+    let paragraph = sentences.join(" ");
+    let mut out = format!(
+        "{} {}\n",
+        paint.paint(Tone::Strong, &name),
+        paragraph.strip_prefix(&*name).unwrap_or(&paragraph).trim_start()
+    );
+    if let Some(failure) = &item.failure {
+        out.push('\n');
+        for line in evidence(&failure.run, paint) {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+fn is_done(item: &ItemReport) -> bool {
+    matches!(item.stage, None | Some(Stage::Done))
+}
+
+/// What became of it, in a sentence that begins with its name.
+fn state(report: &RunReport, item: &ItemReport) -> Option<String> {
+    let name = shown(item.name.as_str());
+    let target = ref_name(&report.target);
+    let why = item.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
+    Some(match (item.stage, item.status) {
+        (Some(Stage::Waiting), _) => format!("{name} waits for its turn."),
+        (Some(Stage::Running), _) => format!("{name} is being judged."),
+        (Some(Stage::Passed), _) => format!("{name} has passed and waits to land on {target}."),
+        (Some(Stage::Deferred), _) => format!("{name} is put off{why}."),
+        (_, FinalStatus::Landed) => {
+            let commit = item.landed_as.map(|commit| format!(" as {}", commit.short())).unwrap_or_default();
+            let others = report
+                .landings
+                .iter()
+                .find(|landing| Some(landing.apex) == item.apex)
+                .map_or(0, |landing| landing.items.len().saturating_sub(1));
+            let beside =
+                if others == 0 { String::new() } else { format!(", together with {}", count(others, "other")) };
+            format!("{name} landed on {target}{commit}{beside}.")
+        }
+        (_, FinalStatus::AlreadyLanded) => format!("{name} had landed on {target} before{why}."),
+        (_, FinalStatus::NotLanded | FinalStatus::Skipped) => format!("{name} did not land{why}."),
+        _ => format!("{name} is {}{why}.", status_words(item)),
+    })
+}
+
+fn waited(report: &RunReport, item: &ItemReport) -> Option<String> {
+    if item.status == FinalStatus::AlreadyLanded {
+        return None;
+    }
+    let deps: Vec<String> = item
+        .deps
+        .iter()
+        .map(|dep| {
+            let became = report.items.iter().find(|other| other.name == *dep).map(became).unwrap_or("is in no plan");
+            format!("{dep} ({became})")
+        })
+        .collect();
+    let began = item.started_at_ms.map(|at| duration(at.saturating_sub(report.started_at_ms)));
+    match (deps.is_empty(), began) {
+        (true, None) => None,
+        (true, Some(began)) => Some(format!("It depends on no other item; its gates began {began} into the run.")),
+        (false, None) => Some(format!("It depends on {}.", list(deps))),
+        (false, Some(began)) => Some(format!("It depends on {}; its gates began {began} into the run.", list(deps))),
+    }
+}
+
+fn became(item: &ItemReport) -> &'static str {
+    match item.stage {
+        Some(Stage::Waiting) => "waiting",
+        Some(Stage::Running) => "running",
+        Some(Stage::Passed) => "passed",
+        Some(Stage::Deferred) => "put off",
+        None | Some(Stage::Done) => status_words(item),
+    }
+}
+
+fn judged(report: &RunReport, item: &ItemReport) -> Option<String> {
+    if item.gates.is_empty() {
+        let has_none = item.status == FinalStatus::Landed;
+        return has_none.then(|| "It has no gates.".to_owned());
+    }
+    if item.gates.iter().all(|gate| gate.status == ItemGateStatus::NotRun) {
+        return None;
+    }
+    let on = match &item.cone {
+        Some(cone) if item.deps.is_empty() => {
+            format!("on {} with it merged (commit {})", ref_name(&report.target), cone.commit.short())
+        }
+        Some(cone) => format!(
+            "on {} with its dependencies and it merged (commit {})",
+            ref_name(&report.target),
+            cone.commit.short()
+        ),
+        None => "on what was about to land".to_owned(),
+    };
+    Some(format!("It was judged {on}: {}.", list(item.gates.iter().map(gate))))
+}
+
+/// `unit passed`, `lint failed (exit status 1 after 2.0s)`.
+fn gate(gate: &GateReport) -> String {
+    let last = gate.attempts.last().map(|attempt| outcome_after(&attempt.run.outcome, attempt.run.duration_ms));
+    let how = match (gate.status, last) {
+        (ItemGateStatus::Passed, _) => match gate.verdict_from {
+            Some(VerdictSource::EarlierRun) => "passed, as an earlier run knew".to_owned(),
+            Some(VerdictSource::SharedRun) => "passed, by a run it shares with others".to_owned(),
+            _ => "passed".to_owned(),
+        },
+        (ItemGateStatus::Flaky, _) => "passed after it had failed".to_owned(),
+        (ItemGateStatus::Failed, Some(how)) => format!("failed ({how}{})", attempts(gate)),
+        (ItemGateStatus::Failed, None) => "failed".to_owned(),
+        (ItemGateStatus::Unjudged, Some(how)) => how,
+        (ItemGateStatus::Unjudged, None) => "could not be run".to_owned(),
+        (ItemGateStatus::NotRun, _) => "was not run".to_owned(),
+        (ItemGateStatus::ApexOnly, _) => "runs on what is about to land alone".to_owned(),
+    };
+    format!("{} {how}", gate.name)
+}
+
+fn attempts(gate: &GateReport) -> String {
+    match gate.attempts.len() {
+        0 | 1 => String::new(),
+        more => format!(", {more} attempts"),
+    }
+}
+
+fn without(item: &ItemReport) -> Option<String> {
+    let last = item.without_item.last()?;
+    let how = outcome_after(&last.run.outcome, last.run.duration_ms);
+    Some(format!("Without it {} came to this on the same commit: {how}.", shown(last.run.gate.as_str())))
+}
+
+/// What would change it.
+fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
+    if !is_done(item) {
+        return None;
+    }
+    let branch = shown(&item.branch);
+    let target = ref_name(&report.target);
+    let again = format!("then run {} again", shown(&report.plan));
+    Some(match (&item.because, item.status) {
+        (_, FinalStatus::Landed | FinalStatus::AlreadyLanded) => return None,
+        (Some(Reason::GateFailed { gate, .. }), _) => format!("Mend {} on {branch}, {again}.", shown(gate.as_str())),
+        (Some(Reason::Conflict { conflict, .. }), _) => {
+            let onto = conflict.with.as_ref().map_or_else(|| target.to_string(), |other| other.to_string());
+            format!("Merge {} into {branch} and resolve the conflict, {again}.", shown(&onto))
+        }
+        (Some(Reason::DependencyFailed { root }), _) => {
+            format!("It can land once {root} does: `lexpr why {}` says what keeps that.", shown(root.as_str()))
+        }
+        (Some(Reason::DependenciesConflict { first, second, .. }), _) => {
+            format!("Make one of {first} and {second} contain the other, {again}.")
+        }
+        (Some(Reason::BlockOn { gate, .. }), _) => {
+            format!("The plan's blockOn holds it for its gate {gate}; take that out, {again}.")
+        }
+        (Some(Reason::RedOnTarget { gate, .. }), _) => format!("Make {gate} pass on {target} itself, {again}."),
+        (Some(Reason::DependenciesFail { gate, .. }), _) => {
+            format!("Make {gate} pass on its dependencies together, {again}.")
+        }
+        (Some(Reason::Infrastructure { .. }), _) => format!("See to what keeps the gate from being run, {again}."),
+        (None, _) if report.finished && report.halted.is_none() && report.interrupted.is_none() => {
+            format!("Run {} again.", shown(&report.plan))
+        }
+        (None, _) => format!("`lexpr resume {}` goes on with the run.", report.run),
+    })
+}
