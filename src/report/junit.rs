@@ -12,7 +12,7 @@ use super::outcome::{is_failure, outcome_text};
 use super::summary::status_words;
 use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus};
-use crate::wording::block;
+use crate::wording::{block, shown};
 
 /// The case that says what became of the item itself.
 const LANDING: &str = "landing";
@@ -35,11 +35,12 @@ fn of_run(report: &RunReport) -> Junit {
 }
 
 fn suite(item: &ItemReport) -> TestSuite {
-    let mut suite = TestSuite::new(item.name.as_str());
+    let name = shown(item.name.as_str());
+    let mut suite = TestSuite::new(&*name);
     suite.set_time(Duration::from_millis(item.duration_ms));
     suite.add_test_cases(item.gates.iter().map(|gate| of_gate(item, gate)));
     let mut case = TestCase::new(LANDING, landing(item));
-    case.set_classname(item.name.as_str());
+    case.set_classname(&*name);
     suite.add_test_case(case);
     suite
 }
@@ -74,6 +75,10 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             }
             status
         }
+        ItemGateStatus::Failed if !gate.required => {
+            let how = last.map_or_else(|| "failed".to_owned(), |attempt| outcome_text(&attempt.run.outcome));
+            skipped(&format!("optional: {how}"))
+        }
         ItemGateStatus::Failed => {
             let how = last.map_or_else(|| "failed".to_owned(), |attempt| outcome_text(&attempt.run.outcome));
             let mut status = failed(kind(last), &how);
@@ -90,10 +95,10 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
         ItemGateStatus::NotRun => skipped("not run"),
         ItemGateStatus::ApexOnly => skipped("runs on what lands alone"),
     };
-    let mut case = TestCase::new(gate.name.as_str(), status);
-    case.set_classname(item.name.as_str());
+    let mut case = TestCase::new(&*shown(gate.name.as_str()), status);
+    case.set_classname(&*shown(item.name.as_str()));
     case.set_time(Duration::from_millis(gate.duration_ms));
-    case.extra.insert(XmlString::new("command"), XmlString::new(&gate.run));
+    case.extra.insert(XmlString::new("command"), XmlString::new(&*shown(&gate.run)));
     if let Some(tail) = last.map(|attempt| &attempt.run.tail).filter(|tail| !tail.is_empty()) {
         case.set_system_out(block(tail));
     }
@@ -124,8 +129,8 @@ fn of_dry_run(report: &DryRun) -> Junit {
 }
 
 fn of_planned(item: &DryRunItem) -> TestSuite {
-    let name = item.item.name.as_str();
-    let mut suite = TestSuite::new(name);
+    let name = shown(item.item.name.as_str());
+    let mut suite = TestSuite::new(&*name);
     let why = item.because.as_ref().map(ToString::to_string).unwrap_or_default();
     let status = match item.forecast {
         Forecast::Lands | Forecast::AlreadyLanded => TestCaseStatus::success(),
@@ -133,7 +138,7 @@ fn of_planned(item: &DryRunItem) -> TestSuite {
         Forecast::Blocked => skipped(&why),
     };
     let mut case = TestCase::new("merge", status);
-    case.set_classname(name);
+    case.set_classname(&*name);
     suite.add_test_case(case);
     suite
 }

@@ -158,6 +158,7 @@ pub struct AttemptView {
     pub purpose: JobPurpose,
     pub required: bool,
     pub run: GateFinished,
+    pub started_at_ms: u64,
     pub ended_at_ms: u64,
     /// It passed, and failed before on what the verdict belongs to.
     pub flake: bool,
@@ -461,7 +462,8 @@ impl RunView {
     fn gate_finished(&mut self, at: u64, run: &GateFinished) {
         let position = self.attempts.len();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
-        job.running = None;
+        let began = job.running.take().filter(|(gate, attempt, _)| (gate, *attempt) == (&run.gate, run.attempt));
+        let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |(_, _, since)| since);
         job.attempts.push(position);
         let purpose = job.purpose.clone();
         let required = job.gates.iter().find(|gate| gate.key == run.key).is_none_or(|gate| gate.required);
@@ -476,7 +478,15 @@ impl RunView {
         }
         let newly_missing = self.missed(&run);
         self.by_key.entry(run.key).or_default().push(position);
-        self.attempts.push(AttemptView { purpose, required, run, ended_at_ms: at, flake, newly_missing });
+        self.attempts.push(AttemptView {
+            purpose,
+            required,
+            run,
+            started_at_ms,
+            ended_at_ms: at,
+            flake,
+            newly_missing,
+        });
     }
 
     /// Of a gate that was ended nobody expects artifacts.

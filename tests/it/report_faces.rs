@@ -7,10 +7,10 @@ use lexpr::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecas
 use lexpr::report::json::{REPORT_VERSION, RunReport};
 use lexpr::report::view::RunView;
 use lexpr::report::{Destination, Format, Report, event_schema, markdown, report_schema, summary};
-use lexpr::status;
 use lexpr::vocabulary::event::{Conflict, Reason, Recorded, SetAside, SetAsideCause};
 use lexpr::vocabulary::names::{GateName, ItemName, PlanDigest};
 use lexpr::wording::Paint;
+use lexpr::{status, why};
 
 use crate::report_stories::{adaptive, commit, eventful, halted, hostile, item, names, smooth, tree};
 
@@ -131,6 +131,82 @@ fn hostile_names_and_logs_stay_text_in_markdown_and_on_a_terminal() {
     let row = markdown.lines().find(|line| line.starts_with("| 1 |")).unwrap();
     assert_eq!(row.matches('|').count(), 8, "{row}");
     assert!(!row.contains('<') || !row.replace("<br>", "").contains('<'), "{row}");
+}
+
+#[test]
+fn a_run_as_junit() {
+    insta::assert_snapshot!(whole(&eventful()).render(Format::Junit));
+    insta::assert_snapshot!("dry_run_junit", Report::DryRun(Box::new(dry())).render(Format::Junit));
+}
+
+#[test]
+fn a_run_as_a_trace() {
+    insta::assert_snapshot!(indented(&whole(&eventful()).render(Format::Trace)));
+    let of_dry_run = Report::DryRun(Box::new(dry())).render(Format::Trace);
+    assert_eq!(of_dry_run, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[]}\n");
+}
+
+fn indented(json: &str) -> String {
+    serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(json).unwrap()).unwrap()
+}
+
+#[test]
+fn slices_of_a_trace_lie_in_each_other_and_never_cross() {
+    let trace: serde_json::Value = serde_json::from_str(&whole(&eventful()).render(Format::Trace)).unwrap();
+    let slices: Vec<(u64, u64, u64)> = trace["traceEvents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["ph"] == "X")
+        .map(|event| {
+            let number = |key: &str| event[key].as_u64().unwrap();
+            (number("tid"), number("ts"), number("ts") + number("dur"))
+        })
+        .collect();
+    assert!(slices.len() > 10, "{}", slices.len());
+    for (row, from, to) in &slices {
+        for (other_row, other_from, other_to) in slices.iter().filter(|other| other.0 == *row) {
+            let apart = other_to <= from || other_from >= to;
+            let within = (other_from >= from && other_to <= to) || (from >= other_from && to <= other_to);
+            assert!(apart || within, "{row}: {from}..{to} and {other_row}: {other_from}..{other_to}");
+        }
+    }
+}
+
+#[test]
+fn a_run_and_a_dry_run_as_a_page() {
+    insta::assert_snapshot!("page", whole(&eventful()).render(Format::Html));
+    insta::assert_snapshot!("page_dry_run", Report::DryRun(Box::new(dry())).render(Format::Html));
+}
+
+#[test]
+fn a_page_of_a_run_that_goes_on_shows_what_is_running() {
+    let events = eventful();
+    let running = events.iter().position(|event| serde_json::to_string(event).unwrap().contains("blame")).unwrap();
+    let page = whole(&events[..=running]).render(Format::Html);
+    assert!(page.contains("class=\"badge running\"") && page.contains("class=\"job running\""), "{page}");
+}
+
+#[test]
+fn hostile_names_and_logs_stay_text_in_pages_and_junit() {
+    let report = whole(&hostile());
+    let page = report.render(Format::Html);
+    let junit = report.render(Format::Junit);
+    for text in [&page, &junit] {
+        assert!(!text.contains("<script") && !text.contains("<img"), "{text}");
+        assert!(!text.contains(|c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || c == '\u{202e}'), "{text:?}");
+    }
+    // The page loads nothing, whatever somebody got into it.
+    assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'"), "{page}");
+    assert!(!page.contains("href=\"h") && !page.contains("src="), "{page}");
+    quick_junit::Report::deserialize_from_str(&junit).unwrap();
+}
+
+#[test]
+fn why_an_item_is_what_it_is() {
+    let report = report(&eventful());
+    let all: Vec<String> = report.items.iter().map(|item| why::text(&report, item, Paint::PLAIN)).collect();
+    insta::assert_snapshot!(all.join("\n"));
 }
 
 #[test]

@@ -75,9 +75,10 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
         MARGIN + 20,
         text(top)
     );
+    let common = common_folder(nodes);
     for (at, node) in nodes.iter().enumerate() {
         if let Some(place) = places.get(&at) {
-            item(&mut out, at, node, *place);
+            item(&mut out, at, node, node.name.get(common..).unwrap_or(node.name), *place);
         }
     }
     out.push_str("</svg>\n");
@@ -133,7 +134,7 @@ fn lines(nodes: &[Node<'_>]) -> Vec<(u32, Vec<usize>)> {
     lines
 }
 
-fn item(out: &mut String, at: usize, node: &Node<'_>, (x, y): (i64, i64)) {
+fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64, i64)) {
     let (wide, high) = BOX;
     let corner = 8;
     let outline = match node.look.shape() {
@@ -167,11 +168,22 @@ fn item(out: &mut String, at: usize, node: &Node<'_>, (x, y): (i64, i64)) {
         x + corner + 3,
         y + 20,
         node.look.sign(),
-        text(&short(node.name)),
+        text(&short(label)),
     );
 }
 
-/// The end of a name says more than its beginning: `feature/` is what all of them begin with.
+/// How many bytes all names begin with that end in a slash: `feature/` says nothing where all of them have it.
+fn common_folder(nodes: &[Node<'_>]) -> usize {
+    let [first, others @ ..] = nodes else { return 0 };
+    if others.is_empty() {
+        return 0;
+    }
+    let shared = |prefix: &str| others.iter().all(|other| other.name.starts_with(prefix));
+    let slashes = first.name.rmatch_indices('/').map(|(at, _)| at + 1);
+    slashes.into_iter().find(|end| shared(&first.name[..*end])).unwrap_or(0)
+}
+
+/// The end of a name says more than its beginning.
 fn short(name: &str) -> String {
     let length = name.chars().count();
     if length <= NAME_CHARS {

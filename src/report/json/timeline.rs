@@ -57,7 +57,7 @@ fn occupation(view: &RunView, job: &JobView) -> Occupation {
         .map(|attempt| GateSpan {
             gate: attempt.run.gate.clone(),
             attempt: attempt.run.attempt,
-            started_at_ms: attempt.ended_at_ms.saturating_sub(attempt.run.duration_ms).max(job.started_at_ms),
+            started_at_ms: attempt.started_at_ms,
             ended_at_ms: Some(attempt.ended_at_ms),
             outcome: Some(attempt.run.outcome.clone()),
         })
