@@ -59,10 +59,10 @@ fn invariant_7_a_memory_limit_that_is_always_exceeded_slows_a_run_and_never_hang
 
 #[test]
 fn a_run_is_reported_in_every_form_and_each_item_explained() {
-    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("broken", "main", &[("b", "1")])]);
     let none = world.lexpr(["report"]).expect(2);
     assert!(none.stderr.contains("lexpr merge PLAN --execute"), "{}", none.stderr);
-    let plan = "schemaVersion: v1\ngates: [{name: g, run: '! test -e b'}]\nitems: [{name: a}, {name: b}]\n";
+    let plan = "schemaVersion: v1\ngates: [{name: g, run: '! test -e b'}]\nitems: [{name: a}, {name: broken}]\n";
     world.merge(plan, &["--execute"]).expect(3);
     let page = world.path("r.html");
     world.lexpr(["report", "-o", page.to_str().unwrap()]).expect(0);
@@ -74,9 +74,9 @@ fn a_run_is_reported_in_every_form_and_each_item_explained() {
         assert!(said.stdout.starts_with(start), "{format}: {}", said.stdout);
     }
     assert!(world.lexpr(["report", "-o", "x.pdf"]).expect(2).stderr.contains("--format"));
-    let why = world.lexpr(["why", "b"]).expect(0).stdout;
-    assert!(why.starts_with("b is failed: gate g failed.") && why.contains("Mend g on b"), "{why}");
-    assert!(world.lexpr(["why", "bb"]).expect(2).stderr.contains("did you mean b?"));
+    let why = world.lexpr(["why", "broken"]).expect(0).stdout;
+    assert!(why.starts_with("broken is failed: gate g failed.") && why.contains("Mend g on broken"), "{why}");
+    assert!(world.lexpr(["why", "brokn"]).expect(2).stderr.contains("did you mean broken?"));
 }
 
 #[test]
