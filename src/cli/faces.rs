@@ -1,7 +1,7 @@
 //! The faces of one run: who is shown its events, and what is told where when it has ended.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,14 +20,15 @@ use crate::progress::{Choice, Progress};
 use crate::report::json::{RunReport, VerdictCacheReport};
 use crate::report::view::{RunView, VerdictCounts};
 use crate::report::{Destination, Report, summary};
-use crate::serve::Server;
+use crate::serve::{Hub, Server};
 use crate::verdicts::{Stats, Verdicts};
 use crate::vocabulary::event::Recorded;
 use crate::wording::Paint;
 
 /// Everything that shows or measures a run.
 pub(super) struct Faces {
-    view: Mutex<RunView>,
+    view: Arc<Mutex<RunView>>,
+    hub: Option<Arc<Hub>>,
     metrics: Arc<Metrics>,
     server: Option<Server>,
     progress: SharedProgress,
@@ -44,20 +45,21 @@ pub(super) struct Watched<'a> {
 impl Faces {
     /// # Errors
     /// Where the metrics cannot be served as asked.
-    pub(super) async fn open(args: &FaceArgs, prepared: &Prepared) -> Result<Self, Failure> {
+    pub(super) async fn open(args: &FaceArgs, prepared: &Prepared, logs: PathBuf) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
         metrics.set_cache(Cache::Order, counts(prepared.order_cache));
-        let server = match &args.metrics_addr {
-            Some(address) => {
-                let started = Server::start(address, Arc::clone(&metrics)).await;
-                let server = started.map_err(|error| Failure::usage(error.to_string()))?;
-                speak::note(&format!("metrics: http://{}/metrics\n", server.address()));
-                Some(server)
-            }
-            None => None,
-        };
-        Ok(Self { view: Mutex::default(), metrics, server, progress: SharedProgress::new(args.progress) })
+        let view: Arc<Mutex<RunView>> = Arc::default();
+        let (mut hub, mut server) = (None, None);
+        if let Some(address) = &args.metrics_addr {
+            let page = Arc::new(Hub::new(Arc::clone(&view), Arc::clone(&metrics), logs));
+            let started = Server::start(address, Arc::clone(&page)).await;
+            let started = started.map_err(|error| Failure::usage(error.to_string()))?;
+            speak::note(&format!("metrics: http://{}/metrics\n", started.address()));
+            speak::note(&format!("live page: http://{}/\n", started.address()));
+            (hub, server) = (Some(page), Some(started));
+        }
+        Ok(Self { view, hub, metrics, server, progress: SharedProgress::new(args.progress) })
     }
 
     /// Takes in what a run recorded before it was resumed, and shows nothing of it.
@@ -66,6 +68,7 @@ impl Faces {
             locked(&self.view).apply(recorded);
             self.metrics.apply(recorded);
             self.progress.recall(recorded);
+            self.put_on_the_page(recorded);
         }
     }
 
@@ -95,6 +98,13 @@ impl Faces {
         self.metrics.set_cache(Cache::Composite, counts(made.prefixes));
         self.metrics.set_merges(MergeCounts { by_lexpr: made.merges.spliced, by_git: made.merges.by_git });
         self.progress.show(recorded, used_bytes);
+        self.put_on_the_page(recorded);
+    }
+
+    fn put_on_the_page(&self, recorded: &Recorded) {
+        if let Some(hub) = &self.hub {
+            hub.show(recorded);
+        }
     }
 
     fn measure(&self, verdicts: Stats) {

@@ -74,6 +74,7 @@ mod repo_open;
 mod report_faces;
 mod report_stories;
 mod report_sums;
+mod serve_live;
 mod sim;
 mod simulated;
 mod slot_random;

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
-use lexpr::serve::{ServeError, Server};
+use lexpr::serve::{Hub, ServeError, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -261,6 +262,10 @@ async fn ask(server: std::net::SocketAddr, path: &str) -> String {
     answer
 }
 
+fn hub(metrics: &Arc<Metrics>) -> Arc<Hub> {
+    Arc::new(Hub::new(Arc::default(), Arc::clone(metrics), PathBuf::new()))
+}
+
 /// A process that another test is just starting holds a copy of every socket until it execs.
 async fn until_nobody_listens(address: std::net::SocketAddr) {
     while TcpStream::connect(address).await.is_ok() {
@@ -269,9 +274,9 @@ async fn until_nobody_listens(address: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn metrics_health_and_page_are_served_while_a_run_goes_on() {
+async fn metrics_and_health_are_served_while_a_run_goes_on() {
     let metrics = Arc::new(Metrics::new());
-    let server = Server::start("127.0.0.1:0", Arc::clone(&metrics)).await.unwrap();
+    let server = Server::start("127.0.0.1:0", hub(&metrics)).await.unwrap();
     let address = server.address();
     assert_ne!(address.port(), 0);
     let landed = |answer: &str| {
@@ -283,8 +288,6 @@ async fn metrics_health_and_page_are_served_while_a_run_goes_on() {
     eventful().iter().for_each(|event| metrics.apply(event));
     assert_eq!(landed(&ask(address, "/metrics").await), 3.0);
     assert!(ask(address, "/healthz").await.ends_with("ok\n"));
-    let page = ask(address, "/").await;
-    assert!(page.contains("text/html") && page.contains("<td>landed</td><td>3</td>"), "{page}");
     assert!(ask(address, "/nowhere").await.starts_with("HTTP/1.1 404"));
     server.stop().await;
     until_nobody_listens(address).await;
@@ -292,7 +295,7 @@ async fn metrics_health_and_page_are_served_while_a_run_goes_on() {
 
 #[tokio::test]
 async fn lingering_ends_when_it_is_cut_short_even_with_an_idle_client() {
-    let server = Server::start("127.0.0.1:0", Arc::new(Metrics::new())).await.unwrap();
+    let server = Server::start("127.0.0.1:0", hub(&Arc::default())).await.unwrap();
     let address = server.address();
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
@@ -303,11 +306,11 @@ async fn lingering_ends_when_it_is_cut_short_even_with_an_idle_client() {
 #[tokio::test]
 async fn an_address_in_use_and_one_that_is_none_are_told_apart() {
     let metrics = Arc::new(Metrics::new());
-    let server = Server::start("127.0.0.1:0", Arc::clone(&metrics)).await.unwrap();
+    let server = Server::start("127.0.0.1:0", hub(&metrics)).await.unwrap();
     let taken = server.address().to_string();
-    let error = Server::start(&taken, Arc::clone(&metrics)).await.unwrap_err();
+    let error = Server::start(&taken, hub(&metrics)).await.unwrap_err();
     assert!(matches!(error, ServeError::InUse { .. }), "{error}");
-    let error = Server::start("9464", metrics).await.unwrap_err();
+    let error = Server::start("nowhere", hub(&metrics)).await.unwrap_err();
     assert!(error.to_string().contains("HOST:PORT is expected"), "{error}");
     server.stop().await;
 }

@@ -5,6 +5,7 @@
 
 pub mod look;
 pub mod markup;
+mod now;
 mod pyramid;
 mod style;
 mod table;
@@ -14,6 +15,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 pub use style::STYLE;
+
+use serde::Serialize;
 
 use super::Report;
 use super::dry_run::DryRun;
@@ -49,26 +52,36 @@ pub fn page(title: &str, policy: &str, head: &str, body: &str) -> String {
 }
 
 /// One part of a page: a section with this id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Part {
     pub id: &'static str,
     pub html: String,
 }
 
+/// Whether somebody can be asked for more than the page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A file: all that there is to say is in it.
+    Still,
+    /// Served by the run itself.
+    Live,
+}
+
 /// The parts of a run's page, in their order.
-pub fn parts(report: &RunReport) -> Vec<Part> {
+pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
     vec![
         Part { id: "summary", html: summary(report) },
+        Part { id: "now", html: now::running(report, mode) },
         Part { id: "pyramid", html: pyramid_of(report) },
         Part { id: "timeline", html: timeline_of(report) },
-        Part { id: "items", html: table::items(report) },
+        Part { id: "items", html: table::items(report, mode) },
         Part { id: "landings", html: landings(report) },
     ]
 }
 
 fn run(report: &RunReport) -> String {
     let mut out = String::new();
-    for part in parts(report).iter().filter(|part| !part.html.is_empty()) {
+    for part in parts(report, Mode::Still).iter().filter(|part| !part.html.is_empty()) {
         let _ = writeln!(out, "<section id=\"{}\">\n{}</section>", part.id, part.html);
     }
     let _ = writeln!(
@@ -104,6 +117,7 @@ fn summary(report: &RunReport) -> String {
         let _ = writeln!(out, "<li>{}</li>", text(&fact));
     }
     out.push_str("</ul>\n");
+    out.push_str(&now::gauges(report));
     out
 }
 

@@ -42,4 +42,10 @@ tr:target>td{background:var(--warn)}\
 .badge.conflicted{background:var(--warn);border-color:var(--warnline)}.badge.blocked{border-color:var(--badline);border-style:dashed}\
 .badge.unjudged{background:var(--odd);border-color:var(--oddline)}.badge.skipped{border-style:dashed}\
 .next{border-left:4px solid var(--liveline);padding:.3rem .8rem}\
+.gauges{display:flex;flex-wrap:wrap;gap:.5rem 2rem;margin:1rem 0}.gauges dt{font-size:.85rem;opacity:.8}.gauges dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}\
+button{font:inherit;padding:.1rem .6rem;border:1px solid var(--plainline);border-radius:.3rem;background:var(--plain);color:inherit;cursor:pointer}\
+button:focus-visible{outline:3px solid;outline-offset:2px}td button{font-size:.85rem}\
+#live:empty{display:none}#live{font-size:.9rem;opacity:.85;margin:0}\
+#panel{position:fixed;inset:auto 0 0 0;max-height:55vh;overflow:auto;background:Canvas;border-top:3px solid var(--liveline);padding:.5rem 1rem;box-shadow:0 -4px 16px #0006}\
+#panel h2{margin:.2rem 0}#panel pre{max-height:38vh}#panel-close{float:right}\
 @media print{svg{min-width:0}details:not([open])>*{display:none}}";

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::Mode;
 use super::look::Look;
 use super::markup::{code, escaped, text};
+use super::now::log_button_of;
 use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
 use crate::report::outcome::outcome_after;
@@ -16,7 +18,7 @@ pub fn badge(look: Look) -> String {
     format!("<span class=\"badge {}\">{} {}</span>", look.class(), look.sign(), look.words())
 }
 
-pub fn items(report: &RunReport) -> String {
+pub fn items(report: &RunReport, mode: Mode) -> String {
     let mut out = String::from(
         "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th>Item</th><th>State</th><th>Why</th><th class=\"n\">Time</th></tr></thead><tbody>\n",
     );
@@ -27,7 +29,7 @@ pub fn items(report: &RunReport) -> String {
             "<tr id=\"item-{at}\"><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>",
             code(item.name.as_str()),
             badge(Look::of(item)),
-            why(item),
+            why(item, at, mode),
         );
     }
     out.push_str("</tbody></table></div>\n");
@@ -35,10 +37,17 @@ pub fn items(report: &RunReport) -> String {
 }
 
 /// A sentence, and the rest folded.
-fn why(item: &ItemReport) -> String {
+fn why(item: &ItemReport, at: usize, mode: Mode) -> String {
     let mut out = item.reason.as_deref().map(text).unwrap_or_default();
     if let Some(failure) = &item.failure {
         out.push_str(&attempt(failure));
+    }
+    if mode == Mode::Live {
+        let name = text(item.name.as_str());
+        let _ = write!(
+            out,
+            " <button type=\"button\" data-why=\"{at}\" data-key=\"why-{at}\" data-title=\"{name}\" aria-label=\"Why {name}\">why</button>"
+        );
     }
     let _ = write!(out, "<details><summary>{}</summary>\n<ul>\n", folded(item));
     let _ =
@@ -72,7 +81,9 @@ fn why(item: &ItemReport) -> String {
         let _ = write!(out, "; {}", code(&gate.run));
         for attempt in &gate.attempts {
             let how = outcome_after(&attempt.run.outcome, attempt.run.duration_ms);
-            let _ = write!(out, "<br>attempt {}: {}, log {}", attempt.run.attempt, text(&how), code(&attempt.run.log));
+            let run = &attempt.run;
+            let button = log_button_of(run.job.0, run.attempt, run.gate.as_str(), mode);
+            let _ = write!(out, "<br>attempt {}: {}, log {}{button}", run.attempt, text(&how), code(&run.log));
         }
         out.push_str("</li>\n");
     }

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::report::outcome::is_failure;
 use crate::report::view::{JobView, RunView};
 use crate::vocabulary::event::{GateOutcome, JobPurpose};
-use crate::vocabulary::names::{GateName, ItemName, WorkerId};
+use crate::vocabulary::names::{GateName, ItemName, JobId, WorkerId};
 
 /// One occupation of one slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Occupation {
+    pub job: JobId,
     pub worker: WorkerId,
     pub purpose: JobPurpose,
     /// The items whose composite it gated, in canonical order: one, or those of a group or of an apex.
@@ -44,12 +45,12 @@ impl Occupation {
 }
 
 pub(super) fn of(view: &RunView) -> Vec<Occupation> {
-    let mut timeline: Vec<Occupation> = view.jobs.values().map(|job| occupation(view, job)).collect();
+    let mut timeline: Vec<Occupation> = view.jobs.iter().map(|(id, job)| occupation(view, *id, job)).collect();
     timeline.sort_by_key(|job| (job.started_at_ms, job.worker));
     timeline
 }
 
-fn occupation(view: &RunView, job: &JobView) -> Occupation {
+fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
     let mut gates: Vec<GateSpan> = job
         .attempts
         .iter()
@@ -70,6 +71,7 @@ fn occupation(view: &RunView, job: &JobView) -> Occupation {
         outcome: None,
     }));
     Occupation {
+        job: id,
         worker: job.worker,
         purpose: job.purpose.clone(),
         items: items_of(view, &job.purpose),

@@ -1,0 +1,88 @@
+//! What goes on: who is at what, and the run in a few numbers.
+
+use std::fmt::Write as _;
+
+use super::Mode;
+use super::markup::{code, text};
+use crate::report::json::{GateSpan, Occupation, RunReport};
+use crate::report::trace::purpose_words;
+use crate::wording::{bytes, duration};
+
+/// The run in numbers.
+pub fn gauges(report: &RunReport) -> String {
+    let summary = &report.summary;
+    let landed = summary.successful;
+    let minutes = summary.duration_ms as f64 / 60_000.0;
+    let decided =
+        report.items.iter().filter(|item| item.decided_at_ms.is_some() || item.landed_at_ms.is_some()).count();
+    let at_work = report.timeline.iter().filter(|job| job.ended_at_ms.is_none()).count();
+    let mut out = String::from("<dl class=\"gauges\">\n");
+    let mut gauge = |name: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    };
+    gauge("landed", format!("{landed} of {}", summary.total));
+    gauge("judged", decided.to_string());
+    if minutes > 0.0 {
+        gauge("landed a minute", format!("{:.1}", landed as f64 / minutes));
+    }
+    gauge("workers at it", format!("{at_work} of {}", summary.concurrency.max_workers));
+    if let Some(rate) = summary.cache_hit_rate {
+        gauge("verdicts that took no run", format!("{:.0} %", rate * 100.0));
+    }
+    if summary.verdicts_reused.gates > 0 {
+        gauge("known from earlier runs", summary.verdicts_reused.gates.to_string());
+    }
+    if let Some(peak) = summary.peak_memory_bytes {
+        gauge("most memory", bytes(peak));
+    }
+    gauge("elapsed", duration(summary.duration_ms));
+    out.push_str("</dl>\n");
+    out
+}
+
+/// The jobs that have not ended, by worker; nothing where there are none.
+pub fn running(report: &RunReport, mode: Mode) -> String {
+    let mut jobs: Vec<&Occupation> = report.timeline.iter().filter(|job| job.ended_at_ms.is_none()).collect();
+    if jobs.is_empty() || report.finished || report.is_dead {
+        return String::new();
+    }
+    jobs.sort_by_key(|job| job.worker);
+    let mut out = String::from(
+        "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th>Worker</th><th>Item</th><th>Gate</th><th class=\"n\">For</th><th></th></tr></thead><tbody>\n",
+    );
+    for job in jobs {
+        let what = purpose_words(&job.purpose, &job.items);
+        let gate = job.gates.last().filter(|gate| gate.ended_at_ms.is_none());
+        let (name, since, log) = match gate {
+            Some(gate) => (code(gate.gate.as_str()), gate.started_at_ms, log_button(job, gate, mode)),
+            None => ("a slot is made ready".to_owned(), job.started_at_ms, String::new()),
+        };
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
+            job.worker.0 + 1,
+            text(&what),
+            duration(report.ended_at_ms.saturating_sub(since))
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+    out
+}
+
+fn log_button(job: &Occupation, gate: &GateSpan, mode: Mode) -> String {
+    log_button_of(job.job.0, gate.attempt, gate.gate.as_str(), mode)
+}
+
+/// What shows the log of an attempt, where there is somebody to ask for it.
+pub fn log_button_of(job: u64, attempt: u32, gate: &str, mode: Mode) -> String {
+    if mode == Mode::Still {
+        return String::new();
+    }
+    let key = format!("{job}/{attempt}/{gate}");
+    format!(
+        " <button type=\"button\" data-log=\"{key}\" data-key=\"log-{key}\" data-title=\"{gate}, job {job}, attempt {attempt}\">log</button>",
+        key = text(&key),
+        gate = text(gate)
+    )
+}

@@ -1,0 +1,264 @@
+// The live page: follows the run's events, and asks for the parts of the page that they change. All markup comes from
+// the server, which has escaped what others wrote; text from logs is put in as text.
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const status = byId("live");
+  const panel = byId("panel");
+  const panelTitle = byId("panel-title");
+  const panelText = byId("panel-text");
+  // At least so long between two looks, in milliseconds.
+  const LEAST_PAUSE = 500;
+  // A log on the screen is cut to this many characters.
+  const MOST_LOG = 400000;
+
+  const known = new Map();
+  let asking = false;
+  let again = false;
+  let zoom = null;
+  let log = null;
+  let returnTo = null;
+
+  const say = (text) => {
+    if (status.textContent !== text) status.textContent = text;
+  };
+
+  // Which folds are open, by the row they are in, so that they stay so.
+  const openFolds = (section) =>
+    [...section.querySelectorAll("details[open]")].map((fold) => fold.closest("[id]")?.id).filter(Boolean);
+
+  const replace = (section, html) => {
+    const open = openFolds(section);
+    const scrolled = [...section.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
+    const active = section.contains(document.activeElement) ? document.activeElement : null;
+    const mark = active && (active.getAttribute("href") || active.dataset.key || active.closest("[id]")?.id);
+    section.innerHTML = html;
+    for (const id of open) byId(id)?.querySelector("details")?.setAttribute("open", "");
+    section.querySelectorAll(".scroll").forEach((box, at) => {
+      if (scrolled[at]) [box.scrollLeft, box.scrollTop] = scrolled[at];
+    });
+    if (mark) {
+      const same = [...section.querySelectorAll("a,button,summary")].find(
+        (one) => one.getAttribute("href") === mark || one.dataset.key === mark || (active.tagName === "SUMMARY" && one.closest("[id]")?.id === mark),
+      );
+      same?.focus({ preventScroll: true });
+    }
+    if (section.id === "pyramid") dressPyramid(section);
+  };
+
+  const refresh = async () => {
+    if (asking) {
+      again = true;
+      return;
+    }
+    asking = true;
+    again = false;
+    try {
+      const answer = await fetch("/parts", { cache: "no-store" });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const { finished, now_ms: now, parts, seq } = await answer.json();
+      ahead = Math.min(ahead, Date.now() - now);
+      for (const { id, html } of parts) {
+        const section = byId(id);
+        if (section && known.get(id) !== html) {
+          known.set(id, html);
+          replace(section, html);
+        }
+      }
+      const title = document.querySelector("h1");
+      if (title) document.title = title.textContent;
+      document.body.dataset.seq = seq;
+      document.body.dataset.finished = finished;
+      say(finished ? "The run has ended." : "Live: the page follows the run.");
+      // What came while the page was made is not in it yet.
+      if (!finished && seq < newest) again = true;
+    } catch {
+      // The stream says when the server is there again.
+    }
+    setTimeout(() => {
+      asking = false;
+      if (again) refresh();
+    }, LEAST_PAUSE);
+  };
+
+  // How much this clock is ahead of the run's, at most: an event is older than the news of it.
+  let ahead = Infinity;
+  setInterval(() => {
+    if (ahead === Infinity) return;
+    for (const cell of document.querySelectorAll("[data-since]")) {
+      const seconds = Math.max(0, Math.floor((Date.now() - ahead - Number(cell.dataset.since)) / 1000));
+      cell.textContent = seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m ${seconds % 60}s`;
+    }
+  }, 1000);
+
+  let newest = 0;
+  const follow = () => {
+    const events = new EventSource("/events?since=" + (document.body.dataset.seq || 0));
+    const seen = (event) => {
+      newest = Math.max(newest, Number(event.lastEventId) || 0);
+      refresh();
+    };
+    events.addEventListener("message", seen);
+    events.addEventListener("gone", seen);
+    events.addEventListener("open", refresh);
+    events.addEventListener("error", () => {
+      if (document.body.dataset.finished === "true") {
+        say("The run has ended, and lexpr with it. This is how it was.");
+        events.close();
+      } else {
+        say("The connection is lost; trying again.");
+        // A browser gives up on a server that answers with an error.
+        if (events.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+      }
+    });
+  };
+
+  // Pan and zoom: the part of the picture that is shown.
+  const dressPyramid = (section) => {
+    const svg = section.querySelector("svg.pyramid");
+    if (!svg) return;
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    const show = () => {
+      if (zoom) svg.setAttribute("viewBox", [zoom.x, zoom.y, width / zoom.by, height / zoom.by].join(" "));
+      else svg.setAttribute("viewBox", [0, 0, width, height].join(" "));
+    };
+    const to = (by, x, y) => {
+      const limited = Math.min(8, Math.max(1, by));
+      zoom = limited === 1 ? null : {
+        by: limited,
+        x: Math.min(width - width / limited, Math.max(0, x)),
+        y: Math.min(height - height / limited, Math.max(0, y)),
+      };
+      show();
+    };
+    const around = (factor, partX = 0.5, partY = 0.5) => {
+      const { by, x, y } = zoom || { by: 1, x: 0, y: 0 };
+      const next = Math.min(8, Math.max(1, by * factor));
+      to(next, x + (partX * width) / by - (partX * width) / next, y + (partY * height) / by - (partY * height) / next);
+    };
+    const move = (partX, partY) => {
+      if (zoom) to(zoom.by, zoom.x + (partX * width) / zoom.by, zoom.y + (partY * height) / zoom.by);
+    };
+    const tools = document.createElement("p");
+    const tool = (key, label, text, act) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.key = key;
+      button.setAttribute("aria-label", label);
+      button.textContent = text;
+      button.addEventListener("click", act);
+      tools.append(button, " ");
+    };
+    tool("zoom-in", "Enlarge the picture", "+", () => around(1.5));
+    tool("zoom-out", "Make the picture smaller", "−", () => around(1 / 1.5));
+    tool("zoom-left", "Move to the left", "←", () => move(-0.25, 0));
+    tool("zoom-right", "Move to the right", "→", () => move(0.25, 0));
+    tool("zoom-up", "Move up", "↑", () => move(0, -0.25));
+    tool("zoom-down", "Move down", "↓", () => move(0, 0.25));
+    tool("zoom-all", "Show all of the picture", "all", () => to(1, 0, 0));
+    svg.closest(".scroll").before(tools);
+    const at = (event) => {
+      const box = svg.getBoundingClientRect();
+      return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    };
+    svg.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      around(event.deltaY < 0 ? 1.2 : 1 / 1.2, ...at(event));
+    }, { passive: false });
+    let drag = null;
+    svg.addEventListener("pointerdown", (event) => {
+      if (zoom && event.button === 0) drag = { from: at(event), zoom: { ...zoom }, moved: false };
+    });
+    svg.addEventListener("pointermove", (event) => {
+      if (!drag) return;
+      const [x, y] = at(event);
+      const [dx, dy] = [x - drag.from[0], y - drag.from[1]];
+      if (Math.abs(dx) + Math.abs(dy) < 0.005 && !drag.moved) return;
+      drag.moved = true;
+      to(drag.zoom.by, drag.zoom.x - (dx * width) / drag.zoom.by, drag.zoom.y - (dy * height) / drag.zoom.by);
+    });
+    const drop = () => {
+      const moved = drag?.moved;
+      drag = null;
+      return moved;
+    };
+    svg.addEventListener("pointerup", () => {
+      if (drop()) svg.addEventListener("click", (event) => { event.preventDefault(); event.stopPropagation(); }, { once: true, capture: true });
+    });
+    svg.addEventListener("pointerleave", drop);
+    show();
+  };
+
+  const openPanel = (title, from) => {
+    log?.close();
+    log = null;
+    returnTo = from;
+    panel.hidden = false;
+    panelTitle.textContent = title;
+    panelText.textContent = "";
+    panelTitle.focus({ preventScroll: true });
+    panel.scrollIntoView({ block: "nearest" });
+  };
+
+  const closePanel = () => {
+    log?.close();
+    log = null;
+    panel.hidden = true;
+    if (returnTo && document.contains(returnTo)) returnTo.focus({ preventScroll: true });
+  };
+
+  const showWhy = async (item, name, from) => {
+    openPanel(name, from);
+    try {
+      const answer = await fetch("/why?item=" + encodeURIComponent(item), { cache: "no-store" });
+      panelText.textContent = await answer.text();
+    } catch {
+      panelText.textContent = "lexpr does not answer any more.";
+    }
+  };
+
+  const showLog = (key, title, from) => {
+    openPanel(title, from);
+    const [job, attempt, ...gate] = key.split("/");
+    log = new EventSource(`/log?job=${job}&attempt=${attempt}&gate=${encodeURIComponent(gate.join("/"))}`);
+    log.onmessage = (event) => {
+      const atEnd = panelText.scrollTop + panelText.clientHeight >= panelText.scrollHeight - 20;
+      const text = panelText.textContent + JSON.parse(event.data);
+      panelText.textContent = text.length > MOST_LOG ? "…" + text.slice(-MOST_LOG) : text;
+      if (atEnd) panelText.scrollTop = panelText.scrollHeight;
+    };
+    log.addEventListener("end", () => {
+      log?.close();
+      if (!panelText.textContent) panelText.textContent = "It wrote nothing.";
+    });
+    log.onerror = () => {
+      log?.close();
+      if (!panelText.textContent) panelText.textContent = "There is no log.";
+    };
+  };
+
+  document.addEventListener("click", (event) => {
+    const item = event.target.closest("a.item");
+    if (item) {
+      event.preventDefault();
+      const name = item.querySelector("title").textContent;
+      showWhy(item.getAttribute("href").replace("#item-", ""), name, item);
+      return;
+    }
+    const button = event.target.closest("button[data-log]");
+    if (button) showLog(button.dataset.log, button.dataset.title, button);
+    const why = event.target.closest("button[data-why]");
+    if (why) showWhy(why.dataset.why, why.dataset.title, why);
+  });
+  byId("panel-close").addEventListener("click", closePanel);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !panel.hidden) closePanel();
+  });
+
+  for (const section of document.querySelectorAll("section[id]")) known.set(section.id, null);
+  const pyramid = byId("pyramid");
+  if (pyramid) dressPyramid(pyramid);
+  refresh();
+  follow();
+})();
