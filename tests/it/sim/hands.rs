@@ -14,7 +14,7 @@ use lexpr::ports::{
     PortError, Recovery, Whereabouts,
 };
 use lexpr::simulation::time::VirtualTime;
-use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step};
+use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, LandedByOthers, Recorded, SetAside, SetAsideCause, Step};
 use lexpr::vocabulary::names::{ApexId, CommitId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId};
 use tokio::sync::Notify;
 
@@ -68,6 +68,12 @@ pub(super) struct Inner {
     pub(super) measured: Option<(u64, u64)>,
     /// When the load was counted last, and what was.
     counted: (u64, Load),
+}
+
+impl Inner {
+    pub(super) fn content_of(&self, commit: CommitId) -> &Content {
+        &self.commits[&commit]
+    }
 }
 
 pub struct Hands {
@@ -411,6 +417,18 @@ impl Composer for Hands {
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
         let tree = self.lock().commits[&commit].tree();
         futures::future::ready(Ok(tree)).boxed()
+    }
+
+    fn landed_since(
+        &self,
+        _: CommitId,
+        to: CommitId,
+        items: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>> {
+        let content = Arc::clone(&self.lock().commits[&to]);
+        let there = items.iter().filter(|item| content.has(item.ix));
+        let landed = there.map(|item| LandedByOthers { item: item.name.clone(), landed_as: Some(to) }).collect();
+        futures::future::ready(Ok(landed)).boxed()
     }
 
     fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {

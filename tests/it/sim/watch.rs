@@ -76,6 +76,18 @@ struct Account {
     is_over: bool,
 }
 
+impl Account {
+    /// What these depend on landed after all, so they are judged after all.
+    fn judge_after_all(&mut self, graph: &Graph) {
+        for ix in &self.met_a_moved_base {
+            let landed = |dep: &ItemIx| matches!(self.stages[dep.get()], Stage::AlreadyLanded | Stage::Landed);
+            if self.stages[ix.get()] == Stage::Deferred && graph.deps(*ix).iter().all(landed) {
+                self.stages[ix.get()] = Stage::Undecided;
+            }
+        }
+    }
+}
+
 pub struct Watch {
     world: World,
     graph: Arc<Graph>,
@@ -164,8 +176,14 @@ impl Watch {
                 let is_there = landed.from == landed.to || inner.landed.contains(&landed.to);
                 assert!(is_there, "invariant 6: what is said to have landed did not");
             }
-            Event::TargetMoved { to, .. } => {
+            Event::TargetMoved { to, landed, .. } => {
                 assert!(inner.moved_by_others.contains(to), "the target was not moved there by anybody");
+                let told: Vec<ItemIx> = landed.iter().map(|landed| self.ix(&landed.item)).collect();
+                assert!(told.is_sorted(), "what others have landed is told in canonical order");
+                let content = inner.content_of(*to);
+                let is_open = |stage| matches!(stage, Stage::Undecided | Stage::Deferred | Stage::Passed);
+                let there = self.graph.indices().filter(|ix| content.has(*ix) && is_open(self.stage(*ix)));
+                assert_eq!(told, there.collect::<Vec<_>>(), "what others have landed is told, and nothing else");
             }
             Event::GateStarted { job, key, .. } => {
                 let of_job =
@@ -516,17 +534,14 @@ impl Watch {
                         account.last_landed = Some(ix);
                     }
                 }
-                // What they depend on landed after all, so they are judged after all.
-                for ix in &account.met_a_moved_base {
-                    let landed =
-                        |dep: &ItemIx| matches!(account.stages[dep.get()], Stage::AlreadyLanded | Stage::Landed);
-                    if account.stages[ix.get()] == Stage::Deferred && self.graph.deps(*ix).iter().all(landed) {
-                        account.stages[ix.get()] = Stage::Undecided;
-                    }
-                }
+                account.judge_after_all(&self.graph);
             }
-            Event::TargetMoved { to, to_tree, .. } => {
+            Event::TargetMoved { to, to_tree, landed, .. } => {
                 account.intended = None;
+                for landed in landed {
+                    account.stages[find(&landed.item).get()] = Stage::AlreadyLanded;
+                }
+                account.judge_after_all(&self.graph);
                 account.base = Some(*to);
                 account.tip = Some((*to, *to_tree));
             }
