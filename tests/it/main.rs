@@ -32,6 +32,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod engine_beside;
 mod engine_findings;
 mod engine_groups;
 mod engine_limits;

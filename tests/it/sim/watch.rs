@@ -12,6 +12,7 @@ use lexpr::core::state::RunState;
 use lexpr::core::strategy::{self, Action};
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::plan::{Gate, Landing, Policy};
+use lexpr::ports::Claim;
 use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
     LandingIntended, Reason, Recorded, Verdict,
@@ -169,7 +170,13 @@ impl Watch {
                 }
             }
             Event::ApexFormed { base, items, .. } => self.check_apex(*base, items),
-            Event::LandingIntended(intended) => self.check_intent(intended, inner),
+            Event::LandingIntended(intended) => {
+                let has_to_move = intended.from != intended.to;
+                assert!(!has_to_move || !inner.gives_way, "a landing is intended that waits for others");
+                let claim = if self.replay.rebases() > 0 { Claim::Overtaken } else { Claim::Proving };
+                assert_eq!(inner.claimed, self.world.urgent.then_some(claim), "an urgent run lands by its claim");
+                self.check_intent(intended, inner);
+            }
             Event::Landed(landed) => {
                 let intended = self.account.intended.as_ref().map(|intended| (intended.from, intended.to));
                 assert_eq!(intended, Some((landed.from, landed.to)), "invariant 6: it landed without an intent");
