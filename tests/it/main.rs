@@ -18,6 +18,7 @@ mod cli_obstacles;
 mod cli_orphans;
 mod cli_pool;
 mod cli_resume;
+mod cli_right_of_way;
 mod cli_runs;
 mod cli_secrets;
 #[cfg(feature = "shared-cache")]
