@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::crash;
 use crate::vocabulary::names::RunId;
 
-pub use claims::{ClaimLock, Claimant, claimants};
+pub use claims::{ClaimLock, Claimant, claimants, forget_claims};
 
 /// Why a run cannot have its target to itself.
 #[derive(Debug, thiserror::Error)]

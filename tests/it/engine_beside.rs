@@ -172,3 +172,12 @@ fn an_urgent_run_claims_while_it_has_an_apex_and_more_once_it_was_overtaken() {
     let interrupted = run(&slow.mishap(Mishap::Interrupt(1)));
     assert_eq!((interrupted.exit_code(), interrupted.hands.claimed()), (exit::INTERRUPTED, None));
 }
+
+#[test]
+fn a_move_of_an_old_journal_is_read_and_one_that_brought_nothing_is_written_as_ever() {
+    let id = "1".repeat(40);
+    let old = serde_json::json!({ "event": "targetMoved", "from": id, "to": id, "toTree": id });
+    let read: Event = serde_json::from_value(old.clone()).unwrap();
+    assert!(matches!(&read, Event::TargetMoved { landed, .. } if landed.is_empty()));
+    assert_eq!(serde_json::to_value(read).unwrap(), old);
+}

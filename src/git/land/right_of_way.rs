@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::turn::{Awaited, LOOK_AGAIN, Listener, Step, Waiting};
 use super::{Inner, LocalLander, off_the_loop};
-use crate::git::lock::{ClaimLock, Claimant, LockError, claimants};
+use crate::git::lock::{ClaimLock, Claimant, LockError, claimants, forget_claims};
 use crate::ports::{Claim, PortError};
 
 /// Twice what a gate may take where nobody says otherwise. Urgent gates that take longer, or hang, hold up
@@ -41,7 +41,9 @@ impl LocalLander {
         let Self(inner, listener) = self.clone();
         match inner.who_goes_first(urgent) {
             Ok(first) if first.is_empty() => None,
-            Ok(first) => Some(off_the_loop("waiting to land", move || Ok(give_way(first, &cancel, &listener)))),
+            Ok(first) => Some(off_the_loop("waiting to land", move || {
+                Ok(give_way(first, LONGEST_RIGHT_OF_WAY, &cancel, &listener))
+            })),
             Err(error) => Some(ready(Err(inner.unreadable(&error))).boxed()),
         }
     }
@@ -76,6 +78,9 @@ impl Inner {
         } else if claimed.overtaken.is_none() {
             claimed.overtaken = take(Claim::Overtaken)?;
         }
+        if claim.is_none() {
+            forget_claims(&settings.common_dir, &settings.target, &settings.run);
+        }
         Ok(())
     }
 
@@ -85,9 +90,9 @@ impl Inner {
     }
 }
 
-/// Waits until none of these wants to land any more; false where `cancel` turned true before. Blocks.
-fn give_way(mut first: Vec<Claimant>, cancel: &watch::Receiver<bool>, listener: &Listener) -> bool {
-    let mut waiting = Waiting::for_at_most(LONGEST_RIGHT_OF_WAY);
+/// Waits until none of these wants to land any more, or for so long; false where `cancel` turned true before. Blocks.
+fn give_way(mut first: Vec<Claimant>, longest: Duration, cancel: &watch::Receiver<bool>, listener: &Listener) -> bool {
+    let mut waiting = Waiting::for_at_most(longest);
     loop {
         first.retain(Claimant::is_there);
         let Some(next) = first.first() else { return true };
@@ -100,5 +105,27 @@ fn give_way(mut first: Vec<Claimant>, cancel: &watch::Receiver<bool>, listener: 
             Step::GiveUp => return true,
         }
         std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::names::RunId;
+
+    #[test]
+    fn a_run_whose_urgent_gates_hang_is_waited_for_no_longer_than_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, run) = ("refs/heads/main", RunId::new("20260101-000000-000-aaaa"));
+        let claim = ClaimLock::acquire(dir.path(), target, &run, Claim::Proving).unwrap();
+        let there = || claimants(dir.path(), target, Claim::Proving).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let listener = Listener::default();
+        assert!(give_way(there(), Duration::ZERO, &stopped, &listener), "the time is over");
+        stop.send_replace(true);
+        assert!(!give_way(there(), LONGEST_RIGHT_OF_WAY, &stopped, &listener), "the wait is");
+        let seen = there();
+        drop(claim);
+        assert!(give_way(seen, LONGEST_RIGHT_OF_WAY, &stopped, &listener), "nobody is there any more");
     }
 }

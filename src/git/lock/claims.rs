@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{LockError, RunLock, file_name, folder_of, io as failed, is_held, take_file};
+use crate::crash;
 use crate::ports::Claim;
 use crate::vocabulary::names::RunId;
 
@@ -20,6 +21,7 @@ impl Drop for ClaimLock {
     fn drop(&mut self) {
         // While it is locked: nobody else comes for this name. One that stays is had by nobody.
         let _ = fs::remove_file(&self.path);
+        crash::point!("claim.given-back");
     }
 }
 
@@ -31,12 +33,28 @@ impl ClaimLock {
     pub fn acquire(common_dir: &Path, target: &str, run: &RunId, claim: Claim) -> Result<Self, LockError> {
         let folder = folder_of(common_dir);
         fs::create_dir_all(&folder).map_err(failed("making", &folder))?;
-        let path = folder.join(format!("{}{run}.lock", prefix(target, claim)));
+        let path = path_of(common_dir, target, run, claim);
         match take_file(&path).map_err(failed("locking", &path))? {
-            Some(file) => Ok(Self { _lock: RunLock::held(file, &path, run, "is about to land")?, path }),
+            Some(file) => {
+                let claimed = Self { _lock: RunLock::held(file, &path, run, "is about to land")?, path };
+                crash::point!("claim.taken");
+                Ok(claimed)
+            }
             None => Err(LockError::Held { holder: format!("run {run}"), target: target.to_owned(), path }),
         }
     }
+}
+
+/// Removes what a process that was killed left of the run's claims. For who works at the run, and has none of them.
+pub fn forget_claims(common_dir: &Path, target: &str, run: &RunId) {
+    for claim in [Claim::Proving, Claim::Overtaken] {
+        // As a rule there is none; one that stays is had by nobody.
+        let _ = fs::remove_file(path_of(common_dir, target, run, claim));
+    }
+}
+
+fn path_of(common_dir: &Path, target: &str, run: &RunId, claim: Claim) -> PathBuf {
+    folder_of(common_dir).join(format!("{}{run}.lock", prefix(target, claim)))
 }
 
 /// Somebody who has a claim.
@@ -130,11 +148,16 @@ mod tests {
         let run = RunId::new("20260101-000000-000-aaaa");
         drop(ClaimLock::acquire(dir.path(), TARGET, &run, Claim::Proving).unwrap());
         let path = folder_of(dir.path()).join("refs%2fheads%2fmain+urgent-20260101-000000-000-aaaa.lock");
+        assert_eq!(path, path_of(dir.path(), TARGET, &run, Claim::Proving));
         fs::write(&path, "run dead (process 1) is about to land\n").unwrap();
         assert!(claimants(dir.path(), TARGET, Claim::Proving).unwrap().is_empty());
         assert_eq!(crate::git::lock::unheld(dir.path()).unwrap(), std::slice::from_ref(&path));
         // Nor the same run, when it is resumed.
-        let _held = ClaimLock::acquire(dir.path(), TARGET, &run, Claim::Proving).unwrap();
+        let held = ClaimLock::acquire(dir.path(), TARGET, &run, Claim::Proving).unwrap();
         assert_eq!(claimants(dir.path(), TARGET, Claim::Proving).unwrap().len(), 1);
+        drop(held);
+        fs::write(&path, "run dead (process 1) is about to land\n").unwrap();
+        forget_claims(dir.path(), TARGET, &run);
+        assert!(!path.exists());
     }
 }
