@@ -18,6 +18,7 @@ mod cli_obstacles;
 mod cli_orphans;
 mod cli_pool;
 mod cli_resume;
+mod cli_right_of_way;
 mod cli_runs;
 mod cli_secrets;
 #[cfg(feature = "shared-cache")]
@@ -32,6 +33,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod engine_beside;
 mod engine_findings;
 mod engine_groups;
 mod engine_limits;
