@@ -18,7 +18,7 @@ use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Plan, Spend};
 use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError};
-use lexpr::vocabulary::event::{Recorded, Step};
+use lexpr::vocabulary::event::{LandedByOthers, Recorded, Step};
 use lexpr::vocabulary::names::{CommitId, RunId, SubjectDigest, TreeId};
 
 const ITEMS: usize = 1_000;
@@ -40,6 +40,16 @@ impl Composer for InNameOnly {
 
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
         ready(Ok(tree(commit.as_bytes()))).boxed()
+    }
+
+    fn landed_since(
+        &self,
+        _: CommitId,
+        _: CommitId,
+        _: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>> {
+        // Nobody else moves the target.
+        ready(Ok(Vec::new())).boxed()
     }
 
     fn digest_inputs(&self, tree: TreeId, _: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {

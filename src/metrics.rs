@@ -357,7 +357,15 @@ impl Metrics {
                     tracker.queue.done(item);
                 }
             }
-            Event::TargetMoved { .. } => self.target_moves.inc(),
+            Event::TargetMoved { landed, .. } => {
+                self.target_moves.inc();
+                self.already_landed.inc_by(landed.len() as u64);
+                for landed in landed {
+                    // What depends on it waits for it no longer.
+                    tracker.queue.passed(&landed.item);
+                    tracker.queue.done(&landed.item);
+                }
+            }
             Event::PoolResized { to, reason, .. } => {
                 self.workers_limit.set(i64::from(*to));
                 self.pool_changes.with_label_values(&[reason.label()]).inc();

@@ -223,6 +223,7 @@ fn landed_by(started: &RunStarted, events: &[Recorded], counts: impl Fn(&Landed)
         .iter()
         .map(|recorded| match &recorded.event {
             Event::Landed(landed) if counts(landed) => landed.items.len(),
+            Event::TargetMoved { landed, .. } => landed.len(),
             _ => 0,
         })
         .sum();

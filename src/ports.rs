@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::{Gate, Setup};
-use crate::vocabulary::event::{Artifact, GateOutcome, LinedUpGate, LinedUpItem, SetAside, Step, Verdict};
+use crate::vocabulary::event::{
+    Artifact, GateOutcome, LandedByOthers, LinedUpGate, LinedUpItem, SetAside, Step, Verdict,
+};
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
@@ -127,6 +129,15 @@ pub trait Composer: Send + Sync {
 
     /// The tree of a commit.
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>>;
+
+    /// Which of `items` the history of `to` has, in the order given, each with the commit by which it came
+    /// since the target was at `from`, where that can be named.
+    fn landed_since(
+        &self,
+        from: CommitId,
+        to: CommitId,
+        items: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>>;
 
     /// Digests the entries of `tree` (paths, modes and ids) that match any of the globs.
     fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>>;
@@ -286,6 +297,15 @@ pub enum Whereabouts {
     },
 }
 
+/// What an urgent run asks of those that land beside it, while it has an apex under proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// That those which are not urgent hold their landings back: each would have the apex proven anew.
+    Proving,
+    /// That urgent ones do so, too: the target was moved before it could land.
+    Overtaken,
+}
+
 /// Moves the target.
 pub trait Lander: Send + Sync {
     /// `cancel` turning true ends a wait for landings of others; a landing that has begun is finished.
@@ -294,6 +314,25 @@ pub trait Lander: Send + Sync {
         request: LandRequest,
         cancel: watch::Receiver<bool>,
     ) -> BoxFuture<'_, Result<LandOutcome, PortError>>;
+
+    /// Asked before a landing is intended: `None` where nobody is to land first; else what waits until they have,
+    /// or do not want to any more, or for as long as is right. False there: `cancel` turned true before that.
+    fn gives_way(
+        &self,
+        _urgent: bool,
+        _cancel: watch::Receiver<bool>,
+    ) -> Option<BoxFuture<'static, Result<bool, PortError>>> {
+        // Where nobody lands beside the run.
+        None
+    }
+
+    /// What the run claims from now on, in place of what it did before.
+    ///
+    /// # Errors
+    /// Where that cannot be made known.
+    fn claim(&self, _claim: Option<Claim>) -> Result<(), PortError> {
+        Ok(())
+    }
 
     /// Brings a landing to its end that was begun by a process that is gone.
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>>;

@@ -105,7 +105,7 @@ impl Run<'_> {
         let memory = Arc::new(TreeMemory::new(processes));
         let faces = Faces::open(asked, prepared, folder.logs()).await?;
         let (progress, target) = (faces.progress(), prepared.target.full_name.clone());
-        let lander = lander.told_to(move |holder| progress.say(&turns::waiting_for(&target, holder)));
+        let lander = lander.told_to(move |awaited| progress.say(&turns::waiting_for(&target, awaited)));
         let ports = Ports {
             composer: workshop.composer.clone(),
             gates: Arc::new(gates),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use super::{signals, speak, status};
 use crate::git::land::LocalLander;
-use crate::git::land::turn::{LOOK_AGAIN, Waiting};
+use crate::git::land::turn::{Awaited, LOOK_AGAIN, Waiting};
 use crate::git::lock::{LandingLock, LockError, Purpose, RunLock};
 use crate::journal;
 use crate::runs::{self, RunFolder};
@@ -95,9 +95,12 @@ fn stopped(why: &str) -> Failure {
     Failure::interrupted(format!("{why} ended the wait for another run: nothing was done"))
 }
 
-/// What is said of a landing that another one waits for.
-pub(super) fn waiting_for(target: &str, holder: &str) -> String {
-    format!("waiting for another landing on {}: {}", ref_name(target), shown(holder))
+/// What is said of others who are waited for.
+pub(super) fn waiting_for(target: &str, awaited: Awaited<'_>) -> String {
+    match awaited {
+        Awaited::Landing(holder) => format!("waiting for another landing on {}: {}", ref_name(target), shown(holder)),
+        Awaited::Urgent(run) => format!("waiting for an urgent run to land on {}: {}", ref_name(target), shown(run)),
+    }
 }
 
 /// The landing lock of the lander's `target`, for a look at it or an undo: waits for as long as a landing takes.
@@ -118,7 +121,7 @@ pub(super) async fn landing(
     let mut waiting = Waiting::default();
     loop {
         if let Some(holder) = waiting.goes_on(found)? {
-            speak::note(&format!("{}\n", waiting_for(target, &holder)));
+            speak::note(&format!("{}\n", waiting_for(target, Awaited::Landing(&holder))));
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -4,6 +4,7 @@
 mod apply;
 mod ending;
 mod groups;
+mod moved;
 mod train;
 mod undo;
 
@@ -87,6 +88,11 @@ impl Phase {
     /// Nothing was found out that keeps it from landing.
     pub fn may_land(&self) -> bool {
         matches!(self, Self::Waiting | Self::Eligible | Self::Passed)
+    }
+
+    /// It may come to the target by this run or by others; what has failed or is blocked stays so.
+    pub fn is_yet_to_land(&self) -> bool {
+        self.may_land() || matches!(self, Self::Deferred(_))
     }
 
     fn word(&self) -> &'static str {

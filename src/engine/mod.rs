@@ -9,6 +9,7 @@ mod pool;
 mod receipt;
 pub mod rehearsal;
 mod resuming;
+mod right_of_way;
 mod starting;
 mod throttle;
 pub mod verifying;
@@ -25,6 +26,7 @@ use pool::{Adaptive, Look};
 use receipt::Passes;
 pub use receipt::{RECEIPT_FORMAT, Receipt, ReceiptGate, ReceiptItem};
 pub use resuming::Past;
+use right_of_way::Way;
 use throttle::Throttle;
 
 use crate::core::critical_path::GateDurations;
@@ -36,10 +38,12 @@ use crate::core::strategy::{self, Action, LandAction};
 use crate::plan::Policy;
 use crate::plan::graph::Graph;
 use crate::ports::{
-    Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, KnownPass, Lander, LoadGauge,
-    MemoryGauge, PortError, VerdictStore,
+    Claim, Clock, ComposeItem, Composer, Composite, GateRunner, JobGateRun, JobNews, Journal, KnownPass, Lander,
+    LoadGauge, MemoryGauge, PortError, VerdictStore,
 };
-use crate::vocabulary::event::{CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, Recorded, RunStarted};
+use crate::vocabulary::event::{
+    CompositePurpose, Event, FinalItem, FinalStatus, HaltReason, LandedByOthers, Recorded, RunStarted,
+};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, JobId, SubjectDigest, TreeId, VerdictKey};
 
 /// How often memory is measured while gates run.
@@ -135,6 +139,8 @@ enum Done {
         result: Result<LandingEnd, PortError>,
         duration_us: u64,
     },
+    /// Those who were to land first, with whether the run may land now.
+    Waited(Result<bool, PortError>),
     /// What earlier runs know of these gates.
     LookedUp {
         gates: Vec<(GateName, VerdictKey)>,
@@ -144,6 +150,13 @@ enum Done {
     NeverBegun,
 }
 
+/// Where others have moved the target to, and what of the run's they have landed with that.
+struct Moved {
+    to: CommitId,
+    to_tree: TreeId,
+    landed: Vec<LandedByOthers>,
+}
+
 enum LandingEnd {
     Landed {
         pushed_to: Option<String>,
@@ -151,10 +164,7 @@ enum LandingEnd {
         /// `None` where nothing had to be moved.
         receipt: Option<String>,
     },
-    Moved {
-        to: CommitId,
-        to_tree: TreeId,
-    },
+    Moved(Moved),
     Refused {
         message: String,
         advice: Option<String>,
@@ -198,6 +208,8 @@ pub async fn run(
         throttle,
         adaptive: None,
         pacing,
+        way: Way::default(),
+        claimed: None,
         passes: Passes::default(),
         last_ms: 0,
         behind_ms: 0,
@@ -206,6 +218,8 @@ pub async fn run(
     if let Err(error) = &result {
         engine.abandon(error).await;
     }
+    // Whatever it ended by: it will not land.
+    engine.ports.lander.claim(None).map_err(port("giving the right of way back"))?;
     result
 }
 
@@ -244,6 +258,9 @@ struct Engine<'a> {
     /// Where the pool of workers adapts.
     adaptive: Option<Adaptive>,
     pacing: Pacing,
+    way: Way,
+    /// What an urgent run asks of others now.
+    claimed: Option<Claim>,
     /// For receipts: what is known of each pass.
     passes: Passes,
     /// When the last event was recorded: a clock that was set back does not turn the run's time.
@@ -271,6 +288,7 @@ impl Engine<'_> {
         loop {
             if something_changed {
                 self.act()?;
+                self.mind_others()?;
             }
             if self.in_flight.is_empty() && !self.waits_for_its_time() {
                 break;
@@ -359,6 +377,7 @@ impl Engine<'_> {
 
     fn stop_all(&self) {
         self.stopped.send_replace(true);
+        self.stop_waiting();
         for running in self.running.values() {
             running.cancel.send_replace(true);
         }

@@ -1,9 +1,11 @@
 //! Hearing what things came to: news of jobs, composites, digests and landings become events.
 
-use super::{Done, Engine, EngineError, LandingEnd, RunningJob, port};
+use std::sync::Arc;
+
+use super::{Done, Engine, EngineError, LandingEnd, Moved, RunningJob, port};
 use crate::core::strategy::LandAction;
 use crate::plan::Gate;
-use crate::ports::{GateRun, JobGateRun, JobNews, KnownPass, PortError};
+use crate::ports::{ComposeItem, GateRun, JobGateRun, JobNews, KnownPass, PortError};
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Event, GateFinished, GateOutcome, HaltReason, Landed, Verdict,
 };
@@ -108,6 +110,7 @@ impl Engine<'_> {
             }
             Done::Job { job, result } => self.job_finished(job, result.err()),
             Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
+            Done::Waited(result) => self.waited(result),
             Done::LookedUp { gates, known } => self.looked_up(gates, known),
             Done::NeverBegun => Ok(()),
         }
@@ -159,6 +162,22 @@ impl Engine<'_> {
         self.record(Event::JobFinished { job })
     }
 
+    /// The items that others may land before the run does.
+    pub(super) fn yet_to_land(&self) -> Vec<Arc<ComposeItem>> {
+        let items = self.setup.graph.indices().filter(|ix| self.state.phase(*ix).is_yet_to_land());
+        items.map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect()
+    }
+
+    pub(super) fn target_moved(&mut self, from: CommitId, moved: Moved) -> Result<(), EngineError> {
+        let Moved { to, to_tree, mut landed } = moved;
+        // Since they were looked for, some may have been decided.
+        landed.retain(|landed| {
+            let ix = self.setup.graph.find(&landed.item);
+            ix.is_some_and(|ix| self.state.phase(ix).is_yet_to_land())
+        });
+        self.record(Event::TargetMoved { from, to, to_tree, landed })
+    }
+
     pub(super) fn landing_finished(
         &mut self,
         action: LandAction,
@@ -179,8 +198,8 @@ impl Engine<'_> {
                     duration_us,
                 })))?;
             }
-            LandingEnd::Moved { to, to_tree } => {
-                self.record(Event::TargetMoved { from: action.from.commit, to, to_tree })?;
+            LandingEnd::Moved(moved) => {
+                self.target_moved(action.from.commit, moved)?;
                 if self.state.rebases() > self.setup.limits.max_rebases {
                     let message = format!(
                         "{} was moved by others {} times in a row while this run was about to move it",

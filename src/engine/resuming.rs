@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::starting::write_receipt;
+use super::starting::{moved, write_receipt};
 use super::{Engine, EngineError, LandingEnd, port, receipt};
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
@@ -115,8 +115,8 @@ impl Engine<'_> {
         match self.ports.lander.whereabouts(tip).await.map_err(port("looking for the target"))? {
             Whereabouts::There => Ok(()),
             Whereabouts::Moved { to } => {
-                let to_tree = self.ports.composer.tree_of(to).await.map_err(port("reading the target"))?;
-                self.record(Event::TargetMoved { from: tip, to, to_tree })
+                let moved = moved(&*self.ports.composer, tip, to, self.yet_to_land()).await;
+                self.target_moved(tip, moved.map_err(port("reading the target"))?)
             }
             Whereabouts::Lost { message, advice } => self.record(stuck(message, advice)),
         }

@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use super::{Done, Engine, EngineError, LandingEnd, Receipt, RunningJob, receipt};
+use super::{Done, Engine, EngineError, LandingEnd, Moved, Receipt, RunningJob, receipt};
 use crate::core::strategy::{Action, GateAction, LandAction};
 use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
-use crate::ports::{Beneath, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError};
+use crate::ports::{
+    Beneath, ComposeItem, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError,
+};
 use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobPurpose, JobStarted, LandingIntended};
 use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
 
@@ -63,7 +65,7 @@ impl Engine<'_> {
     }
 
     /// Lets something happen beside the loop; it begins when the loop next waits.
-    fn launch(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+    pub(super) fn launch(&mut self, work: impl Future<Output = Done> + Send + 'static) {
         let abandoned = Arc::clone(&self.abandoned);
         let unless_abandoned =
             async move { if abandoned.load(Ordering::Relaxed) { Done::NeverBegun } else { work.await } };
@@ -183,7 +185,8 @@ impl Engine<'_> {
     }
 
     fn start_landing(&mut self, action: LandAction) -> Result<(), EngineError> {
-        if self.state.landing().is_some() {
+        let moves_nothing = action.from.commit == action.to.commit;
+        if self.state.landing().is_some() || (!moves_nothing && !self.has_the_way()) {
             return Ok(());
         }
         let names = |items: &[ItemIx]| items.iter().map(|ix| self.setup.graph.name(*ix).clone()).collect::<Vec<_>>();
@@ -200,7 +203,7 @@ impl Engine<'_> {
         self.sync()?;
         let receipt = receipt::receipt(&self.setup, &self.state, &self.passes, &intended, self.last_ms);
         let begun = std::time::Instant::now();
-        if action.from.commit == action.to.commit {
+        if moves_nothing {
             // The target holds these items already; there is nothing to move.
             let landed = LandingEnd::Landed { pushed_to: None, moved_checkouts: Vec::new(), receipt: None };
             let done = Done::Landing { action, result: Ok(landed), duration_us: 0 };
@@ -208,11 +211,12 @@ impl Engine<'_> {
             return Ok(());
         }
         let request = self.land_request(&action);
+        let yet_to_land = self.yet_to_land();
         let lander = Arc::clone(&self.ports.lander);
         let composer = Arc::clone(&self.ports.composer);
         let stopped = self.stopped.subscribe();
         self.launch(async move {
-            let result = land(&*lander, &*composer, request, stopped, receipt).await;
+            let result = land(&*lander, &*composer, request, stopped, receipt, yet_to_land).await;
             Done::Landing { action, result, duration_us: micros_since(begun) }
         });
         Ok(())
@@ -225,17 +229,29 @@ async fn land(
     request: LandRequest,
     stopped: watch::Receiver<bool>,
     receipt: Receipt,
+    yet_to_land: Vec<Arc<ComposeItem>>,
 ) -> Result<LandingEnd, PortError> {
-    let apex = request.apex;
+    let (apex, from) = (request.apex, request.from);
     Ok(match lander.land(request, stopped).await? {
         LandOutcome::Landed { pushed_to, moved_checkouts } => {
             // Without its receipt it is not done: it stays open, and a resumption comes back to it.
             let receipt = Some(write_receipt(lander, apex, &receipt).await?);
             LandingEnd::Landed { pushed_to, moved_checkouts, receipt }
         }
-        LandOutcome::TargetMoved { to } => LandingEnd::Moved { to, to_tree: composer.tree_of(to).await? },
+        LandOutcome::TargetMoved { to } => LandingEnd::Moved(moved(composer, from, to, yet_to_land).await?),
         LandOutcome::Refused { message, advice } => LandingEnd::Refused { message, advice },
     })
+}
+
+/// What it means that others have moved the target.
+pub(super) async fn moved(
+    composer: &dyn Composer,
+    from: CommitId,
+    to: CommitId,
+    yet_to_land: Vec<Arc<ComposeItem>>,
+) -> Result<Moved, PortError> {
+    let to_tree = composer.tree_of(to).await?;
+    Ok(Moved { to, to_tree, landed: composer.landed_since(from, to, yet_to_land).await? })
 }
 
 /// The path at which it is.

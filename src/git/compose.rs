@@ -18,7 +18,7 @@ use super::version::GitVersion;
 use crate::cache::{Cache, CacheStats};
 use crate::plan::{Identity, MergeSettings};
 use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
-use crate::vocabulary::event::Step;
+use crate::vocabulary::event::{LandedByOthers, Step};
 use crate::vocabulary::names::{CommitId, SubjectDigest, TreeId};
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::oneshot;
@@ -242,6 +242,15 @@ impl Composer for ShadowComposer {
 
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
         self.at_the_bench(move |bench| Ok(tree_id(bench.objects.commit(from_commit(commit))?.tree))).boxed()
+    }
+
+    fn landed_since(
+        &self,
+        from: CommitId,
+        to: CommitId,
+        items: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>> {
+        self.at_the_bench(move |bench| bench.landed_since(from, to, &items)).boxed()
     }
 
     fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {

@@ -6,6 +6,7 @@
 //! look at the target to the last step nobody else lands on it: see [`turn`].
 
 mod locks;
+mod right_of_way;
 pub mod turn;
 mod undo;
 
@@ -16,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ScopedJoinHandle};
 
 use futures::future::BoxFuture;
@@ -29,9 +30,10 @@ use super::objects::ObjectStore;
 use super::push::Remote;
 use super::refusal::LandRefusal;
 use crate::crash;
-use crate::ports::{LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
+use crate::ports::{Claim, LandOutcome, LandRequest, Lander, PortError, Recovery, Whereabouts};
 use crate::vocabulary::names::{ApexId, CommitId, RunId};
 
+use right_of_way::Claimed;
 use turn::{Listener, never};
 pub use undo::{Commits, Moved, Way};
 
@@ -74,6 +76,7 @@ struct Inner {
     store: Git,
     quarantine: Origin,
     remote: Option<Remote>,
+    claimed: Mutex<Claimed>,
 }
 
 impl LocalLander {
@@ -89,6 +92,7 @@ impl LocalLander {
             store: Git::new(&settings.common_dir, Config::RepositoryOnly),
             quarantine: Origin::new(Git::new(&settings.quarantine, Config::RepositoryOnly), settings.made.as_ref()),
             remote,
+            claimed: Mutex::default(),
             settings,
         };
         Self(Arc::new(inner), Listener::default())
@@ -145,6 +149,18 @@ impl Lander for LocalLander {
             inner.land(&request)
         };
         off_the_loop("landing", move || answer(land(), refused))
+    }
+
+    fn gives_way(
+        &self,
+        urgent: bool,
+        cancel: watch::Receiver<bool>,
+    ) -> Option<BoxFuture<'static, Result<bool, PortError>>> {
+        self.wait_for_others(urgent, cancel)
+    }
+
+    fn claim(&self, claim: Option<Claim>) -> Result<(), PortError> {
+        self.0.claim(claim)
     }
 
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {

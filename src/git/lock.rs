@@ -4,11 +4,14 @@
 //!
 //! A run has its target's run lock for its whole life, unless it is urgent; the landing lock is had
 //! for as long as one move of the target takes, by every run. Who has the landing lock waits for no
-//! other lock, so that nobody waits for ever.
+//! other lock, so that nobody waits for ever. What an urgent run claims beside them lets others hold
+//! their landings back, and keeps nobody from anything else: see [`claims`].
 //!
 //! Whoever uses a thing has its lock alone; who only looks shares it for a moment, and is waited
 //! for. A lock file may be removed by whoever shares its lock, so that its holder looks after
 //! locking whether the file is still the one at its path.
+
+mod claims;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -17,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use crate::crash;
 use crate::vocabulary::names::RunId;
+
+pub use claims::{ClaimLock, Claimant, claimants, forget_claims};
 
 /// Why a run cannot have its target to itself.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +225,7 @@ impl RunLock {
     fn take(common_dir: &Path, target: &str, extent: Extent, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
         let path = Self::make_folder(common_dir, target, extent)?;
         match take_file(&path).map_err(io("locking", &path))? {
-            Some(file) => Self::held(file, &path, run, purpose),
+            Some(file) => Self::held(file, &path, run, purpose.words()),
             None => {
                 // Empty for the moment between locking and writing, or not to be read at all.
                 let mut holder = String::new();
@@ -241,7 +246,7 @@ impl RunLock {
             let file = open_file(&path).map_err(io("opening", &path))?;
             file.lock().map_err(io("locking", &path))?;
             if is_at(&file, &path).map_err(io("looking for", &path))? {
-                return Self::held(file, &path, run, purpose);
+                return Self::held(file, &path, run, purpose.words());
             }
         }
     }
@@ -252,8 +257,8 @@ impl RunLock {
         Ok(path_of(common_dir, target, extent))
     }
 
-    fn held(mut file: File, path: &Path, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
-        let holder = format!("run {run} (process {}) {}\n", std::process::id(), purpose.words());
+    fn held(mut file: File, path: &Path, run: &RunId, what: &str) -> Result<Self, LockError> {
+        let holder = format!("run {run} (process {}) {what}\n", std::process::id());
         crash::point!("target.lock.empty");
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|source| LockError::Io {
             doing: "writing",

@@ -14,6 +14,7 @@ pub mod index;
 pub mod inputs;
 pub mod keeps;
 pub mod land;
+mod landed_since;
 pub mod lock;
 pub mod markers;
 pub mod merge_tree;

@@ -9,10 +9,10 @@ use crate::report::resizing;
 use crate::report::summary::{evidence, limit_name};
 use crate::report::view::{AttemptView, RunView, Stage};
 use crate::vocabulary::event::{
-    Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LimitOn, Recorded, RunStarted,
-    SingledOutFor, UndoDirection, Undone, Verdict,
+    Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LandedByOthers, LimitOn,
+    Recorded, RunStarted, SingledOutFor, UndoDirection, Undone, Verdict,
 };
-use crate::vocabulary::names::JobId;
+use crate::vocabulary::names::{CommitId, ItemName, JobId};
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
 
 /// The lines for `recorded`, which `view` has taken in already. Safe to show, without newlines.
@@ -55,16 +55,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             &format!("{} already fails {}, without any of these items", view.target(), shown(gate.as_str())),
         )],
         Event::Landed(landed) => vec![page.landed(landed)],
-        Event::TargetMoved { from, to, .. } => vec![page.line(
-            Tone::Notice,
-            "moved",
-            &format!(
-                "somebody else moved {} from {} to {}; what passed stays passed",
-                view.target(),
-                from.short(),
-                to.short()
-            ),
-        )],
+        Event::TargetMoved { from, to, landed, .. } => page.target_moved(*from, *to, landed),
         Event::Throttled { used_bytes, threshold_bytes } => vec![page.line(
             Tone::Notice,
             "held back",
@@ -317,12 +308,26 @@ impl Page<'_> {
         self.line(Tone::Notice, word, &format!("{} was moved from {from} to {to} {place}", self.view.target()))
     }
 
-    fn landed(&self, landed: &Landed) -> String {
-        let names = list(landed.items.iter().map(|name| name.as_str()));
-        if landed.from == landed.to {
-            let how = format!("others had landed {} on {}: {names}", items(landed.items.len()), self.view.target());
-            return self.line(Tone::Quiet, "landed", &how);
+    fn target_moved(&self, from: CommitId, to: CommitId, landed: &[LandedByOthers]) -> Vec<String> {
+        let (target, from, to) = (self.view.target(), from.short(), to.short());
+        let text = format!("somebody else moved {target} from {from} to {to}; what passed stays passed");
+        let mut lines = vec![self.line(Tone::Notice, "moved", &text)];
+        if !landed.is_empty() {
+            lines.push(self.others_landed(landed.iter().map(|landed| &landed.item)));
         }
+        lines
+    }
+
+    fn others_landed<'a>(&self, names: impl ExactSizeIterator<Item = &'a ItemName>) -> String {
+        let how = format!("others had landed {} on {}: ", items(names.len()), self.view.target());
+        self.line(Tone::Quiet, "landed", &(how + &list(names.map(ItemName::as_str))))
+    }
+
+    fn landed(&self, landed: &Landed) -> String {
+        if landed.from == landed.to {
+            return self.others_landed(landed.items.iter());
+        }
+        let names = list(landed.items.iter().map(|name| name.as_str()));
         let remote = landed.pushed_to.as_deref().map(|remote| format!(" and {}", shown(remote))).unwrap_or_default();
         self.line(
             Tone::Good,

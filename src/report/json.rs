@@ -217,7 +217,7 @@ pub struct ItemReport {
     pub implied: Vec<ItemName>,
     /// The item on base and its dependencies.
     pub cone: Option<Cone>,
-    /// The commit on the target's line that brought it.
+    /// The commit on the target's line that brought it; where others landed it, as far as that can be named.
     pub landed_as: Option<CommitId>,
     pub apex: Option<ApexId>,
     /// In plan order.
@@ -462,7 +462,7 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         deps: lined_up.deps.clone(),
         implied: lined_up.implied.clone(),
         cone: item.cone.map(|(commit, tree)| Cone { commit, tree }),
-        landed_as: item.landed.and_then(|landed| landed.commit),
+        landed_as: item.landed.map_or(item.others_landed_as, |landed| landed.commit),
         apex: item.landed.map(|landed| landed.apex),
         gates: gate_reports(view, item, definitions),
         without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),

@@ -86,6 +86,8 @@ pub struct ItemView {
     pub landed: Option<LandedItem>,
     /// Others had landed it when its turn came: nothing had to be moved.
     pub found_landed: bool,
+    /// The commit by which they did, where that can be named.
+    pub others_landed_as: Option<CommitId>,
     /// What the end of the run says.
     pub last_word: Option<FinalItem>,
     /// When the first job for it began.
@@ -364,8 +366,14 @@ impl RunView {
                 }
             }
             Event::Landed(landed) => self.landed(at, landed),
-            Event::TargetMoved { from, to, .. } => {
+            Event::TargetMoved { from, to, landed, .. } => {
                 self.target_moves.push(TargetMove { at_ms: at, from: *from, to: *to });
+                for landed in landed {
+                    if let Some(item) = self.item_mut(&landed.item) {
+                        item.found_landed = true;
+                        item.others_landed_as = landed.landed_as;
+                    }
+                }
             }
             Event::Throttled { threshold_bytes, .. } => {
                 self.throttling.times += 1;
@@ -592,6 +600,7 @@ impl ItemView {
             deferred: None,
             landed: None,
             found_landed: false,
+            others_landed_as: None,
             last_word: None,
             started_at_ms: None,
             decided_at_ms: None,

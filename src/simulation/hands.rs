@@ -15,10 +15,10 @@ use super::world::World;
 use crate::engine::rehearsal::NothingMoves;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::ports::{
-    ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, LandOutcome, LandRequest,
-    Lander, PortError, Recovery, Whereabouts,
+    ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, LandOutcome,
+    LandRequest, Lander, PortError, Recovery, Whereabouts,
 };
-use crate::vocabulary::event::{GateOutcome, Step, Verdict};
+use crate::vocabulary::event::{GateOutcome, LandedByOthers, Step, Verdict};
 use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
 
 /// In an id: which items a tree holds, whatever the order in which they came, and a word for nothing else.
@@ -230,6 +230,16 @@ impl Composer for Hands {
     fn tree_of(&self, commit: CommitId) -> BoxFuture<'_, Result<TreeId, PortError>> {
         let content = self.trees().grounds.get(&commit).map(|ground| ground.content).unwrap_or_default();
         ready(Ok(tree_of(content))).boxed()
+    }
+
+    fn landed_since(
+        &self,
+        _: CommitId,
+        _: CommitId,
+        _: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>> {
+        // Nobody else moves the target.
+        ready(Ok(Vec::new())).boxed()
     }
 
     fn digest_inputs(&self, tree: TreeId, _: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {

@@ -11,7 +11,9 @@ mod pool;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::endings::{Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, Reason};
+pub use self::endings::{
+    Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, LandedByOthers, Reason,
+};
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::pool::PoolReason;
 use super::names::{
@@ -86,7 +88,15 @@ pub enum Event {
     /// The target was moved to a proven composite.
     Landed(Box<Landed>),
     /// Somebody else moved the target.
-    TargetMoved { from: CommitId, to: CommitId, to_tree: TreeId },
+    TargetMoved {
+        from: CommitId,
+        to: CommitId,
+        to_tree: TreeId,
+        /// Items of this run that were still to land and are there now, in canonical order: merged under
+        /// their own heads, or named by a `Lexpr-Head` trailer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        landed: Vec<LandedByOthers>,
+    },
     /// Work is held back because lexpr and its gates use too much memory.
     Throttled { used_bytes: u64, threshold_bytes: u64 },
     /// Work starts again after `waited_ms` of being held back.

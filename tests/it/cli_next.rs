@@ -210,7 +210,8 @@ fn a_plan_that_was_edited_is_told_of_the_run_before_and_what_others_landed_is_no
         assert_eq!(statuses(&report), ["a alreadyLanded", "b alreadyLanded"], "{strategy}");
         assert_eq!((&report["summary"]["successful"], &report["summary"]["alreadyLanded"]), (&0.into(), &2.into()));
         assert!(report["landings"].as_array().unwrap().is_empty() && report["tip"] == report["base"]);
-        assert_eq!(report["apexes"][0]["outcome"]["came"], "alreadyLanded");
+        // Nothing had to be put together.
+        assert!(report["apexes"].as_array().unwrap().is_empty());
         says(&fs::read_to_string(markdown).unwrap(), &["landed before", "others had landed it"]);
         let metrics = fs::read_to_string(metrics).unwrap();
         says(&metrics, &["lex_pr_merge_already_landed_total 2", "lex_pr_merge_success_total 0"]);

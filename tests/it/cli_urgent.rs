@@ -16,9 +16,9 @@ use crate::cli_runs::runs;
 use crate::cli_world::{Said, World, wait_for};
 use crate::gate_guard::send;
 
-const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
+pub const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
-fn world() -> World {
+pub fn world() -> World {
     World::new(
         README,
         &[
@@ -32,14 +32,14 @@ fn world() -> World {
 
 /// A gate that writes down the tree it judges and, where `file` is in that, waits until `go` is there;
 /// it says so in `started`.
-fn held_where(world: &World, file: &str, started: &str, go: &str) -> String {
+pub fn held_where(world: &World, file: &str, started: &str, go: &str) -> String {
     let [trace, started, go] = ["trace", started, go].map(|name| world.path(name).display().to_string());
     format!(
         "git rev-parse HEAD^{{tree}} >> {trace}; [ ! -e {file} ] || {{ touch {started}; until [ -e {go} ]; do sleep 0.02; done; }}"
     )
 }
 
-fn plan(world: &World, name: &str, gate: &str, items: &[&str]) -> String {
+pub fn plan(world: &World, name: &str, gate: &str, items: &[&str]) -> String {
     let items: Vec<String> = items.iter().map(|item| format!("{{name: {item}}}")).collect();
     let text = format!(
         "schemaVersion: v1\npolicy: {{maxWorkers: 2}}\ngates: [{{name: g, run: '{gate}'}}]\nitems: [{}]\n",
@@ -51,7 +51,7 @@ fn plan(world: &World, name: &str, gate: &str, items: &[&str]) -> String {
 }
 
 /// Starts a run of `a` and `b`, in which `b` waits for `go`.
-fn start_normal(world: &World, args: &[&str]) -> Child {
+pub fn start_normal(world: &World, args: &[&str]) -> Child {
     let plan = plan(world, "normal.yaml", &held_where(world, "b", "started", "go"), &["a", "b"]);
     let run = world.start(["merge", &plan, "--execute"].iter().chain(args));
     wait_for("the gate of b", || world.path("started").exists().then_some(()));
@@ -59,43 +59,43 @@ fn start_normal(world: &World, args: &[&str]) -> Child {
 }
 
 /// Starts an urgent run of `hot`, in which that waits for `hot-go`.
-fn start_urgent(world: &World) -> Child {
+pub fn start_urgent(world: &World) -> Child {
     let plan = plan(world, "urgent.yaml", &held_where(world, "hot", "hot-started", "hot-go"), &["hot"]);
     let run = world.start(["merge", &plan, "--execute", "--urgent"]);
     wait_for("the gate of hot", || world.path("hot-started").exists().then_some(()));
     run
 }
 
-fn land_urgently(world: &World, item: &str, args: &[&str]) -> Said {
+pub fn land_urgently(world: &World, item: &str, args: &[&str]) -> Said {
     let plan = plan(world, "urgent.yaml", &held_where(world, "nothing", "no", "no"), &[item]);
     world.lexpr(["merge", &plan, "--execute", "--urgent"].iter().chain(args))
 }
 
-fn touch(world: &World, name: &str) {
+pub fn touch(world: &World, name: &str) {
     fs::write(world.path(name), "").unwrap();
 }
 
-fn end(run: Child) -> Said {
+pub fn end(run: Child) -> Said {
     run.wait_with_output().unwrap().into()
 }
 
-fn kill(mut run: Child) {
+pub fn kill(mut run: Child) {
     run.kill().unwrap();
     run.wait().unwrap();
 }
 
 /// The runs, the oldest first.
-fn ids(world: &World) -> Vec<String> {
+pub fn ids(world: &World) -> Vec<String> {
     runs(world).iter().rev().map(|run| run["run"].as_str().unwrap().to_owned()).collect()
 }
 
-fn events(world: &World, run: &str) -> Vec<Value> {
+pub fn events(world: &World, run: &str) -> Vec<Value> {
     let journal: PathBuf = world.repo().join(".git/lexpr/runs").join(run).join("journal.jsonl");
     let text = fs::read_to_string(journal).unwrap();
     text.lines().map(|line| serde_json::from_str(&line[17..]).unwrap()).collect()
 }
 
-fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == kind).collect()
 }
 
@@ -107,7 +107,7 @@ fn ran_on(world: &World, tree: &Value) -> usize {
 
 /// Wherever main has been since it was made, some gate has judged that tree; and lexpr can prove it.
 #[track_caller]
-fn main_was_only_ever_at_what_was_gated(world: &World) {
+pub fn main_was_only_ever_at_what_was_gated(world: &World) {
     let trace = fs::read_to_string(world.path("trace")).unwrap();
     let been = world.git(&["reflog", "show", "--format=%T %gs", "main"]);
     for been in been.lines().filter(|been| been.contains("lexpr: land")) {

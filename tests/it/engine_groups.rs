@@ -179,3 +179,12 @@ fn spare_workers_look_at_what_the_next_answers_may_ask_for() {
     assert!(more > fewest, "{more} runs, and {fewest}");
     assert_eq!(ended, alike);
 }
+
+#[test]
+fn a_gate_that_one_of_a_group_requires_is_required_of_the_group() {
+    let optional = [gate("unit"), gate("lint").optional()];
+    let world = in_groups("a b", 2).own_gates("a", optional).own_gates("b", [gate("unit"), gate("lint")]);
+    let outcome = run(&world.fails("lint", &["b"]));
+    assert_eq!(outcome.statuses(), ["a landed", "b failed"]);
+    assert!(!outcome.story().contains(&"b passed".to_owned()), "{:#?}", outcome.story());
+}

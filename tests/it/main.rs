@@ -19,6 +19,7 @@ mod cli_orphans;
 mod cli_plan;
 mod cli_pool;
 mod cli_resume;
+mod cli_right_of_way;
 mod cli_runs;
 mod cli_secrets;
 #[cfg(feature = "shared-cache")]
@@ -33,6 +34,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod engine_beside;
 mod engine_findings;
 mod engine_groups;
 mod engine_limits;

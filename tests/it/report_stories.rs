@@ -486,7 +486,12 @@ pub fn halted() -> Vec<Recorded> {
     let red = Reason::RedOnTarget { gate: GateName::new("lint"), key: key("lint", "c") };
     story.tell(Event::ItemDeferred { item: ItemName::new("c"), reason: red.clone() });
     story.decide("c", Decision::Unjudged, Some(red.clone()), &[]);
-    story.tell(Event::TargetMoved { from: commit("base"), to: commit("theirs"), to_tree: tree("theirs") });
+    story.tell(Event::TargetMoved {
+        from: commit("base"),
+        to: commit("theirs"),
+        to_tree: tree("theirs"),
+        landed: Vec::new(),
+    });
     story.tell(Event::Interrupted { signal: "SIGINT".into() });
     story.tell(Event::RunHalted {
         why: HaltReason::TargetNotMovable,

@@ -9,8 +9,8 @@ use super::{
 use crate::core::judge::{self, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, JobPurpose, Landed, LandingIntended,
-    Reason, RunStarted, SetAsideCause,
+    Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, Landed, LandingIntended, Reason,
+    RunStarted, SetAsideCause,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
 
@@ -77,10 +77,9 @@ impl RunState {
                 Ok(())
             }
             Event::Landed(landed) => self.landed(landed),
-            Event::TargetMoved { from, to, to_tree } => {
+            Event::TargetMoved { from, to, to_tree, landed } => {
                 self.expect_tip(*from)?;
-                self.target_moved(Standpoint { commit: *to, tree: *to_tree });
-                Ok(())
+                self.target_moved(Standpoint { commit: *to, tree: *to_tree }, landed)
             }
             Event::Throttled { .. } | Event::Unthrottled { .. } => Ok(()),
             Event::PoolResized { from, to, .. } => self.resized(*from, *to),
@@ -147,7 +146,7 @@ impl RunState {
     }
 
     /// Tells the direct dependents of `ix` that it has passed or had landed before the run.
-    fn satisfy_dependents(&mut self, ix: ItemIx) {
+    pub(super) fn satisfy_dependents(&mut self, ix: ItemIx) {
         for dependent in self.graph.dependents(ix).to_vec() {
             let state = &mut self.items[dependent.get()];
             state.waiting_for = state.waiting_for.saturating_sub(1);
@@ -344,7 +343,7 @@ impl RunState {
     }
 
     /// A deferred item whose dependencies have all landed has its answer.
-    fn note_overdue(&mut self, ix: ItemIx) {
+    pub(super) fn note_overdue(&mut self, ix: ItemIx) {
         let landed = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Landed | Phase::AlreadyLanded);
         let Phase::Deferred(reason) = &self.items[ix.get()].phase else { return };
         if !self.graph.deps(ix).iter().all(landed) {
@@ -362,6 +361,11 @@ impl RunState {
     fn reopen(&mut self, ix: ItemIx) {
         self.items[ix.get()].phase = Phase::Eligible;
         self.fresh.insert((self.start_rank(ix), ix));
+        self.await_again(ix);
+    }
+
+    /// What waited behind an item that was deferred, and is not any more, may come to pass again.
+    pub(super) fn await_again(&mut self, ix: ItemIx) {
         for at in self.graph.indices().skip(ix.get()) {
             let deferred = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Deferred(_));
             let is_open = matches!(self.items[at.get()].phase, Phase::Waiting | Phase::Eligible);
@@ -376,7 +380,7 @@ impl RunState {
 
     /// Moves the frontier on to the first undecided item. It moves back only where an item is opened
     /// again.
-    fn advance_frontier(&mut self) {
+    pub(super) fn advance_frontier(&mut self) {
         let first_undecided = self.undecided.first().map_or(self.items.len(), |ix| ix.get());
         while self.frontier < first_undecided {
             self.settled += usize::from(self.items[self.frontier].phase == Phase::Passed);
@@ -384,7 +388,7 @@ impl RunState {
         }
     }
 
-    fn leave_phase(&mut self, ix: ItemIx) {
+    pub(super) fn leave_phase(&mut self, ix: ItemIx) {
         let ranked = (self.start_rank(ix), ix);
         self.fresh.remove(&ranked);
         self.open.remove(&ranked);
@@ -400,7 +404,7 @@ impl RunState {
 
     /// Drops blocks at the front that have nothing left to block, so that the queue's front is
     /// always work.
-    fn forget_settled_blocks(&mut self) {
+    pub(super) fn forget_settled_blocks(&mut self) {
         while let Some((ix, _)) = self.to_block.front() {
             match self.items[ix.get()].phase {
                 Phase::AlreadyLanded | Phase::Landed | Phase::Out(Decision::Blocked, _) => self.to_block.pop_front(),
@@ -452,40 +456,6 @@ impl RunState {
             }
         }
         Ok(())
-    }
-
-    fn target_moved(&mut self, to: Standpoint) {
-        self.landing = None;
-        self.apex = None;
-        self.train.forget_all();
-        self.rebases += 1;
-        self.steps.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
-        self.steps_to_base = self.steps.len();
-        self.base = to;
-        self.tip = to;
-        let started: HashSet<ItemName> = self
-            .jobs
-            .values()
-            .filter_map(|job| match &job.purpose {
-                JobPurpose::Cone { item } => Some(item.clone()),
-                _ => None,
-            })
-            .collect();
-        for ix in self.graph.indices() {
-            let state = &mut self.items[ix.get()];
-            state.in_base |= matches!(state.phase, Phase::Landed | Phase::AlreadyLanded);
-            state.without = None;
-        }
-        self.regroup();
-        // What has begun on the old base ends there; the others take the new one.
-        for (rank, ix) in std::mem::take(&mut self.open) {
-            if started.contains(self.graph.name(ix)) {
-                self.open.insert((rank, ix));
-            } else {
-                self.items[ix.get()].cone = None;
-                self.fresh.insert((rank, ix));
-            }
-        }
     }
 
     fn resized(&mut self, from: u32, to: u32) -> Result<(), ImpossibleTransition> {

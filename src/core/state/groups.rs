@@ -1,6 +1,7 @@
 //! Groups under way: eligible items that are gated together on one composite. A group gives passes and
 //! nothing else; whoever may be to blame for a refusal leaves it and is judged alone, on its own cone.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::{ImpossibleTransition, Phase, RunState, Standpoint, StartRank};
@@ -98,14 +99,23 @@ impl RunState {
     /// What a group's composite is; of no use where the group is gone.
     pub(super) fn group_composed(&mut self, id: GroupId, composed: &Composed) -> Result<(), ImpossibleTransition> {
         let Some(group) = self.groups.get(&id).filter(|group| group.base == composed.base) else { return Ok(()) };
-        let (mut members, mut gates, mut seen) = (Vec::new(), Vec::new(), std::collections::HashSet::new());
+        let (mut members, mut gates) = (Vec::new(), Vec::<(usize, Wanted)>::new());
+        let mut seen = std::collections::HashMap::new();
         for step in &composed.steps {
             let ix = self.ix(&step.item)?;
             let is_member = group.items.binary_search(&ix).is_ok();
             // A dependency's gates come first with the member behind it; its optional ones have been run.
             for wanted in judge::wanted_by(&self.graph, ix) {
-                if wanted.gate.at.cone && (is_member || wanted.required) && seen.insert(wanted.identity()) {
-                    gates.push((members.len(), wanted));
+                if !wanted.gate.at.cone || !(is_member || wanted.required) {
+                    continue;
+                }
+                match seen.entry(wanted.identity()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(gates.len());
+                        gates.push((members.len(), wanted));
+                    }
+                    // Required by one of the items means required.
+                    Entry::Occupied(entry) => gates[*entry.get()].1.required |= wanted.required,
                 }
             }
             if is_member {

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{Action, Judged, Round};
 use crate::core::judge::{Judgement, Wanted};
-use crate::core::state::Standpoint;
+use crate::core::state::{Phase, Standpoint};
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{CompositePurpose, Event, JobPurpose};
@@ -106,7 +106,11 @@ impl Round<'_> {
         let state = self.state;
         for (&job, started) in state.jobs() {
             let JobPurpose::Train { item, .. } = &started.purpose else { continue };
-            let is_known = state.graph().find(item).is_some_and(|ix| seen.known.contains(&ix));
+            // What others have landed stands in no line any more.
+            let is_known = state
+                .graph()
+                .find(item)
+                .is_some_and(|ix| seen.known.contains(&ix) || *state.phase(ix) == Phase::AlreadyLanded);
             if is_known && !started.gates.iter().any(|gate| seen.keys.contains(&gate.key)) {
                 self.actions.push(Action::Stop { job });
             }

@@ -1,5 +1,6 @@
 //! Whose turn it is to move a target. Runs beside each other land one after another: each has the
-//! landing lock from its look at the target until all that goes along has followed.
+//! landing lock from its look at the target until all that goes along has followed. Whom a run lets
+//! land first is another question: see [`super::right_of_way`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +23,18 @@ const LONGEST_LANDING: Duration = Duration::from_secs(600);
 /// Between looks at a landing lock that another one has.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Hears the holder of the landing lock.
-type Hears = dyn Fn(&str) + Send + Sync;
+/// Who is waited for, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited<'a> {
+    /// The holder of the landing lock.
+    Landing(&'a str),
+    /// An urgent run that is about to land.
+    Urgent(&'a str),
+}
 
-/// Who is to be told that another landing is waited for.
+type Hears = dyn Fn(Awaited<'_>) + Send + Sync;
+
+/// Who is to be told that others are waited for.
 #[derive(Clone, Default)]
 pub(super) struct Listener(Option<Arc<Hears>>);
 
@@ -36,23 +45,24 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    fn hear(&self, holder: &str) {
+    pub(super) fn hear(&self, awaited: Awaited<'_>) {
         if let Some(listener) = &self.0 {
-            listener(holder);
+            listener(awaited);
         }
     }
 }
 
-/// Waiting for the landing lock, by looks at it.
+/// Waiting for a lock, by looks at it.
 #[derive(Debug)]
 pub struct Waiting {
     begun: Instant,
+    longest: Duration,
     is_told: bool,
 }
 
 /// What one who waits does after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     LookAgain,
     /// And say that one waits.
     SayIt,
@@ -61,18 +71,22 @@ enum Step {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { begun: Instant::now(), is_told: false }
+        Self::for_at_most(LONGEST_LANDING)
     }
 }
 
 impl Waiting {
+    pub(super) fn for_at_most(longest: Duration) -> Self {
+        Self { begun: Instant::now(), longest, is_told: false }
+    }
+
     /// After a look that found the lock held. The holder, where it is time to say that it is waited for.
     ///
     /// # Errors
     /// A refusal where it was waited for long enough, or the lock cannot be looked at.
     pub fn goes_on(&mut self, found: LockError) -> Result<Option<String>, LandRefusal> {
         let (holder, target) = holder(found)?;
-        match self.step(self.begun.elapsed()) {
+        match self.now() {
             Step::LookAgain => Ok(None),
             Step::SayIt => Ok(Some(holder)),
             Step::GiveUp => {
@@ -81,8 +95,12 @@ impl Waiting {
         }
     }
 
+    pub(super) fn now(&mut self) -> Step {
+        self.step(self.begun.elapsed())
+    }
+
     fn step(&mut self, waited: Duration) -> Step {
-        if waited >= LONGEST_LANDING {
+        if waited >= self.longest {
             Step::GiveUp
         } else if waited >= A_MOMENT && !self.is_told {
             self.is_told = true;
@@ -102,9 +120,9 @@ fn holder(found: LockError) -> Result<(String, String), LandRefusal> {
 }
 
 impl LocalLander {
-    /// The same, and `listener` hears by whom the target is landed on where that is waited for.
+    /// The same, and `listener` hears who lands on the target where that is waited for.
     #[must_use]
-    pub fn told_to(self, listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
+    pub fn told_to(self, listener: impl Fn(Awaited<'_>) + Send + Sync + 'static) -> Self {
         Self(self.0, Listener(Some(Arc::new(listener))))
     }
 
@@ -136,7 +154,7 @@ impl Inner {
                 return Err(LandRefusal::StoppedBeforeItsTurn { target, holder });
             }
             if let Some(holder) = waiting.goes_on(found)? {
-                listener.hear(&holder);
+                listener.hear(Awaited::Landing(&holder));
             }
             std::thread::sleep(LOOK_AGAIN);
         }

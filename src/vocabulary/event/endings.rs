@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Conflict;
-use crate::vocabulary::names::{ApexId, GateName, ItemName, VerdictKey};
+use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, VerdictKey};
 
 /// A decision on one item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +127,16 @@ fn in_paths(f: &mut fmt::Formatter<'_>, paths: &[String]) -> fmt::Result {
         0 => Ok(()),
         more => write!(f, " and {more} more"),
     }
+}
+
+/// An item that others have landed while the run was under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LandedByOthers {
+    pub item: ItemName,
+    /// The commit on the target's line by which it came; `None` where no single one can be named.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub landed_as: Option<CommitId>,
 }
 
 /// How one item ended.

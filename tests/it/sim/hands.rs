@@ -10,11 +10,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::ports::{
-    ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, Load, LoadGauge, MemoryGauge,
-    PortError, Recovery, Whereabouts,
+    Claim, ComposeItem, ComposeRequest, Composer, Composite, LandOutcome, LandRequest, Lander, Load, LoadGauge,
+    MemoryGauge, PortError, Recovery, Whereabouts,
 };
 use lexpr::simulation::time::VirtualTime;
-use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, Recorded, SetAside, SetAsideCause, Step};
+use lexpr::vocabulary::event::{Conflict, Event, GateOutcome, LandedByOthers, Recorded, SetAside, SetAsideCause, Step};
 use lexpr::vocabulary::names::{ApexId, CommitId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId};
 use tokio::sync::Notify;
 
@@ -64,10 +64,22 @@ pub(super) struct Inner {
     /// All that the target was moved to by the run, and by others.
     pub(super) landed: Vec<CommitId>,
     pub(super) moved_by_others: Vec<CommitId>,
+    /// The run waits until others have landed.
+    pub(super) gives_way: bool,
+    /// How often it has.
+    pub(super) gave_way: usize,
+    /// What it asks of others now.
+    pub(super) claimed: Option<Claim>,
     /// When memory was measured last, and what it was.
     pub(super) measured: Option<(u64, u64)>,
     /// When the load was counted last, and what was.
     counted: (u64, Load),
+}
+
+impl Inner {
+    pub(super) fn content_of(&self, commit: CommitId) -> &Content {
+        &self.commits[&commit]
+    }
 }
 
 pub struct Hands {
@@ -81,7 +93,7 @@ pub struct Hands {
     already_landed: Vec<bool>,
     /// Rules by gate, with names resolved.
     rules: HashMap<String, Vec<ResolvedRule>>,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     pub(super) watch: Mutex<Watch>,
     pub(super) appended: Notify,
 }
@@ -129,7 +141,7 @@ impl Hands {
             conflicts,
             already_landed,
             rules,
-            inner: Mutex::default(),
+            inner: Arc::default(),
             appended: Notify::new(),
         };
         hands.lock().target = Some(base);
@@ -197,6 +209,7 @@ impl Hands {
         inner.journal.truncate(kept);
         inner.synced = kept;
         inner.in_work.clear();
+        (inner.gives_way, inner.claimed) = (false, None);
         inner.journal_failed = false;
         let mut recorded: HashMap<(JobId, VerdictKey), u32> = HashMap::new();
         let mut attempts: HashMap<VerdictKey, u32> = HashMap::new();
@@ -226,6 +239,15 @@ impl Hands {
         let inner = &mut *self.lock();
         inner.measured = None;
         self.watch.lock().unwrap().begin_again(inner);
+    }
+
+    /// How often it waited until others had landed.
+    pub fn gave_way(&self) -> usize {
+        self.lock().gave_way
+    }
+
+    pub fn claimed(&self) -> Option<Claim> {
+        self.lock().claimed
     }
 
     pub fn jobs_in_work(&self) -> usize {
@@ -413,6 +435,18 @@ impl Composer for Hands {
         futures::future::ready(Ok(tree)).boxed()
     }
 
+    fn landed_since(
+        &self,
+        _: CommitId,
+        to: CommitId,
+        items: Vec<Arc<ComposeItem>>,
+    ) -> BoxFuture<'_, Result<Vec<LandedByOthers>, PortError>> {
+        let content = Arc::clone(&self.lock().commits[&to]);
+        let there = items.iter().filter(|item| content.has(item.ix));
+        let landed = there.map(|item| LandedByOthers { item: item.name.clone(), landed_as: Some(to) }).collect();
+        futures::future::ready(Ok(landed)).boxed()
+    }
+
     fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
         async move {
             let content = Arc::clone(&self.lock().trees[&tree]);
@@ -466,6 +500,36 @@ impl Lander for Hands {
             Ok(LandOutcome::Landed { pushed_to: None, moved_checkouts: Vec::new() })
         }
         .boxed()
+    }
+
+    fn gives_way(
+        &self,
+        urgent: bool,
+        mut cancel: tokio::sync::watch::Receiver<bool>,
+    ) -> Option<BoxFuture<'static, Result<bool, PortError>>> {
+        assert_eq!(urgent, self.world.urgent);
+        let now = self.time.now();
+        let there = self.world.urgent_beside.iter().filter(|(from, lasts)| (*from..from + lasts).contains(&now));
+        let until = there.map(|(from, lasts)| from + lasts).max()?;
+        let (time, inner) = (self.time.clone(), Arc::clone(&self.inner));
+        inner.lock().unwrap().gives_way = true;
+        let wait = async move {
+            let may_land = tokio::select! {
+                biased;
+                _ = cancel.wait_for(|cancelled| *cancelled) => false,
+                () = time.sleep(until - now) => true,
+            };
+            let mut inner = inner.lock().unwrap();
+            (inner.gives_way, inner.gave_way) = (false, inner.gave_way + usize::from(may_land));
+            Ok(may_land)
+        };
+        Some(wait.boxed())
+    }
+
+    fn claim(&self, claim: Option<Claim>) -> Result<(), PortError> {
+        assert!(self.world.urgent || claim.is_none(), "a run that is not urgent claims the right of way");
+        self.lock().claimed = claim;
+        Ok(())
     }
 
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>> {

@@ -265,6 +265,10 @@ pub struct World {
     /// How often a run that ended by itself before its end is taken up again, whatever it ended by.
     pub taken_up: usize,
     pub others: Vec<OthersMove>,
+    /// When urgent runs are about to land beside it: from when, and for how long.
+    pub urgent_beside: Vec<(u64, u64)>,
+    /// It is an urgent run itself.
+    pub urgent: bool,
     pub limits: Limits,
     /// How many items the pyramid gates together.
     pub group_size: u32,
@@ -308,6 +312,8 @@ impl World {
             stops: Vec::new(),
             taken_up: 0,
             others: Vec::new(),
+            urgent_beside: Vec::new(),
+            urgent: false,
             limits: Limits {
                 landing: Landing::Pyramid,
                 max_workers: 4,
@@ -511,7 +517,7 @@ impl World {
             base,
             base_tree,
             push: None,
-            urgent: false,
+            urgent: self.urgent,
             no_sign: false,
             gate_timeout_ms: None,
             artifact_dir: None,
@@ -526,7 +532,8 @@ impl World {
 
     /// The same without anything that goes wrong around a run.
     pub fn undisturbed(self) -> Self {
-        Self { stops: Vec::new(), mishaps: Vec::new(), others: Vec::new(), taken_up: 0, ..self }
+        let urgent_beside = Vec::new();
+        Self { stops: Vec::new(), mishaps: Vec::new(), others: Vec::new(), urgent_beside, taken_up: 0, ..self }
     }
 
     /// Whether more than one process works on it.

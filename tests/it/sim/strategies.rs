@@ -325,9 +325,9 @@ pub fn trials(most: usize) -> impl Strategy<Value = Trial> {
         })
     };
     let disturbed = move || (paces(), prop::collection::vec(stop(), 0..6), passing_mishaps());
-    let timeless = (worlds(few_or_many_items(most)), disturbed(), paces()).prop_map(
-        move |(world, (pace, stops, mishaps), other)| Trial {
-            world: paced(world, pace, stops, mishaps),
+    let timeless = (worlds(few_or_many_items(most)), disturbed(), paces(), urgent_beside()).prop_map(
+        move |(world, (pace, stops, mishaps), other, urgent_beside)| Trial {
+            world: paced(world, pace, stops, mishaps).with(|world| world.urgent_beside = urgent_beside),
             comes_to: ComesTo::TheSameUndisturbed(other),
         },
     );
@@ -344,16 +344,19 @@ pub fn trials(most: usize) -> impl Strategy<Value = Trial> {
         })
         .prop_flat_map(move |(world, others, unrunnable)| {
             let knobs = (prop_oneof![Just(0_usize), 0..TAKEN_UP], 0_u32..12);
-            (Just((world, others, unrunnable)), disturbed(), knobs)
+            (Just((world, others, unrunnable)), disturbed(), knobs, (urgent_beside(), any::<bool>()))
         })
-        .prop_map(move |((world, others, unrunnable), (pace, stops, mishaps), (taken_up, max_rebases))| Trial {
-            world: paced(world, pace, stops, mishaps).with(|world| {
-                world.others = others;
-                world.rules.extend(unrunnable);
-                world.taken_up = taken_up;
-                world.limits.max_rebases = max_rebases;
-            }),
-            comes_to: ComesTo::AnyEnd,
+        .prop_map(move |((world, others, unrunnable), (pace, stops, mishaps), (taken_up, max_rebases), beside)| {
+            Trial {
+                world: paced(world, pace, stops, mishaps).with(|world| {
+                    (world.urgent_beside, world.urgent) = beside;
+                    world.others = others;
+                    world.rules.extend(unrunnable);
+                    world.taken_up = taken_up;
+                    world.limits.max_rebases = max_rebases;
+                }),
+                comes_to: ComesTo::AnyEnd,
+            }
         });
     prop_oneof![3 => timeless, 1 => beside_others, 3 => wild]
 }
@@ -402,6 +405,11 @@ fn others(items: usize) -> impl Strategy<Value = Vec<OthersMove>> {
     let others = (when, some(1), some(2));
     let others = others.prop_map(|(when, brings, conflicts_with)| OthersMove { when, brings, conflicts_with });
     prop::collection::vec(others, 0..6)
+}
+
+/// When urgent runs are about to land beside one.
+fn urgent_beside() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    prop::collection::vec((moments(), 1_u64..5000), 0..3)
 }
 
 /// Gates that lexpr cannot run where some item is in the tree.

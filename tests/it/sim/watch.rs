@@ -12,6 +12,7 @@ use lexpr::core::state::RunState;
 use lexpr::core::strategy::{self, Action};
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::plan::{Gate, Landing, Policy};
+use lexpr::ports::Claim;
 use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
     LandingIntended, Reason, Recorded, Verdict,
@@ -74,6 +75,18 @@ struct Account {
     met_a_moved_base: HashSet<ItemIx>,
     /// It was interrupted or cannot go on.
     is_over: bool,
+}
+
+impl Account {
+    /// What these depend on landed after all, so they are judged after all.
+    fn judge_after_all(&mut self, graph: &Graph) {
+        for ix in &self.met_a_moved_base {
+            let landed = |dep: &ItemIx| matches!(self.stages[dep.get()], Stage::AlreadyLanded | Stage::Landed);
+            if self.stages[ix.get()] == Stage::Deferred && graph.deps(*ix).iter().all(landed) {
+                self.stages[ix.get()] = Stage::Undecided;
+            }
+        }
+    }
 }
 
 pub struct Watch {
@@ -157,15 +170,27 @@ impl Watch {
                 }
             }
             Event::ApexFormed { base, items, .. } => self.check_apex(*base, items),
-            Event::LandingIntended(intended) => self.check_intent(intended, inner),
+            Event::LandingIntended(intended) => {
+                let has_to_move = intended.from != intended.to;
+                assert!(!has_to_move || !inner.gives_way, "a landing is intended that waits for others");
+                let claim = if self.replay.rebases() > 0 { Claim::Overtaken } else { Claim::Proving };
+                assert_eq!(inner.claimed, self.world.urgent.then_some(claim), "an urgent run lands by its claim");
+                self.check_intent(intended, inner);
+            }
             Event::Landed(landed) => {
                 let intended = self.account.intended.as_ref().map(|intended| (intended.from, intended.to));
                 assert_eq!(intended, Some((landed.from, landed.to)), "invariant 6: it landed without an intent");
                 let is_there = landed.from == landed.to || inner.landed.contains(&landed.to);
                 assert!(is_there, "invariant 6: what is said to have landed did not");
             }
-            Event::TargetMoved { to, .. } => {
+            Event::TargetMoved { to, landed, .. } => {
                 assert!(inner.moved_by_others.contains(to), "the target was not moved there by anybody");
+                let told: Vec<ItemIx> = landed.iter().map(|landed| self.ix(&landed.item)).collect();
+                assert!(told.is_sorted(), "what others have landed is told in canonical order");
+                let content = inner.content_of(*to);
+                let is_open = |stage| matches!(stage, Stage::Undecided | Stage::Deferred | Stage::Passed);
+                let there = self.graph.indices().filter(|ix| content.has(*ix) && is_open(self.stage(*ix)));
+                assert_eq!(told, there.collect::<Vec<_>>(), "what others have landed is told, and nothing else");
             }
             Event::GateStarted { job, key, .. } => {
                 let of_job =
@@ -516,17 +541,14 @@ impl Watch {
                         account.last_landed = Some(ix);
                     }
                 }
-                // What they depend on landed after all, so they are judged after all.
-                for ix in &account.met_a_moved_base {
-                    let landed =
-                        |dep: &ItemIx| matches!(account.stages[dep.get()], Stage::AlreadyLanded | Stage::Landed);
-                    if account.stages[ix.get()] == Stage::Deferred && self.graph.deps(*ix).iter().all(landed) {
-                        account.stages[ix.get()] = Stage::Undecided;
-                    }
-                }
+                account.judge_after_all(&self.graph);
             }
-            Event::TargetMoved { to, to_tree, .. } => {
+            Event::TargetMoved { to, to_tree, landed, .. } => {
                 account.intended = None;
+                for landed in landed {
+                    account.stages[find(&landed.item).get()] = Stage::AlreadyLanded;
+                }
+                account.judge_after_all(&self.graph);
                 account.base = Some(*to);
                 account.tip = Some((*to, *to_tree));
             }

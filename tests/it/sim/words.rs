@@ -34,6 +34,7 @@ impl Display for World {
         for others in &self.others {
             writeln!(f, "others move the target: {others:?}")?;
         }
+        writeln!(f, "urgent runs beside it: {:?}, urgent itself: {}", self.urgent_beside, self.urgent)?;
         writeln!(f, "mishaps: {:?}", self.mishaps)?;
         writeln!(f, "stops: {:?}, then taken up at most {} times", self.stops, self.taken_up)?;
         writeln!(f, "{:?}, blockOn {:?}", self.limits, self.block_on)?;
