@@ -34,6 +34,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod docs_tour;
 mod engine_beside;
 mod engine_findings;
 mod engine_groups;
