@@ -142,6 +142,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Subject {
         group_size: policy.group_size,
         policy: Arc::new(policy),
         gate_ms: HashMap::from([(gate, args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND)]),
+        beforehand: Arc::default(),
     };
     Subject { scenario, is_plain: true, remembered_gates: 0, failures: FailureRate::ASSUMED }
 }
@@ -180,6 +181,7 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<Subject>, Failure> 
         policy: Arc::new(plan.policy),
         gate_ms,
         graph: Arc::new(graph),
+        beforehand: Arc::default(),
     };
     let remembered_gates = scenario.gate_ms.keys().filter(|gate| taught.contains_key(gate)).count() as u64;
     Ok(Some(Subject { scenario, is_plain, remembered_gates, failures: FailureRate::of(seen) }))

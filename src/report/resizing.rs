@@ -95,6 +95,10 @@ fn in_short(reason: &PoolReason) -> &'static str {
 /// Why the pool has another size, with what was measured.
 pub fn words(reason: &PoolReason) -> String {
     match reason {
+        // Where gates mostly wait, what is idle is no ground for more of them.
+        PoolReason::WorkWaits { idle_percent: Some(idle), gate_percent: Some(gate) } if idle < gate || *gate == 0 => {
+            format!("work waits and gates hardly compute (one takes {gate} % of a processor)")
+        }
         PoolReason::WorkWaits { idle_percent: Some(idle), gate_percent: Some(gate) } => {
             let cores = f64::from(*idle) / 100.0;
             format!("{reason} (a gate takes {gate} % of a processor, {cores:.1} were idle)")

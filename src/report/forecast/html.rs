@@ -213,13 +213,16 @@ fn cost(out: &mut String, report: &ForecastReport) {
     for strategy in &cost.strategies {
         let cheapest = Some(strategy.strategy) == cost.cheapest;
         let mut notes = Vec::new();
+        if strategy.strategy == cost.landing {
+            notes.push("as the plan has it".to_owned());
+        }
         if cheapest {
             notes.push(format!("<span class=\"good\">cheapest</span>: {}", cost.spend.words()));
         }
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}<td class=\"n\">{:.1}<td class=\"n\">{}<td class=\"n\">{}<td>{}</tr>",
-            strategy.strategy.words(),
+            cost.words(strategy.strategy),
             strategy.gate_runs,
             duration(strategy.gate_ms),
             duration(strategy.makespan_ms),
@@ -232,8 +235,9 @@ fn cost(out: &mut String, report: &ForecastReport) {
     };
     let _ = writeln!(
         out,
-        "</tbody>\n</table>\n<p>Failure rate {:.1} %, {basis}; durations remembered of {} of {}, the others are guessed. \
-         {} known already.</p>",
+        "</tbody>\n</table>\n<p>These are {}. Failure rate {:.1} %, {basis}; durations remembered of {} of {}, the others \
+         are guessed. {} known already.</p>",
+        cost.basis(),
         cost.failure_rate * 100.0,
         cost.gates - cost.gates_of_unknown_duration,
         count(cost.gates as usize, "gate"),

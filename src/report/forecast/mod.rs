@@ -121,8 +121,12 @@ pub struct Costs {
     pub gates: u32,
     pub gates_of_unknown_duration: u32,
     pub critical_path: CriticalPath,
-    /// What each strategy would cost; empty where nothing lands.
+    /// What each strategy by which the plan can land would cost; empty where nothing is gated.
     pub strategies: Vec<StrategyCost>,
+    /// How many simulated runs of each that is the mean of; 0 where the plan is so large that it comes from formulas.
+    pub simulated_runs: u32,
+    /// How many items the groups have that are priced; `null`: as with `groupSize: auto`.
+    pub group_size: Option<u32>,
     /// The strategy that the plan asks for.
     pub landing: StrategyWord,
     /// What the plan wants to save.
@@ -161,7 +165,7 @@ pub struct CriticalPath {
 #[serde(rename_all = "camelCase")]
 pub enum StrategyWord {
     Pyramid,
-    /// The pyramid with `groupSize: auto`.
+    /// The pyramid with groups.
     PyramidGroups,
     Batch,
     Train,
@@ -172,11 +176,11 @@ pub enum StrategyWord {
 #[serde(rename_all = "camelCase")]
 pub struct StrategyCost {
     pub strategy: StrategyWord,
-    /// Expected runs of gates.
+    /// Expected runs of gates, but for second opinions.
     pub gate_runs: f64,
-    /// Expected further runs: second opinions and blame.
+    /// Expected second opinions: failures run once more before an item is ejected.
     pub confirmations: f64,
-    /// What the gate runs take, one after another.
+    /// What they all take, one after another.
     pub gate_ms: u64,
     /// From the first to the last of them.
     pub makespan_ms: u64,
@@ -301,6 +305,24 @@ impl StrategyCost {
     /// `about 31 gate runs in 4m 05s`.
     fn words(&self) -> String {
         format!("about {} in {}", count(whole(self.gate_runs), "gate run"), duration(self.makespan_ms))
+    }
+}
+
+impl Costs {
+    /// What a strategy is called, with the size of its groups.
+    fn words(&self, strategy: StrategyWord) -> String {
+        match (strategy, self.group_size) {
+            (StrategyWord::PyramidGroups, Some(size)) => format!("{} of {size}", strategy.words()),
+            _ => strategy.words().to_owned(),
+        }
+    }
+
+    /// Where the figures come from.
+    fn basis(&self) -> String {
+        match self.simulated_runs {
+            0 => "by formulas, as the plan is large".to_owned(),
+            runs => format!("the mean of {} in virtual time", count_of(runs, "simulated run")),
+        }
     }
 }
 

@@ -146,14 +146,18 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
         return;
     }
     heading(out, paint, &format!("Cost, with {}", count(report.dry_run.max_workers as usize, "worker")));
-    for strategy in &cost.strategies {
+    let names: Vec<String> = cost.strategies.iter().map(|strategy| cost.words(strategy.strategy)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for (strategy, name) in cost.strategies.iter().zip(&names) {
         let mut notes = Vec::new();
+        if strategy.strategy == cost.landing {
+            notes.push("as the plan has it".to_owned());
+        }
         if Some(strategy.strategy) == cost.cheapest {
             notes.push(format!("cheapest: {}", cost.spend.words()));
         }
         let line = format!(
-            "  {:<18} {:>8.1} gate runs, {} of gates, done in {}{}{}",
-            strategy.strategy.words(),
+            "  {name:<width$} {:>7.1} gate runs, {} of gates, done in {}{}{}",
             strategy.gate_runs,
             duration(strategy.gate_ms),
             duration(strategy.makespan_ms),
@@ -164,8 +168,9 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
         let _ = writeln!(out, "{}", paint.paint(tone, &line));
     }
     if let Some(strategy) = cost.strategies.first().filter(|strategy| strategy.confirmations >= 0.05) {
-        let _ = writeln!(out, "  and about {:.1} runs to confirm failures", strategy.confirmations);
+        let _ = writeln!(out, "  and about {:.1} second opinions on failures", strategy.confirmations);
     }
+    let _ = writeln!(out, "  {}", cost.basis());
     let basis = match cost.failure_rate_is {
         RateBasis::Assumed => "assumed",
         RateBasis::Remembered => "remembered",
