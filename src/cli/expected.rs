@@ -25,7 +25,7 @@ const MOST_ITEMS: usize = 400;
 const ITEMS_IN_ALL: usize = 1_600;
 
 /// More runs make the mean no better than what goes into it.
-const MOST_RUNS: usize = 40;
+const MOST_RUNS: usize = 24;
 
 /// Prices, and how many simulated runs they are the mean of; none: they come from formulas.
 pub(super) struct Expected {

@@ -130,7 +130,8 @@ impl DryRun {
         self.items.iter().filter(|item| item.forecast == forecast).count()
     }
 
-    /// How many times a gate would run if every one passed at its first try.
+    /// How many times a gate would have to run if every one passed at its first try; without what free slots may ask
+    /// for ahead of answers.
     pub fn gate_runs(&self) -> usize {
         let on_cones = self.items.iter().filter_map(|item| item.cone.as_ref()).map(|cone| cone.gates.len());
         let on_groups = self.groups.iter().map(|group| group.gates.len());
@@ -204,7 +205,7 @@ impl DryRun {
         let _ = writeln!(out, "{}", paint.paint(tone, &self.headline()));
         let _ = writeln!(
             out,
-            "  {} would run if every one passed, at most {} at once; looked at in {}; nothing was written to the repository",
+            "  {} would have to run if every one passed, at most {} at once; looked at in {}; nothing was written to the repository",
             count(self.gate_runs(), "gate"),
             self.max_workers,
             duration(self.duration_ms)

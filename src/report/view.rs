@@ -520,16 +520,8 @@ impl RunView {
 
     fn landed(&mut self, at: u64, landed: &Landed) {
         let proof = self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default();
-        if landed.from != landed.to && !self.red_on_target.are_all_repaired() {
-            let definitions = self.definitions();
-            let (mut red, reused) = (std::mem::take(&mut self.red_on_target), &self.reused);
-            red.landed(|gate, definition| {
-                proof.iter().any(|key| match definitions.get(key) {
-                    Some(of) => *of == definition,
-                    None => reused.get(key).is_some_and(|reused| reused.gate == *gate),
-                })
-            });
-            self.red_on_target = red;
+        if landed.from != landed.to {
+            self.note_repairs(&proof);
         }
         for key in proof {
             let is_own = |purpose: &JobPurpose| match purpose {

@@ -1,7 +1,8 @@
 //! Gates that were found to fail on the target without anybody's item, and whether what landed since repaired
 //! that.
 
-use crate::vocabulary::names::{DefinitionDigest, GateName};
+use super::RunView;
+use crate::vocabulary::names::{DefinitionDigest, GateName, VerdictKey};
 
 /// In the order they were found.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +26,13 @@ impl RedGates {
     }
 
     /// The target was moved to a tree on which a gate passed if `passed` says so.
-    pub(super) fn landed(&mut self, passed: impl Fn(&GateName, DefinitionDigest) -> bool) {
+    fn landed(&mut self, passed: impl Fn(&GateName, DefinitionDigest) -> bool) {
         for red in &mut self.0 {
             red.is_repaired = red.is_repaired || passed(&red.gate, red.definition);
         }
     }
 
-    pub(super) fn are_all_repaired(&self) -> bool {
+    fn are_all_repaired(&self) -> bool {
         self.0.iter().all(|red| red.is_repaired)
     }
 
@@ -54,5 +55,23 @@ impl RedGates {
             }
         }
         names
+    }
+}
+
+impl RunView {
+    /// The target was moved to a tree with this proof.
+    pub(super) fn note_repairs(&mut self, proof: &[VerdictKey]) {
+        if self.red_on_target.are_all_repaired() {
+            return;
+        }
+        let definitions = self.definitions();
+        let mut red = std::mem::take(&mut self.red_on_target);
+        red.landed(|gate, definition| {
+            proof.iter().any(|key| match definitions.get(key) {
+                Some(of) => *of == definition,
+                None => self.reused.get(key).is_some_and(|reused| reused.gate == *gate),
+            })
+        });
+        self.red_on_target = red;
     }
 }
