@@ -22,8 +22,8 @@ use crate::core::strategy::groups::divide;
 use crate::durations;
 use crate::engine::rehearsal::{self, NothingKept};
 use crate::engine::{self, RunSetup};
-use crate::plan::Landing;
 use crate::plan::graph::{Graph, ItemIx};
+use crate::plan::{Landing, Spend};
 use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunGroup, DryRunItem, Forecast};
 use crate::report::forecast::ForecastReport;
 use crate::report::json::REPORT_VERSION;
@@ -52,6 +52,8 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     let history = durations::recall(prepared.repo.common_dir()).items;
     let mut limits = Limits { history, ..limits_beforehand(&policy) };
     limits.groups = divide(&prepared.graph, policy.group_size, &limits);
+    // Nothing is refused, so nobody has to look ahead for who breaks it.
+    limits.spend = Spend::Gates;
     let setup = RunSetup {
         started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
         graph: Arc::clone(&prepared.graph),
@@ -138,24 +140,12 @@ impl Rehearsal {
             },
             Event::GroupFormed { group, items, .. } => drop(self.formed.insert(group, items)),
             Event::JobStarted(job) => {
-                // With gates that all pass nobody needs what free slots ask for ahead of the answers.
                 let gates = match job.purpose {
                     JobPurpose::Cone { item } => self.cone_gates.entry(item).or_default(),
                     JobPurpose::Train { item, .. } => self.train_gates.entry(item).or_default(),
-                    JobPurpose::Group { group, members }
-                        if self.formed.get(&group).is_some_and(|items| items.len() == members as usize) =>
-                    {
-                        self.group_gates.entry(group).or_default()
-                    }
-                    JobPurpose::Apex { apex, members }
-                        if self.made.get(&apex).is_some_and(|made| made.steps.len() == members as usize) =>
-                    {
-                        self.apex_gates.entry(apex).or_default()
-                    }
-                    JobPurpose::SecondOpinion { .. }
-                    | JobPurpose::Blame { .. }
-                    | JobPurpose::Group { .. }
-                    | JobPurpose::Apex { .. } => return,
+                    JobPurpose::Group { group, .. } => self.group_gates.entry(group).or_default(),
+                    JobPurpose::Apex { apex, .. } => self.apex_gates.entry(apex).or_default(),
+                    JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => return,
                 };
                 // What claims a limit has a job of its own.
                 let new: Vec<JobGate> = job.gates.into_iter().filter(|gate| is_new(gates, gate)).collect();

@@ -19,10 +19,10 @@ use crate::simulation::world::{Rates, World};
 use crate::vocabulary::names::DefinitionDigest;
 
 /// Larger plans would take seconds.
-const MOST_ITEMS: usize = 400;
+const MOST_ITEMS: usize = 300;
 
-/// Items that are simulated for one strategy, over all of its runs: some tenths of a second.
-const ITEMS_IN_ALL: usize = 1_600;
+/// Items that are simulated for one strategy, over all of its runs: a second of one processor at most.
+const ITEMS_IN_ALL: usize = 640;
 
 /// More runs make the mean no better than what goes into it.
 const MOST_RUNS: usize = 24;
@@ -121,12 +121,7 @@ impl Pricing<'_> {
     }
 }
 
-fn price_of(
-    way: Way,
-    scenario: &Scenario,
-    worlds: &[Arc<World>],
-    setting: &Setting,
-) -> Result<Price, SimulationError> {
+fn price_of(way: Way, scenario: &Scenario, worlds: &[Arc<World>], setting: &Setting) -> Result<Price, SimulationError> {
     let mut all = Price { way, gate_runs: 0.0, confirmations: 0.0, gate_ms: 0.0, makespan_ms: 0.0 };
     #[expect(clippy::cast_precision_loss, reason = "runs and milliseconds, far below 2^52")]
     for world in worlds {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::core::judge::{Surroundings, whole_tree};
 use crate::plan::graph::{Graph, ItemIx};
-use crate::vocabulary::event::{CompositePurpose, Composed, Event, JobGate};
+use crate::vocabulary::event::{Composed, CompositePurpose, Event, JobGate};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
 use crate::vocabulary::verdict;
 

@@ -190,8 +190,7 @@ impl DryRun {
         let composite = |out: &mut String, what: &str, of: &str, commit: CommitId, tree: TreeId, gates: &[GateName]| {
             let gates = if gates.is_empty() { "no gates".to_owned() } else { list(names(gates)) };
             let (commit, tree) = (commit.short(), tree.short());
-            let _ =
-                writeln!(out, "{}: {of} as {commit}, tree {tree}; gates: {gates}", paint.paint(Tone::Strong, what));
+            let _ = writeln!(out, "{}: {of} as {commit}, tree {tree}; gates: {gates}", paint.paint(Tone::Strong, what));
         };
         for (at, group) in self.groups.iter().enumerate() {
             let items = list(group.items.iter().map(ItemName::as_str));

@@ -286,10 +286,8 @@ pub fn next_step(report: &RunReport) -> String {
     let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));
     if let unjudged @ 1.. = report.items.iter().filter(was_red).count() {
         let gates = list(report.repaired_on_target.iter().map(GateName::as_str));
-        let whose = count(unjudged, "item");
-        return format!(
-            "run the same command again for the {whose} left unjudged: what landed since made {gates} pass on {target}."
-        );
+        let whose = count(unjudged, "unjudged item");
+        return format!("run the same command again for {whose}: what landed since made {gates} pass on {target}.");
     }
     if let Some(item) = first(FinalStatus::Failed) {
         let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();

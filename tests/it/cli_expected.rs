@@ -174,7 +174,11 @@ fn what_gates_do_not_look_at_costs_nothing_again() {
 fn a_way_by_which_the_plan_cannot_land_is_not_priced() {
     let world = world();
     let told = forecast(&world, &plan(&world, "landing: pyramid", ", {name: own, run: 'true', at: [cone]}"));
-    let told: Vec<&str> =
-        told["cost"]["strategies"].as_array().unwrap().iter().map(|price| price["strategy"].as_str().unwrap()).collect();
+    let told: Vec<&str> = told["cost"]["strategies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|price| price["strategy"].as_str().unwrap())
+        .collect();
     assert_eq!(told, ["pyramid", "pyramidGroups"]);
 }

@@ -241,8 +241,7 @@ impl Checker<'_> {
             }
             let message = format!("no gate claims {}, so it keeps nothing in bounds", Quoted(name));
             let problem = self.document.error_at_key(&at("resources").join(name.clone()), message);
-            let hint = format!("add `resources: [{name}]` to the gates that need it, or leave it out");
-            self.report(problem.warning().hint(hint));
+            self.report(problem.warning().hint("name it in `resources` of the gates that need it, or leave it out"));
         }
     }
 
