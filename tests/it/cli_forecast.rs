@@ -121,9 +121,22 @@ fn the_priorities_it_suggests_let_land_what_it_says() {
 fn a_terminal_is_shown_the_matrix_and_what_follows_from_it() {
     let said = forecast(&hub(), HUB, "text").expect(3);
     let shown: Vec<&str> = said.stdout.lines().take_while(|line| !line.starts_with("Cost")).collect();
+    let apex = shown.iter().find_map(|line| line.strip_prefix("  apex 1: 4 items as ")).unwrap();
+    let told = said.stdout.split("\nCost").nth(1).unwrap();
+    for words in
+        ["pyramid ", "train ", "cheapest: fewest gate runs", "the mean of 24 simulated runs", "0 verdicts known"]
+    {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
     assert_eq!(
-        shown.join("\n"),
+        shown.join("\n").replace(apex, "COMMIT"),
         "4 of 7 items would land on main if every gate passed: 3 conflicted
+
+Merges: 7 cones, 1 apex
+  conflicted ia: conflicts with hub in lib.rs
+  conflicted ib: conflicts with hub in lib.rs
+  conflicted ic: conflicts with id in gone, lib.rs
+  apex 1: 4 items as COMMIT
 
 Clashes: 5 of 8 pairs that may meet
         1 2 3 4 5 6 7

@@ -54,7 +54,10 @@ fn plain_lines() {
 fn nobody_is_told_that_workers_came_because_next_to_nothing_was_idle() {
     let text = plain(&adaptive(), Paint::PLAIN);
     assert!(text.contains("(a gate takes 34 % of a processor, 1.7 were idle)"), "{text}");
-    assert!(text.contains("gates hardly compute (one takes 2 % of a processor)") && !text.contains("0.1 were"), "{text}");
+    assert!(
+        text.contains("gates hardly compute (one takes 2 % of a processor)") && !text.contains("0.1 were"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Clash, ForecastReport, RateBasis, place_words};
+use super::{Clash, ForecastReport, place_words};
 use crate::report::dry_run::DryRunItem;
 use crate::vocabulary::names::ItemName;
 use crate::wording::{count, duration, ref_name, shown};
@@ -229,20 +229,16 @@ fn cost(out: &mut String, report: &ForecastReport) {
             notes.join("; ")
         );
     }
-    let basis = match cost.failure_rate_is {
-        RateBasis::Assumed => "assumed",
-        RateBasis::Remembered => "remembered",
-    };
     let _ = writeln!(
         out,
-        "</tbody>\n</table>\n<p>These are {}. Failure rate {:.1} %, {basis}; durations remembered of {} of {}, the others \
-         are guessed. {} known already.</p>",
+        "</tbody>\n</table>\n<p>These are {}; {}. {} known already.</p>",
         cost.basis(),
-        cost.failure_rate * 100.0,
-        cost.gates - cost.gates_of_unknown_duration,
-        count(cost.gates as usize, "gate"),
+        cost.grounds(),
         count(report.outlook.known_verdicts as usize, "verdict")
     );
+    if let Some(strategy) = cost.strategies.first().filter(|strategy| strategy.confirmations >= 0.05) {
+        let _ = writeln!(out, "<p>About {:.1} second opinions on failures besides.</p>", strategy.confirmations);
+    }
     if !cost.critical_path.items.is_empty() {
         let path: Vec<String> = cost.critical_path.items.iter().map(name).collect();
         let took = duration(cost.critical_path.ms);
@@ -269,7 +265,10 @@ fn items(out: &mut String, report: &ForecastReport) {
             );
         }
     }
-    out.push_str("</tbody>\n</table>\n");
+    let _ = writeln!(out, "</tbody>\n</table>\n<p>Merged for that: {}.</p>", text(&report.composites()));
+    for apex in report.apexes() {
+        let _ = writeln!(out, "<p>{}</p>", text(&apex));
+    }
 }
 
 #[cfg(test)]

@@ -230,6 +230,26 @@ impl ForecastReport {
         json
     }
 
+    /// What was merged besides pairs: `10 cones, 1 apex`.
+    fn composites(&self) -> String {
+        let cones = self.dry_run.items.iter().filter(|item| item.cone.is_some()).count();
+        let parts = [(cones, "cone"), (self.dry_run.groups.len(), "group")];
+        let parts = parts.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(number, what));
+        let apexes = match self.dry_run.apexes.len() {
+            0 => "no apex".to_owned(),
+            1 => "1 apex".to_owned(),
+            more => format!("{more} apexes"),
+        };
+        list(parts.chain([apexes]))
+    }
+
+    /// `apex 1: 6 items as 24b01c69de`, for each.
+    fn apexes(&self) -> impl Iterator<Item = String> {
+        self.dry_run.apexes.iter().enumerate().map(|(at, apex)| {
+            format!("apex {}: {} as {}", at + 1, count(apex.items.len(), "item"), apex.commit.short())
+        })
+    }
+
     /// The items that may land: what could clash.
     fn open_items(&self) -> impl Iterator<Item = &DryRunItem> {
         self.dry_run.items.iter().filter(|item| item.forecast != Forecast::AlreadyLanded)
@@ -315,6 +335,21 @@ impl Costs {
             (StrategyWord::PyramidGroups, Some(size)) => format!("{} of {size}", strategy.words()),
             _ => strategy.words().to_owned(),
         }
+    }
+
+    /// What the figures rest on.
+    fn grounds(&self) -> String {
+        let rate = match self.failure_rate_is {
+            RateBasis::Assumed => "assumed",
+            RateBasis::Remembered => "remembered",
+        };
+        let gates = count_of(self.gates, "gate");
+        let durations = match self.gates_of_unknown_duration {
+            0 => format!("durations of {gates}, remembered"),
+            unknown if unknown == self.gates => format!("durations of {gates}, guessed"),
+            unknown => format!("durations of {gates}, {} remembered and {unknown} guessed", self.gates - unknown),
+        };
+        format!("failure rate {:.1} %, {rate}; {durations}", self.failure_rate * 100.0)
     }
 
     /// Where the figures come from.
