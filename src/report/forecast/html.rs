@@ -19,7 +19,7 @@ body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding
 table{border-collapse:collapse;margin:1rem 0}caption{text-align:left;padding:.25rem 0}\
 th,td{border:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top}\
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
-.scroll{overflow-x:auto}.matrix td{text-align:center;min-width:1.5rem}\
+.scroll{overflow-x:auto}.matrix td,.matrix thead th{text-align:center;min-width:1.5rem}.matrix tbody th{white-space:nowrap}\
 .clash{background:var(--badback)}.clash a{color:var(--bad);font-weight:bold}\
 .heir{background:var(--warnback)}.heir a{color:var(--warn)}\
 a{color:inherit}a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid;outline-offset:2px}\
