@@ -22,7 +22,7 @@ use crate::vocabulary::names::DefinitionDigest;
 const MOST_ITEMS: usize = 300;
 
 /// Items that are simulated for one strategy, over all of its runs: a second of one processor at most.
-const ITEMS_IN_ALL: usize = 640;
+const ITEMS_IN_ALL: usize = 400;
 
 /// More runs make the mean no better than what goes into it.
 const MOST_RUNS: usize = 24;
