@@ -246,7 +246,7 @@ impl Metrics {
                 "jobs_total",
                 "Slots taken, by what for.",
                 "purpose",
-                &["cone", "apex", "bisection", "second_opinion", "blame"],
+                &["cone", "group", "apex", "bisection", "second_opinion", "blame", "train"],
             ),
             queue: all.gauges("queue_items", "Items by how far they have come.", "state", &QUEUE_STATES),
             cache_hits: all.counters(
@@ -298,8 +298,12 @@ impl Metrics {
             Event::RunStarted(run) => self.run_started(&mut tracker, recorded.at_ms, run),
             Event::Composed(composed) => {
                 self.merge_seconds.observe(composed.duration_us as f64 / 1e6);
-                if let CompositePurpose::Apex { apex } = composed.purpose {
-                    tracker.heights.insert(apex, composed.steps.len());
+                match composed.purpose {
+                    CompositePurpose::Apex { apex } => drop(tracker.heights.insert(apex, composed.steps.len())),
+                    CompositePurpose::Group { group } => tracker.queue.group_made(group, &composed.steps),
+                    CompositePurpose::Cone { .. }
+                    | CompositePurpose::Without { .. }
+                    | CompositePurpose::Train { .. } => {}
                 }
             }
             Event::JobStarted(job) => {
@@ -318,17 +322,13 @@ impl Metrics {
                     JobPurpose::Train { .. } => "train",
                 };
                 self.jobs.with_label_values(&[purpose]).inc();
-                if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = &job.purpose {
-                    tracker.queue.job_started(item);
-                }
+                tracker.queue.job_started(&job.purpose);
                 tracker.jobs.insert(job.job, job.purpose.clone());
             }
             Event::JobFinished { job } => {
                 if let Some(purpose) = tracker.jobs.remove(job) {
                     self.active_workers.dec();
-                    if let JobPurpose::Cone { item } | JobPurpose::Train { item, .. } = purpose {
-                        tracker.queue.job_finished(&item);
-                    }
+                    tracker.queue.job_finished(&purpose);
                 }
             }
             Event::GateFinished(run) => self.gate_finished(&mut tracker, run),

@@ -19,8 +19,7 @@ pub struct RunOverview {
     /// The full name of the ref that moves.
     pub target: Option<String>,
     /// It needs no leave of the run that has the target.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub urgent: bool,
+    pub urgent: Option<bool>,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: Option<u64>,
     /// Of its last event.
@@ -87,7 +86,7 @@ impl RunOverview {
             run,
             plan: None,
             target: None,
-            urgent: false,
+            urgent: None,
             started_at_ms: None,
             last_at_ms: None,
             state,
@@ -151,7 +150,7 @@ impl RunOverview {
             run: run.clone(),
             plan: Some(started.plan.clone()),
             target: Some(started.target.clone()),
-            urgent: started.urgent,
+            urgent: Some(started.urgent),
             started_at_ms: Some(first.at_ms),
             last_at_ms: Some(last.at_ms),
             state,
@@ -163,7 +162,7 @@ impl RunOverview {
     }
 
     fn words(&self) -> (String, Tone) {
-        let urgent = if self.urgent { "urgent, " } else { "" };
+        let urgent = if self.urgent == Some(true) { "urgent, " } else { "" };
         match &self.state {
             State::Running { process: Some(process) } => (format!("{urgent}running (process {process})"), Tone::Notice),
             State::Running { process: None } => (format!("{urgent}running"), Tone::Notice),

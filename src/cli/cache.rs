@@ -19,7 +19,7 @@ use crate::verdicts::entry::Entry;
 use crate::verdicts::folder::Folder;
 use crate::verdicts::{self, Totals};
 use crate::vocabulary::event::{CompositePurpose, Event, Recorded, RunStarted};
-use crate::vocabulary::names::{CommitId, RunId, TreeId, VerdictKey};
+use crate::vocabulary::names::{CommitId, GroupId, RunId, TreeId, VerdictKey};
 use crate::vocabulary::verdict::{Difference, KeyParts};
 use crate::wording::{Paint, Tone, ago, bytes, count, shown};
 
@@ -240,8 +240,16 @@ fn parts(
 ) -> Option<(KeyParts, TreeId)> {
     let (base, tree) = events.iter().rev().find_map(|recorded| match &recorded.event {
         Event::Composed(composed) => {
-            is_of(prepared, item, gate, &composed.purpose, composed.steps.iter().map(|step| step.item.as_str()))
-                .then_some((composed.base, composed.tree))
+            let is_its_group = |of: GroupId| {
+                let name = prepared.graph.name(item);
+                let formed = |event: &Event| matches!(event, Event::GroupFormed { group, items, .. } if *group == of && items.contains(name));
+                gate.at.cone && events.iter().any(|recorded| formed(&recorded.event))
+            };
+            let is_it = match composed.purpose {
+                CompositePurpose::Group { group } => is_its_group(group),
+                _ => is_of(prepared, item, gate, &composed.purpose, composed.steps.iter().map(|step| step.item.as_str())),
+            };
+            is_it.then_some((composed.base, composed.tree))
         }
         _ => None,
     })?;

@@ -1,7 +1,7 @@
 //! A dry run, with the outlook that goes with it: the real engine and the real composer, with gates that pass unseen and a target
 //! that moves in name only. What it recorded becomes the forecast.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,21 +12,25 @@ use super::failure::Failure;
 use super::lasting;
 use super::outlook::{self, Seen};
 use super::prepare::{Opened, Workshop, line_up};
+use super::rehearsed::{Known, is_new};
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
 use crate::core::forecast::price::Rehearsed;
+use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
+use crate::core::strategy::groups::divide;
+use crate::durations;
 use crate::engine::rehearsal::{self, NothingKept};
 use crate::engine::{self, RunSetup};
-use crate::plan::Landing;
 use crate::plan::graph::{Graph, ItemIx};
-use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunItem, Forecast};
+use crate::plan::{Landing, Spend};
+use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunGroup, DryRunItem, Forecast};
 use crate::report::forecast::ForecastReport;
 use crate::report::json::REPORT_VERSION;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Event, FinalItem, FinalStatus, JobGate, JobPurpose, LinedUpItem, Recorded,
 };
-use crate::vocabulary::names::{ApexId, GateName, ItemName, RunId};
+use crate::vocabulary::names::{ApexId, GateName, GroupId, ItemName, RunId};
 
 /// Pairs that a forecast merges at most: all of 200 items, were there something to merge in each of them.
 pub const MOST_PAIRS: usize = 20_000;
@@ -45,7 +49,11 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
     let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
-    let limits = limits_beforehand(&policy);
+    let history = durations::recall(prepared.repo.common_dir()).items;
+    let mut limits = Limits { history, ..limits_beforehand(&policy) };
+    limits.groups = divide(&prepared.graph, policy.group_size, &limits);
+    // Nothing is refused, so nobody has to look ahead for who breaks it.
+    limits.spend = Spend::Gates;
     let setup = RunSetup {
         started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
         graph: Arc::clone(&prepared.graph),
@@ -66,7 +74,8 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     let (_, no_signals) = mpsc::unbounded_channel();
     engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(collect)], no_signals).await?;
 
-    let seen = Rehearsal::of(events.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seen = Rehearsal::of(events, &prepared.graph, &surroundings(&policy, None));
     let outlook = outlook::look(prepared, &workshop, seen.seen(&prepared.graph, &limits), most_pairs).await?;
     let items = prepared.lined_up.iter().map(|item| seen.item(item)).collect();
     let dry_run = DryRun {
@@ -80,6 +89,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
         max_workers: limits.max_workers,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         items,
+        groups: seen.groups,
         apexes: seen.apexes.into_iter().map(|(apex, _)| apex).collect(),
         outlook: None,
     };
@@ -91,22 +101,27 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
 struct Rehearsal {
     cones: HashMap<ItemName, Composed>,
     cone_gates: HashMap<ItemName, Vec<JobGate>>,
+    formed: HashMap<GroupId, Vec<ItemName>>,
+    made_groups: HashMap<GroupId, Composed>,
+    group_gates: BTreeMap<GroupId, Vec<JobGate>>,
+    groups: Vec<DryRunGroup>,
     apex_gates: HashMap<ApexId, Vec<JobGate>>,
     /// Gates that ran on what lands before its apex was formed.
     train_gates: HashMap<ItemName, Vec<JobGate>>,
     made: HashMap<ApexId, Composed>,
     /// Each with its gates.
     apexes: Vec<(DryRunApex, Vec<JobGate>)>,
-    known_verdicts: u32,
+    known: Known,
     ends: HashMap<ItemName, FinalItem>,
 }
 
 impl Rehearsal {
-    fn of(events: Vec<Event>) -> Self {
-        let mut seen = Self::default();
+    fn of(events: Vec<Event>, graph: &Graph, surroundings: &Surroundings) -> Self {
+        let mut seen = Self { known: Known::of(&events, graph, surroundings), ..Self::default() };
         for event in events {
             seen.see(event);
         }
+        seen.groups = seen.group_gates.iter().filter_map(|(group, gates)| seen.group(*group, gates)).collect();
         seen
     }
 
@@ -114,20 +129,28 @@ impl Rehearsal {
         match event {
             Event::Composed(composed) => match composed.purpose.clone() {
                 CompositePurpose::Cone { item } => drop(self.cones.insert(item, *composed)),
-                CompositePurpose::Apex { apex } => drop(self.made.insert(apex, *composed)),
-                CompositePurpose::Without { .. } | CompositePurpose::Group { .. } | CompositePurpose::Train { .. } => {}
-            },
-            Event::JobStarted(job) => {
-                let gates = job.gates;
-                match job.purpose {
-                    // What claims a limit has a job of its own.
-                    JobPurpose::Cone { item } => self.cone_gates.entry(item).or_default().extend(gates),
-                    JobPurpose::Apex { apex, .. } => self.apex_gates.entry(apex).or_default().extend(gates),
-                    JobPurpose::Train { item, .. } => self.train_gates.entry(item).or_default().extend(gates),
-                    JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } | JobPurpose::Group { .. } => {}
+                CompositePurpose::Group { group } => {
+                    // What its items depend on stands there, too.
+                    let members = self.formed.entry(group).or_default();
+                    members.retain(|item| composed.steps.iter().any(|step| step.item == *item));
+                    self.made_groups.insert(group, *composed);
                 }
+                CompositePurpose::Apex { apex } => drop(self.made.insert(apex, *composed)),
+                CompositePurpose::Without { .. } | CompositePurpose::Train { .. } => {}
+            },
+            Event::GroupFormed { group, items, .. } => drop(self.formed.insert(group, items)),
+            Event::JobStarted(job) => {
+                let gates = match job.purpose {
+                    JobPurpose::Cone { item } => self.cone_gates.entry(item).or_default(),
+                    JobPurpose::Train { item, .. } => self.train_gates.entry(item).or_default(),
+                    JobPurpose::Group { group, .. } => self.group_gates.entry(group).or_default(),
+                    JobPurpose::Apex { apex, .. } => self.apex_gates.entry(apex).or_default(),
+                    JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => return,
+                };
+                // What claims a limit has a job of its own.
+                let new: Vec<JobGate> = job.gates.into_iter().filter(|gate| is_new(gates, gate)).collect();
+                gates.extend(new);
             }
-            Event::VerdictReused { .. } => self.known_verdicts += 1,
             Event::Landed(landed) if landed.from != landed.to => {
                 let mut gates = self.apex_gates.remove(&landed.apex).unwrap_or_default();
                 gates.extend(landed.items.iter().filter_map(|item| self.train_gates.remove(item)).flatten());
@@ -147,6 +170,16 @@ impl Rehearsal {
         }
     }
 
+    fn group(&self, group: GroupId, gates: &[JobGate]) -> Option<DryRunGroup> {
+        let made = self.made_groups.get(&group)?;
+        Some(DryRunGroup {
+            items: self.formed.get(&group)?.clone(),
+            commit: made.commit,
+            tree: made.tree,
+            gates: names(gates),
+        })
+    }
+
     fn seen(&self, graph: &Graph, limits: &Limits) -> Seen {
         let definitions = |gates: &[JobGate]| gates.iter().map(|gate| gate.definition).collect::<Vec<_>>();
         let status = |ix: ItemIx| self.ends.get(graph.name(ix)).map(|end| end.status);
@@ -154,18 +187,19 @@ impl Rehearsal {
         let cones = self.cone_gates.iter().filter_map(|(item, gates)| Some((graph.find(item)?, definitions(gates))));
         let landed: Vec<ItemIx> = graph.indices().filter(|ix| status(*ix) == Some(FinalStatus::Landed)).collect();
         let rehearsed = match limits.landing {
-            Landing::Pyramid => Rehearsed {
+            Landing::Pyramid if limits.groups.is_none() => Rehearsed {
                 landing: landed,
                 cones: cones.collect(),
                 apexes: self.apexes.iter().map(|(_, gates)| definitions(gates)).collect(),
             },
-            // These gate no cones, and the others are told by them.
-            Landing::Batch | Landing::Train => Rehearsed::as_planned(graph, landed),
+            // These gate no cones, or few, and the others are told by them.
+            Landing::Pyramid | Landing::Batch | Landing::Train => Rehearsed::as_planned(graph, landed),
         };
         Seen {
             rehearsed,
             left: graph.indices().filter(|ix| !has_landed(*ix)).collect(),
-            known_verdicts: self.known_verdicts,
+            known_verdicts: self.known.verdicts,
+            passes: self.known.passes.clone(),
             workers: limits.max_workers,
         }
     }

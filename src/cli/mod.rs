@@ -7,6 +7,7 @@ pub mod clean;
 mod conduct;
 pub mod demo;
 mod dry_run;
+mod expected;
 mod faces;
 pub mod failure;
 pub mod forecast;
@@ -17,6 +18,7 @@ pub mod order;
 mod outlook;
 pub mod plan;
 mod prepare;
+mod rehearsed;
 mod report;
 pub mod resume;
 pub mod runs;
@@ -316,8 +318,8 @@ pub enum OrderFormat {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Who fails, who clashes and which gate runs lie is drawn from the seed, the same for every strategy. Nothing \
-of a repository is read. Exit codes: 0 simulated; 1 lexpr itself failed; 2 the plan or the command line is invalid."
+    after_help = "Who fails, who clashes and which gate runs lie is drawn from the seed, the same for every strategy. Of a \
+repository only what earlier runs taught is read. Exit codes: 0 simulated; 1 lexpr itself failed; 2 the plan or the command line is invalid."
 )]
 pub struct SimulateArgs {
     /// The plan: a YAML or JSON file, or - for standard input
@@ -326,9 +328,10 @@ pub struct SimulateArgs {
     /// So many items instead, without dependencies and with one gate
     #[arg(long, value_name = "ITEMS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub random: Option<u32>,
-    /// Gates that run at once; default: as the plan or the machine has it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub max_workers: Option<u32>,
+    /// Gates that run at once; auto: one a core, as there is no load to measure in virtual time; default: as the plan
+    /// or the machine has it
+    #[arg(long, value_name = "N|auto", allow_negative_numbers = true)]
+    pub max_workers: Option<MaxWorkers>,
     /// Of a hundred items, how many fail by themselves; default: as many as in earlier runs, or 5
     #[arg(long, value_name = "PERCENT", value_parser = simulate::parse_percent)]
     pub fail: Option<f64>,

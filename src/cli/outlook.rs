@@ -2,12 +2,14 @@
 //! rehearsal showed and what earlier runs left.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
+use super::expected::{Expected, Pricing, beforehand};
 use super::failure::Failure;
 use super::prepare::{Prepared, Workshop};
 use crate::core::critical_path::GateDurations;
 use crate::core::forecast::order::{set_aside_in_order, suggest};
-use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, cheapest, critical_path, prices};
+use crate::core::forecast::price::{FailureRate, Price, Rehearsed, Way, Work, cheapest, critical_path};
 use crate::core::forecast::{Meeting, hotspots, inherited, limits};
 use crate::durations::{self, Recalled};
 use crate::git::pairs::Pairs;
@@ -18,6 +20,7 @@ use crate::report::forecast::{
     Clash, Costs, CriticalPath, Hotspot, OrderAdvice, Outlook, PairCounts, RateBasis, SpendWord, StrategyCost,
     StrategyWord, SuggestedPriority, Suggestion,
 };
+use crate::simulation::beforehand::Beforehand;
 use crate::vocabulary::names::{DefinitionDigest, ItemName};
 
 /// What the rehearsal of a run came to.
@@ -27,6 +30,8 @@ pub(super) struct Seen {
     /// Items that would neither land nor have landed.
     pub left: Vec<ItemIx>,
     pub known_verdicts: u32,
+    /// Gates that passed in earlier runs on the base with these items, ascending.
+    pub passes: Vec<(Vec<ItemIx>, DefinitionDigest)>,
     pub workers: u32,
 }
 
@@ -61,7 +66,7 @@ pub(super) async fn look(
         clashes,
         order,
         known_verdicts: seen.known_verdicts,
-        cost: costs(prepared, &seen),
+        cost: costs(prepared, &seen, &pairs, &of),
     })
 }
 
@@ -107,9 +112,8 @@ async fn advise(
     of: &[ItemIx],
 ) -> Result<OrderAdvice, Failure> {
     let graph = &prepared.graph;
-    let left: HashSet<ItemIx> = seen.left.iter().copied().collect();
     // What does not merge by itself lands in no order, and nothing on top of it does.
-    let mut out: BTreeSet<ItemIx> = pairs.apart.iter().map(|at| of[*at]).filter(|ix| left.contains(ix)).collect();
+    let mut out = unmergeable(seen, pairs, of);
     for ix in graph.indices() {
         if graph.deps(ix).iter().any(|dep| out.contains(dep)) {
             out.insert(ix);
@@ -147,7 +151,13 @@ async fn advise(
     Ok(OrderAdvice { set_aside, suggestion })
 }
 
-fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
+/// Those that do not merge onto the base by themselves.
+fn unmergeable(seen: &Seen, pairs: &Pairs, of: &[ItemIx]) -> BTreeSet<ItemIx> {
+    let left: HashSet<ItemIx> = seen.left.iter().copied().collect();
+    pairs.apart.iter().map(|at| of[*at]).filter(|ix| left.contains(ix)).collect()
+}
+
+fn costs(prepared: &Prepared, seen: &Seen, pairs: &Pairs, of: &[ItemIx]) -> Costs {
     let graph = &prepared.graph;
     let spend = prepared.policy.spend;
     let gated = seen.rehearsed.gated(graph);
@@ -158,9 +168,27 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
     let remembered: GateDurations = gates.into_iter().collect();
     let durations = remembered.of(needed.iter().copied());
     let bounds = limits::bounds(graph, &prepared.policy.resources, &seen.rehearsed, &durations);
-    let work = Work { bounds, ..Work::of(graph, &seen.rehearsed, &durations, seen.workers, failures) };
+    let group_size = match prepared.policy.group_size {
+        GroupSize::Fixed(2..) if prepared.policy.landing == Landing::Pyramid => prepared.policy.group_size,
+        _ => GroupSize::Auto,
+    };
+    let work = Work {
+        bounds,
+        group_size: group_size.fixed(),
+        ..Work::of(graph, &seen.rehearsed, &durations, seen.workers, failures)
+    };
     let path = critical_path(&work.items);
-    let prices = if work.items.is_empty() { Vec::new() } else { prices(&work, spend) };
+    let known = beforehand(graph, pairs, of, unmergeable(seen, pairs, of));
+    let pricing = Pricing {
+        graph,
+        policy: &prepared.policy,
+        durations: &durations,
+        history: items,
+        failure_rate: failures.rate,
+        workers: seen.workers,
+        beforehand: Arc::new(Beforehand { passes: seen.passes.clone(), ..known }),
+    };
+    let Expected { prices, runs } = pricing.expected(&work);
     Costs {
         failure_rate: failures.rate,
         failure_rate_is: if failures.is_learned { RateBasis::Remembered } else { RateBasis::Assumed },
@@ -170,6 +198,8 @@ fn costs(prepared: &Prepared, seen: &Seen) -> Costs {
             items: path.items.iter().map(|at| graph.name(work.items[*at].ix).clone()).collect(),
             ms: path.ms,
         },
+        simulated_runs: runs,
+        group_size: group_size.fixed(),
         cheapest: cheapest(&prices, spend).map(|price| word(price.way)),
         strategies: prices.iter().map(strategy).collect(),
         landing: match prepared.policy.landing {

@@ -18,9 +18,9 @@ use crate::core::forecast::price::FailureRate;
 use crate::diagnostics;
 use crate::durations::{self, Recalled};
 use crate::git::repo::UserRepo;
-use crate::plan::Gate;
 use crate::plan::check::check;
 use crate::plan::graph::Graph;
+use crate::plan::{Gate, MaxWorkers, Policy};
 use crate::simulation::Setting;
 use crate::simulation::contest::Contestant;
 use crate::simulation::figures::Figures;
@@ -42,6 +42,8 @@ pub struct Simulation {
     pub simulation_version: u32,
     pub items: u64,
     pub workers: u32,
+    /// `auto` was asked for. As there is no load to measure, it stays as it begins: one worker a core.
+    pub workers_are_auto: bool,
     /// What a run of a gate takes; the mean of all gates where they differ.
     pub gate_seconds: f64,
     /// How many of the plan's gates take what they took in earlier runs.
@@ -142,6 +144,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Subject {
         group_size: policy.group_size,
         policy: Arc::new(policy),
         gate_ms: HashMap::from([(gate, args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND)]),
+        beforehand: Arc::default(),
     };
     Subject { scenario, is_plain: true, remembered_gates: 0, failures: FailureRate::ASSUMED }
 }
@@ -180,6 +183,7 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<Subject>, Failure> 
         policy: Arc::new(plan.policy),
         gate_ms,
         graph: Arc::new(graph),
+        beforehand: Arc::default(),
     };
     let remembered_gates = scenario.gate_ms.keys().filter(|gate| taught.contains_key(gate)).count() as u64;
     Ok(Some(Subject { scenario, is_plain, remembered_gates, failures: FailureRate::of(seen) }))
@@ -192,7 +196,15 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
     let fail_percent = args.fail.unwrap_or_else(|| (failures.rate * 1000.0).round() / 10.0);
     let gates = scenario.gate_ms.len().max(1) as u64;
     let gate_ms = scenario.gate_ms.values().sum::<u64>() / gates;
-    let workers = args.max_workers.unwrap_or(scenario.limits.max_workers);
+    let asked = args.max_workers.or(scenario.policy.max_workers);
+    let workers = match args.max_workers {
+        // Simulated workers take nothing of this machine.
+        Some(MaxWorkers::Fixed(workers)) => workers,
+        Some(MaxWorkers::Auto) => {
+            limits_beforehand(&Policy { max_workers: args.max_workers, ..Policy::clone(&scenario.policy) }).max_workers
+        }
+        None => scenario.limits.max_workers,
+    };
     let setting = Setting {
         workers: workers as usize,
         gate_ms,
@@ -230,6 +242,7 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
         simulation_version: SIMULATION_VERSION,
         items: scenario.graph.len() as u64,
         workers,
+        workers_are_auto: asked == Some(MaxWorkers::Auto),
         gate_seconds: gate_ms as f64 / MS_PER_SECOND as f64,
         remembered_gates: *remembered_gates,
         spread_percent: args.spread,
@@ -254,8 +267,9 @@ fn text(simulation: &Simulation) -> String {
         0 => String::new(),
         gates => format!(" ({} as earlier runs had them)", plural(gates, "gate")),
     };
+    let auto = if simulation.workers_are_auto { " (auto: one a core, as virtual time measures no load)" } else { "" };
     let mut text = format!(
-        "{}, {}, gates of {}{spread}{remembered}; {} %{} fail, {} % clash, {} % of gate runs lie\n",
+        "{}, {}{auto}, gates of {}{spread}{remembered}; {} %{} fail, {} % clash, {} % of gate runs lie\n",
         plural(simulation.items, "item"),
         plural(simulation.workers.into(), "worker"),
         span(simulation.gate_seconds),

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::vocabulary::event::RunStarted;
-use crate::vocabulary::names::ItemName;
+use crate::vocabulary::event::{JobPurpose, RunStarted, Step};
+use crate::vocabulary::names::{GroupId, ItemName};
 
 /// What an item waits for or has come to: the values of the label `state`. They sum to the items
 /// of the run.
@@ -14,6 +14,8 @@ pub(super) const QUEUE_STATES: [&str; 5] = ["waiting", "eligible", "running", "p
 pub(super) struct Queue {
     items: HashMap<ItemName, Tracked>,
     dependents: HashMap<ItemName, Vec<ItemName>>,
+    /// The items of each group that could be merged, in canonical order.
+    groups: HashMap<GroupId, Vec<ItemName>>,
 }
 
 #[derive(Debug)]
@@ -47,16 +49,33 @@ impl Queue {
         }
     }
 
-    /// A job for the item begins.
-    pub(super) fn job_started(&mut self, item: &ItemName) {
-        if let Some(item) = self.items.get_mut(item) {
-            item.running += 1;
-        }
+    /// What stands together in a group is known.
+    pub(super) fn group_made(&mut self, group: GroupId, steps: &[Step]) {
+        self.groups.insert(group, steps.iter().map(|step| step.item.clone()).collect());
     }
 
-    pub(super) fn job_finished(&mut self, item: &ItemName) {
-        if let Some(item) = self.items.get_mut(item) {
-            item.running = item.running.saturating_sub(1);
+    /// A job on its way to verdicts on items begins.
+    pub(super) fn job_started(&mut self, purpose: &JobPurpose) {
+        self.change_running(purpose, |running| running + 1);
+    }
+
+    pub(super) fn job_finished(&mut self, purpose: &JobPurpose) {
+        self.change_running(purpose, |running| running.saturating_sub(1));
+    }
+
+    fn change_running(&mut self, purpose: &JobPurpose, change: impl Fn(u32) -> u32) {
+        let gated = match purpose {
+            JobPurpose::Cone { item } | JobPurpose::Train { item, .. } => std::slice::from_ref(item),
+            JobPurpose::Group { group, members } => {
+                let items = self.groups.get(group).map_or(&[][..], Vec::as_slice);
+                &items[..items.len().min(*members as usize)]
+            }
+            JobPurpose::Apex { .. } | JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => &[],
+        };
+        for item in gated {
+            if let Some(item) = self.items.get_mut(item) {
+                item.running = change(item.running);
+            }
         }
     }
 

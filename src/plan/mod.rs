@@ -235,6 +235,16 @@ pub enum GroupSize {
     Auto,
 }
 
+impl GroupSize {
+    /// `None`: it is lexpr's choice.
+    pub fn fixed(self) -> Option<u32> {
+        match self {
+            Self::Fixed(size) => Some(size),
+            Self::Auto => None,
+        }
+    }
+}
+
 /// A command that prepares a slot.
 #[derive(Clone, Debug)]
 pub struct Setup {

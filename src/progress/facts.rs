@@ -7,7 +7,7 @@ use crate::report::json::passed;
 use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::resizing;
 use crate::report::summary::{evidence, limit_name};
-use crate::report::view::{AttemptView, RunView, Stage};
+use crate::report::view::{AttemptView, ItemView, RunView, Stage};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LandedByOthers, LimitOn,
     Recorded, RunStarted, SingledOutFor, UndoDirection, Undone, Verdict,
@@ -165,10 +165,14 @@ impl Page<'_> {
 
     fn resumed(&self) -> String {
         let run = self.view.run.as_ref().map(|run| shown(run.run.as_str())).unwrap_or_default();
-        let done = self.view.items.iter().filter(|item| self.view.stage(item) == Stage::Done).count();
-        let text =
-            format!("{run}: {} onto {}, {done} of them decided", items(self.view.items.len()), self.view.target());
-        self.line(Tone::Strong, "resumed", &text)
+        let all = self.view.items.len();
+        let is_decided = |item: &&ItemView| matches!(self.view.stage(item), Stage::Passed | Stage::Done);
+        let decided = match self.view.items.iter().filter(is_decided).count() {
+            0 => "nothing decided yet".to_owned(),
+            some if some == all => "all decided".to_owned(),
+            some => format!("{some} decided"),
+        };
+        self.line(Tone::Strong, "resumed", &format!("{run}: {} onto {}, {decided}", items(all), self.view.target()))
     }
 
     fn gate_finished(&self, run: &GateFinished) -> Vec<String> {

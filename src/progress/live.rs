@@ -2,7 +2,7 @@
 //! for every busy worker, and above them, scrolling away, the same lines that the plain view
 //! prints. How they get onto the terminal is the screen's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -14,8 +14,9 @@ use super::facts::{lines, subject};
 use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
 use crate::report::summary::limit_name;
-use crate::report::view::{RunView, Stage};
+use crate::report::view::{JobView, RunView, Stage};
 use crate::vocabulary::event::{FinalStatus, JobPurpose, Recorded};
+use crate::vocabulary::names::ItemName;
 use crate::wording::{Paint, Tone, bytes, count, duration, list, shown};
 
 /// How often times on the screen move on: often enough that tenths of a second look alive,
@@ -230,34 +231,50 @@ impl Picture {
     }
 }
 
-/// How long the items that are not decided will keep the workers, going by the mean of those
-/// that are: the longer of what all workers need together and what the longest chain of
-/// dependencies needs one after another. `None` before there is anything to go by. What an apex
-/// takes is not in it.
+/// How long the items that are not decided will keep the workers, going by those that were gated so far: the
+/// longer of what all workers need together and what the longest chain of dependencies needs one after another.
+/// A job for a group keeps one worker for all of its items, and each of them as long. `None` before there is
+/// anything to go by. What an apex takes is not in it.
 fn remaining_ms(view: &RunView, now_ms: u64) -> Option<u64> {
     let workers = u64::from(view.resizing.workers.max(1));
-    let ended: Vec<u64> = view
-        .jobs
-        .values()
-        .filter(|job| matches!(job.purpose, JobPurpose::Cone { .. } | JobPurpose::Train { .. }))
-        .filter_map(|job| Some(job.ended_at_ms?.saturating_sub(job.started_at_ms)))
-        .collect();
-    let mean = ended.iter().sum::<u64>().checked_div(ended.len() as u64)?;
-    let mut together = 0;
+    let is_alone = |purpose: &JobPurpose| matches!(purpose, JobPurpose::Cone { .. } | JobPurpose::Train { .. });
+    let judges = |job: &&JobView| is_alone(&job.purpose) || matches!(job.purpose, JobPurpose::Group { .. });
+    let (mut kept_ms, mut waited_ms, mut gated) = (0, 0, BTreeSet::new());
+    // With how many others a worker is shared.
+    let mut together: BTreeMap<&ItemName, u64> = BTreeMap::new();
+    for job in view.jobs.values().filter(judges) {
+        let items = view.gated_by(&job.purpose);
+        let Some(ended_at_ms) = job.ended_at_ms else {
+            together.extend(items.iter().map(|item| (item, items.len() as u64)));
+            continue;
+        };
+        let took_ms = ended_at_ms.saturating_sub(job.started_at_ms);
+        kept_ms += took_ms;
+        waited_ms += took_ms * items.len() as u64;
+        gated.extend(items);
+    }
+    let of_each = |ms: u64| ms.checked_div(gated.len() as u64);
+    let (worker_ms, item_ms) = (of_each(kept_ms)?, of_each(waited_ms)?);
+    let mut all_ms = 0;
     let mut chain: Vec<u64> = Vec::with_capacity(view.items.len());
     let mut position = BTreeMap::new();
     for (at, item) in view.items.iter().enumerate() {
-        let own = match view.stage(item) {
-            Stage::Waiting => mean,
-            Stage::Running => mean.saturating_sub(now_ms.saturating_sub(item.started_at_ms.unwrap_or(now_ms))),
-            Stage::Passed | Stage::Deferred | Stage::Done => 0,
+        let name = &item.lined_up.name;
+        let (of_worker, own) = match view.stage(item) {
+            Stage::Waiting => (worker_ms, item_ms),
+            Stage::Running => {
+                let since_ms = now_ms.saturating_sub(item.started_at_ms.unwrap_or(now_ms));
+                let left_ms = item_ms.saturating_sub(since_ms);
+                (left_ms / together.get(name).copied().unwrap_or(1).max(1), left_ms)
+            }
+            Stage::Passed | Stage::Deferred | Stage::Done => (0, 0),
         };
-        together += own;
+        all_ms += of_worker;
         let before = item.lined_up.deps.iter().filter_map(|dep| position.get(dep)).map(|&dep: &usize| chain[dep]).max();
         chain.push(before.unwrap_or(0) + own);
-        position.insert(&item.lined_up.name, at);
+        position.insert(name, at);
     }
     let longest = chain.into_iter().max().unwrap_or(0);
-    let left = longest.max(together / workers);
+    let left = longest.max(all_ms / workers);
     (left > 0).then_some(left)
 }

@@ -37,6 +37,9 @@ pub struct DryRun {
     pub duration_ms: u64,
     /// In canonical order.
     pub items: Vec<DryRunItem>,
+    /// Items that would be gated together instead of each on its cone, where the plan has `groupSize`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<DryRunGroup>,
     /// What would land if every gate passed, in order: each on the one before it.
     pub apexes: Vec<DryRunApex>,
     /// What `lexpr forecast` says, in short.
@@ -61,6 +64,18 @@ pub struct DryRunItem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRunCone {
+    pub commit: CommitId,
+    pub tree: TreeId,
+    /// The gates that would run on it, in order; those with a known verdict are not among them.
+    pub gates: Vec<GateName>,
+}
+
+/// A composite that several items would be judged on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRunGroup {
+    /// In canonical order.
+    pub items: Vec<ItemName>,
     pub commit: CommitId,
     pub tree: TreeId,
     /// The gates that would run on it, in order; those with a known verdict are not among them.
@@ -115,10 +130,12 @@ impl DryRun {
         self.items.iter().filter(|item| item.forecast == forecast).count()
     }
 
-    /// How many times a gate would run if every one passed at its first try.
+    /// How many times a gate would have to run if every one passed at its first try; without what free slots may ask
+    /// for ahead of answers.
     pub fn gate_runs(&self) -> usize {
         let on_cones = self.items.iter().filter_map(|item| item.cone.as_ref()).map(|cone| cone.gates.len());
-        on_cones.chain(self.apexes.iter().map(|apex| apex.gates.len())).sum()
+        let on_groups = self.groups.iter().map(|group| group.gates.len());
+        on_cones.chain(on_groups).chain(self.apexes.iter().map(|apex| apex.gates.len())).sum()
     }
 
     /// Where the target would be if every gate passed.
@@ -170,22 +187,24 @@ impl DryRun {
                 }
             }
         }
+        let composite = |out: &mut String, what: &str, of: &str, commit: CommitId, tree: TreeId, gates: &[GateName]| {
+            let gates = if gates.is_empty() { "no gates".to_owned() } else { list(names(gates)) };
+            let (commit, tree) = (commit.short(), tree.short());
+            let _ = writeln!(out, "{}: {of} as {commit}, tree {tree}; gates: {gates}", paint.paint(Tone::Strong, what));
+        };
+        for (at, group) in self.groups.iter().enumerate() {
+            let items = list(group.items.iter().map(ItemName::as_str));
+            composite(&mut out, &format!("group {}", at + 1), &items, group.commit, group.tree, &group.gates);
+        }
         for (at, apex) in self.apexes.iter().enumerate() {
-            let gates = if apex.gates.is_empty() { "no gates".to_owned() } else { list(names(&apex.gates)) };
-            let _ = writeln!(
-                out,
-                "{}: {} as {}, tree {}; gates: {gates}",
-                paint.paint(Tone::Strong, &format!("apex {}", at + 1)),
-                count(apex.items.len(), "item"),
-                apex.commit.short(),
-                apex.tree.short(),
-            );
+            let items = count(apex.items.len(), "item");
+            composite(&mut out, &format!("apex {}", at + 1), &items, apex.commit, apex.tree, &apex.gates);
         }
         let tone = if self.is_clean() { Tone::Good } else { Tone::Bad };
         let _ = writeln!(out, "{}", paint.paint(tone, &self.headline()));
         let _ = writeln!(
             out,
-            "  {} would run, at most {} at once; looked at in {}; nothing was written to the repository",
+            "  {} would have to run if every one passed, at most {} at once; looked at in {}; nothing was written to the repository",
             count(self.gate_runs(), "gate"),
             self.max_workers,
             duration(self.duration_ms)

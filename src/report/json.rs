@@ -56,7 +56,7 @@ pub struct RunReport {
     /// The remote that is pushed to.
     pub push: Option<String>,
     /// It ran beside the run that had the target, if one had.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub urgent: bool,
     /// The run has ended. Otherwise statuses are those that items would have if it ended now.
     pub finished: bool,
@@ -95,8 +95,11 @@ pub struct RunReport {
     pub undo_begun: Option<UndoDirection>,
     /// The target moved by somebody else.
     pub target_moves: Vec<TargetMove>,
-    /// Gates that fail on the target itself.
+    /// Gates that were found to fail on the target itself.
     pub red_on_target: Vec<GateName>,
+    /// Those of them that pass on what this run has landed since.
+    #[serde(default)]
+    pub repaired_on_target: Vec<GateName>,
     /// Gates that failed and passed on one tree, be it an item's or that of several.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub flaky_gates: BTreeSet<GateName>,
@@ -392,7 +395,8 @@ impl RunReport {
             undos: view.undos.done.clone(),
             undo_begun: view.undos.begun,
             target_moves: view.target_moves.clone(),
-            red_on_target: view.red_on_target.clone(),
+            red_on_target: view.red_on_target.names(),
+            repaired_on_target: view.red_on_target.repaired(),
             flaky_gates: view.flaky_gates(),
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,

@@ -13,6 +13,7 @@ use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
 use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
+use crate::vocabulary::names::GateName;
 use crate::wording::{block, count, duration, ref_name, shown};
 
 /// How much of each failure is told.
@@ -252,6 +253,18 @@ fn dry_run(dry: &DryRun) -> String {
             );
         }
     }
+    let gates = |gates: &[GateName]| if gates.is_empty() { "none".to_owned() } else { codes(names(gates)) };
+    for (at, group) in dry.groups.iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "\n## Group {}\n\n{} as {}, tree {}. Gates: {}",
+            at + 1,
+            codes(group.items.iter().map(|item| item.as_str())),
+            code(&group.commit.to_string()),
+            code(&group.tree.short()),
+            gates(&group.gates),
+        );
+    }
     for (at, apex) in dry.apexes.iter().enumerate() {
         let _ = writeln!(
             out,
@@ -260,7 +273,7 @@ fn dry_run(dry: &DryRun) -> String {
             count(apex.items.len(), "item"),
             code(&apex.commit.to_string()),
             code(&apex.tree.short()),
-            if apex.gates.is_empty() { "none".to_owned() } else { codes(names(&apex.gates)) },
+            gates(&apex.gates),
         );
         for aside in &apex.set_aside {
             let _ = write!(out, "\n- {} {}", code(aside.item.as_str()), escape(&set_aside_text(aside)));

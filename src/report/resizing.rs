@@ -92,9 +92,18 @@ fn in_short(reason: &PoolReason) -> &'static str {
     }
 }
 
+/// In percent of a processor: a gate that takes less waits rather than computes, as `core::pool` has it.
+const HARDLY_COMPUTES: u32 = 10;
+
 /// Why the pool has another size, with what was measured.
 pub fn words(reason: &PoolReason) -> String {
     match reason {
+        // Where gates mostly wait, what is idle was no ground for more of them.
+        PoolReason::WorkWaits { idle_percent: Some(idle), gate_percent: Some(gate) }
+            if *gate < HARDLY_COMPUTES || idle < gate =>
+        {
+            format!("work waits and gates hardly compute (one takes {gate} % of a processor)")
+        }
         PoolReason::WorkWaits { idle_percent: Some(idle), gate_percent: Some(gate) } => {
             let cores = f64::from(*idle) / 100.0;
             format!("{reason} (a gate takes {gate} % of a processor, {cores:.1} were idle)")

@@ -279,10 +279,16 @@ pub fn next_step(report: &RunReport) -> String {
     if report.interrupted.is_some() {
         return format!("`lexpr resume {}` goes on with it.", report.run);
     }
-    if let Some(gate) = report.red_on_target.first() {
+    if let Some(gate) = report.red_on_target.iter().find(|gate| !report.repaired_on_target.contains(gate)) {
         return format!("make {} pass on {target} itself, {again}.", shown(gate.as_str()));
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
+    let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));
+    if let unjudged @ 1.. = report.items.iter().filter(was_red).count() {
+        let gates = list(report.repaired_on_target.iter().map(GateName::as_str));
+        let whose = count(unjudged, "unjudged item");
+        return format!("run the same command again for {whose}: what landed since made {gates} pass on {target}.");
+    }
     if let Some(item) = first(FinalStatus::Failed) {
         let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();
         return format!("fix {}{log}, {again}.", shown(item.name.as_str()));

@@ -7,11 +7,13 @@
 mod endings;
 mod limits;
 mod questions;
+mod red;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use endings::OpenLanding;
 pub use limits::{LimitReport, LimitsView};
+pub use red::RedGates;
 
 use super::outcome::is_failure;
 use super::resizing::Resizing;
@@ -55,8 +57,7 @@ pub struct RunView {
     pub target_moves: Vec<TargetMove>,
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
-    /// Gates that fail on the target without anybody's item.
-    pub red_on_target: Vec<GateName>,
+    pub red_on_target: RedGates,
     pub pool: Pool,
     /// Of the pool, where it adapts.
     pub resizing: Resizing,
@@ -355,11 +356,7 @@ impl RunView {
                     item.deferred = Some(reason.clone());
                 }
             }
-            Event::GateRedOnTarget { gate, .. } => {
-                if !self.red_on_target.contains(gate) {
-                    self.red_on_target.push(gate.clone());
-                }
-            }
+            Event::GateRedOnTarget { gate, definition, .. } => self.red_on_target.found(gate, *definition),
             Event::LandingIntended(intent) => {
                 if let Some(apex) = self.apexes.get_mut(&intent.apex) {
                     apex.proof.clone_from(&intent.proof);
@@ -541,7 +538,11 @@ impl RunView {
     }
 
     fn landed(&mut self, at: u64, landed: &Landed) {
-        for key in self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default() {
+        let proof = self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default();
+        if landed.from != landed.to {
+            self.note_repairs(&proof);
+        }
+        for key in proof {
             let is_own = |purpose: &JobPurpose| match purpose {
                 JobPurpose::Apex { apex, .. } => *apex == landed.apex,
                 JobPurpose::Train { item, .. } => landed.items.contains(item),

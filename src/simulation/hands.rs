@@ -1,7 +1,7 @@
 //! What stands for git and for gates: trees that know which items are in them, gates that fail where the
 //! world says so and take their time, and a target that moves in name only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,17 +9,21 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, watch};
 
+use super::beforehand::Beforehand;
 use super::random::Random;
 use super::time::VirtualTime;
 use super::world::World;
+use crate::core::judge::{Surroundings, whole_tree};
 use crate::engine::rehearsal::NothingMoves;
+use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::ports::{
-    ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, LandOutcome,
-    LandRequest, Lander, PortError, Recovery, Whereabouts,
+    ComposeItem, ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, KnownPass,
+    LandOutcome, LandRequest, Lander, PortError, Recovery, VerdictStore, Whereabouts,
 };
-use crate::vocabulary::event::{GateOutcome, LandedByOthers, Step, Verdict};
-use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
+use crate::vocabulary::event::{Conflict, GateOutcome, LandedByOthers, SetAside, SetAsideCause, Step, Verdict};
+use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, RunId, SubjectDigest, TreeId, VerdictKey};
+use crate::vocabulary::verdict::{self, FoundPass};
 
 /// In an id: which items a tree holds, whatever the order in which they came, and a word for nothing else.
 type Content = [u64; 2];
@@ -30,14 +34,18 @@ struct Ground {
     /// How many landings led to it, or would.
     landings: u32,
     content: Content,
+    seen: Seen,
     /// Where it is no commit that the target was at: how many landings led to the one beneath it, and the
     /// items in between, ascending.
     ahead: Option<(u32, Arc<[ItemIx]>)>,
 }
 
+/// What gates with `inputs` see of a tree: for each of [`Beforehand::touched`] the content that it matches.
+type Seen = Arc<[Content]>;
+
 impl Ground {
-    fn target(landings: u32, content: Content) -> Self {
-        Self { landings, content, ahead: None }
+    fn target(landings: u32, content: Content, seen: Seen) -> Self {
+        Self { landings, content, seen, ahead: None }
     }
 
     /// After how many landings an item must have landed to be in it, and the others that are.
@@ -56,6 +64,8 @@ struct Trees {
     broken: HashMap<TreeId, Arc<[DefinitionDigest]>>,
     /// How often a gate ran on a tree, where gates may lie.
     runs: HashMap<VerdictKey, u64>,
+    /// Where there are gates whose inputs are known.
+    seen: HashMap<TreeId, Seen>,
 }
 
 /// The ports of one simulated run.
@@ -68,6 +78,9 @@ pub(super) struct Hands {
     gate_ms: HashMap<DefinitionDigest, u64>,
     /// See [`crate::simulation::Setting::spread`].
     spread: f64,
+    beforehand: Arc<Beforehand>,
+    /// The gate by which each item would fail, were it broken or did it clash.
+    fails_by: Vec<Option<DefinitionDigest>>,
     trees: Mutex<Trees>,
 }
 
@@ -80,15 +93,62 @@ impl Hands {
         time: VirtualTime,
         gate_ms: HashMap<DefinitionDigest, u64>,
         spread: f64,
+        beforehand: Arc<Beforehand>,
     ) -> Self {
         let at = commit_of([0; 2], 0);
+        let seen: Seen = vec![[0; 2]; beforehand.touched.len()].into();
+        let mut landed = vec![NOT_YET; graph.len()];
+        for ix in &beforehand.landed {
+            landed[ix.get()] = 0;
+        }
         let trees = Trees {
-            grounds: HashMap::from([(at, Ground::target(0, [0; 2]))]),
-            landed: vec![NOT_YET; graph.len()],
+            grounds: HashMap::from([(at, Ground::target(0, [0; 2], Arc::clone(&seen)))]),
+            landed,
             broken: HashMap::new(),
             runs: HashMap::new(),
+            seen: HashMap::from([(tree_of([0; 2]), seen)]),
         };
-        Self { graph, world, time, gate_ms, spread, trees: Mutex::new(trees) }
+        let fails_by = graph.indices().map(|ix| gate_that_fails(&graph, &world, &beforehand, ix)).collect();
+        Self { graph, world, time, gate_ms, spread, beforehand, fails_by, trees: Mutex::new(trees) }
+    }
+
+    /// The verdicts of earlier runs.
+    pub(super) fn known(&self) -> Option<Arc<dyn VerdictStore>> {
+        let key = |(items, gate): &(Vec<ItemIx>, DefinitionDigest)| {
+            let gate = items.iter().flat_map(|ix| self.graph.gates(*ix)).find(|own| own.definition == *gate)?;
+            let mut ground = Ground::target(0, [0; 2], vec![[0; 2]; self.beforehand.touched.len()].into());
+            items.iter().for_each(|ix| self.add(&mut ground, *ix));
+            let subject = match &gate.inputs {
+                None => whole_tree(tree_of(ground.content)),
+                Some(inputs) => self.inputs_of(&ground.seen, inputs)?,
+            };
+            Some(verdict::key(subject, gate.definition, None, &Surroundings::default()))
+        };
+        let keys: HashSet<VerdictKey> = self.beforehand.passes.iter().filter_map(key).collect();
+        (!keys.is_empty()).then(|| Arc::new(Known(keys)) as _)
+    }
+
+    /// What a gate with these inputs sees.
+    fn inputs_of(&self, seen: &Seen, inputs: &[String]) -> Option<SubjectDigest> {
+        let at = self.beforehand.touched.iter().position(|(globs, _)| globs == inputs)?;
+        let content = seen.get(at)?;
+        Some(SubjectDigest::of([&b"inputs"[..], &content[0].to_be_bytes(), &content[1].to_be_bytes()]))
+    }
+
+    fn add(&self, ground: &mut Ground, ix: ItemIx) {
+        let mut word = Random::of(&[5, ix.get() as u64]);
+        let words = [word.word(), word.word()];
+        let add = |content: &mut Content| content.iter_mut().zip(words).for_each(|(part, word)| *part ^= word);
+        add(&mut ground.content);
+        if self.beforehand.touched.iter().any(|(_, by)| by.contains(&ix)) {
+            let mut seen = ground.seen.to_vec();
+            for (content, (_, by)) in seen.iter_mut().zip(&self.beforehand.touched) {
+                if by.contains(&ix) {
+                    add(content);
+                }
+            }
+            ground.seen = seen.into();
+        }
     }
 
     pub(super) fn base(&self) -> (CommitId, TreeId) {
@@ -99,50 +159,70 @@ impl Hands {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The gate by which an item fails that is broken, or that clashes: one of its own.
-    fn gate_that_fails(&self, ix: ItemIx) -> Option<DefinitionDigest> {
-        let required: Vec<_> = self.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.apex).collect();
-        let drawn = Random::of(&[self.world.seed, 4, ix.get() as u64]).word();
-        let at = usize::try_from(drawn % required.len().max(1) as u64).unwrap_or(0);
-        required.get(at).map(|gate| gate.definition)
-    }
-
     fn merged(&self, request: &ComposeRequest) -> Composite {
         let trees = &mut *self.trees();
-        let ground = trees.grounds.get(&request.base).cloned().unwrap_or_default();
-        let ((since, ahead), mut content) = (ground.holds(), ground.content);
+        let mut ground = trees.grounds.get(&request.base).cloned().unwrap_or_default();
+        let landings = ground.landings;
+        let (since, ahead) = {
+            let (since, ahead) = ground.holds();
+            (since, ahead.to_vec())
+        };
         let mut composite =
-            Composite { commit: request.base, tree: tree_of(content), steps: Vec::new(), set_aside: Vec::new() };
+            Composite { commit: request.base, tree: tree_of(ground.content), steps: Vec::new(), set_aside: Vec::new() };
         let mut inside: Vec<ItemIx> = Vec::with_capacity(request.items.len());
+        let mut aside: Vec<ItemIx> = Vec::new();
         let mut broken: Vec<DefinitionDigest> = Vec::new();
         let mut shared: Arc<[DefinitionDigest]> = Arc::from([]);
         for item in &request.items {
             let is_among = |items: &[ItemIx], other| items.binary_search(&ItemIx::new(other)).is_ok();
-            let has = |other: usize| trees.landed[other] <= since || is_among(ahead, other) || is_among(&inside, other);
+            let has =
+                |other: usize| trees.landed[other] <= since || is_among(&ahead, other) || is_among(&inside, other);
+            if let Some(cause) = self.is_kept_out(item.ix, &item.deps, &aside, has) {
+                aside.push(item.ix);
+                composite.set_aside.push(SetAside { item: item.name.clone(), cause });
+                continue;
+            }
             if self.world.breaks(item.ix.get(), has)
-                && let Some(gate) = self.gate_that_fails(item.ix)
+                && let Some(gate) = self.fails_by[item.ix.get()]
                 && !broken.contains(&gate)
             {
                 broken.push(gate);
                 shared = broken.as_slice().into();
             }
             inside.push(item.ix);
-            let mut word = Random::of(&[5, item.ix.get() as u64]);
-            content.iter_mut().for_each(|part| *part ^= word.word());
-            let (commit, tree) = (commit_of(content, u64::from(ground.landings) + 1), tree_of(content));
+            self.add(&mut ground, item.ix);
+            let (commit, tree) = (commit_of(ground.content, u64::from(landings) + 1), tree_of(ground.content));
             if !shared.is_empty() {
                 trees.broken.insert(tree, Arc::clone(&shared));
+            }
+            if !ground.seen.is_empty() {
+                trees.seen.insert(tree, Arc::clone(&ground.seen));
             }
             composite.steps.push(Step { item: item.name.clone(), commit, tree });
             (composite.commit, composite.tree) = (commit, tree);
         }
         // Only what one item adds is built upon before it has landed.
-        if let [item] = &*request.items {
-            let ahead = [ahead, &[item.ix]].concat().into();
-            let made = Ground { landings: ground.landings + 1, content, ahead: Some((since, ahead)) };
+        if let ([item], []) = (&*request.items, &*aside) {
+            let ahead = [&ahead, &[item.ix][..]].concat().into();
+            let made = Ground { landings: landings + 1, ahead: Some((since, ahead)), ..ground };
             trees.grounds.entry(composite.commit).or_insert(made);
         }
         composite
+    }
+
+    /// Why an item does not merge onto what `has` says is there.
+    fn is_kept_out(
+        &self,
+        ix: ItemIx,
+        deps: &[ItemIx],
+        aside: &[ItemIx],
+        has: impl Fn(usize) -> bool,
+    ) -> Option<SetAsideCause> {
+        if let Some(on) = deps.iter().find(|dep| aside.contains(dep)) {
+            return Some(SetAsideCause::Dependency { on: self.graph.name(*on).clone() });
+        }
+        let with = self.beforehand.meets(ix, has)?.map(|with| self.graph.name(with).clone());
+        Some(SetAsideCause::Conflict(Conflict { with, paths: Vec::new(), messages: Vec::new() }))
     }
 
     /// Runs a gate once: whether it passes, and what it takes.
@@ -197,6 +277,34 @@ impl Hands {
     }
 }
 
+/// The gate by which an item fails that is broken, or that clashes: one of its own that looks at what it changes.
+fn gate_that_fails(graph: &Graph, world: &World, beforehand: &Beforehand, ix: ItemIx) -> Option<DefinitionDigest> {
+    let may_fail = |gate: &&Arc<Gate>| {
+        gate.required
+            && gate.at.apex
+            && beforehand.touches(ix, gate.inputs.as_deref())
+            && !beforehand.has_passed(ix, gate.definition)
+    };
+    let gates: Vec<_> = graph.gates(ix).iter().filter(may_fail).collect();
+    let drawn = Random::of(&[world.seed, 4, ix.get() as u64]).word();
+    let at = usize::try_from(drawn % gates.len().max(1) as u64).unwrap_or(0);
+    gates.get(at).map(|gate| gate.definition)
+}
+
+/// What earlier runs left; nothing is added to it.
+struct Known(HashSet<VerdictKey>);
+
+impl VerdictStore for Known {
+    fn passes(&self, keys: Vec<VerdictKey>) -> BoxFuture<'static, Vec<Option<KnownPass>>> {
+        let known = |key: &VerdictKey| {
+            self.0.contains(key).then(|| KnownPass { from: RunId::new("earlier"), remembered: None })
+        };
+        ready(keys.iter().map(known).collect()).boxed()
+    }
+
+    fn remember(&self, _: FoundPass) {}
+}
+
 fn word_of(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
@@ -242,9 +350,10 @@ impl Composer for Hands {
         ready(Ok(Vec::new())).boxed()
     }
 
-    fn digest_inputs(&self, tree: TreeId, _: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
-        // Nobody knows which items touch them: each tree has inputs of its own.
-        ready(Ok(SubjectDigest::of([tree.as_bytes()]))).boxed()
+    fn digest_inputs(&self, tree: TreeId, inputs: Vec<String>) -> BoxFuture<'_, Result<SubjectDigest, PortError>> {
+        let known = self.trees().seen.get(&tree).and_then(|seen| self.inputs_of(seen, &inputs));
+        // Where nobody knows which items change them each tree has inputs of its own.
+        ready(Ok(known.unwrap_or_else(|| SubjectDigest::of([tree.as_bytes()])))).boxed()
     }
 }
 
@@ -263,7 +372,8 @@ impl Lander for Hands {
     fn land(&self, request: LandRequest, _: watch::Receiver<bool>) -> BoxFuture<'_, Result<LandOutcome, PortError>> {
         let trees = &mut *self.trees();
         let landings = trees.grounds.get(&request.from).map_or(0, |ground| ground.landings) + 1;
-        trees.grounds.insert(request.to, Ground::target(landings, content_of(request.tree)));
+        let seen = trees.seen.get(&request.tree).cloned().unwrap_or_default();
+        trees.grounds.insert(request.to, Ground::target(landings, content_of(request.tree), seen));
         for item in &request.items {
             trees.landed[item.ix.get()] = landings;
         }

@@ -3,6 +3,7 @@
 //! queues work, on the same items, so that what each of them spends can be compared. Starts no process and
 //! reads no file.
 
+pub mod beforehand;
 pub mod contest;
 pub mod figures;
 mod hands;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Setting;
+use super::beforehand::Beforehand;
 use super::figures::Outcome;
 use super::hands::Hands;
 use super::time::{Hang, Patience, VirtualTime};
@@ -20,7 +21,7 @@ use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
 use crate::plan::{Gate, GroupSize, Item, Policy};
 use crate::ports::ComposeItem;
-use crate::vocabulary::event::{Event, JobPurpose, Recorded};
+use crate::vocabulary::event::{Event, JobPurpose, LinedUpItem, Recorded};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, RunId};
 
 /// What is simulated: items, what keeps their gates in bounds, and how long those take.
@@ -33,6 +34,7 @@ pub struct Scenario {
     pub group_size: GroupSize,
     /// In milliseconds; gates that are not in it take no time.
     pub gate_ms: HashMap<DefinitionDigest, u64>,
+    pub beforehand: Arc<Beforehand>,
 }
 
 /// Why a simulation came to no end.
@@ -86,6 +88,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         time.clone(),
         scenario.gate_ms.clone(),
         setting.spread,
+        Arc::clone(&scenario.beforehand),
     ));
     let (base, base_tree) = hands.base();
     let items: Vec<Arc<ComposeItem>> = graph
@@ -99,7 +102,11 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         ..scenario.limits.clone()
     };
     limits.groups = divide(graph, scenario.group_size, &limits);
-    let lined_up = items.iter().map(|item| item.lined_up(graph)).collect();
+    let line_up = |item: &Arc<ComposeItem>| {
+        let already_landed = scenario.beforehand.landed.contains(&item.ix).then(|| "in base".to_owned());
+        LinedUpItem { already_landed, ..item.lined_up(graph) }
+    };
+    let lined_up = items.iter().map(line_up).collect();
     let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);
     let setup = RunSetup {
         started,
@@ -111,6 +118,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         durations: Arc::new(scenario.gate_ms.iter().map(|(gate, ms)| (*gate, *ms)).collect::<GateDurations>()),
         memory_threshold: None,
     };
+    let verdicts = hands.known();
     let ports = Ports {
         composer: hands.clone(),
         gates: hands.clone(),
@@ -118,7 +126,7 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         clock: Arc::new(time.clone()),
         memory: Arc::new(NoMemory),
         load: Arc::new(NoLoad),
-        verdicts: None,
+        verdicts,
     };
     let outcome = Outcome { landed_ms: vec![None; graph.len()], ..Outcome::default() };
     let count = Mutex::new(Count { outcome, ..Count::default() });

@@ -37,6 +37,31 @@ impl World {
         Self { seed, rates, broken, clashes }
     }
 
+    /// Draws so many worlds of which, taken together, exactly the share of items that is asked for is broken, to
+    /// the nearest item: their mean says more than that of as many that are drawn one by one. (D. E. Knuth, "The Art
+    /// of Computer Programming", volume 2, algorithm 3.4.2 S.)
+    pub fn draw_together(items: usize, rates: Rates, worlds: usize) -> Vec<Self> {
+        let mut random = Random::of(&[worlds as u64, items as u64, 7]);
+        let mut left = worlds * items;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of items, which are far fewer than 2^52"
+        )]
+        let mut to_break = (left as f64 * rates.fail).round() as usize;
+        let mut is_broken = || {
+            #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+            let breaks = random.unit() * (left as f64) < to_break as f64;
+            left -= 1;
+            to_break -= usize::from(breaks);
+            breaks
+        };
+        (1..=worlds as u64)
+            .map(|seed| Self { broken: (0..items).map(|_| is_broken()).collect(), ..Self::draw(items, rates, seed) })
+            .collect()
+    }
+
     pub fn len(&self) -> usize {
         self.broken.len()
     }
@@ -145,6 +170,19 @@ mod tests {
         }
         assert_eq!(world, World::draw(100_000, rates, 7));
         assert_ne!(world, World::draw(100_000, rates, 8));
+    }
+
+    #[test]
+    fn worlds_drawn_together_have_as_many_broken_items_as_are_asked_for() {
+        let rates = Rates { fail: 0.05, clash: 0.0, flake: 0.0 };
+        for (items, worlds, broken) in [(20, 40, 40), (12, 40, 24), (1, 20, 1), (0, 3, 0), (7, 1, 0)] {
+            let drawn = World::draw_together(items, rates, worlds);
+            let is_broken = |world: &World| (0..items).filter(|item| world.is_broken(*item)).count();
+            assert_eq!((drawn.len(), drawn.iter().map(is_broken).sum::<usize>()), (worlds, broken));
+            assert_eq!(drawn, World::draw_together(items, rates, worlds));
+        }
+        let all = World::draw_together(3, Rates { fail: 1.0, ..rates }, 2);
+        assert!(all.iter().all(|world| (0..3).all(|item| world.is_broken(item))));
     }
 
     #[test]

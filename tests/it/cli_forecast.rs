@@ -121,9 +121,22 @@ fn the_priorities_it_suggests_let_land_what_it_says() {
 fn a_terminal_is_shown_the_matrix_and_what_follows_from_it() {
     let said = forecast(&hub(), HUB, "text").expect(3);
     let shown: Vec<&str> = said.stdout.lines().take_while(|line| !line.starts_with("Cost")).collect();
+    let apex = shown.iter().find_map(|line| line.strip_prefix("  apex 1: 4 items as ")).unwrap();
+    let told = said.stdout.split("\nCost").nth(1).unwrap();
+    for words in
+        ["pyramid ", "train ", "cheapest: fewest gate runs", "the mean of 24 simulated runs", "0 verdicts known"]
+    {
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
     assert_eq!(
-        shown.join("\n"),
+        shown.join("\n").replace(apex, "COMMIT"),
         "4 of 7 items would land on main if every gate passed: 3 conflicted
+
+Merges: 7 cones, 1 apex
+  conflicted ia: conflicts with hub in lib.rs
+  conflicted ib: conflicts with hub in lib.rs
+  conflicted ic: conflicts with id in gone, lib.rs
+  apex 1: 4 items as COMMIT
 
 Clashes: 5 of 8 pairs that may meet
         1 2 3 4 5 6 7
@@ -161,7 +174,7 @@ fn the_summary_of_a_dry_run_has_it_in_short_and_so_do_its_reports() {
     for line in [
         "  5 of 8 pairs that share a path clash; 4 items change lib.rs\n",
         "  1 item more would land with other priorities: `lexpr forecast` names them\n",
-        "  expected: about 8 gate runs in 5.0s",
+        "  expected: about 8 gate runs in 5.",
     ] {
         assert!(said.stdout.contains(line), "{line} is not in\n{}", said.stdout);
     }
@@ -201,9 +214,16 @@ fn durations_of_earlier_runs_make_the_cost_and_the_longest_chain_the_critical_pa
     let ms = cost["criticalPath"]["ms"].as_u64().unwrap();
     assert!((600..2000).contains(&ms), "{cost}");
     let pyramid = &cost["strategies"][0];
-    // Each of three cones, of which one is gated only if another passes, and the apex.
-    assert_eq!((pyramid["strategy"].as_str(), pyramid["gateRuns"].as_f64()), (Some("pyramid"), Some(3.95)));
-    assert_eq!(pyramid["makespanMs"].as_u64(), Some(ms / 2 * 3), "two cones after each other, and the apex");
+    // Each of three cones, of which one is gated only if another passes, and the apex; a failure is compared with
+    // the base.
+    let about = |key: &str, expected: f64| {
+        let told = pyramid[key].as_f64().unwrap();
+        assert!((told / expected - 1.0).abs() < 0.05, "{key}: {told}, and not {expected}");
+    };
+    assert_eq!(pyramid["strategy"].as_str(), Some("pyramid"));
+    about("gateRuns", 4.0);
+    about("makespanMs", ms as f64 / 2.0 * 3.0);
+    assert_eq!(cost["simulatedRuns"].as_u64(), Some(24));
     assert_eq!((cost["cheapest"].as_str(), cost["spend"].as_str()), (Some("batch"), Some("gates")));
     assert_eq!(cost["failureRateIs"].as_str(), Some("remembered"), "one landed");
 }

@@ -393,3 +393,43 @@ fn a_checkout_that_did_not_follow_somebody_elses_move_is_not_left_to_take_it_bac
     assert_eq!(world.files_on_main(), ["README.md", "a", "c"]);
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn after_an_item_repaired_the_target_the_advice_is_to_run_the_others_again_and_they_land() {
+    for policy in ["landing: pyramid", "landing: train"] {
+        let world = World::new(
+            &[("README.md", "# A project\n"), ("broken", "1\n")],
+            &[("a", "main", &[("a", "1\n")]), ("repair", "main", &[("r", "1\n")])],
+        );
+        world.git(&["checkout", "-q", "repair"]);
+        world.git(&["rm", "-q", "broken"]);
+        world.git(&["commit", "-q", "-m", "Repair it"]);
+        world.git(&["checkout", "-q", "main"]);
+        let plan = format!(
+            "schemaVersion: v1\npolicy: {{{policy}}}\ngates: [{{name: unit, run: 'test ! -e broken'}}]\n\
+             items: [{{name: a}}, {{name: repair}}]\n"
+        );
+        let report = world.path("report.json");
+        let said = world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+        let told = world.report(&report);
+        assert_eq!(statuses(&told), ["a unjudged", "repair landed"], "{policy}");
+        let next = "Next: run the same command again for 1 unjudged item: what landed since made unit pass on main.";
+        says(&all(&said), &[next]);
+        does_not_say(&all(&said), &["make unit pass"]);
+        assert_eq!(
+            (&told["redOnTarget"], &told["repairedOnTarget"]),
+            (&serde_json::json!(["unit"]), &serde_json::json!(["unit"]))
+        );
+        world.merge(&plan, &["--execute"]).expect(0);
+    }
+}
+
+#[test]
+fn while_nobody_repairs_the_target_the_advice_is_to_do_so() {
+    let world = world();
+    let plan = TWO.replace("'true'", "'test -e never'");
+    let report = world.path("report.json");
+    let said = world.merge(&plan, &["--execute", "--report", report.to_str().unwrap()]).expect(3);
+    says(&all(&said), &["Next: make g pass on main itself, then run the same command again"]);
+    assert_eq!(world.report(&report)["repairedOnTarget"], serde_json::json!([]));
+}

@@ -58,7 +58,15 @@ fn a_dry_run_reckons_with_the_machines_processors() {
     assert_eq!(world.report(&report)["maxWorkers"], cores());
     let simulated = world.lexpr(["simulate", world.plan(plan).to_str().unwrap(), "--format", "json"]).expect(0);
     let simulated: serde_json::Value = serde_json::from_str(&simulated.stdout).unwrap();
-    assert_eq!(simulated["workers"], cores());
+    assert_eq!((&simulated["workers"], &simulated["workersAreAuto"]), (&cores().into(), &true.into()));
+    let said = world.lexpr(["simulate", "--random", "3", "--max-workers", "auto", "--only", "train"]).expect(0);
+    let told = format!(
+        "{} (auto: one a core, as virtual time measures no load)",
+        if cores() == 1 { "1 worker".to_owned() } else { format!("{} workers", cores()) }
+    );
+    assert!(said.stdout.contains(&told), "{}", said.stdout);
+    let fixed = world.lexpr(["simulate", "--random", "3", "--max-workers", "3", "--only", "train"]).expect(0);
+    assert!(fixed.stdout.contains(", 3 workers, gates of"), "{}", fixed.stdout);
 }
 
 #[test]

@@ -199,3 +199,16 @@ fn resuming_a_run_that_came_to_its_end_gives_the_report_that_is_asked_for() {
     world.lexpr(["resume", "--report", report.to_str().unwrap()]).expect(0);
     assert_eq!(world.report(&report)["summary"]["successful"], 2);
 }
+
+#[test]
+fn each_run_says_whether_it_is_urgent_and_one_whose_journal_tells_nothing_that_nobody_knows() {
+    let world = world();
+    world.merge(&plan("true"), &["--execute"]).expect(0);
+    let of_c = "schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: c}]\n";
+    world.merge(of_c, &["--execute", "--urgent"]).expect(0);
+    let told: Vec<_> = runs(&world).iter().map(|run| run["urgent"].clone()).collect();
+    assert_eq!(told, [true, false]);
+    let newest = runs(&world)[0]["run"].as_str().unwrap().to_owned();
+    std::fs::write(journal(&world, &newest), "rubbish\nrubbish\n").unwrap();
+    assert!(runs(&world)[0]["urgent"].is_null() && runs(&world)[0].get("urgent").is_some());
+}

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
 use lexpr::serve::{Hub, ServeError, Server};
+use lexpr::vocabulary::event::{Event, Recorded};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::report_stories::{adaptive, eventful, halted, hostile, smooth};
+use crate::report_stories::{adaptive, eventful, grouped, halted, hostile, smooth};
 
 #[derive(Debug, Default)]
 pub struct Family {
@@ -176,6 +177,30 @@ fn what_is_rendered_is_what_the_format_allows_and_adds_no_series() {
     assert_eq!(value("lex_pr_cache_misses_total", "cache=\"composite\""), 7.0);
     assert_eq!(value("lex_pr_dependency_resolution_seconds_count", ""), 1.0);
     assert_eq!(value("lex_pr_active_workers", ""), 0.0);
+}
+
+#[test]
+fn every_purpose_of_a_job_has_a_series_before_the_first() {
+    let values = Metrics::new().values();
+    for purpose in ["cone", "group", "apex", "bisection", "second_opinion", "blame", "train"] {
+        assert_eq!(values.get(&format!("lex_pr_jobs_total{{purpose=\"{purpose}\"}}")), Some(&0.0), "{purpose}");
+    }
+}
+
+#[test]
+fn items_are_running_while_their_group_is_gated() {
+    let metrics = Metrics::new();
+    let mut events = grouped();
+    events.iter().for_each(|event| metrics.apply(event));
+    let running = |metrics: &Metrics| metrics.values()["lex_pr_queue_items{state=\"running\"}"];
+    assert_eq!(running(&metrics), 2.0, "d could not be merged, and e is in no group");
+    let last = events.pop().unwrap();
+    let job = events.iter().rev().find_map(|event| match &event.event {
+        Event::JobStarted(job) => Some(job.job),
+        _ => None,
+    });
+    metrics.apply(&Recorded { event: Event::JobFinished { job: job.unwrap() }, ..last });
+    assert_eq!(running(&metrics), 0.0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
 use crate::fake_terminal::FakeTerminal;
-use crate::report_stories::{adaptive, eventful, halted, hostile, smooth};
+use crate::report_stories::{Story, adaptive, eventful, grouped, halted, hostile, item, smooth};
 
 /// Text that somebody else can look at.
 #[derive(Clone, Default)]
@@ -48,6 +48,16 @@ fn plain_lines() {
     insta::assert_snapshot!("plain_smooth", plain(&smooth(), Paint::PLAIN));
     insta::assert_snapshot!("plain_halted", plain(&halted(), Paint::PLAIN));
     insta::assert_snapshot!("plain_hostile", plain(&hostile(), Paint::PLAIN));
+}
+
+#[test]
+fn nobody_is_told_that_workers_came_because_next_to_nothing_was_idle() {
+    let text = plain(&adaptive(), Paint::PLAIN);
+    assert!(text.contains("(a gate takes 34 % of a processor, 1.7 were idle)"), "{text}");
+    assert!(
+        text.contains("gates hardly compute (one takes 2 % of a processor)") && !text.contains("0.1 were"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -149,6 +159,37 @@ fn the_live_view_estimates_what_is_left() {
     let (live, screen) = live(&events[..passed as usize], 100, Paint::PLAIN);
     insta::assert_snapshot!(screen.text());
     drop(live);
+}
+
+#[test]
+fn the_estimate_counts_what_a_group_takes_once_for_all_of_it() {
+    // So far an item took ten seconds. Of the group's 8 s are left, and two items wait: 28 s of work, by 4 workers,
+    // but none is sooner done than one that waits.
+    let (view, screen) = live(&grouped(), 100, Paint::PLAIN);
+    assert!(screen.text().contains("about 10.0s left"), "{}", screen.text());
+    drop(view);
+    let mut events = grouped();
+    if let Event::RunStarted(started) = &mut events[0].event {
+        started.max_workers = 1;
+    }
+    let (view, screen) = live(&events, 100, Paint::PLAIN);
+    assert!(screen.text().contains("about 28.0s left"), "{}", screen.text());
+    drop(view);
+}
+
+#[test]
+fn a_run_that_goes_on_says_how_far_it_had_come() {
+    let resumed = || Event::RunResumed { version: "0.1.0".into(), cut_bytes: 0, landing_is_open: false };
+    let line = |story: &mut Story| {
+        story.tell(resumed());
+        plain(&story.events, Paint::PLAIN).lines().last().unwrap().to_owned()
+    };
+    let mut story = Story::begin(vec![item("a", 0, &[], &[]), item("b", 0, &[], &[])]);
+    assert!(line(&mut story).ends_with(": 2 items onto main, nothing decided yet"));
+    story.passed("a", &[]);
+    assert!(line(&mut story).ends_with(": 2 items onto main, 1 decided"));
+    story.passed("b", &[]);
+    assert!(line(&mut story).ends_with(": 2 items onto main, all decided"));
 }
 
 #[test]

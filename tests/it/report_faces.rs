@@ -62,6 +62,7 @@ fn dry() -> DryRun {
             DryRunItem { item: old, forecast: Forecast::AlreadyLanded, because: None, cone: None },
             DryRunItem { item: users, forecast: Forecast::Blocked, because: Some(blocked), cone: None },
         ],
+        groups: Vec::new(),
         apexes: vec![DryRunApex {
             items: names(&["api"]),
             commit: commit("apex"),

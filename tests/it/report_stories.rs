@@ -8,7 +8,7 @@ use lexpr::vocabulary::event::{
     Verdict,
 };
 use lexpr::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, PlanDigest, RunId, TreeId,
+    ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey, WorkerId,
 };
 
@@ -442,6 +442,31 @@ pub fn adaptive() -> Vec<Recorded> {
         story.wait(2000).tell(Event::PoolResized { from, to, reason });
     }
     story.passes(0, "a", "unit");
+    story.events
+}
+
+/// Two items in a group, which is being gated: so far the first has been, by itself and in ten seconds.
+pub fn grouped() -> Vec<Recorded> {
+    let item = |name| item(name, 0, &[], &["unit"]);
+    let mut story = Story::begin(vec![item("a"), item("b"), item("c"), item("d"), item("e")]);
+    story.cone("a");
+    let job = story.job(0, cone_of("a"), &[("unit", key("unit", "a"), true)]);
+    story.wait(10_000).tell(Event::JobFinished { job });
+    story.passed("a", &[]);
+    story.tell(Event::GroupFormed { group: GroupId(1), base: commit("base"), items: names(&["b", "c", "d"]) });
+    let step = |name: &&str| Step { item: ItemName::new(name), commit: commit(name), tree: tree(name) };
+    story.tell(Event::Composed(Box::new(Composed {
+        purpose: CompositePurpose::Group { group: GroupId(1) },
+        base: commit("base"),
+        commit: commit("c"),
+        tree: tree("c"),
+        steps: ["b", "c"].iter().map(step).collect(),
+        set_aside: Vec::new(),
+        duration_us: 10,
+    })));
+    let gates = [("unit", key("unit", "c"), true)];
+    story.job(0, JobPurpose::Group { group: GroupId(1), members: 2 }, &gates);
+    story.wait(2_000).tell(Event::Unthrottled { used_bytes: 0, waited_ms: 0 });
     story.events
 }
 

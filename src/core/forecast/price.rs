@@ -3,7 +3,8 @@
 //!
 //! Closed formulas for items that fail independently of each other, each with its derivation beside it. They
 //! tell strategies apart and say what order of magnitude to expect; none of them decides anything. Second
-//! opinions and blame are counted by themselves.
+//! opinions are counted by themselves. Plans that are not too large are priced by simulating them instead; what a
+//! [`Price`] is, and which of several is the cheapest, is the same for both.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
@@ -54,6 +55,8 @@ pub struct Work {
     pub workers: u32,
     /// How often an item fails, from 0 to 1.
     pub failure_rate: f64,
+    /// How many items groups have; `None`: as many as is best.
+    pub group_size: Option<u32>,
     /// Those that named limits set.
     pub bounds: Vec<Bound>,
 }
@@ -133,6 +136,7 @@ impl Work {
             together,
             workers,
             failure_rate: failures.rate,
+            group_size: None,
             bounds: Vec::new(),
         }
     }
@@ -186,7 +190,7 @@ impl Way {
 pub struct Price {
     pub way: Way,
     pub gate_runs: f64,
-    /// Runs besides: of failures once more, and without the item that is to be blamed.
+    /// Runs besides: of failures for which an item is to be ejected, once more.
     pub confirmations: f64,
     /// What the gate runs take together.
     pub gate_ms: f64,
@@ -251,8 +255,7 @@ fn price(work: &Work, way: Way, spend: Spend) -> Price {
         Way::Train => model.train(),
     };
     let makespan_ms = makespan_ms.max(at_least_ms(&work.bounds, amount.runs, amount.ms));
-    // Each failure is run once more, and once without the item.
-    let confirmations = 2.0 * model.failure_rate * model.count;
+    let confirmations = model.failure_rate * model.count;
     Price { way, gate_runs: amount.runs, confirmations, gate_ms: amount.ms, makespan_ms }
 }
 
@@ -380,10 +383,11 @@ impl<'a> Model<'a> {
         let depth = float(depth(&self.work.items));
         let on_a_level = (self.count / depth).max(1.0);
         // Slots do more with a group each than with the parts of one.
-        let size = self.group_size(on_a_level, Spend::Gates);
-        let size = match spend {
-            Spend::Gates => size,
-            Spend::Time => size.min((on_a_level / self.workers).ceil().max(1.0)),
+        let best = self.group_size(on_a_level, Spend::Gates);
+        let size = match (self.work.group_size, spend) {
+            (Some(size), _) => f64::from(size).min(on_a_level),
+            (None, Spend::Gates) => best,
+            (None, Spend::Time) => best.min((on_a_level / self.workers).ceil().max(1.0)),
         };
         let group = self.group(size, Spend::Gates);
         let groups = self.count / group.done;
@@ -507,6 +511,7 @@ mod tests {
             together: vec![SharedGate { items: u32::try_from(count).unwrap(), ms: 1000 }],
             workers,
             failure_rate,
+            group_size: None,
             bounds: Vec::new(),
         }
     }
@@ -578,6 +583,15 @@ mod tests {
         };
         let group = Model::of(&work).composite(10.0);
         assert!(group.runs > 1.0 && group.runs < 1.11, "{group:?}");
+    }
+
+    #[test]
+    fn groups_of_a_size_are_priced_by_it() {
+        let of_size = |group_size| {
+            let work = Work { group_size, apexes: Vec::new(), ..independent(60, 2, 0.0) };
+            of(&work, Way::PyramidGroups, Spend::Gates).gate_runs
+        };
+        assert_eq!([Some(1), Some(2), Some(3), Some(50)].map(of_size), [60.0, 30.0, 20.0, 60.0 / 50.0]);
     }
 
     #[test]

@@ -190,6 +190,7 @@ impl Checker<'_> {
                 if !self.conformity.is_faulty(&Pointer::root().join("policy")) {
                     let message = format!("no limit is called {} in the policy's `resources`", Quoted(&name));
                     let near = nearest(&name, rules.resources.keys().map(String::as_str));
+                    self.claimed.extend(near.map(str::to_owned));
                     let problem = match place.steps().last() {
                         Some(Step::Key(_)) => self.document.error_at_key(&place, message),
                         _ => self.document.error(&place, message),
@@ -198,6 +199,9 @@ impl Checker<'_> {
                 }
                 continue;
             };
+            if !self.claimed.contains(&name) {
+                self.claimed.insert(name.clone());
+            }
             let limit = resource.limit.unwrap_or(u32::MAX);
             let sum = claimed.entry(name.clone()).or_insert(0_u32);
             let before = std::mem::replace(sum, sum.saturating_add(amount));

@@ -96,6 +96,7 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<Checked, Invalid> {
         names: None,
         suggestions: SUGGESTIONS,
         known_gates: BTreeSet::new(),
+        claimed: BTreeSet::new(),
     };
     let plan = checker.plan(&rest, &mended, bytes);
     let Checker { mut problems, conformity, .. } = checker;
@@ -182,6 +183,8 @@ struct Checker<'d> {
     suggestions: usize,
     /// The names of all gates that an item has.
     known_gates: BTreeSet<String>,
+    /// The limits that a gate claims, or most likely means to.
+    claimed: BTreeSet<String>,
 }
 
 impl Checker<'_> {
@@ -206,7 +209,9 @@ impl Checker<'_> {
         let (policy, rules) = self.policy(file.policy.unwrap_or_default());
         self.known_gates = gate_names(&plan_gates, &items);
         self.named_gates(&rules, items.is_empty());
+        let no_items = items.is_empty();
         let items = self.items(items, plan_gates, &rules);
+        self.unclaimed_limits(&rules, no_items);
         Some(Plan { digest: PlanDigest::of([bytes]), target, policy, items })
     }
 

@@ -75,6 +75,10 @@ impl Checker<'_> {
             let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
             self.report(problem.warning().hint("nobody can override a failed gate in this build"));
         }
+        for name in file.resources.iter().flat_map(BTreeMap::keys).filter(|name| name.trim().is_empty()) {
+            let problem = self.document.error_at_key(&at("resources").join(name.clone()), "a limit has no name");
+            self.report(problem.hint("name it by what there is only so much of, as gates claim it: `db: 1`"));
+        }
         let resources: BTreeMap<String, Resource> =
             file.resources.unwrap_or_default().into_iter().map(|(name, file)| (name, resource(&file))).collect();
         let optional_names = file.optional_gates.unwrap_or_default();
@@ -204,11 +208,7 @@ impl Checker<'_> {
                 self.error_with_hint(&place, message, "remove it from one of the two lists");
             }
         }
-        // Where the schema found fault with more than the policy, a gate may be missing only because
-        // its key is misspelt.
-        let policy = Pointer::root().join("policy");
-        let is_of_policy = |problem: &Problem| problem.path.starts_with(&policy);
-        if !self.conformity.problems.iter().all(is_of_policy) || no_items {
+        if self.gates_may_be_misread() || no_items {
             return;
         }
         for (place, name) in self.named("requiredGates", &rules.required) {
@@ -228,6 +228,27 @@ impl Checker<'_> {
         for name in rules.retries.keys() {
             self.known_gate(&at("retries").join(name.clone()), name, Severity::Warning);
         }
+    }
+
+    /// Says which limits keep nothing in bounds, once all gates are known.
+    pub(super) fn unclaimed_limits(&mut self, rules: &GateRules, no_items: bool) {
+        if self.gates_may_be_misread() || no_items {
+            return;
+        }
+        for name in rules.resources.keys().filter(|name| !name.trim().is_empty()) {
+            if self.claimed.contains(name) {
+                continue;
+            }
+            let message = format!("no gate claims {}, so it keeps nothing in bounds", Quoted(name));
+            let problem = self.document.error_at_key(&at("resources").join(name.clone()), message);
+            self.report(problem.warning().hint("name it in `resources` of the gates that need it, or leave it out"));
+        }
+    }
+
+    /// The schema found fault with more than the policy: what seems to be missing may only be misspelt.
+    fn gates_may_be_misread(&self) -> bool {
+        let policy = Pointer::root().join("policy");
+        !self.conformity.problems.iter().all(|problem: &Problem| problem.path.starts_with(&policy))
     }
 
     fn known_gate(&mut self, place: &Pointer, name: &str, severity: Severity) {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Clash, ForecastReport, RateBasis, place_words};
+use super::{Clash, ForecastReport, place_words};
 use crate::report::dry_run::DryRunItem;
 use crate::report::html::markup::text;
 use crate::vocabulary::names::ItemName;
@@ -20,7 +20,7 @@ body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding
 table{border-collapse:collapse;margin:1rem 0}caption{text-align:left;padding:.25rem 0}\
 th,td{border:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top}\
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
-.scroll{overflow-x:auto}.matrix td{text-align:center;min-width:1.5rem}\
+.scroll{overflow-x:auto}.matrix td,.matrix thead th{text-align:center;min-width:1.5rem}.matrix tbody th{white-space:nowrap}\
 .clash{background:var(--badback)}.clash a{color:var(--bad);font-weight:bold}\
 .heir{background:var(--warnback)}.heir a{color:var(--warn)}\
 a{color:inherit}a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid;outline-offset:2px}\
@@ -198,32 +198,32 @@ fn cost(out: &mut String, report: &ForecastReport) {
     for strategy in &cost.strategies {
         let cheapest = Some(strategy.strategy) == cost.cheapest;
         let mut notes = Vec::new();
+        if strategy.strategy == cost.landing {
+            notes.push("as the plan has it".to_owned());
+        }
         if cheapest {
             notes.push(format!("<span class=\"good\">cheapest</span>: {}", cost.spend.words()));
         }
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}<td class=\"n\">{:.1}<td class=\"n\">{}<td class=\"n\">{}<td>{}</tr>",
-            strategy.strategy.words(),
+            cost.words(strategy.strategy),
             strategy.gate_runs,
             duration(strategy.gate_ms),
             duration(strategy.makespan_ms),
             notes.join("; ")
         );
     }
-    let basis = match cost.failure_rate_is {
-        RateBasis::Assumed => "assumed",
-        RateBasis::Remembered => "remembered",
-    };
     let _ = writeln!(
         out,
-        "</tbody>\n</table>\n<p>Failure rate {:.1} %, {basis}; durations remembered of {} of {}, the others are guessed. \
-         {} known already.</p>",
-        cost.failure_rate * 100.0,
-        cost.gates - cost.gates_of_unknown_duration,
-        count(cost.gates as usize, "gate"),
+        "</tbody>\n</table>\n<p>These are {}; {}. {} known already.</p>",
+        cost.basis(),
+        cost.grounds(),
         count(report.outlook.known_verdicts as usize, "verdict")
     );
+    if let Some(strategy) = cost.strategies.first().filter(|strategy| strategy.confirmations >= 0.05) {
+        let _ = writeln!(out, "<p>About {:.1} second opinions on failures besides.</p>", strategy.confirmations);
+    }
     if !cost.critical_path.items.is_empty() {
         let path: Vec<String> = cost.critical_path.items.iter().map(name).collect();
         let took = duration(cost.critical_path.ms);
@@ -250,7 +250,10 @@ fn items(out: &mut String, report: &ForecastReport) {
             );
         }
     }
-    out.push_str("</tbody>\n</table>\n");
+    let _ = writeln!(out, "</tbody>\n</table>\n<p>Merged for that: {}.</p>", text(&report.composites()));
+    for apex in report.apexes() {
+        let _ = writeln!(out, "<p>{}</p>", text(&apex));
+    }
 }
 
 #[cfg(test)]

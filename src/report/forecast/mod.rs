@@ -121,8 +121,12 @@ pub struct Costs {
     pub gates: u32,
     pub gates_of_unknown_duration: u32,
     pub critical_path: CriticalPath,
-    /// What each strategy would cost; empty where nothing lands.
+    /// What each strategy by which the plan can land would cost; empty where nothing is gated.
     pub strategies: Vec<StrategyCost>,
+    /// How many simulated runs of each that is the mean of; 0 where the plan is so large that it comes from formulas.
+    pub simulated_runs: u32,
+    /// How many items the groups have that are priced; `null`: as with `groupSize: auto`.
+    pub group_size: Option<u32>,
     /// The strategy that the plan asks for.
     pub landing: StrategyWord,
     /// What the plan wants to save.
@@ -161,7 +165,7 @@ pub struct CriticalPath {
 #[serde(rename_all = "camelCase")]
 pub enum StrategyWord {
     Pyramid,
-    /// The pyramid with `groupSize: auto`.
+    /// The pyramid with groups.
     PyramidGroups,
     Batch,
     Train,
@@ -172,11 +176,11 @@ pub enum StrategyWord {
 #[serde(rename_all = "camelCase")]
 pub struct StrategyCost {
     pub strategy: StrategyWord,
-    /// Expected runs of gates.
+    /// Expected runs of gates, but for second opinions.
     pub gate_runs: f64,
-    /// Expected further runs: second opinions and blame.
+    /// Expected second opinions: failures run once more before an item is ejected.
     pub confirmations: f64,
-    /// What the gate runs take, one after another.
+    /// What they all take, one after another.
     pub gate_ms: u64,
     /// From the first to the last of them.
     pub makespan_ms: u64,
@@ -224,6 +228,26 @@ impl ForecastReport {
         let mut json = serde_json::to_string_pretty(self).expect("a report has string keys and finite numbers");
         json.push('\n');
         json
+    }
+
+    /// What was merged besides pairs: `10 cones, 1 apex`.
+    fn composites(&self) -> String {
+        let cones = self.dry_run.items.iter().filter(|item| item.cone.is_some()).count();
+        let parts = [(cones, "cone"), (self.dry_run.groups.len(), "group")];
+        let parts = parts.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(number, what));
+        let apexes = match self.dry_run.apexes.len() {
+            0 => "no apex".to_owned(),
+            1 => "1 apex".to_owned(),
+            more => format!("{more} apexes"),
+        };
+        list(parts.chain([apexes]))
+    }
+
+    /// `apex 1: 6 items as 24b01c69de`, for each.
+    fn apexes(&self) -> impl Iterator<Item = String> {
+        self.dry_run.apexes.iter().enumerate().map(|(at, apex)| {
+            format!("apex {}: {} as {}", at + 1, count(apex.items.len(), "item"), apex.commit.short())
+        })
     }
 
     /// The items that may land: what could clash.
@@ -301,6 +325,39 @@ impl StrategyCost {
     /// `about 31 gate runs in 4m 05s`.
     fn words(&self) -> String {
         format!("about {} in {}", count(whole(self.gate_runs), "gate run"), duration(self.makespan_ms))
+    }
+}
+
+impl Costs {
+    /// What a strategy is called, with the size of its groups.
+    fn words(&self, strategy: StrategyWord) -> String {
+        match (strategy, self.group_size) {
+            (StrategyWord::PyramidGroups, Some(size)) => format!("{} of {size}", strategy.words()),
+            _ => strategy.words().to_owned(),
+        }
+    }
+
+    /// What the figures rest on.
+    fn grounds(&self) -> String {
+        let rate = match self.failure_rate_is {
+            RateBasis::Assumed => "assumed",
+            RateBasis::Remembered => "remembered",
+        };
+        let gates = count_of(self.gates, "gate");
+        let durations = match self.gates_of_unknown_duration {
+            0 => format!("durations of {gates}, remembered"),
+            unknown if unknown == self.gates => format!("durations of {gates}, guessed"),
+            unknown => format!("durations of {gates}, {} remembered and {unknown} guessed", self.gates - unknown),
+        };
+        format!("failure rate {:.1} %, {rate}; {durations}", self.failure_rate * 100.0)
+    }
+
+    /// Where the figures come from.
+    fn basis(&self) -> String {
+        match self.simulated_runs {
+            0 => "by formulas, as the plan is large".to_owned(),
+            runs => format!("the mean of {} in virtual time", count_of(runs, "simulated run")),
+        }
     }
 }
 

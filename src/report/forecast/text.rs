@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Clash, ForecastReport, RateBasis};
+use super::{Clash, ForecastReport};
 use crate::report::dry_run::DryRunItem;
 use crate::vocabulary::names::ItemName;
 use crate::wording::{Paint, Tone, count, duration, list, shown};
@@ -13,8 +13,9 @@ const MOST_IN_MATRIX: usize = 16;
 /// Names are cut to so many characters beside the matrix.
 const NAME_COLUMN: usize = 24;
 
-/// Clashes, hotspots and places of a clash that are listed: the JSON has all.
+/// Clashes, items that would not land, hotspots and places of a clash that are listed: the JSON has all.
 const MOST_CLASHES: usize = 40;
+const MOST_ITEMS: usize = 20;
 const MOST_HOTSPOTS: usize = 10;
 const MOST_PLACES: usize = 4;
 
@@ -22,6 +23,7 @@ pub(super) fn render(report: &ForecastReport, paint: Paint) -> String {
     let mut out = String::new();
     let tone = if report.dry_run.is_clean() { Tone::Good } else { Tone::Bad };
     let _ = writeln!(out, "{}", paint.paint(tone, &report.dry_run.headline()));
+    merges(&mut out, report, paint);
     clashes(&mut out, report, paint);
     hotspots(&mut out, report, paint);
     order(&mut out, report, paint);
@@ -33,6 +35,23 @@ pub(super) fn render(report: &ForecastReport, paint: Paint) -> String {
 
 fn heading(out: &mut String, paint: Paint, text: &str) {
     let _ = writeln!(out, "\n{}", paint.paint(Tone::Strong, text));
+}
+
+/// What the merges of cones and apexes came to.
+fn merges(out: &mut String, report: &ForecastReport, paint: Paint) {
+    heading(out, paint, &format!("Merges: {}", report.composites()));
+    let apart: Vec<&DryRunItem> = report.dry_run.items.iter().filter(|item| !item.would_land()).collect();
+    for item in apart.iter().take(MOST_ITEMS) {
+        let what = paint.paint(Tone::Bad, &format!("{} {}", item.forecast.words(), shown(item.item.name.as_str())));
+        let why = item.why().map(|why| format!(": {}", shown(&why))).unwrap_or_default();
+        let _ = writeln!(out, "  {what}{why}");
+    }
+    if let more @ 1.. = apart.len().saturating_sub(MOST_ITEMS) {
+        let _ = writeln!(out, "  and {more} more (--format json has all)");
+    }
+    for apex in report.apexes() {
+        let _ = writeln!(out, "  {apex}");
+    }
 }
 
 fn clashes(out: &mut String, report: &ForecastReport, paint: Paint) {
@@ -146,14 +165,18 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
         return;
     }
     heading(out, paint, &format!("Cost, with {}", count(report.dry_run.max_workers as usize, "worker")));
-    for strategy in &cost.strategies {
+    let names: Vec<String> = cost.strategies.iter().map(|strategy| cost.words(strategy.strategy)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for (strategy, name) in cost.strategies.iter().zip(&names) {
         let mut notes = Vec::new();
+        if strategy.strategy == cost.landing {
+            notes.push("as the plan has it".to_owned());
+        }
         if Some(strategy.strategy) == cost.cheapest {
             notes.push(format!("cheapest: {}", cost.spend.words()));
         }
         let line = format!(
-            "  {:<18} {:>8.1} gate runs, {} of gates, done in {}{}{}",
-            strategy.strategy.words(),
+            "  {name:<width$} {:>7.1} gate runs, {} of gates, done in {}{}{}",
             strategy.gate_runs,
             duration(strategy.gate_ms),
             duration(strategy.makespan_ms),
@@ -164,22 +187,11 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
         let _ = writeln!(out, "{}", paint.paint(tone, &line));
     }
     if let Some(strategy) = cost.strategies.first().filter(|strategy| strategy.confirmations >= 0.05) {
-        let _ = writeln!(out, "  and about {:.1} runs to confirm failures", strategy.confirmations);
+        let _ = writeln!(out, "  and about {:.1} second opinions on failures", strategy.confirmations);
     }
-    let basis = match cost.failure_rate_is {
-        RateBasis::Assumed => "assumed",
-        RateBasis::Remembered => "remembered",
-    };
-    let known = cost.gates - cost.gates_of_unknown_duration;
-    let _ = writeln!(
-        out,
-        "  failure rate {:.1} %, {basis}; durations remembered of {known} of {}, the others are guessed",
-        cost.failure_rate * 100.0,
-        count(cost.gates as usize, "gate")
-    );
-    if report.outlook.known_verdicts > 0 {
-        let _ = writeln!(out, "  {} known already", count(report.outlook.known_verdicts as usize, "verdict"));
-    }
+    let _ = writeln!(out, "  {}", cost.basis());
+    let _ = writeln!(out, "  {}", cost.grounds());
+    let _ = writeln!(out, "  {} known already", count(report.outlook.known_verdicts as usize, "verdict"));
     let path: Vec<String> = cost.critical_path.items.iter().map(|name| shown(name.as_str()).into_owned()).collect();
     if !path.is_empty() {
         let _ = writeln!(out, "  critical path: {}, {}", arrows(&path), duration(cost.critical_path.ms));
