@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::lasting;
 use super::outlook::{self, Seen};
 use super::prepare::{Opened, Workshop, line_up};
-use super::rehearsed::{Known, is_new};
+use super::rehearsed::Known;
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
 use crate::core::forecast::price::Rehearsed;
@@ -52,7 +52,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     let history = durations::recall(prepared.repo.common_dir()).items;
     let mut limits = Limits { history, ..limits_beforehand(&policy) };
     limits.groups = divide(&prepared.graph, policy.group_size, &limits);
-    // Nothing is refused, so nobody has to look ahead for who breaks it.
+    // Nothing is refused, so nobody has to look ahead for who breaks it: each gate runs once on what lands.
     limits.spend = Spend::Gates;
     let setup = RunSetup {
         started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
@@ -148,8 +148,7 @@ impl Rehearsal {
                     JobPurpose::SecondOpinion { .. } | JobPurpose::Blame { .. } => return,
                 };
                 // What claims a limit has a job of its own.
-                let new: Vec<JobGate> = job.gates.into_iter().filter(|gate| is_new(gates, gate)).collect();
-                gates.extend(new);
+                gates.extend(job.gates);
             }
             Event::Landed(landed) if landed.from != landed.to => {
                 let mut gates = self.apex_gates.remove(&landed.apex).unwrap_or_default();

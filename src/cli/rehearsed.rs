@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::core::judge::{Surroundings, whole_tree};
 use crate::plan::graph::{Graph, ItemIx};
-use crate::vocabulary::event::{Composed, CompositePurpose, Event, JobGate};
+use crate::vocabulary::event::{Composed, CompositePurpose, Event};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, SubjectDigest, TreeId, VerdictKey};
 use crate::vocabulary::verdict;
 
@@ -14,11 +14,6 @@ pub(super) struct Known {
     pub verdicts: u32,
     /// Gates that passed on the base with exactly these items, ascending.
     pub passes: Vec<(Vec<ItemIx>, DefinitionDigest)>,
-}
-
-/// Whether a gate is not among those that run on a tree anyway.
-pub(super) fn is_new(gates: &[JobGate], gate: &JobGate) -> bool {
-    gates.iter().all(|known| known.key != gate.key)
 }
 
 impl Known {
