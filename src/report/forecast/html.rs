@@ -50,7 +50,7 @@ pub(super) fn render(report: &ForecastReport) -> String {
 }
 
 /// Other people's text as text: safe to show, and no character of it is markup.
-fn text(of: &str) -> String {
+pub fn text(of: &str) -> String {
     let mut out = String::with_capacity(of.len());
     for c in shown(of).chars() {
         match c {

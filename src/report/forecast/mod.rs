@@ -2,7 +2,7 @@
 //! touch, an order in which more of them would land, and what it will all cost. Whoever looked fills
 //! [`ForecastReport`] in; here it is only shown.
 
-mod html;
+pub mod html;
 mod text;
 
 use std::collections::BTreeMap;
