@@ -91,7 +91,7 @@ mod tests {
 
     fn step(nth: u32) -> TargetStep {
         let tree = |nth: u32| TreeId::from_bytes(&[nth.to_be_bytes(); 5].concat()).unwrap();
-        let item = (nth % 3 > 0).then(|| ItemName::new(format!("item-{nth}")));
+        let item = (!nth.is_multiple_of(3)).then(|| ItemName::new(format!("item-{nth}")));
         TargetStep { item, before: tree(nth), after: tree(nth + 1) }
     }
 
