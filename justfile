@@ -44,6 +44,19 @@ differential repository merges="2500":
     LEXPR_DIFFERENTIAL={{repository}} LEXPR_DIFFERENTIAL_MERGES={{merges}} \
         cargo test --release --test it differential -- --nocapture
 
+# draw the runs that docs/strategies.md shows anew
+pictures:
+    cargo build
+    for strategy in pyramid groups batch train; do \
+        target/debug/lexpr simulate --random 12 --max-workers 3 --fail 8 --clash 12 --flake 5 --seed 352 \
+            --format svg --trace --only $strategy > docs/strategies/$strategy.svg || exit 1; \
+    done
+
+# write the table of what every strategy costs anew, docs/strategies-table.md: about a quarter of an hour
+strategies-table:
+    cargo build --release
+    python3 benches/strategies.py target/release/lexpr > docs/strategies-table.md
+
 # write the schemas anew after a change of their types
 schemas:
     cargo build

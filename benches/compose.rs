@@ -3,7 +3,6 @@
 mod world;
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -11,6 +10,7 @@ use lexpr::git::compose::{ComposeSettings, ShadowComposer};
 use lexpr::git::quarantine::Quarantine;
 use lexpr::plan::{DirectoryRenames, MergeSettings};
 use lexpr::ports::{ComposeRequest, Composer};
+use lexpr::vocabulary::trail::Trail;
 use world::{Changes, Repository};
 
 const BRANCHES: usize = 100;
@@ -35,7 +35,7 @@ fn compose(criterion: &mut Criterion) {
                 ShadowComposer::new(&quarantine, settings).expect("a composer")
             };
             let all = |composer: ShadowComposer| {
-                let request = ComposeRequest { base, items: items.clone(), beneath: Arc::from([]) };
+                let request = ComposeRequest { base, items: items.clone(), beneath: Trail::default() };
                 let composite = runtime.block_on(composer.compose(black_box(request))).expect("a composite");
                 assert_eq!((composite.steps.len(), composer.stats().merges.by_git), (BRANCHES, 0));
                 composer

@@ -19,6 +19,7 @@ use crate::vocabulary::event::{
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
+use crate::vocabulary::trail::Trail;
 use crate::vocabulary::verdict::{FoundPass, Remembered};
 
 /// What went wrong below the loop, already in words a user can act on.
@@ -97,18 +98,9 @@ impl ComposeItem {
 pub struct ComposeRequest {
     pub base: CommitId,
     pub items: Vec<Arc<ComposeItem>>,
-    /// How the target came to be at `base` since the run began, oldest first: whom a conflict meets
+    /// How the target came to be at `base` since the run began: whom a conflict meets
     /// where it meets none of the items. Nothing else depends on it.
-    pub beneath: Arc<[Beneath]>,
-}
-
-/// One step of the target beneath a composite.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Beneath {
-    /// The item that landed; `None` where others moved the target.
-    pub item: Option<ItemName>,
-    pub before: TreeId,
-    pub after: TreeId,
+    pub beneath: Trail,
 }
 
 /// A composite. An item whose head the composite contains already is a step like any other,

@@ -362,6 +362,9 @@ pub struct SimulateArgs {
     /// Eject on the first failure
     #[arg(long)]
     pub no_second_opinion: bool,
+    /// With --format svg: draw one run of each of lexpr's own strategies over time, instead of what they all cost
+    #[arg(long)]
+    pub trace: bool,
     #[arg(long, value_enum, default_value_t = SimulateFormat::Text)]
     pub format: SimulateFormat,
     #[command(flatten)]

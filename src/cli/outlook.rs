@@ -22,6 +22,7 @@ use crate::report::forecast::{
 };
 use crate::simulation::beforehand::Beforehand;
 use crate::vocabulary::names::{DefinitionDigest, ItemName};
+use crate::vocabulary::trail::Trail;
 
 /// What the rehearsal of a run came to.
 #[derive(Debug, Default)]
@@ -134,7 +135,7 @@ async fn advise(
     };
     let order: Vec<ItemIx> = better.order.iter().copied().filter(|ix| out.binary_search(ix).is_err()).collect();
     let items = order.iter().map(|ix| prepared.items[ix.get()].clone()).collect();
-    let request = ComposeRequest { base: prepared.target.commit, items, beneath: [].into() };
+    let request = ComposeRequest { base: prepared.target.commit, items, beneath: Trail::default() };
     let made = workshop.composer.compose(request).await?;
     // Pairs tell nothing of three that clash only together.
     let is_better = made.set_aside.len() <= better.set_aside.len();

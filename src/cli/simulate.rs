@@ -2,6 +2,7 @@
 //! ways, in virtual time. Of a repository it takes what earlier runs taught, and nothing else; it needs none.
 
 mod picture;
+mod timeline;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ use crate::simulation::contest::Contestant;
 use crate::simulation::figures::Figures;
 use crate::simulation::peers::entropy_bound;
 use crate::simulation::run::{Scenario, independent};
-use crate::simulation::world::Rates;
+use crate::simulation::world::{Rates, World};
 use crate::vocabulary::names::DefinitionDigest;
 use crate::wording;
 
@@ -98,6 +99,10 @@ pub fn run(args: &SimulateArgs) -> Result<u8, Failure> {
         },
         (None, items) => at_random(items.unwrap_or_default() as usize, args),
     };
+    if args.trace {
+        speak::result(&trace(&subject, args)?)?;
+        return Ok(0);
+    }
     let simulation = simulate(&subject, args)?;
     let text = match args.format {
         SimulateFormat::Text => text(&simulation),
@@ -128,6 +133,8 @@ struct Subject {
     scenario: Scenario,
     /// Its items are as other queues know them: without dependencies, with one gate for all that claims no limit.
     is_plain: bool,
+    /// Its items were made up.
+    is_random: bool,
     remembered_gates: u64,
     failures: FailureRate,
 }
@@ -146,7 +153,7 @@ fn at_random(items: usize, args: &SimulateArgs) -> Subject {
         gate_ms: HashMap::from([(gate, args.gate_seconds.unwrap_or(UNKNOWN_GATE_SECONDS) * MS_PER_SECOND)]),
         beforehand: Arc::default(),
     };
-    Subject { scenario, is_plain: true, remembered_gates: 0, failures: FailureRate::ASSUMED }
+    Subject { scenario, is_plain: true, is_random: true, remembered_gates: 0, failures: FailureRate::ASSUMED }
 }
 
 /// The plan's items, dependencies and gates. `None` where there are problems, which are told by then.
@@ -186,48 +193,98 @@ fn of_plan(path: &str, args: &SimulateArgs) -> Result<Option<Subject>, Failure> 
         beforehand: Arc::default(),
     };
     let remembered_gates = scenario.gate_ms.keys().filter(|gate| taught.contains_key(gate)).count() as u64;
-    Ok(Some(Subject { scenario, is_plain, remembered_gates, failures: FailureRate::of(seen) }))
+    Ok(Some(Subject { scenario, is_plain, is_random: false, remembered_gates, failures: FailureRate::of(seen) }))
 }
 
-fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failure> {
-    let Subject { scenario, is_plain, remembered_gates, failures } = subject;
-    let is_plain = *is_plain;
-    // A mean over earlier runs says no more than its first decimal.
-    let fail_percent = args.fail.unwrap_or_else(|| (failures.rate * 1000.0).round() / 10.0);
-    let gates = scenario.gate_ms.len().max(1) as u64;
-    let gate_ms = scenario.gate_ms.values().sum::<u64>() / gates;
-    let asked = args.max_workers.or(scenario.policy.max_workers);
-    let workers = match args.max_workers {
-        // Simulated workers take nothing of this machine.
-        Some(MaxWorkers::Fixed(workers)) => workers,
-        Some(MaxWorkers::Auto) => {
-            limits_beforehand(&Policy { max_workers: args.max_workers, ..Policy::clone(&scenario.policy) }).max_workers
-        }
-        None => scenario.limits.max_workers,
-    };
-    let setting = Setting {
-        workers: workers as usize,
-        gate_ms,
-        spread: args.spread / 100.0,
-        second_opinion: !args.no_second_opinion && scenario.limits.second_opinion,
-        is_first_run: args.first_run,
-    };
-    let rates = Rates { fail: fail_percent / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
+/// On what and with what chances, as the command line says or earlier runs do.
+struct Terms {
+    setting: Setting,
+    rates: Rates,
+    fail_percent: f64,
+    workers: u32,
+    workers_are_auto: bool,
+}
+
+impl Terms {
+    fn of(subject: &Subject, args: &SimulateArgs) -> Self {
+        let Subject { scenario, failures, .. } = subject;
+        // A mean over earlier runs says no more than its first decimal.
+        let fail_percent = args.fail.unwrap_or_else(|| (failures.rate * 1000.0).round() / 10.0);
+        let gates = scenario.gate_ms.len().max(1) as u64;
+        let workers = match args.max_workers {
+            // Simulated workers take nothing of this machine.
+            Some(MaxWorkers::Fixed(workers)) => workers,
+            Some(MaxWorkers::Auto) => {
+                let policy = Policy { max_workers: args.max_workers, ..Policy::clone(&scenario.policy) };
+                limits_beforehand(&policy).max_workers
+            }
+            None => scenario.limits.max_workers,
+        };
+        let asked = args.max_workers.or(scenario.policy.max_workers);
+        let setting = Setting {
+            workers: workers as usize,
+            gate_ms: scenario.gate_ms.values().sum::<u64>() / gates,
+            spread: args.spread / 100.0,
+            second_opinion: !args.no_second_opinion && scenario.limits.second_opinion,
+            is_first_run: args.first_run,
+        };
+        let rates = Rates { fail: fail_percent / 100.0, clash: args.clash / 100.0, flake: args.flake / 100.0 };
+        Self { setting, rates, fail_percent, workers, workers_are_auto: asked == Some(MaxWorkers::Auto) }
+    }
+}
+
+/// Who is asked for and can be simulated here.
+fn contestants(subject: &Subject, args: &SimulateArgs) -> Result<Vec<Contestant>, Failure> {
+    let scenario = &subject.scenario;
     let has_gate_for_cones_alone =
         scenario.graph.indices().flat_map(|ix| scenario.graph.gates(ix)).any(|gate| gate.required && !gate.at.apex);
     let takes_part = |contestant: &Contestant| {
         let gates_no_cones = matches!(contestant, Contestant::Batch | Contestant::BatchForTime | Contestant::Train);
         let is_asked_for = args.only.is_empty() || args.only.iter().any(|part| contestant.name().contains(part));
-        (contestant.is_ours() || is_plain) && !(gates_no_cones && has_gate_for_cones_alone) && is_asked_for
+        let is_possible = contestant.is_ours() || (subject.is_plain && !args.trace);
+        is_possible && !(gates_no_cones && has_gate_for_cones_alone) && is_asked_for
     };
-    if !Contestant::ALL.iter().any(takes_part) {
+    let contestants: Vec<_> = Contestant::ALL.into_iter().filter(takes_part).collect();
+    if contestants.is_empty() {
         let names = Contestant::ALL.map(Contestant::name).join("; ");
         return Err(Failure::usage("no strategy that could be simulated here is called so").with_hint(names));
     }
+    Ok(contestants)
+}
+
+/// The picture of one run of each.
+fn trace(subject: &Subject, args: &SimulateArgs) -> Result<String, Failure> {
+    if args.format != SimulateFormat::Svg {
+        return Err(Failure::usage("--trace draws a picture").with_hint("add --format svg"));
+    }
+    let Subject { scenario, is_random, .. } = subject;
+    let Terms { setting, rates, workers, .. } = Terms::of(subject, args);
+    let world = Arc::new(World::draw(scenario.graph.len(), rates, args.seed));
+    let mut traces = Vec::new();
+    for contestant in contestants(subject, args)? {
+        let trace = contestant
+            .trace(scenario, &world, &setting)
+            .map_err(|error| Failure::internal(format!("{}: {error}", contestant.name())))?;
+        traces.extend(trace.map(|trace| (contestant.name(), trace)));
+    }
+    let names = scenario.graph.indices().map(|ix| scenario.graph.name(ix).as_str());
+    Ok(timeline::svg(&timeline::Timelines {
+        // Those that were made up here are called by their numbers.
+        names: if *is_random { Vec::new() } else { names.collect() },
+        world: &world,
+        workers,
+        gate_ms: setting.gate_ms,
+        traces,
+    }))
+}
+
+fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failure> {
+    let Subject { scenario, is_plain, remembered_gates, failures, .. } = subject;
+    let is_plain = *is_plain;
+    let Terms { setting, rates, fail_percent, workers, workers_are_auto } = Terms::of(subject, args);
     let seeds = args.seed..args.seed.saturating_add(args.runs);
-    let strategies: Result<Vec<_>, Failure> = Contestant::ALL
+    let strategies: Result<Vec<_>, Failure> = contestants(subject, args)?
         .into_iter()
-        .filter(takes_part)
         .map(|contestant| {
             let figures = contestant
                 .compete(scenario, rates, &setting, seeds.clone())
@@ -242,8 +299,8 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
         simulation_version: SIMULATION_VERSION,
         items: scenario.graph.len() as u64,
         workers,
-        workers_are_auto: asked == Some(MaxWorkers::Auto),
-        gate_seconds: gate_ms as f64 / MS_PER_SECOND as f64,
+        workers_are_auto,
+        gate_seconds: setting.gate_ms as f64 / MS_PER_SECOND as f64,
         remembered_gates: *remembered_gates,
         spread_percent: args.spread,
         fail_percent,

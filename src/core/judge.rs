@@ -2,7 +2,7 @@
 //! verdicts come to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
@@ -35,6 +35,29 @@ pub struct KeyedGate {
     pub key: VerdictKey,
 }
 
+/// The gates of one composite on its tree, once their keys have been worked out: a strategy looks at every open
+/// composite after every event, and a key is a digest. To work them out again says the same, so that no state is
+/// another for what is in one or not.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(OnceLock<Arc<[KeyedGate]>>);
+
+impl Keys {
+    /// What `work_out` says, which is asked until it says something.
+    pub fn get_or(&self, work_out: impl FnOnce() -> Option<Arc<[KeyedGate]>>) -> Option<&[KeyedGate]> {
+        if let Some(known) = self.0.get() {
+            return Some(known);
+        }
+        let gates = work_out()?;
+        Some(self.0.get_or_init(|| gates))
+    }
+}
+
+impl PartialEq for Keys {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// The gates of an item's cone: the required gates of all items in it, and the item's own
 /// optional ones, distinct, in canonical order of items and plan order of gates.
 pub fn cone_gates(graph: &Graph, unlanded_deps: &[ItemIx], item: ItemIx) -> Vec<Wanted> {
@@ -55,7 +78,7 @@ pub fn apex_gates(graph: &Graph, members: &[ItemIx]) -> Vec<(usize, Wanted)> {
 }
 
 /// Of gates that have the position of the first member that needs them: those that the first `members` need.
-pub fn needed_by_first(gates: &[(usize, Wanted)], members: usize) -> impl Iterator<Item = &Wanted> {
+pub fn needed_by_first(gates: &[(usize, Wanted)], members: usize) -> impl Iterator<Item = &Wanted> + Clone {
     gates.iter().filter(move |(first, _)| *first < members).map(|(_, wanted)| wanted)
 }
 
@@ -204,21 +227,21 @@ pub enum Judgement {
 /// that is no pass settles it, and what stands behind it is not asked for; without, every gate is
 /// run first. Either way it is the order that decides and never which verdict was known first:
 /// another composite may have run an equal gate at any time.
-pub fn judge<'a>(gates: impl Iterator<Item = (KeyedGate, Option<Standing<'a>>)>, fail_fast: bool) -> Judgement {
+pub fn judge<'a>(gates: impl Iterator<Item = (&'a KeyedGate, Option<Standing<'a>>)>, fail_fast: bool) -> Judgement {
     let mut open = Vec::new();
     let mut failed = None;
     let mut unrunnable = None;
     for (gate, standing) in gates {
         match standing {
             None => {
-                open.push(gate);
+                open.push(gate.clone());
                 continue;
             }
             Some(Standing::Passed { .. }) => continue,
             Some(_) if !gate.required => continue,
-            Some(Standing::Failed { .. }) if failed.is_none() => failed = Some(Judgement::Failed(gate)),
+            Some(Standing::Failed { .. }) if failed.is_none() => failed = Some(Judgement::Failed(gate.clone())),
             Some(Standing::Unrunnable(message)) if unrunnable.is_none() => {
-                unrunnable = Some(Judgement::Unrunnable(gate, message.to_owned()));
+                unrunnable = Some(Judgement::Unrunnable(gate.clone(), message.to_owned()));
             }
             Some(_) => {}
         }

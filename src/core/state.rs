@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use self::groups::{Group, MadeGroup};
 use super::claims::Claims;
 use super::critical_path::{self, GateDurations};
-use super::judge::{self, KeyedGate, KnownRuns, Standing, Surroundings, Wanted};
+use super::judge::{self, KeyedGate, Keys, KnownRuns, Standing, Surroundings, Wanted};
 use super::limits::Outcomes;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
@@ -24,6 +24,7 @@ use crate::vocabulary::event::{
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
 };
+use crate::vocabulary::trail::Trail;
 use crate::vocabulary::verdict;
 pub use train::{Position, Train};
 
@@ -127,6 +128,7 @@ pub struct Cone {
     /// Why the item, or one of its dependencies, is not in it.
     pub set_aside: Vec<(ItemIx, SetAsideCause)>,
     pub gates: Arc<[Wanted]>,
+    pub keys: Keys,
 }
 
 /// A commit and its tree.
@@ -162,11 +164,13 @@ pub struct MadeApex {
     pub conflicts_at_tip: usize,
     /// Each with the position of the first member that needs it.
     pub gates: Arc<[(usize, Wanted)]>,
+    /// Of the prefix that each member completes.
+    pub keys: Vec<Keys>,
 }
 
 impl MadeApex {
     /// The gates of the first `members`.
-    pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> {
+    pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> + Clone {
         judge::needed_by_first(&self.gates, members)
     }
 
@@ -189,15 +193,6 @@ struct ItemState {
     singled_out: bool,
 }
 
-/// The target went from one tree to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TargetStep {
-    /// The item that landed; `None` where others moved the target.
-    pub item: Option<ItemIx>,
-    pub before: TreeId,
-    pub after: TreeId,
-}
-
 /// A run as its events tell it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunState {
@@ -210,9 +205,9 @@ pub struct RunState {
     base: Standpoint,
     tip: Standpoint,
     /// How the target came from the run's first base to `tip`, item by item.
-    steps: Vec<TargetStep>,
-    /// How many of `steps` lead to `base`.
-    steps_to_base: usize,
+    trail: Trail,
+    /// And to `base`.
+    trail_to_base: Trail,
     items: Vec<ItemState>,
     known: HashMap<VerdictKey, KnownRuns>,
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
@@ -252,8 +247,8 @@ pub struct RunState {
     overdue: BTreeSet<ItemIx>,
     /// Items whose dependency did not land, with that dependency's root cause.
     to_block: VecDeque<(ItemIx, ItemIx)>,
-    /// How many items have a gate of this definition.
-    users: HashMap<DefinitionDigest, u32>,
+    /// The first gate of each definition, in canonical order, and how many items have one.
+    users: HashMap<DefinitionDigest, (Arc<Gate>, u32)>,
     red: HashSet<(DefinitionDigest, TreeId)>,
 }
 
@@ -275,11 +270,11 @@ impl RunState {
                 singled_out: false,
             })
             .collect();
-        let mut users: HashMap<DefinitionDigest, u32> = HashMap::new();
+        let mut users: HashMap<DefinitionDigest, (Arc<Gate>, u32)> = HashMap::new();
         for ix in graph.indices() {
-            let definitions: HashSet<_> = graph.gates(ix).iter().map(|gate| gate.definition).collect();
-            for definition in definitions {
-                *users.entry(definition).or_default() += 1;
+            let mut seen = HashSet::new();
+            for gate in graph.gates(ix).iter().filter(|gate| seen.insert(gate.definition)) {
+                users.entry(gate.definition).or_insert_with(|| (Arc::clone(gate), 0)).1 += 1;
             }
         }
         let nowhere = Standpoint {
@@ -294,8 +289,8 @@ impl RunState {
             interrupted: false,
             base: nowhere,
             tip: nowhere,
-            steps: Vec::new(),
-            steps_to_base: 0,
+            trail: Trail::default(),
+            trail_to_base: Trail::default(),
             items,
             known: HashMap::new(),
             subjects: HashMap::new(),
@@ -342,11 +337,6 @@ impl RunState {
 
     pub fn tip(&self) -> Standpoint {
         self.tip
-    }
-
-    /// How the target came to be at `onto`, which is the tip or the base, since the run began.
-    fn steps_to(&self, onto: CommitId) -> &[TargetStep] {
-        if onto == self.tip.commit { &self.steps } else { &self.steps[..self.steps_to_base] }
     }
 
     pub fn phase(&self, ix: ItemIx) -> &Phase {
@@ -479,12 +469,12 @@ impl RunState {
 
     /// The first gate of this definition, in canonical order.
     pub fn gate(&self, definition: DefinitionDigest) -> Option<&Arc<Gate>> {
-        self.graph.indices().flat_map(|ix| self.graph.gates(ix)).find(|gate| gate.definition == definition)
+        self.users.get(&definition).map(|(gate, _)| gate)
     }
 
     /// How many items have a gate of this definition.
     pub fn users(&self, definition: DefinitionDigest) -> u32 {
-        self.users.get(&definition).copied().unwrap_or(0)
+        self.users.get(&definition).map_or(0, |(_, users)| *users)
     }
 
     pub fn is_known_red(&self, definition: DefinitionDigest, tree: TreeId) -> bool {
@@ -506,6 +496,18 @@ impl RunState {
             None => Some(judge::whole_tree(tree)),
             Some(_) => self.subjects.get(&(tree, gate.definition)).copied(),
         }
+    }
+
+    /// The gates of the composite of this tree, which stands on `base`, with what is known of their `keys`; `None` while
+    /// what the `inputs` of one match in the tree is not known.
+    pub fn keys<'k, 'w>(
+        &self,
+        keys: &'k Keys,
+        mut wanted: impl Iterator<Item = &'w Wanted>,
+        tree: TreeId,
+        base: CommitId,
+    ) -> Option<&'k [KeyedGate]> {
+        keys.get_or(|| wanted.by_ref().map(|wanted| self.keyed(wanted, tree, base)).collect())
     }
 
     /// The key of a gate on a tree whose composite stands on `base`; `None` while what its

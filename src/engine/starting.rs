@@ -13,7 +13,7 @@ use crate::core::strategy::{Action, GateAction, LandAction};
 use crate::plan::Gate;
 use crate::plan::graph::ItemIx;
 use crate::ports::{
-    Beneath, ComposeItem, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError,
+    ComposeItem, ComposeRequest, Composer, Job, JobGateRun, LandOutcome, LandRequest, Lander, PortError,
 };
 use crate::vocabulary::event::{CompositePurpose, Event, JobGate, JobPurpose, JobStarted, LandingIntended};
 use crate::vocabulary::names::{ApexId, CommitId, TreeId, WorkerId};
@@ -46,16 +46,7 @@ impl Engine<'_> {
             return;
         }
         let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
-        let graph = &self.setup.graph;
-        let steps = self.state.steps_beneath(base);
-        let beneath = steps
-            .iter()
-            .map(|step| Beneath {
-                item: step.item.map(|ix| graph.name(ix).clone()),
-                before: step.before,
-                after: step.after,
-            })
-            .collect();
+        let beneath = self.state.trail_to(base);
         let composer = Arc::clone(&self.ports.composer);
         let begun = std::time::Instant::now();
         self.launch(async move {

@@ -14,6 +14,7 @@ use crate::plan::graph::ItemIx;
 use crate::ports::{ComposeItem, ComposeRequest, Composer, Composite, PortError};
 use crate::vocabulary::event::{Event, Recorded, Verdict};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, JobId, RunId, SubjectDigest, TreeId, VerdictKey};
+use crate::vocabulary::trail::Trail;
 
 /// A receipt of 10,000 items has some 3 MB.
 pub const MAX_RECEIPT_BYTES: u64 = 32 * 1024 * 1024;
@@ -190,7 +191,7 @@ pub async fn composite(receipt: &Receipt, composer: &dyn Composer) -> Result<Vec
             merged: item.merged.clone(),
         })
     });
-    let request = ComposeRequest { base: receipt.base, items: items.collect(), beneath: Arc::from([]) };
+    let request = ComposeRequest { base: receipt.base, items: items.collect(), beneath: Trail::default() };
     let made: Composite = composer.compose(request).await?;
     let before = match receipt.landed_before.len().checked_sub(1) {
         None => Some(receipt.base),

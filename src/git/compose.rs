@@ -273,11 +273,7 @@ impl Composer for ShadowComposer {
 fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(request.base.as_bytes());
-    for step in &*request.beneath {
-        let name = step.item.as_ref().map_or("", |name| name.as_str());
-        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
-        hasher.update(step.before.as_bytes()).update(step.after.as_bytes());
-    }
+    hasher.update(&request.beneath.digest());
     let mut key = *hasher.finalize().as_bytes();
     let mut keys = vec![key];
     for item in &request.items {

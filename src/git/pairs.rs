@@ -19,6 +19,7 @@ use crate::plan::graph::ItemIx;
 use crate::ports::ComposeItem;
 use crate::vocabulary::clash::{ClashHunk, ClashPlace};
 use crate::vocabulary::names::{CommitId, MergeStrategy};
+use crate::vocabulary::trail::Trail;
 
 /// A text beyond this is named as clashing, and its lines are not looked for.
 const LARGEST_TEXT: u64 = 4 << 20;
@@ -158,7 +159,7 @@ impl Workbench {
             MergeStrategy::Merge => Arc::clone(item),
             _ => Arc::new(ComposeItem { strategy: MergeStrategy::Merge, ..ComposeItem::clone(item) }),
         };
-        let merged = self.add(start, &item, &[])?;
+        let merged = self.add(start, &item, &Trail::default())?;
         if merged.before.as_ref().is_none_or(|(_, added)| added.set_aside.is_some()) {
             return Ok(None);
         }

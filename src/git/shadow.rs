@@ -20,9 +20,10 @@ use super::quarantine::Quarantine;
 use super::splice::{Spliced, Splicer, changes};
 use crate::plan::globs::GlobError;
 use crate::plan::{Identity, MergeSettings};
-use crate::ports::{Beneath, ComposeItem};
+use crate::ports::ComposeItem;
 use crate::vocabulary::event::{Conflict, SetAside, SetAsideCause};
 use crate::vocabulary::names::{CommitId, ItemName, MergeStrategy};
+use crate::vocabulary::trail::Trail;
 
 /// A composite could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,7 @@ impl Workbench {
         &mut self,
         before: &Arc<Prefix>,
         item: &Arc<ComposeItem>,
-        beneath: &[Beneath],
+        beneath: &Trail,
     ) -> Result<Prefix, ComposeError> {
         let unchanged = |set_aside| Prefix {
             before: Some((Arc::clone(before), Added { item: Arc::clone(item), set_aside })),
@@ -308,7 +309,7 @@ impl Workbench {
         before: &Arc<Prefix>,
         tree: ObjectId,
         item: &ComposeItem,
-        beneath: &[Beneath],
+        beneath: &Trail,
         own: &[ObjectId],
     ) -> Result<Result<ObjectId, Conflict>, ComposeError> {
         let mut replayed = Vec::new();
@@ -482,7 +483,7 @@ impl Workbench {
         &mut self,
         before: &Prefix,
         item: &ComposeItem,
-        beneath: &[Beneath],
+        beneath: &Trail,
         clash: &Clash,
     ) -> Result<Conflict, ComposeError> {
         let conflicts = || clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
@@ -504,7 +505,7 @@ impl Workbench {
 
     /// The latest item before that changed what clashes, of the composite or landed beneath it: by path,
     /// or by the very file git shows as ours. None where others have changed it since.
-    fn met(&mut self, before: &Prefix, beneath: &[Beneath], clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
+    fn met(&mut self, before: &Prefix, beneath: &Trail, clash: &Clash) -> Result<Option<ItemName>, ComposeError> {
         let in_messages = clash.messages.iter().filter(|message| message.kind.starts_with("CONFLICT"));
         let paths: HashSet<&[u8]> = clash
             .entries
@@ -521,8 +522,8 @@ impl Workbench {
             of_stage(1).filter(|entry| !kept.contains(entry.path.as_slice())).filter_map(|entry| entry.id).collect();
         let items =
             before.backwards().map(|(earlier, added, later)| (Some(&added.item.name), earlier.tree, later.tree));
-        let beneath = beneath.iter().rev();
-        let beneath = beneath.map(|step| (step.item.as_ref(), from_tree(step.before), from_tree(step.after)));
+        let beneath =
+            beneath.backwards().map(|step| (step.item.as_ref(), from_tree(step.before), from_tree(step.after)));
         for (item, earlier, later) in items.chain(beneath) {
             let mut changed = Vec::new();
             changes(&mut self.objects, earlier, later, &mut changed)?;

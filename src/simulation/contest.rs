@@ -6,7 +6,8 @@ use super::Setting;
 use super::figures::{Figures, Outcome, figures};
 use super::peers::submit_queue::{self, Analyser};
 use super::peers::{bors, prefix, serial, zuul};
-use super::run::{Scenario, SimulationError, run};
+use super::run::{Scenario, SimulationError, run, watched};
+use super::trace::{Trace, Tracer};
 use super::world::{Rates, World};
 use crate::core::limits::{Limits, Outcomes};
 use crate::plan::{GroupSize, Landing, Spend};
@@ -40,6 +41,22 @@ pub enum Contestant {
     Zuul,
     SubmitQueue,
     PrefixBisection,
+}
+
+/// What a contestant does.
+enum Way {
+    /// What a plan says that lands so.
+    Ours(Landing, Spend, GroupSize),
+    Others(fn(&World, &Setting) -> Outcome),
+}
+
+/// The scenario, landing so.
+fn planned(scenario: &Scenario, way: (Landing, Spend, GroupSize), rates: Rates, setting: &Setting) -> Scenario {
+    let (landing, spend, group_size) = way;
+    let batch_size = if landing == Landing::Pyramid { scenario.limits.batch_size } else { u32::MAX };
+    let history = if setting.is_first_run { Outcomes::default() } else { learned(rates) };
+    let limits = Limits { landing, spend, batch_size, history, ..scenario.limits.clone() };
+    Scenario { limits, group_size, ..scenario.clone() }
 }
 
 impl Contestant {
@@ -79,31 +96,53 @@ impl Contestant {
 
     /// A strategy of lexpr's own, which knows dependencies and gates of several kinds.
     pub fn is_ours(self) -> bool {
-        matches!(self, Self::Pyramid | Self::Groups | Self::Batch | Self::BatchForTime | Self::Train)
+        matches!(self.way(), Way::Ours(..))
+    }
+
+    fn way(self) -> Way {
+        match self {
+            Self::Pyramid => Way::Ours(Landing::Pyramid, Spend::Gates, ALONE),
+            Self::Groups => Way::Ours(Landing::Pyramid, Spend::Time, GroupSize::Auto),
+            Self::Batch => Way::Ours(Landing::Batch, Spend::Gates, ALONE),
+            Self::BatchForTime => Way::Ours(Landing::Batch, Spend::Time, ALONE),
+            Self::Train => Way::Ours(Landing::Train, Spend::Gates, ALONE),
+            Self::Serial => Way::Others(serial::run),
+            Self::BorsOnAll => Way::Others(|world, setting| bors::run(world, setting, None)),
+            Self::Bors8 => Way::Others(|world, setting| bors::run(world, setting, Some(8))),
+            Self::Bors16 => Way::Others(|world, setting| bors::run(world, setting, Some(16))),
+            Self::Zuul => Way::Others(|world, setting| zuul::run(world, setting, NO_CEILING)),
+            // All items have one gate, so any two may be in each other's way.
+            Self::SubmitQueue => Way::Others(|world, setting| submit_queue::run(world, setting, Analyser::Blind)),
+            Self::PrefixBisection => {
+                Way::Others(|world, setting| prefix::run(world, setting, prefix::best_size(world.rates.fail)))
+            }
+        }
     }
 
     fn lands(self, scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
-        let ours = |landing, spend, group_size| {
-            let batch_size = if landing == Landing::Pyramid { scenario.limits.batch_size } else { u32::MAX };
-            let history = if setting.is_first_run { Outcomes::default() } else { learned(world.rates) };
-            let limits = Limits { landing, spend, batch_size, history, ..scenario.limits.clone() };
-            run(&Scenario { limits, group_size, ..scenario.clone() }, world, setting)
-        };
-        Ok(match self {
-            Self::Pyramid => return ours(Landing::Pyramid, Spend::Gates, ALONE),
-            Self::Groups => return ours(Landing::Pyramid, Spend::Time, GroupSize::Auto),
-            Self::Batch => return ours(Landing::Batch, Spend::Gates, ALONE),
-            Self::BatchForTime => return ours(Landing::Batch, Spend::Time, ALONE),
-            Self::Train => return ours(Landing::Train, Spend::Gates, ALONE),
-            Self::Serial => serial::run(world, setting),
-            Self::BorsOnAll => bors::run(world, setting, None),
-            Self::Bors8 => bors::run(world, setting, Some(8)),
-            Self::Bors16 => bors::run(world, setting, Some(16)),
-            Self::Zuul => zuul::run(world, setting, NO_CEILING),
-            // All items have one gate, so any two may be in each other's way.
-            Self::SubmitQueue => submit_queue::run(world, setting, Analyser::Blind),
-            Self::PrefixBisection => prefix::run(world, setting, prefix::best_size(world.rates.fail)),
-        })
+        match self.way() {
+            Way::Ours(landing, spend, group_size) => {
+                run(&planned(scenario, (landing, spend, group_size), world.rates, setting), world, setting)
+            }
+            Way::Others(run) => Ok(run(world, setting)),
+        }
+    }
+
+    /// One run of a way of lexpr's own, as it went; `None` for the others, which have no events.
+    ///
+    /// # Errors
+    /// Where it hangs or fails, which would be a bug.
+    pub fn trace(
+        self,
+        scenario: &Scenario,
+        world: &Arc<World>,
+        setting: &Setting,
+    ) -> Result<Option<Trace>, SimulationError> {
+        let Way::Ours(landing, spend, group_size) = self.way() else { return Ok(None) };
+        let scenario = planned(scenario, (landing, spend, group_size), world.rates, setting);
+        let mut tracer = Tracer::default();
+        watched(&scenario, world, setting, |recorded| tracer.hear(recorded))?;
+        Ok(Some(tracer.finish()))
     }
 
     /// Lands the scenario's items in as many worlds as there are seeds.

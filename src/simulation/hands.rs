@@ -171,8 +171,10 @@ impl Hands {
             Composite { commit: request.base, tree: tree_of(ground.content), steps: Vec::new(), set_aside: Vec::new() };
         let mut inside: Vec<ItemIx> = Vec::with_capacity(request.items.len());
         let mut aside: Vec<ItemIx> = Vec::new();
-        let mut broken: Vec<DefinitionDigest> = Vec::new();
-        let mut shared: Arc<[DefinitionDigest]> = Arc::from([]);
+        // What stands on items that have not landed fails by what they fail by.
+        let beneath = ground.ahead.as_ref().and_then(|_| trees.broken.get(&tree_of(ground.content)));
+        let mut shared: Arc<[DefinitionDigest]> = beneath.cloned().unwrap_or_default();
+        let mut broken = shared.to_vec();
         for item in &request.items {
             let is_among = |items: &[ItemIx], other| items.binary_search(&ItemIx::new(other)).is_ok();
             let has =
@@ -390,5 +392,36 @@ impl Lander for Hands {
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
         NothingMoves.write_receipt(apex, receipt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::ComposeItem;
+    use crate::simulation::run::independent;
+    use crate::simulation::time::Patience;
+    use crate::simulation::world::Rates;
+    use crate::vocabulary::trail::Trail;
+
+    #[test]
+    fn what_stands_on_a_broken_item_that_has_not_landed_fails_by_it() {
+        let rates = Rates { fail: 0.5, clash: 0.0, flake: 0.0 };
+        let worlds = (0..).map(|seed| World::draw(2, rates, seed));
+        let world = worlds.into_iter().find(|world| world.is_broken(0) && !world.is_broken(1)).unwrap();
+        let (items, gate) = independent(2);
+        let graph = Arc::new(Graph::new(items, &[]).unwrap());
+        let time = VirtualTime::new(1, Patience { wakes: 1, silence_ms: 1 });
+        let hands = Hands::new(Arc::clone(&graph), Arc::new(world), time, HashMap::new(), 0.0);
+        let add = |base: CommitId, item: usize| {
+            let item = ComposeItem::of(&graph, ItemIx::new(item), CommitId::from_bytes(&[1; 20]).unwrap(), Vec::new());
+            hands.merged(&ComposeRequest { base, items: vec![Arc::new(item)], beneath: Trail::default() })
+        };
+        let fails = |made: &Composite| hands.trees().broken.get(&made.tree).is_some_and(|by| by.contains(&gate));
+        let (base, _) = hands.base();
+        let first = add(base, 0);
+        assert!(fails(&first));
+        assert!(fails(&add(first.commit, 1)), "the second passes by itself, and stands on the first");
+        assert!(!fails(&add(base, 1)));
     }
 }

@@ -11,6 +11,7 @@ pub mod peers;
 pub mod random;
 pub mod run;
 pub mod time;
+pub mod trace;
 pub mod world;
 
 /// On what a simulated run runs.

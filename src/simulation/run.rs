@@ -59,7 +59,7 @@ pub fn independent(items: usize) -> (Vec<Item>, DefinitionDigest) {
         priority: 0,
         gates: vec![Arc::clone(&gate)],
     };
-    ((0..items).map(item).collect(), definition)
+    ((1..=items).map(item).collect(), definition)
 }
 
 /// What an observer counts.
@@ -74,6 +74,19 @@ struct Count {
 /// # Errors
 /// Where the run hangs or lexpr fails, which would be a bug.
 pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result<Outcome, SimulationError> {
+    watched(scenario, world, setting, |_| {})
+}
+
+/// The same, and `watch` sees every event.
+///
+/// # Errors
+/// Where the run hangs or lexpr fails, which would be a bug.
+pub fn watched(
+    scenario: &Scenario,
+    world: &Arc<World>,
+    setting: &Setting,
+    mut watch: impl FnMut(&Recorded) + Send,
+) -> Result<Outcome, SimulationError> {
     let graph = &scenario.graph;
     let gaps = scenario.policy.resources.values().map(|resource| resource.gap);
     let longest_gap_ms = gaps.max().and_then(|gap| u64::try_from(gap.as_millis()).ok()).unwrap_or(0);
@@ -135,7 +148,8 @@ pub fn run(scenario: &Scenario, world: &Arc<World>, setting: &Setting) -> Result
         count.lock().unwrap_or_else(PoisonError::into_inner).hear(recorded, graph);
     };
     let (_signals, interrupts) = mpsc::unbounded_channel();
-    let run = engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(see)], interrupts);
+    let run =
+        engine::run(None, setup, ports, Box::new(NothingKept), vec![Box::new(see), Box::new(&mut watch)], interrupts);
     time.drive(run)??;
     Ok(count.into_inner().unwrap_or_else(PoisonError::into_inner).outcome)
 }

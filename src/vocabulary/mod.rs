@@ -6,4 +6,5 @@ pub mod clash;
 pub mod event;
 pub mod names;
 pub mod outcomes;
+pub mod trail;
 pub mod verdict;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use lexpr::git::version::GitVersion;
 use lexpr::plan::{DirectoryRenames, MergeSettings};
-use lexpr::ports::{Beneath, ComposeRequest, Composer, Composite};
+use lexpr::ports::{ComposeRequest, Composer, Composite};
 use lexpr::vocabulary::event::{Conflict, SetAsideCause};
 use lexpr::vocabulary::names::ItemName;
+use lexpr::vocabulary::trail::{TargetStep, Trail};
 
 use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Stream, block_on, compose, item};
 
@@ -296,7 +297,7 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
         let request = |names: &[&str]| ComposeRequest {
             base: heads["main"],
             items: names.iter().enumerate().map(|(at, name)| Arc::new(item(at, name, heads[*name]))).collect(),
-            beneath: Arc::from([]),
+            beneath: Trail::default(),
         };
         assert!(block_on(composer.compose(request(&["a"]))).is_ok());
         let refused = block_on(composer.compose(request(&["a", "b"]))).unwrap_err();
@@ -400,16 +401,17 @@ fn a_conflict_names_the_landed_item_beneath_that_last_changed_what_clashes() {
         tips.push(world.commit(path));
         trees.push(world.tree("main"));
     }
-    let step = |at: usize, item: Option<&str>| Beneath {
+    let step = |at: usize, item: Option<&str>| TargetStep {
         item: item.map(ItemName::new),
         before: trees[at].parse().unwrap(),
         after: trees[at + 1].parse().unwrap(),
     };
     let steps = [step(0, Some("a")), step(1, Some("unrelated")), step(2, None), step(3, None)];
     let composer = world.composer("q");
-    let met = |steps: &[Beneath]| {
+    let met = |steps: &[TargetStep]| {
         let items = vec![Arc::new(item(0, "b", b))];
-        let request = ComposeRequest { base: tips[steps.len().max(1) - 1], items, beneath: Arc::from(steps) };
+        let request =
+            ComposeRequest { base: tips[steps.len().max(1) - 1], items, beneath: steps.iter().cloned().collect() };
         let composite = block_on(composer.compose(request)).unwrap();
         conflicts(&composite)[0].1.with.as_ref().map(|with| with.to_string())
     };

@@ -15,6 +15,7 @@ use lexpr::git::resolve::HeadOf;
 use lexpr::git::shadow::Workbench;
 use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::names::{CommitId, MergeStrategy};
+use lexpr::vocabulary::trail::Trail;
 
 use crate::compose_cases::conflicts;
 use crate::git_world::{Files, GIT_DEFAULTS, GitWorld, Mark, MinuteOf, Stream, block_on, compose, item};
@@ -316,7 +317,7 @@ fn invariant_3_how_heads_lie_to_a_growing_composite_is_what_a_walk_finds() {
                     continue;
                 }
                 let item = Arc::new(ComposeItem { strategy, ..item(ix, name, *head) });
-                at = Arc::new(bench.add(&at, &item, &[]).unwrap());
+                at = Arc::new(bench.add(&at, &item, &Trail::default()).unwrap());
                 made.extend([at.shadow, at.landed]);
                 for (name, head) in &heads {
                     // Not about all of them, so that some are met that nobody asked about.

@@ -18,6 +18,7 @@ use lexpr::plan::graph::ItemIx;
 use lexpr::plan::{DirectoryRenames, MergeSettings};
 use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite};
 use lexpr::vocabulary::names::{CommitId, ItemName, MergeStrategy};
+use lexpr::vocabulary::trail::Trail;
 use tempfile::TempDir;
 
 /// When the first commit of a world is made; each further one comes a minute later.
@@ -189,7 +190,8 @@ pub fn item(ix: usize, name: &str, head: CommitId) -> ComposeItem {
 }
 
 pub fn compose(composer: &ShadowComposer, base: CommitId, items: &[ComposeItem]) -> Composite {
-    let request = ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect(), beneath: Arc::from([]) };
+    let request =
+        ComposeRequest { base, items: items.iter().cloned().map(Arc::new).collect(), beneath: Trail::default() };
     block_on(composer.compose(request)).unwrap()
 }
 

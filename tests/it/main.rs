@@ -25,6 +25,7 @@ mod cli_runs;
 mod cli_secrets;
 #[cfg(feature = "shared-cache")]
 mod cli_shared_cache;
+mod cli_simulate;
 mod cli_trouble;
 mod cli_undo;
 mod cli_urgent;

@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{
-    Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, TargetStep, Train, word,
-};
-use crate::core::judge::{self, KnownRuns, Standing};
+use super::{Apex, Cone, ImpossibleTransition, MadeApex, Phase, RunState, Standpoint, StartRank, Train, word};
+use crate::core::judge::{self, Keys, KnownRuns, Standing};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, GateFinished, ItemDecided, Landed, LandingIntended, Reason,
     RunStarted, SetAsideCause,
 };
 use crate::vocabulary::names::{ApexId, CommitId, ItemName, JobId};
+use crate::vocabulary::trail::TargetStep;
 
 impl RunState {
     /// The one transition function.
@@ -181,6 +180,7 @@ impl RunState {
             tree: composed.tree,
             set_aside: set_aside.clone(),
             gates,
+            keys: Keys::default(),
         };
         match &composed.purpose {
             // A composite on a base that the run has left is of no use.
@@ -221,7 +221,8 @@ impl RunState {
                         .collect();
                     let conflicts_at_tip =
                         conflicts.iter().take_while(|(ix, _)| first.is_none_or(|first| *ix < first)).count();
-                    apex.made = Some(MadeApex { members, conflicts, conflicts_at_tip, gates });
+                    let keys = vec![Keys::default(); members.len()];
+                    apex.made = Some(MadeApex { members, conflicts, conflicts_at_tip, gates, keys });
                 }
             }
         }
@@ -442,7 +443,8 @@ impl RunState {
         if let Some(Apex { landed, made: Some(made), .. }) = &self.apex {
             let mut before = self.tip.tree;
             for (ix, at) in made.members.iter().skip(*landed).take(members.len()) {
-                self.steps.push(TargetStep { item: Some(*ix), before, after: at.tree });
+                let item = Some(self.graph.name(*ix).clone());
+                self.trail.push(TargetStep { item, before, after: at.tree });
                 before = at.tree;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::{ImpossibleTransition, Phase, RunState, Standpoint, StartRank};
-use crate::core::judge::{self, Wanted};
+use crate::core::judge::{self, Keys, Wanted};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{Composed, JobPurpose};
 use crate::vocabulary::names::{CommitId, GroupId, ItemName};
@@ -31,11 +31,13 @@ pub struct MadeGroup {
     pub members: Vec<(ItemIx, Standpoint)>,
     /// Each with the position of the first member whose composite needs it.
     pub gates: Arc<[(usize, Wanted)]>,
+    /// Of the composite up to each member.
+    pub keys: Vec<Keys>,
 }
 
 impl MadeGroup {
     /// The gates of the composite of the first `members`.
-    pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> {
+    pub fn gates_of(&self, members: usize) -> impl Iterator<Item = &Wanted> + Clone {
         judge::needed_by_first(&self.gates, members)
     }
 }
@@ -122,7 +124,8 @@ impl RunState {
                 members.push((ix, Standpoint { commit: step.commit, tree: step.tree }));
             }
         }
-        let made = MadeGroup { members, gates: gates.into() };
+        let keys = vec![Keys::default(); members.len()];
+        let made = MadeGroup { members, gates: gates.into(), keys };
         if let Some(group) = self.groups.get_mut(&id) {
             group.made = Some(made);
         }

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::{ImpossibleTransition, Phase, RunState, Standpoint, TargetStep};
+use super::{ImpossibleTransition, Phase, RunState, Standpoint};
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{JobPurpose, LandedByOthers};
 use crate::vocabulary::names::ItemName;
+use crate::vocabulary::trail::TargetStep;
 
 impl RunState {
     pub(super) fn target_moved(
@@ -18,8 +19,8 @@ impl RunState {
         self.apex = None;
         self.train.forget_all();
         self.rebases += 1;
-        self.steps.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
-        self.steps_to_base = self.steps.len();
+        self.trail.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
+        self.trail_to_base = self.trail.clone();
         self.base = to;
         self.tip = to;
         for landed in landed {

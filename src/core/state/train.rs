@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{RunState, Standpoint, TargetStep};
-use crate::core::judge::{self, Wanted};
+use super::{RunState, Standpoint};
+use crate::core::judge::{self, Keys, Wanted};
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{Composed, Decision};
 use crate::vocabulary::names::CommitId;
+use crate::vocabulary::trail::{TargetStep, Trail};
 
 /// How many items the train looks at before it knows how they fare, and how many at least: as Zuul's
 /// `window` and `window-floor` have it.
@@ -22,6 +23,7 @@ pub struct Position {
     /// `None`: it cannot be merged there.
     pub at: Option<Standpoint>,
     pub gates: Arc<[Wanted]>,
+    pub keys: Keys,
 }
 
 /// The known positions, by what they stand on, and the window.
@@ -53,7 +55,7 @@ impl Train {
         let at = composed.set_aside.is_empty();
         let at = at.then_some(Standpoint { commit: composed.commit, tree: composed.tree });
         let gates = judge::apex_gates(graph, &[ix]).into_iter().map(|(_, wanted)| wanted).collect();
-        self.positions.entry(composed.base).or_default().insert(ix, Position { at, gates });
+        self.positions.entry(composed.base).or_default().insert(ix, Position { at, gates, keys: Keys::default() });
     }
 
     /// The window grows with each item that lands.
@@ -96,14 +98,15 @@ impl Train {
 
     /// What would land between `tip` and `onto`, in this order; `None` where `onto` is nothing that the train
     /// looked at.
-    fn way(&self, tip: Standpoint, onto: CommitId) -> Option<Vec<TargetStep>> {
+    fn way(&self, graph: &Graph, tip: Standpoint, onto: CommitId) -> Option<Vec<TargetStep>> {
         let mut from: HashMap<CommitId, (CommitId, TargetStep)> = HashMap::new();
         let mut open = vec![tip];
         while let Some(before) = open.pop() {
             for (ix, position) in self.positions.get(&before.commit)? {
                 // What is there already leads nowhere.
                 let Some(at) = position.at.filter(|at| at.commit != before.commit) else { continue };
-                let step = TargetStep { item: Some(*ix), before: before.tree, after: at.tree };
+                let item = Some(graph.name(*ix).clone());
+                let step = TargetStep { item, before: before.tree, after: at.tree };
                 if from.insert(at.commit, (before.commit, step)).is_none() && self.positions.contains_key(&at.commit) {
                     open.push(at);
                 }
@@ -113,7 +116,7 @@ impl Train {
         let mut at = onto;
         while at != tip.commit {
             let (before, step) = from.get(&at)?;
-            steps.push(*step);
+            steps.push(step.clone());
             at = *before;
         }
         steps.reverse();
@@ -128,10 +131,17 @@ impl RunState {
 
     /// How the target came, or would come, to be at `onto` since the run began: the tip, the base, or where it
     /// will be once what the train looks at has landed.
-    pub fn steps_beneath(&self, onto: CommitId) -> Vec<TargetStep> {
-        match self.train.way(self.tip, onto) {
-            Some(ahead) if !ahead.is_empty() => [self.steps.as_slice(), &ahead].concat(),
-            _ => self.steps_to(onto).to_vec(),
+    pub fn trail_to(&self, onto: CommitId) -> Trail {
+        if onto == self.tip.commit {
+            return self.trail.clone();
+        }
+        match self.train.way(&self.graph, self.tip, onto) {
+            Some(ahead) => {
+                let mut trail = self.trail.clone();
+                trail.extend(ahead);
+                trail
+            }
+            None => self.trail_to_base.clone(),
         }
     }
 }

@@ -91,14 +91,13 @@ impl Round<'_> {
 
     pub(super) fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
         let at = made.members[prefix - 1].1;
-        self.judge_at(made.gates_of(prefix), at.tree, apex.base.commit)
+        self.judge_at(&made.keys[prefix - 1], made.gates_of(prefix), at.tree, apex.base.commit)
     }
 
     fn probe(&mut self, apex: &Apex, made: &MadeApex, prefix: usize) {
-        let wanted: Vec<Wanted> = made.gates_of(prefix).cloned().collect();
         let purpose = JobPurpose::Apex { apex: apex.id, members: u32::try_from(prefix).unwrap_or(u32::MAX) };
         let at = made.members[prefix - 1].1;
-        let judged = self.judge_or_gate(&wanted, at, apex.base.commit, purpose);
+        let judged = self.judge_or_gate(&made.keys[prefix - 1], made.gates_of(prefix), at, apex.base.commit, purpose);
         if let Judged::Settled(Judgement::Unrunnable(gate, message)) = judged {
             self.halt_unrunnable(&gate, &message);
         }

@@ -3,6 +3,7 @@
 //! A pure function of what is known so far: it is asked again after every verdict and replays
 //! the search from its beginning, so nothing of it has to be remembered or journalled.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// What a bisection asks for next. Prefixes are named by how many members they have.
@@ -32,7 +33,17 @@ pub fn search(
     split: &dyn Fn(usize) -> usize,
     known: impl Fn(usize) -> Option<bool>,
 ) -> Search {
-    let first = match decisive(members, split, &|prefix| known(prefix)) {
+    // The search is replayed for each further probe, and an answer may cost its maker something.
+    let answers = RefCell::new(HashMap::new());
+    let known = |prefix: usize| {
+        let answered = answers.borrow().get(&prefix).copied();
+        answered.unwrap_or_else(|| {
+            let answer = known(prefix);
+            answers.borrow_mut().insert(prefix, answer);
+            answer
+        })
+    };
+    let first = match decisive(members, split, &known) {
         Search::Probe(probe) => probe[0],
         settled => return settled,
     };
@@ -132,6 +143,20 @@ mod tests {
         // 8 is refused, 4 was refused and then passed, 6 is not known.
         let answers = HashMap::from([(8, false), (4, true), (2, true), (3, true)]);
         assert_eq!(search(8, 1, &|items| items / 2, |prefix| answers.get(&prefix).copied()), Search::Probe(vec![6]));
+    }
+
+    #[test]
+    fn however_wide_a_search_is_it_asks_once_for_each_prefix() {
+        for width in [1, 8, 64] {
+            let asked = RefCell::new(HashMap::new());
+            let known = |prefix: usize| {
+                *asked.borrow_mut().entry(prefix).or_insert(0) += 1;
+                // The first culprit is the last but one.
+                matches!(prefix, 1000 | 500 | 750).then_some(prefix < 999)
+            };
+            search(1000, width, &|items| items / 2, known);
+            assert!(asked.borrow().values().all(|times| *times == 1), "{width} wide: {:?}", asked.borrow());
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 //! more than once.
 
 use super::{GateAction, Round};
-use crate::core::judge::{KeyedGate, Standing, Wanted};
+use crate::core::judge::{KeyedGate, Keys, Standing, Wanted};
 use crate::core::state::Standpoint;
 use crate::plan::Spend;
 use crate::plan::graph::ItemIx;
@@ -38,8 +38,9 @@ impl Round<'_> {
     pub(super) fn blame(&mut self, accusation: &Accusation<'_>) -> Finding {
         let Accusation { item, gate, with, without, base } = *accusation;
         let wanted = Wanted { gate: gate.gate.clone(), context: gate.context, required: true };
-        let Some(keyed) = self.keyed(&[wanted], without.tree, base) else { return Finding::Open };
-        let Some(compared) = keyed.into_iter().next() else { return Finding::Open };
+        let keys = Keys::default();
+        let compared = self.keyed(&keys, std::iter::once(&wanted), without.tree, base).and_then(<[_]>::first);
+        let Some(compared) = compared.cloned() else { return Finding::Open };
         let name = self.state.graph().name(item).clone();
         let state = self.state;
 

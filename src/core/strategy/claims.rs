@@ -57,6 +57,11 @@ impl<'a> Queue<'a> {
         self.claims.needs(gate.definition)
     }
 
+    /// Nothing that is limited has to do with this gate.
+    pub(super) fn is_out_of(&self, gate: &Gate) -> bool {
+        self.needs(gate).is_empty() && gate.rate_limit_exit_code.is_none()
+    }
+
     /// How many of `gates`, from the first on, make one job.
     pub(super) fn in_one_job(&self, gates: &[KeyedGate]) -> usize {
         let Some((first, behind)) = gates.split_first() else { return 0 };

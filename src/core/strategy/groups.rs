@@ -10,7 +10,7 @@ use super::batch::{group_size, pass_rate, split};
 use super::bisect::{Search, search};
 use super::{Action, GateAction, Judged, Round};
 use crate::core::groups::{Groups, Lane, Share};
-use crate::core::judge::{Judgement, Wanted, judge, wanted_by};
+use crate::core::judge::{Judgement, Keys, Wanted, judge, wanted_by};
 use crate::core::limits::Limits;
 use crate::core::state::{Group, MadeGroup, Phase};
 use crate::plan::graph::{Graph, ItemIx};
@@ -127,7 +127,7 @@ impl Round<'_> {
             Search::Suspect { passing } => {
                 let (suspect, at) = made.members[passing];
                 self.pass_first(group, made, passing);
-                match self.judge_at(made.gates_of(passing + 1), at.tree, group.base) {
+                match self.judge_at(&made.keys[passing], made.gates_of(passing + 1), at.tree, group.base) {
                     Some(Judgement::Failed(gate)) => {
                         let why = SingledOutFor::Gate { gate: gate.gate.name.clone(), key: gate.key };
                         self.single_out(Some(group), suspect, why);
@@ -151,12 +151,22 @@ impl Round<'_> {
     /// What the next answers may ask for, on slots that would stand empty.
     pub(super) fn look_into(&mut self, group: &Group) {
         let Some(made) = group.made.as_ref().filter(|made| !made.members.is_empty()) else { return };
+        if self.would_only_wait(made) {
+            return;
+        }
         self.gate_base(group, made);
         if let Search::Probe(prefixes) = self.search_group(group, made, self.search_width()) {
             for prefix in prefixes {
                 self.probe_group(group, made, prefix);
             }
         }
+    }
+
+    /// No slot is free for what might be asked of a group, and nothing else would come of asking: no digest, nobody who
+    /// waits for a limit, and no want of a slot that is not known.
+    fn would_only_wait(&self, made: &MadeGroup) -> bool {
+        let is_plain = |wanted: &Wanted| wanted.gate.inputs.is_none() && self.limited.is_out_of(&wanted.gate);
+        self.free_slots == 0 && self.lacks_a_slot && made.gates.iter().all(|(_, wanted)| is_plain(wanted))
     }
 
     /// Whoever is singled out is compared with the base. Of a gate whose `inputs` are the base's own the group itself
@@ -169,15 +179,13 @@ impl Round<'_> {
         };
         let wanted: Vec<Wanted> =
             wanted_by(self.state.graph(), first).filter(|wanted| wanted.required && wanted.gate.at.cone).collect();
-        let Some(gates) = self.keyed(&wanted, base.tree, base.commit) else { return };
+        let (on_base, on_group) = (Keys::default(), Keys::default());
+        let Some(gates) = self.keyed(&on_base, wanted.iter(), base.tree, base.commit) else { return };
         let Some((_, whole)) = made.members.last() else { return };
-        let Some(on_group) = self.keyed(&wanted, whole.tree, group.base) else { return };
+        let Some(on_group) = self.keyed(&on_group, wanted.iter(), whole.tree, group.base) else { return };
         let state = self.state;
-        let changed = gates.into_iter().zip(on_group).filter(|(gate, there)| gate.key != there.key);
-        let with_standing = changed.map(|(gate, _)| {
-            let standing = state.own_standing(&gate.key);
-            (gate, standing)
-        });
+        let changed = gates.iter().zip(on_group).filter(|(gate, there)| gate.key != there.key);
+        let with_standing = changed.map(|(gate, _)| (gate, state.own_standing(&gate.key)));
         if let Judgement::Open(gates) = judge(with_standing, self.limits.fail_fast) {
             let purpose = JobPurpose::Blame { item: self.state.graph().name(first).clone() };
             self.gate(GateAction { purpose, at: base, base: base.commit, gates, clean_slot: false, more: false });
@@ -197,7 +205,7 @@ impl Round<'_> {
         let rate = pass_rate(self.limits.history);
         let passes = |prefix: usize| {
             let (_, at) = made.members[prefix - 1];
-            match self.judge_at(made.gates_of(prefix), at.tree, group.base)? {
+            match self.judge_at(&made.keys[prefix - 1], made.gates_of(prefix), at.tree, group.base)? {
                 Judgement::Passed => Some(true),
                 // Whether it can be run there is for each item's own cone to find out.
                 Judgement::Failed(_) | Judgement::Unrunnable(..) => Some(false),
@@ -208,11 +216,11 @@ impl Round<'_> {
     }
 
     fn probe_group(&mut self, group: &Group, made: &MadeGroup, prefix: usize) {
-        let wanted: Vec<Wanted> = made.gates_of(prefix).cloned().collect();
         let (_, at) = made.members[prefix - 1];
         let purpose = JobPurpose::Group { group: group.id, members: u32::try_from(prefix).unwrap_or(u32::MAX) };
         // Nothing is settled of what a search still asks for.
-        let _: Judged = self.judge_or_gate(&wanted, at, group.base, purpose);
+        let (keys, wanted) = (&made.keys[prefix - 1], made.gates_of(prefix));
+        let _: Judged = self.judge_or_gate(keys, wanted, at, group.base, purpose);
     }
 
     /// Those among the first `count` members that are not told yet.

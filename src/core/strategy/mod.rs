@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use claims::Queue;
 
-use super::judge::{self, Judgement, KeyedGate, Standing, Wanted, judge, reached};
+use super::judge::{self, Judgement, KeyedGate, Keys, Standing, Wanted, judge, reached};
 use super::limits::Limits;
 use super::state::{Cone, RunState, Standpoint};
 use crate::plan::graph::ItemIx;
@@ -199,25 +199,33 @@ impl<'a> Round<'a> {
     }
 
     /// Keys of `wanted` on the tree of `at`, asking for the digests that are missing.
-    fn keyed(&mut self, wanted: &[Wanted], tree: TreeId, base: CommitId) -> Option<Vec<KeyedGate>> {
-        let mut keyed = Vec::with_capacity(wanted.len());
-        let mut complete = true;
-        for one in wanted {
-            match self.state.keyed(one, tree, base) {
-                Some(gate) => keyed.push(gate),
-                None => {
-                    complete = false;
-                    self.actions.push(Action::Digest { tree, gate: Arc::clone(&one.gate) });
-                }
+    fn keyed<'k, 'w>(
+        &mut self,
+        keys: &'k Keys,
+        wanted: impl Iterator<Item = &'w Wanted> + Clone,
+        tree: TreeId,
+        base: CommitId,
+    ) -> Option<&'k [KeyedGate]> {
+        let known = self.state.keys(keys, wanted.clone(), tree, base);
+        if known.is_none() {
+            for one in wanted.filter(|wanted| self.state.subject(&wanted.gate, tree).is_none()) {
+                self.actions.push(Action::Digest { tree, gate: Arc::clone(&one.gate) });
             }
         }
-        complete.then_some(keyed)
+        known
     }
 
     /// Judges the composite `at`, on `base`, by `wanted`; starts a job for what has no verdict yet
     /// where a slot is free.
-    fn judge_or_gate(&mut self, wanted: &[Wanted], at: Standpoint, base: CommitId, purpose: JobPurpose) -> Judged {
-        let Some(gates) = self.keyed(wanted, at.tree, base) else { return Judged::Waiting };
+    fn judge_or_gate<'w>(
+        &mut self,
+        keys: &Keys,
+        wanted: impl Iterator<Item = &'w Wanted> + Clone,
+        at: Standpoint,
+        base: CommitId,
+        purpose: JobPurpose,
+    ) -> Judged {
+        let Some(gates) = self.keyed(keys, wanted, at.tree, base) else { return Judged::Waiting };
         match self.judge_keyed(gates) {
             Judgement::Open(gates) => {
                 self.gate(GateAction { purpose, at, base, gates, clean_slot: false, more: false });
@@ -230,21 +238,16 @@ impl<'a> Round<'a> {
     /// What the known verdicts say of a tree; `None` while what a gate's `inputs` match there is not known.
     fn judge_at<'w>(
         &self,
+        keys: &Keys,
         wanted: impl Iterator<Item = &'w Wanted>,
         tree: TreeId,
         base: CommitId,
     ) -> Option<Judgement> {
-        let gates = wanted.map(|wanted| self.state.keyed(wanted, tree, base)).collect::<Option<Vec<_>>>()?;
-        Some(self.judge_keyed(gates))
+        self.state.keys(keys, wanted, tree, base).map(|gates| self.judge_keyed(gates))
     }
 
-    fn judge_keyed(&self, gates: Vec<KeyedGate>) -> Judgement {
-        let state = self.state;
-        let with_standing = gates.into_iter().map(|gate| {
-            let standing = state.standing(&gate.key);
-            (gate, standing)
-        });
-        judge(with_standing, self.limits.fail_fast)
+    fn judge_keyed(&self, gates: &[KeyedGate]) -> Judgement {
+        judge(gates.iter().map(|gate| (gate, self.state.standing(&gate.key))), self.limits.fail_fast)
     }
 
     /// How many probes of one search may run at once.

@@ -97,7 +97,7 @@ impl Round<'_> {
         }
         let at = Standpoint { commit: cone.commit, tree: cone.tree };
         let purpose = JobPurpose::Cone { item: self.state.graph().name(ix).clone() };
-        match self.judge_or_gate(&cone.gates, at, cone.base, purpose) {
+        match self.judge_or_gate(&cone.keys, cone.gates.iter(), at, cone.base, purpose) {
             Judged::Waiting => {}
             Judged::Settled(Judgement::Passed) => {
                 self.decide(ItemDecided {

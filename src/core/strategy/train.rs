@@ -11,8 +11,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{Action, Judged, Round};
-use crate::core::judge::{Judgement, Wanted};
-use crate::core::state::{Phase, Standpoint};
+use crate::core::judge::{Judgement, KeyedGate};
+use crate::core::state::Phase;
 use crate::plan::Policy;
 use crate::plan::graph::ItemIx;
 use crate::vocabulary::event::{CompositePurpose, Event, JobPurpose};
@@ -24,11 +24,14 @@ const POSITIONS_AHEAD_PER_WORKER: usize = 2;
 
 impl Round<'_> {
     pub(super) fn train(&mut self, policy: &Policy) {
-        let line: Vec<ItemIx> = self.state.undecided().take(self.state.train().window()).collect();
-        let blocked = line.iter().filter(|ix| self.is_blocked_by(policy, **ix)).count();
-        let Some(first) = line.first().filter(|_| blocked == 0) else { return };
+        let state = self.state;
+        // Where nothing fails the window grows with all that lands, and who stands far behind is not looked at yet.
+        let line = || state.undecided().take(state.train().window());
+        let blocked =
+            if policy.block_on.is_empty() { 0 } else { line().filter(|ix| self.is_blocked_by(policy, *ix)).count() };
+        let Some(first) = line().next().filter(|_| blocked == 0) else { return };
         if self.state.apex().is_none() && self.state.landing().is_none() {
-            let items = vec![self.state.graph().name(*first).clone()];
+            let items = vec![self.state.graph().name(first).clone()];
             return self.record(Event::ApexFormed {
                 apex: self.state.next_apex(),
                 base: self.state.tip().commit,
@@ -38,20 +41,20 @@ impl Round<'_> {
         // First what is closest to landing.
         self.apex();
         if !self.has_decisions() {
-            self.look_ahead(&line);
+            self.look_ahead(line());
         }
     }
 
     /// Gates the items behind the first where they would stand, in order, as far as there are slots.
-    fn look_ahead(&mut self, line: &[ItemIx]) {
+    fn look_ahead(&mut self, line: impl Iterator<Item = ItemIx>) {
         let Some(apex) = self.state.apex() else { return };
         let Some(made) = &apex.made else { return };
         let mut seen = Line::default();
         seen.failing.extend(&apex.candidates);
         let (mut onto, mut ahead, mut waiting) = (apex.base, 0, 0);
         if let Some((first, at)) = made.members.first() {
-            let gates: Vec<Wanted> = made.gates.iter().map(|(_, wanted)| wanted.clone()).collect();
-            self.note_keys(&mut seen, *first, &gates, *at, onto);
+            let gates = made.gates_of(1);
+            seen.stands(*first, self.state.keys(&made.keys[0], gates, at.tree, onto.commit));
             let judged = self.judge_prefix(apex, made, 1);
             if !matches!(judged, Some(Judgement::Failed(_))) {
                 seen.failing.remove(first);
@@ -60,7 +63,7 @@ impl Round<'_> {
             }
         }
         let most = self.limits.max_workers as usize * POSITIONS_AHEAD_PER_WORKER;
-        for &ix in line.iter().filter(|ix| apex.candidates.binary_search(ix).is_err()) {
+        for ix in line.filter(|ix| apex.candidates.binary_search(ix).is_err()) {
             if waiting >= most {
                 break;
             }
@@ -79,8 +82,10 @@ impl Round<'_> {
                 seen.fails(ix);
                 continue;
             };
-            self.note_keys(&mut seen, ix, &position.gates, at, onto);
-            match self.judge_or_gate(&position.gates, at, onto.commit, JobPurpose::Train { item, ahead }) {
+            let gates = position.gates.iter();
+            seen.stands(ix, self.state.keys(&position.keys, gates.clone(), at.tree, onto.commit));
+            let purpose = JobPurpose::Train { item, ahead };
+            match self.judge_or_gate(&position.keys, gates, at, onto.commit, purpose) {
                 Judged::Settled(Judgement::Failed(_)) => {
                     seen.fails(ix);
                     continue;
@@ -91,14 +96,6 @@ impl Round<'_> {
             (onto, ahead) = (at, ahead + 1);
         }
         self.stop_what_nobody_needs(&seen);
-    }
-
-    fn note_keys(&self, seen: &mut Line, ix: ItemIx, gates: &[Wanted], at: Standpoint, onto: Standpoint) {
-        let keys = gates.iter().map(|wanted| self.state.keyed(wanted, at.tree, onto.commit).map(|gate| gate.key));
-        if let Some(keys) = keys.collect::<Option<Vec<_>>>() {
-            seen.keys.extend(keys);
-            seen.known.insert(ix);
-        }
     }
 
     /// Ends the jobs of items that stand elsewhere by now, or nowhere, unless what they run is asked for there.
@@ -129,6 +126,14 @@ struct Line {
 }
 
 impl Line {
+    /// The gates of an item where it stands, if what they are filed under is known.
+    fn stands(&mut self, ix: ItemIx, gates: Option<&[KeyedGate]>) {
+        if let Some(gates) = gates {
+            self.keys.extend(gates.iter().map(|gate| gate.key));
+            self.known.insert(ix);
+        }
+    }
+
     fn fails(&mut self, ix: ItemIx) {
         self.failing.insert(ix);
         self.known.insert(ix);

@@ -308,7 +308,7 @@ impl Hands {
         Err(Conflict {
             with: with.map(|with| self.graph.name(*with).clone()).filter(|with| {
                 let of_items = request.items.iter().any(|item| item.name == *with);
-                of_items || request.beneath.iter().any(|step| step.item.as_ref() == Some(with))
+                of_items || request.beneath.backwards().any(|step| step.item.as_ref() == Some(with))
             }),
             paths: vec!["file".to_owned()],
             messages: vec!["CONFLICT (content): Merge conflict in file".to_owned()],
