@@ -36,6 +36,7 @@ fn scenario(items: usize) -> Scenario {
         policy: Arc::new(policy),
         limits,
         gate_ms: [(gate, GATE_MS)].into(),
+        beforehand: Arc::default(),
     }
 }
 

@@ -412,7 +412,7 @@ mod tests {
         let (items, gate) = independent(2);
         let graph = Arc::new(Graph::new(items, &[]).unwrap());
         let time = VirtualTime::new(1, Patience { wakes: 1, silence_ms: 1 });
-        let hands = Hands::new(Arc::clone(&graph), Arc::new(world), time, HashMap::new(), 0.0);
+        let hands = Hands::new(Arc::clone(&graph), Arc::new(world), time, HashMap::new(), 0.0, Arc::default());
         let add = |base: CommitId, item: usize| {
             let item = ComposeItem::of(&graph, ItemIx::new(item), CommitId::from_bytes(&[1; 20]).unwrap(), Vec::new());
             hands.merged(&ComposeRequest { base, items: vec![Arc::new(item)], beneath: Trail::default() })
