@@ -70,7 +70,7 @@ struct Made {
 pub enum Following {
     /// The next ones, each with its number, as JSON; none where there are none yet.
     Events(Vec<(u64, Arc<str>)>),
-    /// The next ones are no longer kept; this is the number of the newest that is gone.
+    /// What was seen is not what comes before any that is kept; this is the number of the one before the first that is.
     Gone(u64),
 }
 
@@ -112,8 +112,10 @@ impl Hub {
 
     pub(super) fn after(&self, seen: u64) -> Following {
         let kept = locked(&self.events);
-        match kept.events.front() {
-            Some((first, _)) if *first > seen + 1 => Following::Gone(first - 1),
+        match (kept.events.front(), kept.events.back()) {
+            (Some((first, _)), _) if *first > seen + 1 => Following::Gone(first - 1),
+            // It has followed another run here, whose numbers say nothing of this one's.
+            (Some((first, _)), Some((last, _))) if *last < seen => Following::Gone(first - 1),
             _ => {
                 let from = kept.events.partition_point(|(seq, _)| *seq <= seen);
                 Following::Events(kept.events.range(from..).take(AT_ONCE).cloned().collect())
@@ -206,5 +208,15 @@ mod tests {
         assert_eq!(hub.after(0), Following::Gone(2));
         assert_eq!(numbers(&hub.after(2)), [3, 4]);
         assert!(locked(&hub.events).bytes <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn who_followed_an_earlier_run_begins_anew() {
+        let hub = hub();
+        assert_eq!(hub.after(500), Following::Events(Vec::new()), "there is no run yet that could be another");
+        (1..=3).for_each(|seq| hub.show(&event(seq, "x")));
+        assert_eq!(hub.after(3), Following::Events(Vec::new()));
+        assert_eq!(hub.after(500), Following::Gone(0));
+        assert_eq!(numbers(&hub.after(0)), [1, 2, 3]);
     }
 }
