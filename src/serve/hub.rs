@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -47,20 +48,31 @@ struct Kept {
     bytes: usize,
 }
 
-/// The page's parts, as of an event.
-#[derive(Clone, Debug, Serialize)]
-pub struct Snapshot {
-    /// The number of the newest event in it.
-    pub seq: u64,
-    pub finished: bool,
-    /// When that event was recorded, in milliseconds since the Unix epoch.
-    pub now_ms: u64,
+/// The run as of an event, made once for all who look.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub report: RunReport,
     pub parts: Vec<Part>,
+    /// What a page is told that has them already, as JSON.
+    pub json: Bytes,
+}
+
+/// The page's parts, as of an event.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// The number of the newest event in it.
+    seq: u64,
+    finished: bool,
+    /// When that event was recorded, in milliseconds since the Unix epoch.
+    now_ms: u64,
+    parts: &'a [Part],
 }
 
 #[derive(Debug)]
 struct Made {
     snapshot: Arc<Snapshot>,
+    /// The number of the newest event in it.
+    seq: u64,
     at: Instant,
     took: Duration,
 }
@@ -136,30 +148,24 @@ impl Hub {
         })
     }
 
-    /// The report of the run so far, or nothing before its first event.
-    pub(super) fn report(&self) -> Option<RunReport> {
-        self.with_view(|view| RunReport::new(view, BTreeMap::new()))
-    }
-
-    /// The page's parts, not older than its making allows.
+    /// The run so far, not older than the making of this allows; nothing before its first event. It may take as long as
+    /// that is for somebody else.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         let mut page = locked(&self.page);
         let newest = *self.newest.borrow();
         if let Some(made) = page.as_ref() {
             let is_young = made.at.elapsed() < made.took * MOST_OF_A_PROCESSOR;
-            if made.snapshot.seq >= newest || is_young && !made.snapshot.finished {
+            if made.seq >= newest || is_young && !made.snapshot.report.finished {
                 return Some(Arc::clone(&made.snapshot));
             }
         }
         let began = Instant::now();
-        let report = self.report()?;
-        let snapshot = Arc::new(Snapshot {
-            seq: newest,
-            finished: report.finished,
-            now_ms: report.ended_at_ms,
-            parts: parts(&report, Mode::Live),
-        });
-        *page = Some(Made { snapshot: Arc::clone(&snapshot), at: Instant::now(), took: began.elapsed() });
+        let report = self.with_view(|view| RunReport::new(view, BTreeMap::new()))?;
+        let parts = parts(&report, Mode::Live);
+        let told = Told { seq: newest, finished: report.finished, now_ms: report.ended_at_ms, parts: &parts };
+        let json = serde_json::to_vec(&told).expect("numbers and text are JSON").into();
+        let snapshot = Arc::new(Snapshot { report, parts, json });
+        *page = Some(Made { seq: newest, snapshot: Arc::clone(&snapshot), at: Instant::now(), took: began.elapsed() });
         Some(snapshot)
     }
 }

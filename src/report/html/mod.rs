@@ -181,7 +181,7 @@ fn timeline_of(report: &RunReport) -> String {
         return svg;
     }
     format!(
-        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
+        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red with ✗ failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
         timeline::in_words(report)
     )

@@ -34,7 +34,7 @@ tr:target>td{background:var(--warn)}\
 .skipped rect,.skipped path,.job.skipped{fill:Canvas;stroke:var(--plainline);stroke-dasharray:4 3}\
 .edges path{fill:none!important}\
 .job.apex{stroke-width:3}.tick{stroke:var(--line)}.landing{stroke:var(--goodline);stroke-width:2}\
-.timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis{text-anchor:middle}\
+.timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis,.timeline .sign{text-anchor:middle}.timeline .sign{pointer-events:none}\
 .badge{display:inline-block;border:1.5px solid;border-radius:1rem;padding:0 .6rem;white-space:nowrap}\
 .badge.landed{background:var(--good);border-color:var(--goodline)}.badge.before{background:var(--done);border-color:var(--doneline)}\
 .badge.passed{border-color:var(--goodline)}.badge.running{background:var(--live);border-color:var(--liveline)}\

@@ -19,6 +19,9 @@ const BAR: f64 = 18.0;
 const AXIS: f64 = 24.0;
 const TICKS: u64 = 8;
 
+/// A narrower bar has no room for a sign.
+const SIGN_WIDTH: f64 = 12.0;
+
 /// More bars are not told apart, and make a page slow.
 const MOST_JOBS: usize = 5000;
 
@@ -70,6 +73,11 @@ pub fn svg(report: &RunReport) -> String {
             (to - from).max(1.0),
             text(&words(report, job))
         );
+        // Not by colour alone.
+        if job.has_failed() && to - from >= SIGN_WIDTH {
+            let y = f64::from(job.worker.0) * ROW + 16.0;
+            let _ = writeln!(out, "<text class=\"sign\" x=\"{:.1}\" y=\"{y:.1}\">✗</text>", (from + to) / 2.0);
+        }
     }
     for landing in &report.landings {
         let x = place(landing.at_ms);
