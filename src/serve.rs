@@ -18,7 +18,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use hub::Hub;
@@ -68,7 +68,8 @@ impl Server {
         let address = listener.local_addr().map_err(refuse)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (ending, is_ending) = watch::channel(false);
-        let served = Served { hub, ending: is_ending, for_this_machine: address.ip().is_loopback() };
+        let served =
+            Served { hub, ending: is_ending, turn: Arc::default(), for_this_machine: address.ip().is_loopback() };
         let serving = axum::serve(listener, router(served)).with_graceful_shutdown(async {
             // A sender that is dropped stops the server, too.
             let _ = stopped.await;
@@ -107,6 +108,8 @@ impl Server {
 struct Served {
     hub: Arc<Hub>,
     ending: watch::Receiver<bool>,
+    /// Who has it is handed the page out next.
+    turn: Arc<Mutex<()>>,
     /// It listens on the loopback interface: nobody reaches it under another machine's name but by a trick.
     for_this_machine: bool,
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -47,20 +48,31 @@ struct Kept {
     bytes: usize,
 }
 
-/// The page's parts, as of an event.
-#[derive(Clone, Debug, Serialize)]
-pub struct Snapshot {
-    /// The number of the newest event in it.
-    pub seq: u64,
-    pub finished: bool,
-    /// When that event was recorded, in milliseconds since the Unix epoch.
-    pub now_ms: u64,
+/// The run as of an event, made once for all who look.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub report: RunReport,
     pub parts: Vec<Part>,
+    /// What a page is told that has them already, as JSON.
+    pub json: Bytes,
+}
+
+/// The page's parts, as of an event.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// The number of the newest event in it.
+    seq: u64,
+    finished: bool,
+    /// When that event was recorded, in milliseconds since the Unix epoch.
+    now_ms: u64,
+    parts: &'a [Part],
 }
 
 #[derive(Debug)]
 struct Made {
     snapshot: Arc<Snapshot>,
+    /// The number of the newest event in it.
+    seq: u64,
     at: Instant,
     took: Duration,
 }
@@ -70,7 +82,7 @@ struct Made {
 pub enum Following {
     /// The next ones, each with its number, as JSON; none where there are none yet.
     Events(Vec<(u64, Arc<str>)>),
-    /// The next ones are no longer kept; this is the number of the newest that is gone.
+    /// What was seen is not what comes before any that is kept; this is the number of the one before the first that is.
     Gone(u64),
 }
 
@@ -112,8 +124,10 @@ impl Hub {
 
     pub(super) fn after(&self, seen: u64) -> Following {
         let kept = locked(&self.events);
-        match kept.events.front() {
-            Some((first, _)) if *first > seen + 1 => Following::Gone(first - 1),
+        match (kept.events.front(), kept.events.back()) {
+            (Some((first, _)), _) if *first > seen + 1 => Following::Gone(first - 1),
+            // It has followed another run here, whose numbers say nothing of this one's.
+            (Some((first, _)), Some((last, _))) if *last < seen => Following::Gone(first - 1),
             _ => {
                 let from = kept.events.partition_point(|(seq, _)| *seq <= seen);
                 Following::Events(kept.events.range(from..).take(AT_ONCE).cloned().collect())
@@ -134,30 +148,24 @@ impl Hub {
         })
     }
 
-    /// The report of the run so far, or nothing before its first event.
-    pub(super) fn report(&self) -> Option<RunReport> {
-        self.with_view(|view| RunReport::new(view, BTreeMap::new()))
-    }
-
-    /// The page's parts, not older than its making allows.
+    /// The run so far, not older than the making of this allows; nothing before its first event. It may take as long as
+    /// that is for somebody else.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         let mut page = locked(&self.page);
         let newest = *self.newest.borrow();
         if let Some(made) = page.as_ref() {
             let is_young = made.at.elapsed() < made.took * MOST_OF_A_PROCESSOR;
-            if made.snapshot.seq >= newest || is_young && !made.snapshot.finished {
+            if made.seq >= newest || is_young && !made.snapshot.report.finished {
                 return Some(Arc::clone(&made.snapshot));
             }
         }
         let began = Instant::now();
-        let report = self.report()?;
-        let snapshot = Arc::new(Snapshot {
-            seq: newest,
-            finished: report.finished,
-            now_ms: report.ended_at_ms,
-            parts: parts(&report, Mode::Live),
-        });
-        *page = Some(Made { snapshot: Arc::clone(&snapshot), at: Instant::now(), took: began.elapsed() });
+        let report = self.with_view(|view| RunReport::new(view, BTreeMap::new()))?;
+        let parts = parts(&report, Mode::Live);
+        let told = Told { seq: newest, finished: report.finished, now_ms: report.ended_at_ms, parts: &parts };
+        let json = serde_json::to_vec(&told).expect("numbers and text are JSON").into();
+        let snapshot = Arc::new(Snapshot { report, parts, json });
+        *page = Some(Made { seq: newest, snapshot: Arc::clone(&snapshot), at: Instant::now(), took: began.elapsed() });
         Some(snapshot)
     }
 }
@@ -206,5 +214,15 @@ mod tests {
         assert_eq!(hub.after(0), Following::Gone(2));
         assert_eq!(numbers(&hub.after(2)), [3, 4]);
         assert!(locked(&hub.events).bytes <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn who_followed_an_earlier_run_begins_anew() {
+        let hub = hub();
+        assert_eq!(hub.after(500), Following::Events(Vec::new()), "there is no run yet that could be another");
+        (1..=3).for_each(|seq| hub.show(&event(seq, "x")));
+        assert_eq!(hub.after(3), Following::Events(Vec::new()));
+        assert_eq!(hub.after(500), Following::Gone(0));
+        assert_eq!(numbers(&hub.after(0)), [1, 2, 3]);
     }
 }

@@ -9,6 +9,9 @@
   const panelText = byId("panel-text");
   // At least so long between two looks, in milliseconds.
   const LEAST_PAUSE = 500;
+  // Between two attempts to connect, in milliseconds: at first, and at most.
+  const LEAST_RETRY = 500;
+  const MOST_RETRY = 10000;
   // A log on the screen is cut to this many characters.
   const MOST_LOG = 400000;
 
@@ -17,6 +20,8 @@
   let again = false;
   let zoom = null;
   let log = null;
+  let why = null;
+  // Where the focus goes when the panel is closed: an update may have made that element anew.
   let returnTo = null;
 
   const say = (text) => {
@@ -27,23 +32,37 @@
   const openFolds = (section) =>
     [...section.querySelectorAll("details[open]")].map((fold) => fold.closest("[id]")?.id).filter(Boolean);
 
+  // What a link, a button or a fold is known by from one update to the next.
+  const markOf = (one) =>
+    one.dataset?.key || one.getAttribute("href") || (one.tagName === "SUMMARY" && "fold-" + one.closest("[id]")?.id);
+  const withMark = (within, mark) => [...within.querySelectorAll("a,button,summary")].find((one) => markOf(one) === mark);
+
   const replace = (section, html) => {
     const open = openFolds(section);
     const scrolled = [...section.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
     const active = section.contains(document.activeElement) ? document.activeElement : null;
-    const mark = active && (active.getAttribute("href") || active.dataset.key || active.closest("[id]")?.id);
+    const mark = active && markOf(active);
+    const box = active ? [...section.querySelectorAll(".scroll")].indexOf(active) : -1;
     section.innerHTML = html;
-    for (const id of open) byId(id)?.querySelector("details")?.setAttribute("open", "");
+    for (const id of open) {
+      const holder = byId(id);
+      (holder?.tagName === "DETAILS" ? holder : holder?.querySelector("details"))?.setAttribute("open", "");
+    }
     section.querySelectorAll(".scroll").forEach((box, at) => {
       if (scrolled[at]) [box.scrollLeft, box.scrollTop] = scrolled[at];
     });
-    if (mark) {
-      const same = [...section.querySelectorAll("a,button,summary")].find(
-        (one) => one.getAttribute("href") === mark || one.dataset.key === mark || (active.tagName === "SUMMARY" && one.closest("[id]")?.id === mark),
-      );
-      same?.focus({ preventScroll: true });
-    }
     if (section.id === "pyramid") dressPyramid(section);
+    if (active) {
+      const same = box >= 0 ? section.querySelectorAll(".scroll")[box] : mark && withMark(section, mark);
+      // What had the focus may be gone: who reads on by keyboard is still in this part of the page.
+      if (same) same.focus({ preventScroll: true });
+      else focusOn(section);
+    }
+  };
+
+  const focusOn = (section) => {
+    section.tabIndex = -1;
+    section.focus({ preventScroll: true });
   };
 
   const refresh = async () => {
@@ -58,18 +77,23 @@
       if (!answer.ok) throw new Error(answer.statusText);
       const { finished, now_ms: now, parts, seq } = await answer.json();
       ahead = Math.min(ahead, Date.now() - now);
+      newest = Math.max(newest, seq);
+      let changed = false;
       for (const { id, html } of parts) {
         const section = byId(id);
         if (section && known.get(id) !== html) {
           known.set(id, html);
           replace(section, html);
+          changed = true;
         }
       }
+      tick();
+      if (changed && why !== null) showReasons(why);
       const title = document.querySelector("h1");
       if (title) document.title = title.textContent;
       document.body.dataset.seq = seq;
       document.body.dataset.finished = finished;
-      say(finished ? "The run has ended." : "Live: the page follows the run.");
+      say(finished ? `The run has ended: ${title?.textContent}.` : "Live: the page follows the run.");
       // What came while the page was made is not in it yet.
       if (!finished && seq < newest) again = true;
     } catch {
@@ -83,33 +107,40 @@
 
   // How much this clock is ahead of the run's, at most: an event is older than the news of it.
   let ahead = Infinity;
-  setInterval(() => {
+  const tick = () => {
     if (ahead === Infinity) return;
     for (const cell of document.querySelectorAll("[data-since]")) {
       const seconds = Math.max(0, Math.floor((Date.now() - ahead - Number(cell.dataset.since)) / 1000));
       cell.textContent = seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m ${seconds % 60}s`;
     }
-  }, 1000);
+  };
+  setInterval(tick, 1000);
 
+  // The number of the newest event, and how long to wait before the next attempt to connect.
   let newest = 0;
+  let pause = LEAST_RETRY;
   const follow = () => {
-    const events = new EventSource("/events?since=" + (document.body.dataset.seq || 0));
-    const seen = (event) => {
+    const events = new EventSource("/events?since=" + newest);
+    events.addEventListener("message", (event) => {
       newest = Math.max(newest, Number(event.lastEventId) || 0);
       refresh();
-    };
-    events.addEventListener("message", seen);
-    events.addEventListener("gone", seen);
-    events.addEventListener("open", refresh);
+    });
+    events.addEventListener("gone", (event) => {
+      // It may be another run than before, with numbers of its own.
+      newest = Number(event.lastEventId) || 0;
+      refresh();
+    });
+    events.addEventListener("open", () => {
+      pause = LEAST_RETRY;
+      refresh();
+    });
     events.addEventListener("error", () => {
-      if (document.body.dataset.finished === "true") {
-        say("The run has ended, and lexpr with it. This is how it was.");
-        events.close();
-      } else {
-        say("The connection is lost; trying again.");
-        // A browser gives up on a server that answers with an error.
-        if (events.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
-      }
+      // A browser gives up on some errors and is slow with others. A run that has ended may be resumed, too.
+      events.close();
+      const hasEnded = document.body.dataset.finished === "true";
+      say(hasEnded ? "The run has ended, and lexpr with it. This is how it was." : "The connection is lost; trying again.");
+      setTimeout(follow, pause);
+      pause = Math.min(MOST_RETRY, pause * 2);
     });
   };
 
@@ -140,6 +171,8 @@
       if (zoom) to(zoom.by, zoom.x + (partX * width) / zoom.by, zoom.y + (partY * height) / zoom.by);
     };
     const tools = document.createElement("p");
+    tools.setAttribute("role", "group");
+    tools.setAttribute("aria-label", "Enlarge and move the picture");
     const tool = (key, label, text, act) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -183,9 +216,26 @@
       drag = null;
       return moved;
     };
+    // The click that ends a drag opens nothing; it comes at once or not at all.
+    const swallow = (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+    };
     svg.addEventListener("pointerup", () => {
-      if (drop()) svg.addEventListener("click", (event) => { event.preventDefault(); event.stopPropagation(); }, { once: true, capture: true });
+      if (!drop()) return;
+      svg.addEventListener("click", swallow, { once: true, capture: true });
+      setTimeout(() => svg.removeEventListener("click", swallow, { capture: true }));
     });
+    svg.addEventListener("dragstart", (event) => event.preventDefault());
+    // The lines of the item that is pointed at, or has the focus.
+    const light = (event) => {
+      const item = event.target.closest?.("a.item");
+      const at = event.type === "pointerout" || event.type === "focusout" ? null : item?.getAttribute("href").replace("#item-", "");
+      for (const line of svg.querySelectorAll(".edges path[data-of]")) {
+        line.classList.toggle("lit", at != null && line.dataset.of.split(" ").includes(at));
+      }
+    };
+    for (const name of ["pointerover", "pointerout", "focusin", "focusout"]) svg.addEventListener(name, light);
     svg.addEventListener("pointerleave", drop);
     show();
   };
@@ -193,29 +243,43 @@
   const openPanel = (title, from) => {
     log?.close();
     log = null;
-    returnTo = from;
+    why = null;
+    returnTo = { mark: markOf(from), part: from.closest("section")?.id };
     panel.hidden = false;
+    document.body.classList.add("panelled");
     panelTitle.textContent = title;
     panelText.textContent = "";
     panelTitle.focus({ preventScroll: true });
-    panel.scrollIntoView({ block: "nearest" });
   };
 
   const closePanel = () => {
     log?.close();
     log = null;
+    why = null;
     panel.hidden = true;
-    if (returnTo && document.contains(returnTo)) returnTo.focus({ preventScroll: true });
+    document.body.classList.remove("panelled");
+    const section = byId(returnTo?.part);
+    const same = section && withMark(section, returnTo.mark);
+    if (same) same.focus({ preventScroll: true });
+    else if (section) focusOn(section);
   };
 
-  const showWhy = async (item, name, from) => {
-    openPanel(name, from);
+  const showReasons = async (item) => {
+    why = item;
+    let text;
     try {
       const answer = await fetch("/why?item=" + encodeURIComponent(item), { cache: "no-store" });
-      panelText.textContent = await answer.text();
+      text = await answer.text();
     } catch {
-      panelText.textContent = "lexpr does not answer any more.";
+      text = panelText.textContent || "lexpr does not answer any more.";
     }
+    // Something else may have been asked for meanwhile.
+    if (why === item && panelText.textContent !== text) panelText.textContent = text;
+  };
+
+  const showWhy = (item, title, from) => {
+    openPanel(title, from);
+    showReasons(item);
   };
 
   const showLog = (key, title, from) => {
@@ -242,14 +306,12 @@
     const item = event.target.closest("a.item");
     if (item) {
       event.preventDefault();
-      const name = item.querySelector("title").textContent;
-      showWhy(item.getAttribute("href").replace("#item-", ""), name, item);
+      showWhy(item.getAttribute("href").replace("#item-", ""), item.dataset.title, item);
       return;
     }
-    const button = event.target.closest("button[data-log]");
-    if (button) showLog(button.dataset.log, button.dataset.title, button);
-    const why = event.target.closest("button[data-why]");
-    if (why) showWhy(why.dataset.why, why.dataset.title, why);
+    const button = event.target.closest("button[data-log],button[data-why]");
+    if (button?.dataset.log) showLog(button.dataset.log, button.dataset.title, button);
+    else if (button) showWhy(button.dataset.why, button.dataset.title, button);
   });
   byId("panel-close").addEventListener("click", closePanel);
   document.addEventListener("keydown", (event) => {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::Served;
-use super::hub::{Following, Hub};
+use super::hub::{Following, Hub, Snapshot};
 use crate::report::html::page;
 use crate::report::summary::headline;
 use crate::vocabulary::names::JobId;
@@ -36,6 +35,9 @@ const LOG_LOOK: Duration = Duration::from_millis(250);
 /// Behind idle connections something may close them.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// So much of the page is handed out, to all who look together: a run of 300 items is some 400 KB.
+const MOST_BYTES_A_SECOND: f64 = 32e6;
+
 const SCRIPT: &str = include_str!("live.js");
 
 /// Only its own script, its own style, and questions to its own server.
@@ -45,13 +47,13 @@ const HEAD: &str = "<script src=\"/live.js\" defer></script>\n";
 
 /// The page, filled in as of now: it says something without its script, too.
 pub(super) async fn live_page(State(served): State<Served>) -> Response {
-    let Some(snapshot) = served.hub.snapshot() else { return not_yet() };
+    let Some(snapshot) = snapshot(served).await else { return not_yet() };
     let mut body = String::from("<p id=\"live\" role=\"status\"></p>\n");
     for part in &snapshot.parts {
         body.push_str(&format!("<section id=\"{}\">\n{}</section>\n", part.id, part.html));
     }
     body.push_str(PANEL);
-    let title = served.hub.report().map_or_else(|| "lexpr".to_owned(), |report| headline(&report));
+    let title = headline(&snapshot.report);
     let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_SECURITY_POLICY, POLICY)];
     (headers, Html(page(&title, POLICY, HEAD, &body))).into_response()
 }
@@ -70,10 +72,19 @@ pub(super) async fn script() -> impl IntoResponse {
 }
 
 pub(super) async fn parts(State(served): State<Served>) -> Response {
-    match served.hub.snapshot() {
-        Some(snapshot) => ([(header::CACHE_CONTROL, "no-store")], Json((*snapshot).clone())).into_response(),
-        None => not_yet(),
-    }
+    let Some(snapshot) = snapshot(served).await else { return not_yet() };
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, "application/json")];
+    (headers, snapshot.json.clone()).into_response()
+}
+
+/// Made where it keeps nobody waiting but those who ask for it: the run goes on meanwhile. They take turns, at a pace:
+/// copying large pages out again and again takes as much of a machine as there is.
+async fn snapshot(served: Served) -> Option<Arc<Snapshot>> {
+    let hub = Arc::clone(&served.hub);
+    let snapshot = tokio::task::spawn_blocking(move || hub.snapshot()).await.ok()??;
+    let _turn = served.turn.lock().await;
+    tokio::time::sleep(Duration::from_secs_f64(snapshot.json.len() as f64 / MOST_BYTES_A_SECOND)).await;
+    Some(snapshot)
 }
 
 #[derive(Deserialize)]
@@ -144,8 +155,9 @@ pub(super) struct Item {
 }
 
 pub(super) async fn why_item(State(served): State<Served>, Query(asked): Query<Item>) -> Response {
-    let report = served.hub.report();
-    let said = report.as_ref().and_then(|report| Some(why::text(report, report.items.get(asked.item)?, Paint::PLAIN)));
+    let Some(snapshot) = snapshot(served).await else { return not_yet() };
+    let report = &snapshot.report;
+    let said = report.items.get(asked.item).map(|item| why::text(report, item, Paint::PLAIN));
     match said {
         Some(text) => plain(text),
         None => (StatusCode::NOT_FOUND, "there is no such item\n").into_response(),

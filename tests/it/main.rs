@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not as a test expects fails the test, helpers included")]
 
 mod architecture;
+mod browser;
 mod cli_cache;
 mod cli_clean;
 mod cli_commands;
@@ -64,6 +65,7 @@ mod land_push;
 mod land_target;
 mod land_world;
 mod landed_by_content;
+mod live_page;
 mod metrics_text;
 mod pairs;
 mod plan_bad_input;

@@ -13,25 +13,34 @@ use tokio::net::TcpStream;
 use crate::report_stories::{eventful, hostile};
 
 /// A run as it is served.
-struct Served {
+pub struct Served {
     hub: Arc<Hub>,
     view: Arc<Mutex<RunView>>,
     server: Server,
 }
 
 impl Served {
-    async fn new(logs: &Path) -> Self {
+    pub async fn new(logs: &Path) -> Self {
         let view: Arc<Mutex<RunView>> = Arc::default();
         let hub = Arc::new(Hub::new(Arc::clone(&view), Arc::new(Metrics::new()), logs.to_owned()));
         let server = Server::start("0", Arc::clone(&hub)).await.unwrap();
         Self { hub, view, server }
     }
 
-    fn show(&self, events: &[Recorded]) {
+    pub fn show(&self, events: &[Recorded]) {
         for event in events {
             self.view.lock().unwrap().apply(event);
             self.hub.show(event);
         }
+    }
+
+    /// Where it is, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    pub async fn stop(self) {
+        self.server.stop().await;
     }
 
     async fn open(&self, path: &str, headers: &[(&str, &str)]) -> BufReader<TcpStream> {

@@ -69,12 +69,13 @@ pub enum Mode {
 
 /// The parts of a run's page, in their order.
 pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
+    let reasons = table::reasons(report);
     vec![
         Part { id: "summary", html: summary(report) },
         Part { id: "now", html: now::running(report, mode) },
-        Part { id: "pyramid", html: pyramid_of(report) },
+        Part { id: "pyramid", html: pyramid_of(report, &reasons) },
         Part { id: "timeline", html: timeline_of(report) },
-        Part { id: "items", html: table::items(report, mode) },
+        Part { id: "items", html: table::items(report, &reasons, mode) },
         Part { id: "landings", html: landings(report) },
     ]
 }
@@ -137,17 +138,18 @@ fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemN
     names.enumerate().map(|(at, name)| (name, at)).collect()
 }
 
-fn pyramid_of(report: &RunReport) -> String {
+fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
     let places = positions(report.items.iter().map(|item| &item.name));
     let nodes: Vec<Node<'_>> = report
         .items
         .iter()
-        .map(|item| Node {
+        .zip(reasons)
+        .map(|(item, reason)| Node {
             name: item.name.as_str(),
             level: item.level,
             deps: item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
             look: Look::of(item),
-            why: item.reason.clone().unwrap_or_default(),
+            why: reason.clone(),
         })
         .collect();
     let top = format!(
@@ -166,7 +168,8 @@ fn pyramid_part(nodes: &[Node<'_>], top: &str) -> String {
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
     let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
     format!(
-        "<h2>Pyramid</h2>\n<p>{}</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Pyramid\">\n{}</div>\n",
+        "<h2>Pyramid</h2>\n<p>{}</p>\n<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the pyramid\">\n{}</div>\n",
         legend.join(" "),
         pyramid::svg(nodes, top)
     )
@@ -178,8 +181,9 @@ fn timeline_of(report: &RunReport) -> String {
         return svg;
     }
     format!(
-        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Workers\">\n{svg}</div>\n"
+        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red with ✗ failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
+        timeline::in_words(report)
     )
 }
 
@@ -188,7 +192,7 @@ fn landings(report: &RunReport) -> String {
         return String::new();
     }
     let mut out = String::from(
-        "<h2>Landings</h2>\n<div class=\"scroll\"><table><thead><tr><th>From</th><th>To</th><th>Tree</th><th>Items</th><th>Receipt</th></tr></thead><tbody>\n",
+        "<h2>Landings</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Tree</th><th scope=\"col\">Items</th><th scope=\"col\">Receipt</th></tr></thead><tbody>\n",
     );
     for landing in &report.landings {
         let items: Vec<String> = landing.items.iter().map(|item| code(item.as_str())).collect();

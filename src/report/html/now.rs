@@ -49,7 +49,7 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
     }
     jobs.sort_by_key(|job| job.worker);
     let mut out = String::from(
-        "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th>Worker</th><th>Item</th><th>Gate</th><th class=\"n\">For</th><th></th></tr></thead><tbody>\n",
+        "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Worker</th><th scope=\"col\">Item</th><th scope=\"col\">Gate</th><th scope=\"col\" class=\"n\">For</th><th scope=\"col\">Log</th></tr></thead><tbody>\n",
     );
     for job in jobs {
         let what = purpose_words(&job.purpose, &job.items);
@@ -81,7 +81,7 @@ pub fn log_button_of(job: u64, attempt: u32, gate: &str, mode: Mode) -> String {
     }
     let key = format!("{job}/{attempt}/{gate}");
     format!(
-        " <button type=\"button\" data-log=\"{key}\" data-key=\"log-{key}\" data-title=\"{gate}, job {job}, attempt {attempt}\">log</button>",
+        " <button type=\"button\" data-log=\"{key}\" data-key=\"log-{key}\" data-title=\"{gate}, job {job}, attempt {attempt}\" aria-label=\"log of {gate}, job {job}, attempt {attempt}\">log</button>",
         key = text(&key),
         gate = text(gate)
     )

@@ -7,8 +7,11 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::look::{Look, Shape};
-use super::markup::text;
+use super::markup::{escaped, text};
+use crate::wording::{cut, shown};
 
 /// One item of the picture.
 pub struct Node<'a> {
@@ -29,8 +32,8 @@ const COLUMNS: usize = 8;
 const MARGIN: i64 = 10;
 /// As wide as a full line.
 const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
-/// What a box has room for, sign and space left out.
-const NAME_CHARS: usize = 15;
+/// What a box has room for, in cells, sign and space left out.
+const NAME_CELLS: usize = 14;
 
 /// The picture; `top` is written above all.
 pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
@@ -56,12 +59,18 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
     let top_line = lines.last().map(|(_, line)| line.as_slice()).unwrap_or_default();
     for (at, node) in nodes.iter().enumerate() {
         let Some((x, y)) = places.get(&at).copied() else { continue };
-        for (dep_x, dep_y) in node.deps.iter().filter_map(|dep| places.get(dep).copied()) {
-            edge(&mut out, (dep_x + BOX.0 / 2, dep_y), (x + BOX.0 / 2, y + BOX.1), node.look);
+        for (dep, (dep_x, dep_y)) in node.deps.iter().filter_map(|dep| Some((dep, *places.get(dep)?))) {
+            edge(
+                &mut out,
+                (dep_x + BOX.0 / 2, dep_y),
+                (x + BOX.0 / 2, y + BOX.1),
+                node.look,
+                &format!(" data-of=\"{dep} {at}\""),
+            );
         }
         // Lines from further down would cross everything.
         if matches!(node.look, Look::Landed | Look::LandedBefore) && top_line.contains(&at) {
-            edge(&mut out, (x + BOX.0 / 2, y), target, node.look);
+            edge(&mut out, (x + BOX.0 / 2, y), target, node.look, "");
         }
     }
     // Writing to a string does not fail.
@@ -85,12 +94,12 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
     out
 }
 
-/// From above what is needed to below what needs it.
-fn edge(out: &mut String, from: (i64, i64), to: (i64, i64), look: Look) {
+/// From above what is needed to below what needs it; `of` is markup that says whose it is.
+fn edge(out: &mut String, from: (i64, i64), to: (i64, i64), look: Look, of: &str) {
     let bend = (from.1 - to.1) / 2;
     let _ = writeln!(
         out,
-        "<path class=\"{}\" d=\"M{} {}C{} {} {} {} {} {}\"/>",
+        "<path class=\"{}\"{of} d=\"M{} {}C{} {} {} {} {} {}\"/>",
         look.class(),
         from.0,
         from.1,
@@ -159,16 +168,16 @@ fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64,
         ),
     };
     let why = if node.why.is_empty() { String::new() } else { format!(": {}", text(&node.why)) };
+    let name = text(node.name);
     let _ = writeln!(
         out,
-        "<a class=\"item {}\" href=\"#item-{at}\"><title>{}: {}{why}</title>{outline}<text x=\"{}\" y=\"{}\">{} {}</text></a>",
+        "<a class=\"item {}\" href=\"#item-{at}\" data-title=\"{name}\"><title>{name}: {}{why}</title>{outline}<text x=\"{}\" y=\"{}\">{} {}</text></a>",
         node.look.class(),
-        text(node.name),
         node.look.words(),
         x + corner + 3,
         y + 20,
         node.look.sign(),
-        text(&short(label)),
+        escaped(&short(&shown(label))),
     );
 }
 
@@ -183,12 +192,27 @@ fn common_folder(nodes: &[Node<'_>]) -> usize {
     slashes.into_iter().find(|end| shared(&first.name[..*end])).unwrap_or(0)
 }
 
-/// The end of a name says more than its beginning.
+/// A name that fits: its beginning often has a number, and its end says what it is about.
 fn short(name: &str) -> String {
-    let length = name.chars().count();
-    if length <= NAME_CHARS {
+    if name.width() <= NAME_CELLS {
         return name.to_owned();
     }
-    let end: String = name.chars().skip(length + 1 - NAME_CHARS).collect();
-    format!("…{end}")
+    let (beginning, _) = cut(name, (NAME_CELLS - 1) / 2);
+    let backwards: String = name.chars().rev().collect();
+    let (end, _) = cut(&backwards, NAME_CELLS / 2);
+    format!("{beginning}…{}", end.chars().rev().collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_for_its_box_keeps_both_its_ends() {
+        assert_eq!(short("exactly-that-1"), "exactly-that-1");
+        assert_eq!(short("31-retry-of-uploads"), "31-ret…uploads");
+        // Of such characters each takes two cells.
+        assert_eq!(short("日本語の項目名前がとても"), "日本語…とても");
+        assert!(short(&"é".repeat(40)).width() <= NAME_CELLS);
+    }
 }

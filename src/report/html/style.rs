@@ -14,12 +14,12 @@ table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid var(--li
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
 code,pre{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}\
 pre{white-space:pre-wrap;border-left:3px solid var(--line);padding-left:.6rem;margin:.4rem 0;max-height:24rem;overflow:auto}\
-.scroll{overflow-x:auto}svg{width:100%;height:auto;min-width:46rem}\
+.scroll{overflow-x:auto}svg{width:100%;height:auto;min-width:64rem}code{overflow-wrap:anywhere}td code{overflow-wrap:break-word}\
 a{color:inherit}a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid;outline-offset:2px}\
 tr:target>td{background:var(--warn)}\
 .pyramid text{font:12px ui-monospace,monospace;fill:var(--ink)}.pyramid .target text{font:600 13px system-ui,sans-serif;text-anchor:middle}\
 .pyramid .target rect{fill:var(--plain);stroke:var(--plainline)}\
-.edges path{fill:none;stroke:var(--edge);stroke-width:1.2}.edges .landed,.edges .before{stroke:var(--doneline)}\
+.edges path{fill:none;stroke:var(--edge);stroke-width:1.2}.edges .landed,.edges .before{stroke:var(--doneline);opacity:.5}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
 .edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badline);stroke-dasharray:4 3}\
 .item rect,.item path,.job{stroke-width:1.5}.item{text-decoration:none}.item:hover rect,.item:hover path,.item:focus-visible rect,.item:focus-visible path{stroke-width:3.5}\
 .landed rect,.landed path,.job.landed{fill:var(--good);stroke:var(--goodline)}\
@@ -34,7 +34,7 @@ tr:target>td{background:var(--warn)}\
 .skipped rect,.skipped path,.job.skipped{fill:Canvas;stroke:var(--plainline);stroke-dasharray:4 3}\
 .edges path{fill:none!important}\
 .job.apex{stroke-width:3}.tick{stroke:var(--line)}.landing{stroke:var(--goodline);stroke-width:2}\
-.timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis{text-anchor:middle}\
+.timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis,.timeline .sign{text-anchor:middle}.timeline .sign{pointer-events:none}\
 .badge{display:inline-block;border:1.5px solid;border-radius:1rem;padding:0 .6rem;white-space:nowrap}\
 .badge.landed{background:var(--good);border-color:var(--goodline)}.badge.before{background:var(--done);border-color:var(--doneline)}\
 .badge.passed{border-color:var(--goodline)}.badge.running{background:var(--live);border-color:var(--liveline)}\
@@ -45,6 +45,7 @@ tr:target>td{background:var(--warn)}\
 .gauges{display:flex;flex-wrap:wrap;gap:.5rem 2rem;margin:1rem 0}.gauges dt{font-size:.85rem;opacity:.8}.gauges dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}\
 button{font:inherit;padding:.1rem .6rem;border:1px solid var(--plainline);border-radius:.3rem;background:var(--plain);color:inherit;cursor:pointer}\
 button:focus-visible{outline:3px solid;outline-offset:2px}td button{font-size:.85rem}\
+.skip:not(:focus-within){position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden;white-space:nowrap;margin:0}section:focus{outline:none}body.panelled{padding-bottom:56vh}html{scroll-padding-bottom:1rem}html:has(body.panelled){scroll-padding-bottom:56vh}\
 #live:empty{display:none}#live{font-size:.9rem;opacity:.85;margin:0}\
 #panel{position:fixed;inset:auto 0 0 0;max-height:55vh;overflow:auto;background:Canvas;border-top:3px solid var(--liveline);padding:.5rem 1rem;box-shadow:0 -4px 16px #0006}\
 #panel h2{margin:.2rem 0}#panel pre{max-height:38vh}#panel-close{float:right}\

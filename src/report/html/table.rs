@@ -1,5 +1,6 @@
 //! The items as a table: what became of each and why, and, folded, everything that was found out about it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::Mode;
@@ -10,35 +11,60 @@ use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
 use crate::report::outcome::outcome_after;
 use crate::report::summary::TAIL_LINES;
+use crate::report::view::Stage;
 use crate::vocabulary::event::ItemGateStatus;
-use crate::wording::{block, duration};
+use crate::vocabulary::names::ItemName;
+use crate::wording::{block, duration, list};
 
 /// The look as a sign and a word.
 pub fn badge(look: Look) -> String {
     format!("<span class=\"badge {}\">{} {}</span>", look.class(), look.sign(), look.words())
 }
 
-pub fn items(report: &RunReport, mode: Mode) -> String {
+pub fn items(report: &RunReport, reasons: &[String], mode: Mode) -> String {
     let mut out = String::from(
-        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th>Item</th><th>State</th><th>Why</th><th class=\"n\">Time</th></tr></thead><tbody>\n",
+        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Item</th><th scope=\"col\">State</th><th scope=\"col\">Why</th><th scope=\"col\" class=\"n\">Time</th></tr></thead><tbody>\n",
     );
-    for (at, item) in report.items.iter().enumerate() {
+    for (at, (item, reason)) in report.items.iter().zip(reasons).enumerate() {
         let took = if item.started_at_ms.is_some() { duration(item.duration_ms) } else { String::new() };
         let _ = writeln!(
             out,
             "<tr id=\"item-{at}\"><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>",
             code(item.name.as_str()),
             badge(Look::of(item)),
-            why(item, at, mode),
+            why(reason, item, at, mode),
         );
     }
     out.push_str("</tbody></table></div>\n");
     out
 }
 
+/// Why an item is what it is. Of one that the run will come to, a report says what there would be to say if the run ended
+/// now; as it goes on, that is not so, and what an item waits for is said instead. One for each item.
+pub fn reasons(report: &RunReport) -> Vec<String> {
+    let by_name: HashMap<&ItemName, &ItemReport> = report.items.iter().map(|item| (&item.name, item)).collect();
+    report.items.iter().map(|item| reason(report, item, &by_name)).collect()
+}
+
+fn reason(report: &RunReport, item: &ItemReport, by_name: &HashMap<&ItemName, &ItemReport>) -> String {
+    let goes_on = !report.finished && !report.is_dead;
+    match item.stage {
+        Some(Stage::Waiting) if goes_on => {
+            let is_open = |dep: &&ItemName| {
+                let stage = by_name.get(*dep).and_then(|dep| dep.stage);
+                matches!(stage, Some(Stage::Waiting | Stage::Running | Stage::Deferred))
+            };
+            let open: Vec<&str> = item.deps.iter().filter(is_open).map(ItemName::as_str).collect();
+            if open.is_empty() { "waits for its turn".to_owned() } else { format!("waits for {}", list(open)) }
+        }
+        Some(Stage::Running | Stage::Passed) if goes_on => String::new(),
+        _ => item.reason.clone().unwrap_or_default(),
+    }
+}
+
 /// A sentence, and the rest folded.
-fn why(item: &ItemReport, at: usize, mode: Mode) -> String {
-    let mut out = item.reason.as_deref().map(text).unwrap_or_default();
+fn why(reason: &str, item: &ItemReport, at: usize, mode: Mode) -> String {
+    let mut out = text(reason);
     if let Some(failure) = &item.failure {
         out.push_str(&attempt(failure));
     }
@@ -46,7 +72,7 @@ fn why(item: &ItemReport, at: usize, mode: Mode) -> String {
         let name = text(item.name.as_str());
         let _ = write!(
             out,
-            " <button type=\"button\" data-why=\"{at}\" data-key=\"why-{at}\" data-title=\"{name}\" aria-label=\"Why {name}\">why</button>"
+            " <button type=\"button\" data-why=\"{at}\" data-key=\"why-{at}\" data-title=\"{name}\" aria-label=\"why {name}\">why</button>"
         );
     }
     let _ = write!(out, "<details><summary>{}</summary>\n<ul>\n", folded(item));
@@ -132,7 +158,7 @@ fn attempt(attempt: &AttemptReport) -> String {
 
 pub fn planned(report: &DryRun) -> String {
     let mut out = String::from(
-        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th>Item</th><th>Would be</th><th>Why</th><th>After</th><th>Gates</th></tr></thead><tbody>\n",
+        "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Item</th><th scope=\"col\">Would be</th><th scope=\"col\">Why</th><th scope=\"col\">After</th><th scope=\"col\">Gates</th></tr></thead><tbody>\n",
     );
     for (at, item) in report.items.iter().enumerate() {
         let deps: Vec<String> = item.item.deps.iter().map(|dep| code(dep.as_str())).collect();

@@ -1,5 +1,6 @@
 //! Who was at work when, as a picture: a row for each worker, a bar for each job, a line for each landing.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::markup::text;
@@ -17,6 +18,9 @@ const BAR: f64 = 18.0;
 /// Room for the times below.
 const AXIS: f64 = 24.0;
 const TICKS: u64 = 8;
+
+/// A narrower bar has no room for a sign.
+const SIGN_WIDTH: f64 = 12.0;
 
 /// More bars are not told apart, and make a page slow.
 const MOST_JOBS: usize = 5000;
@@ -69,6 +73,11 @@ pub fn svg(report: &RunReport) -> String {
             (to - from).max(1.0),
             text(&words(report, job))
         );
+        // Not by colour alone.
+        if job.has_failed() && to - from >= SIGN_WIDTH {
+            let y = f64::from(job.worker.0) * ROW + 16.0;
+            let _ = writeln!(out, "<text class=\"sign\" x=\"{:.1}\" y=\"{y:.1}\">✗</text>", (from + to) / 2.0);
+        }
     }
     for landing in &report.landings {
         let x = place(landing.at_ms);
@@ -84,6 +93,34 @@ pub fn svg(report: &RunReport) -> String {
     if report.timeline.len() > MOST_JOBS {
         let _ = writeln!(out, "<p>The first {MOST_JOBS} of {} are shown.</p>", count(report.timeline.len(), "job"));
     }
+    out
+}
+
+/// The picture in words, folded: a row for each worker.
+pub fn in_words(report: &RunReport) -> String {
+    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms);
+    let mut workers: BTreeMap<u32, (usize, usize, u64)> = BTreeMap::new();
+    for job in &report.timeline {
+        let (jobs, failed, busy_ms) = workers.entry(job.worker.0).or_default();
+        *jobs += 1;
+        *failed += usize::from(job.has_failed());
+        *busy_ms += job.ended_at_ms.unwrap_or(report.ended_at_ms).saturating_sub(job.started_at_ms);
+    }
+    let mut out = String::from(
+        "<details id=\"workers-in-words\"><summary>The workers as a table</summary>\n<div class=\"scroll\"><table><thead><tr>\
+         <th scope=\"col\">Worker</th><th scope=\"col\" class=\"n\">Jobs</th><th scope=\"col\" class=\"n\">Failed</th>\
+         <th scope=\"col\" class=\"n\">At work</th></tr></thead><tbody>\n",
+    );
+    for (worker, (jobs, failed, busy_ms)) in workers {
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"n\">{jobs}</td><td class=\"n\">{failed}</td><td class=\"n\">{} of {}</td></tr>",
+            worker + 1,
+            duration(busy_ms),
+            duration(all_ms)
+        );
+    }
+    out.push_str("</tbody></table></div></details>\n");
     out
 }
 
