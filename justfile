@@ -47,7 +47,7 @@ differential repository merges="2500":
 # write the schemas anew after a change of their types
 schemas:
     cargo build
-    for of in plan report event forecast simulation; do target/debug/lexpr schema $of > schemas/$of.schema.json; done
+    for of in plan report event forecast simulation doctor; do target/debug/lexpr schema $of > schemas/$of.schema.json; done
 
 # watch a dozen branches land
 demo:

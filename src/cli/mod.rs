@@ -6,6 +6,7 @@ pub mod check;
 pub mod clean;
 mod conduct;
 pub mod demo;
+mod doctor;
 mod dry_run;
 mod faces;
 pub mod failure;
@@ -65,7 +66,7 @@ pub enum Command {
     Forecast(ForecastArgs),
     /// Simulate landing a plan, or so many items, by each strategy and as other queues would
     Simulate(SimulateArgs),
-    /// Print the JSON schema of a plan, a report, an event, a forecast or a simulation
+    /// Print the JSON schema of a plan, a report, an event, a forecast, a simulation or a checkup
     Schema(SchemaArgs),
     /// Go on with a run that was killed, interrupted or could not move the target
     Resume(ResumeArgs),
@@ -85,6 +86,8 @@ pub enum Command {
     Clean(CleanArgs),
     /// Say what is remembered of gates from run to run, forget it, or explain why one had to run
     Cache(CacheArgs),
+    /// Say whether a run could begin here, and what of it would be missing
+    Doctor(DoctorArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
@@ -414,6 +417,7 @@ pub enum SchemaOf {
     Event,
     Simulation,
     Forecast,
+    Doctor,
 }
 
 #[derive(Debug, Args)]
@@ -531,6 +535,21 @@ pub struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is changed. Exit codes: 0 a run can begin, whatever warnings say; 1 something failed, or \
+lexpr itself did; 2 the command line is invalid."
+)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
+    #[arg(long, value_name = "REF")]
+    pub target: Option<String>,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+#[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the repository; default: a new temporary folder
     pub dir: Option<PathBuf>,
@@ -611,6 +630,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

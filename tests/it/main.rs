@@ -6,6 +6,7 @@ mod cli_cache;
 mod cli_clean;
 mod cli_commands;
 mod cli_demo;
+mod cli_doctor;
 mod cli_forecast;
 mod cli_gc;
 mod cli_journal;

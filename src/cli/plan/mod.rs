@@ -163,7 +163,7 @@ fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {
 /// What a plan lands on where nobody says so: the first of these that is a branch, else what is checked out.
 const USUAL_TARGETS: [&str; 3] = ["main", "master", "trunk"];
 
-fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
+pub(super) fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
     let no_items: [Named<'_>; 0] = [];
     let usual = || USUAL_TARGETS.into_iter().find(|name| all.iter().any(|branch| branch.name == *name));
     let name = match base.or_else(usual) {
