@@ -6,13 +6,15 @@ pub mod check;
 pub mod clean;
 mod conduct;
 pub mod demo;
-mod doctor;
+pub mod doctor;
 mod dry_run;
 mod faces;
 pub mod failure;
 pub mod forecast;
+pub mod init;
 mod lasting;
 mod leftovers;
+mod man;
 pub mod merge;
 pub mod order;
 mod outlook;
@@ -56,6 +58,8 @@ pub struct Cli {
 pub enum Command {
     /// Land the items of a plan; without --execute, only show what would happen
     Merge(MergeArgs),
+    /// Write a plan and a file for CI, where there are none yet
+    Init(init::InitArgs),
     /// Print a plan for the branches that match
     Plan(PlanArgs),
     /// Say all that is wrong with a plan
@@ -87,11 +91,17 @@ pub enum Command {
     /// Say what is remembered of gates from run to run, forget it, or explain why one had to run
     Cache(CacheArgs),
     /// Say whether a run could begin here, and what of it would be missing
-    Doctor(DoctorArgs),
+    Doctor(doctor::DoctorArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write those of all commands to a folder
+    Man {
+        /// The folder: a page for each command, such as lexpr-merge.1; made where it is missing
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Watch over the gates of one worker; started by lexpr itself
     #[command(hide = true)]
     Guard,
@@ -535,21 +545,6 @@ pub struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Nothing is changed. Exit codes: 0 a run can begin, whatever warnings say; 1 something failed, or \
-lexpr itself did; 2 the command line is invalid."
-)]
-pub struct DoctorArgs {
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
-    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
-    #[arg(long, value_name = "REF")]
-    pub target: Option<String>,
-    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
-    pub format: CheckFormat,
-}
-
-#[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where to make the repository; default: a new temporary folder
     pub dir: Option<PathBuf>,
@@ -601,6 +596,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Resume(args) => resume::run(&args).map(|outcome| outcome.exit_code),
         Command::Undo(args) => undo::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => {
             let format = match args.format {
@@ -637,6 +633,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "lexpr", &mut script);
             speak::with_stdout(|out| out.write_all(&script).map(|()| 0))
         }
+        Command::Man { output } => man::run(output.as_deref()),
         Command::Guard => Err(Failure::internal("a guard is started before anything else")),
     }
 }

@@ -9,6 +9,7 @@ mod cli_demo;
 mod cli_doctor;
 mod cli_forecast;
 mod cli_gc;
+mod cli_init;
 mod cli_journal;
 mod cli_landings;
 mod cli_limits;

@@ -4,13 +4,30 @@ mod machine;
 mod places;
 mod repository;
 
+use clap::Args;
+
 use super::failure::Failure;
-use super::{CheckFormat, DoctorArgs, speak};
+use super::{CheckFormat, RepositoryArgs, speak};
 use crate::doctor::{Check, Checkup, Finding, Mark, text};
 use crate::engine::exit;
 use crate::git::repo::{RepoError, UserRepo};
 use crate::git::version::GitVersion;
 use crate::wording::Paint;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is changed. Exit codes: 0 a run can begin, whatever warnings say; 1 something failed, or \
+lexpr itself did; 2 the command line is invalid."
+)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
+    #[arg(long, value_name = "REF")]
+    pub target: Option<String>,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
 
 /// Runs the command. What is wrong is its answer, with exit code 1.
 ///
@@ -39,7 +56,7 @@ fn findings(args: &DoctorArgs) -> Vec<Finding> {
         Err(RepoError::GitTooOld { .. } | RepoError::Git(_)) if findings[0].mark == Mark::Fail => {
             findings.push(Finding::fail(Check::Repository, "not looked at, for want of a git that can"));
         }
-        Err(error) => findings.push(repository::unusable(error)),
+        Err(error) => findings.push(failed(Check::Repository, error.into())),
     }
     findings.extend(places::of_user());
     findings.extend(machine::findings());

@@ -13,23 +13,10 @@ use crate::git::filters::RepositoryFilters;
 use crate::git::land::signing_is_asked_for;
 use crate::git::own_commits::root_files;
 use crate::git::refusal::LandRefusal;
-use crate::git::repo::{ObjectFormat, RepoError, Target, UserRepo};
+use crate::git::repo::{ObjectFormat, Target, UserRepo};
 use crate::overview::State;
 use crate::runs;
 use crate::wording::{bytes, count, list, ref_name};
-
-/// A repository that lexpr cannot work with.
-pub(super) fn unusable(error: RepoError) -> Finding {
-    let remedy = match &error {
-        RepoError::NotARepository { .. } => Some("go into a repository, name one with --repo, or make one: `git init`"),
-        RepoError::UnbornHead { .. } => Some("make a first commit on the branch that is to be landed on"),
-        RepoError::PartialClone { .. } => Some("clone it again without --filter"),
-        // The others say it themselves.
-        _ => None,
-    };
-    let finding = failed(Check::Repository, error.into());
-    remedy.into_iter().fold(finding, Finding::remedy)
-}
 
 pub(super) fn findings(repo: &UserRepo, target: Option<&str>) -> Vec<Finding> {
     let mut findings = vec![kind(repo)];
