@@ -60,7 +60,7 @@ strategies-table:
 # write the schemas anew after a change of their types
 schemas:
     cargo build
-    for of in plan report event forecast simulation; do target/debug/lexpr schema $of > schemas/$of.schema.json; done
+    for of in plan report event forecast simulation doctor; do target/debug/lexpr schema $of > schemas/$of.schema.json; done
 
 # watch a dozen branches land
 demo:

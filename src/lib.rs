@@ -4,11 +4,11 @@
 //! 2. [`plan`]: what the user asked for, checked and ordered (pure)
 //! 3. [`ports`]: what the loop needs done by the outside world, as traits
 //! 4. [`core`]: the state of a run and the strategies (pure)
-//! 5. [`git`], [`gate`], [`cache`], [`clock`], [`durations`], [`journal`], [`load`], [`memory`], [`runs`],
+//! 5. [`git`], [`gate`], [`cache`], [`clock`], [`disk`], [`durations`], [`journal`], [`load`], [`memory`], [`runs`],
 //!    [`verdicts`]: the hands (I/O), with `crash`, the places at which tests kill them
 //! 6. [`engine`]: one loop that owns the state, and [`simulation`], which drives it without a repository
 //! 7. [`progress`], [`metrics`], [`serve`], [`report`], [`status`], [`overview`], [`why`],
-//!    [`diagnostics`], [`draft`]: the faces, functions of events, problems and facts, with [`wording`] and [`output`],
+//!    [`diagnostics`], [`doctor`], [`draft`]: the faces, functions of events, problems and facts, with [`wording`] and [`output`],
 //!    which they share
 //! 8. [`cli`]: the commands
 #![forbid(unsafe_code)]
@@ -19,6 +19,8 @@ pub mod clock;
 pub mod core;
 mod crash;
 pub mod diagnostics;
+pub mod disk;
+pub mod doctor;
 pub mod draft;
 pub mod durations;
 pub mod engine;

@@ -32,6 +32,11 @@ impl MachineLoad {
         Self { processes, pid, cgroup: own_cgroup() }
     }
 
+    /// Whether stalls on processors and disks are counted here.
+    pub fn counts_stalls(&self) -> bool {
+        self.stalled_us("cpu", "some").is_some() && self.stalled_us("io", "full").is_some()
+    }
+
     /// Microseconds of the line that begins with `who` (`some` or `full`).
     fn stalled_us(&self, what: &str, who: &str) -> Option<u64> {
         let own = self.cgroup.as_ref().map(|cgroup| cgroup.join(format!("{what}.pressure")));

@@ -49,6 +49,15 @@ impl TreeMemory {
     }
 }
 
+/// What memory is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// A cgroup (version 2) of lexpr's own.
+    Cgroup,
+    /// /proc, process by process.
+    Processes,
+}
+
 impl MemoryGauge for TreeMemory {
     fn used_bytes(&self) -> Option<u64> {
         // A panic while it was measured leaves the answer before, which is as good as any.
@@ -65,14 +74,19 @@ impl MemoryGauge for TreeMemory {
 
 impl TreeMemory {
     fn measure(&self) -> Option<u64> {
+        self.measured().map(|(_, used)| used)
+    }
+
+    /// How memory is measured here, and what is held now, in bytes; `None` where there is no measure.
+    pub fn measured(&self) -> Option<(Measure, u64)> {
         let table = self.processes.table(MAX_AGE)?;
         if let Some(cgroup) = &self.cgroup
             && self.holds_only_ours(cgroup, &table)
             && let Some(charged) = charged_without_files(cgroup)
         {
-            return Some(charged);
+            return Some((Measure::Cgroup, charged));
         }
-        Some(table.resident_bytes(self.pid) + table.descendants_bytes(self.pid))
+        Some((Measure::Processes, table.resident_bytes(self.pid) + table.descendants_bytes(self.pid)))
     }
 }
 
@@ -85,6 +99,14 @@ pub fn available_bytes() -> Option<u64> {
         up_to_root.filter_map(|group| left_in(&group)).min()
     });
     Some(groups.flatten().map_or(machine, |left| machine.min(left)))
+}
+
+/// The limit on memory (`memory.max`) that is the lowest of this process's cgroup and those above it, in bytes;
+/// `None` where there is none.
+pub fn cgroup_limit() -> Option<u64> {
+    let own = own_cgroup()?;
+    let up_to_root = own.ancestors().take_while(|group| group.starts_with(CGROUP_ROOT));
+    up_to_root.filter_map(|group| fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok()).min()
 }
 
 /// What a cgroup may still take, files' pages counted as free; `None` where it has no limit.

@@ -51,15 +51,7 @@ pub fn run(args: &CleanArgs) -> Result<u8, Failure> {
         .iter()
         .map(|prefix| runs::find(common_dir, Some(prefix)).map_err(status::not_found))
         .collect::<Result<_, _>>()?;
-    let mut sweep = Sweep {
-        repo: &repo,
-        dry_run: args.dry_run,
-        now_ms: SystemClock::new().now_ms(),
-        older_than: args.older_than,
-        freed: 0,
-        text: String::new(),
-        failure: None,
-    };
+    let mut sweep = Sweep::new(&repo, args.dry_run, args.older_than);
     // Nothing is there to be removed twice where lexpr has left nothing.
     let _alone = match common_dir.join("lexpr").is_dir() && !args.dry_run {
         false => None,
@@ -76,6 +68,16 @@ pub fn run(args: &CleanArgs) -> Result<u8, Failure> {
         }
     }
     sweep.tell()
+}
+
+/// How many things the command would remove where no run is named, and how many bytes they take. Changes nothing.
+///
+/// # Errors
+/// Where something cannot be looked at.
+pub(super) fn leftovers(repo: &UserRepo) -> Result<(usize, u64), Failure> {
+    let mut sweep = Sweep::new(repo, true, None);
+    sweep.everything()?;
+    sweep.failure.map_or(Ok((sweep.things, sweep.freed)), Err)
 }
 
 fn unlocked(error: RunsError) -> Failure {
@@ -106,10 +108,19 @@ struct Sweep<'a> {
     dry_run: bool,
     now_ms: u64,
     older_than: Option<Duration>,
+    things: usize,
+    /// Bytes.
     freed: u64,
     text: String,
     /// The first; others are shown as they come.
     failure: Option<Failure>,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(repo: &'a UserRepo, dry_run: bool, older_than: Option<Duration>) -> Self {
+        let now_ms = SystemClock::new().now_ms();
+        Self { repo, dry_run, now_ms, older_than, things: 0, freed: 0, text: String::new(), failure: None }
+    }
 }
 
 impl Sweep<'_> {
@@ -271,6 +282,7 @@ impl Sweep<'_> {
     }
 
     fn gone(&mut self, what: &str, size: u64) {
+        self.things += 1;
         self.freed += size;
         let removed = if self.dry_run { "would remove" } else { "removed" };
         let size = if size == 0 { String::new() } else { format!(", {}", bytes(size)) };

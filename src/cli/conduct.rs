@@ -288,7 +288,7 @@ pub(super) fn limits_beforehand(policy: &Policy) -> Limits {
 
 /// As many as the limit on open files allows: a worker has a slot's locks, a guard's pipes and, for
 /// moments, those of a git.
-fn most_workers() -> u32 {
+pub(super) fn most_workers() -> u32 {
     const OF_LEXPR: u64 = 32;
     const OF_A_WORKER: u64 = 12;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

@@ -97,7 +97,18 @@ impl From<RepoError> for Failure {
     fn from(error: RepoError) -> Self {
         match error {
             RepoError::Git(error) => error.into(),
-            other => Self::usage(other.to_string()),
+            other => {
+                let hint = match &other {
+                    RepoError::NotARepository { .. } => {
+                        Some("go into a repository, name one with --repo, or make one: `git init`")
+                    }
+                    RepoError::UnbornHead { .. } => Some("make a first commit on the branch that is to be landed on"),
+                    RepoError::PartialClone { .. } => Some("clone it again without --filter"),
+                    // The others say it themselves.
+                    _ => None,
+                };
+                Self { hint: hint.map(str::to_owned), ..Self::usage(other.to_string()) }
+            }
         }
     }
 }

@@ -6,13 +6,16 @@ pub mod check;
 pub mod clean;
 mod conduct;
 pub mod demo;
+pub mod doctor;
 mod dry_run;
 mod expected;
 mod faces;
 pub mod failure;
 pub mod forecast;
+pub mod init;
 mod lasting;
 mod leftovers;
+mod man;
 pub mod merge;
 pub mod order;
 mod outlook;
@@ -57,6 +60,8 @@ pub struct Cli {
 pub enum Command {
     /// Land the items of a plan; without --execute, only show what would happen
     Merge(MergeArgs),
+    /// Write a plan and a file for CI, where there are none yet
+    Init(init::InitArgs),
     /// Print a plan for the branches that match
     Plan(PlanArgs),
     /// Say all that is wrong with a plan
@@ -67,7 +72,7 @@ pub enum Command {
     Forecast(ForecastArgs),
     /// Simulate landing a plan, or so many items, by each strategy and as other queues would
     Simulate(SimulateArgs),
-    /// Print the JSON schema of a plan, a report, an event, a forecast or a simulation
+    /// Print the JSON schema of a plan, a report, an event, a forecast, a simulation or a checkup
     Schema(SchemaArgs),
     /// Go on with a run that was killed, interrupted or could not move the target
     Resume(ResumeArgs),
@@ -87,10 +92,18 @@ pub enum Command {
     Clean(CleanArgs),
     /// Say what is remembered of gates from run to run, forget it, or explain why one had to run
     Cache(CacheArgs),
+    /// Say whether a run could begin here, and what of it would be missing
+    Doctor(doctor::DoctorArgs),
     /// Make a small repository with a dozen branches and land them
     Demo(DemoArgs),
     /// Print the completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write those of all commands to a folder
+    Man {
+        /// The folder: a page for each command, such as lexpr-merge.1; made where it is missing
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Watch over the gates of one worker; started by lexpr itself
     #[command(hide = true)]
     Guard,
@@ -420,6 +433,7 @@ pub enum SchemaOf {
     Event,
     Simulation,
     Forecast,
+    Doctor,
 }
 
 #[derive(Debug, Args)]
@@ -588,6 +602,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Resume(args) => resume::run(&args).map(|outcome| outcome.exit_code),
         Command::Undo(args) => undo::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => {
             let format = match args.format {
@@ -617,12 +632,14 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lexpr", &mut script);
             speak::with_stdout(|out| out.write_all(&script).map(|()| 0))
         }
+        Command::Man { output } => man::run(output.as_deref()),
         Command::Guard => Err(Failure::internal("a guard is started before anything else")),
     }
 }

@@ -36,7 +36,7 @@ pub fn run(args: &RunsArgs) -> Result<u8, Failure> {
 }
 
 /// What a run came to, whatever its journal is like.
-fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunOverview {
+pub(super) fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunOverview {
     let first = journal::first(&folder.journal());
     // Asked before the journal is read: a run that ends in between has its end in there.
     let presence = if folder.is_held() { Presence::AtWork(None) } else { Presence::Gone };

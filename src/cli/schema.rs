@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{SchemaOf, simulate};
+use crate::doctor;
 use crate::plan::file;
 use crate::report::{self, forecast};
 
@@ -15,6 +16,7 @@ pub fn run(what: SchemaOf, out: &mut dyn Write) -> io::Result<()> {
         SchemaOf::Event => report::event_schema(),
         SchemaOf::Simulation => simulate::schema_json(),
         SchemaOf::Forecast => forecast::forecast_schema(),
+        SchemaOf::Doctor => doctor::schema_json(),
     };
     out.write_all(schema.as_bytes())
 }

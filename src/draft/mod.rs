@@ -4,6 +4,7 @@
 //! Facts in (branches, who contains whom, what commit messages say, the files at the root), text out:
 //! the same facts make the same bytes.
 
+pub mod ci;
 pub mod gates;
 mod mentions;
 mod names;

@@ -217,12 +217,15 @@ impl Guard {
     }
 }
 
+/// What reads a gate's command.
+pub const SHELL: &str = "/bin/sh";
+
 fn start(run: u64, command: &GuardedCommand) -> Start {
     let text = |text: &OsStr| OsText::from(text);
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Start {
         run,
-        argv: ["/bin/sh", "-c", command.run].map(|arg| text(OsStr::new(arg))).into(),
+        argv: [SHELL, "-c", command.run].map(|arg| text(OsStr::new(arg))).into(),
         cwd: text(command.cwd.as_os_str()),
         env: command.environment.iter().map(|(name, value)| (text(name), text(value))).collect(),
         log: text(command.log.as_os_str()),

@@ -21,6 +21,8 @@ mod secrets;
 mod setup;
 mod visible;
 
+pub use client::SHELL;
 pub use fingerprint::FingerprintError;
 pub use log::digest;
+pub use room::lack as lack_of_room;
 pub use run::{GateSettings, LocalGates, own_executable};

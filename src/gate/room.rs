@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use crate::disk::Disk;
 
 /// A disk with less than this, or less than a hundredth of itself where it is small, is full. What a
 /// program could not write may have been larger than what is left: compilers and archivers write at
@@ -30,23 +30,19 @@ pub(super) fn first_full<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Opt
     })
 }
 
-fn lack(folder: &Path) -> Option<String> {
+/// What says that the disk under `folder` is full, if it is.
+pub fn lack(folder: &Path) -> Option<String> {
     // One that is not there, or of which nothing is told, is not full.
-    let disk = statvfs(folder).ok()?;
+    let Disk { free_bytes: bytes, size_bytes: size, free_files, files, read_only, .. } = Disk::under(folder)?;
     // Nothing is ever left of what cannot be written, and pseudo file systems have no size.
-    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) || disk.f_blocks == 0 {
+    if read_only || size == 0 {
         return None;
     }
-    // Some is kept for root.
-    let is_root = rustix::process::geteuid().is_root();
-    let (blocks, files) = if is_root { (disk.f_bfree, disk.f_ffree) } else { (disk.f_bavail, disk.f_favail) };
-    let bytes = blocks.saturating_mul(disk.f_frsize);
-    let size = disk.f_blocks.saturating_mul(disk.f_frsize);
     if bytes < LEAST_BYTES.min(size / LEAST_SHARE) || bytes == 0 {
         return Some(format!("{bytes} of {size} bytes are free"));
     }
     // Some file systems do not count them.
-    (disk.f_files > 0 && files < LEAST_FILES).then(|| format!("{files} of {} files are free", disk.f_files))
+    (files > 0 && free_files < LEAST_FILES).then(|| format!("{free_files} of {files} files are free"))
 }
 
 #[cfg(test)]

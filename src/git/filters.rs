@@ -67,6 +67,11 @@ impl RepositoryFilters {
         Self { names, settings: settings.into() }
     }
 
+    /// Their names, such as `git-crypt`.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.names.iter().map(|name| String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Under which none of them is started.
     pub fn settings(&self) -> Settings {
         Settings::clone(&self.settings)

@@ -527,6 +527,14 @@ impl Inner {
 
 const SIGNING: [&str; 4] = ["config", "--type=bool", "--get", "commit.gpgSign"];
 
+/// Whether the user's configuration asks for signed commits.
+///
+/// # Errors
+/// Where git fails.
+pub fn signing_is_asked_for(repository: &Git) -> Result<bool, GitError> {
+    is_asked_for(&repository.output(&SIGNING, None)?)
+}
+
 /// Told by `git config`.
 fn is_asked_for(signing: &Output) -> Result<bool, GitError> {
     match signing.status.code() {

@@ -314,6 +314,25 @@ impl UserRepo {
         Git::new(&self.common_dir, Config::RepositoryOnly)
     }
 
+    /// The addresses of all remotes, as they are configured.
+    ///
+    /// # Errors
+    /// Where git fails.
+    pub fn remote_addresses(&self) -> Result<Vec<String>, GitError> {
+        let args = ["config", "-z", "--get-regexp", r"^remote\..*\.url$"];
+        let told = self.git.output(&args, None)?;
+        match told.status.code() {
+            // `key LF value NUL` and so on.
+            Some(0) => Ok(String::from_utf8_lossy(&told.stdout)
+                .split('\0')
+                .filter_map(|set| Some(set.split_once('\n')?.1.to_owned()))
+                .collect()),
+            // There are none.
+            Some(1) => Ok(Vec::new()),
+            _ => Err(failed(&args, &told)),
+        }
+    }
+
     /// Local and remote-tracking branches by the names people use.
     fn branches(&self) -> Result<Vec<String>, GitError> {
         let text = self.git.line(["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/remotes"])?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::{Command, Output};
 
-use super::command::{Config, GitError, bare_command, shown};
+use super::command::{Config, GitError, bare_command, output, shown};
 
 /// A release of git.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,14 @@ impl GitVersion {
         let mut command = bare_command(Config::RepositoryOnly);
         command.arg("--version");
         command
+    }
+
+    /// The git on PATH.
+    ///
+    /// # Errors
+    /// Where there is none, or its answer cannot be read.
+    pub fn installed() -> Result<Self, GitError> {
+        Self::from_answer(&output(Self::question(), None)?)
     }
 
     /// From the answer to [`GitVersion::question`].

@@ -8,10 +8,12 @@ const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 fn every_shell_gets_completions_and_help_names_every_command() {
     let world = World::new(README, &[]);
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(world.lexpr(["completions", shell]).expect(0).stdout.contains("lexpr"), "{shell}");
+        assert!(world.lexpr(["completions", "man", shell]).expect(0).stdout.contains("lexpr"), "{shell}");
     }
     let help = world.lexpr(["--help"]).expect(0).stdout;
-    for command in ["merge", "plan", "check", "order", "forecast", "schema", "status", "demo", "completions"] {
+    for command in
+        ["merge", "init", "plan", "check", "order", "forecast", "schema", "status", "doctor", "demo", "completions"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
     }
     assert!(!help.contains("guard"), "{help}");

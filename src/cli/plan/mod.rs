@@ -42,34 +42,12 @@ fn write(args: &PlanArgs) -> Result<u8, Failure> {
         return Err(exists(file));
     }
     let repo = UserRepo::open(&args.repository.repo)?;
-    let all = branches::all(repo.git())?;
-    let target = target(&repo, &all, args.base.as_deref())?;
-    let chosen = matching(&args.all_globs(), &all, target.short_name())?;
-    if chosen.is_empty() {
-        return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
-    }
-    let facts = survey::facts(&repo, target.commit, &chosen, &all)?;
-    let mut draft = Draft::of(target.short_name().to_owned(), &facts);
-    draft.gates = named;
-    if draft.gates.is_empty() {
-        let guess = guess(&root_files(repo.git(), target.commit, &FILES_READ)?);
-        let guessed = |gate: GuessedGate| DraftGate { name: gate.name, run: gate.run, why: Some(gate.why) };
-        draft.gates = guess.gates.into_iter().map(guessed).collect();
-        draft.setup = guess.setup;
-        draft.other_gates = guess.others;
-    }
+    let mut draft = drafted(&repo, &args.all_globs(), args.base.as_deref(), named)?;
     let mut output = args.output.clone();
     if args.interactive {
         ask::shape(&mut draft, &mut output)?;
     }
-    for (name, why) in &draft.left_out {
-        speak::note(&format!("left out {}: {why}\n", shown(name)));
-    }
-    for gate in &draft.gates {
-        if let Some(why) = &gate.why {
-            speak::note(&format!("guessed the gate {}: {}, as {}\n", shown(&gate.name), shown(&gate.run), shown(why)));
-        }
-    }
+    tell_of(&draft);
     let text = plan_text(&draft);
     let Some(file) = output else {
         speak::result(&text)?;
@@ -85,6 +63,52 @@ fn write(args: &PlanArgs) -> Result<u8, Failure> {
     ));
     speak::note(&format!("next: lexpr merge {} shows what would happen, --execute does it\n", shown(&name)));
     Ok(0)
+}
+
+/// A plan for the branches that match, with these gates or, where there are none, guessed ones.
+///
+/// # Errors
+/// Where there is no such target, a glob is malformed, or nothing matches.
+pub(super) fn drafted(
+    repo: &UserRepo,
+    globs: &[String],
+    base: Option<&str>,
+    named: Vec<DraftGate>,
+) -> Result<Draft, Failure> {
+    let all = branches::all(repo.git())?;
+    let target = target(repo, &all, base)?;
+    let chosen = matching(globs, &all, target.short_name())?;
+    if chosen.is_empty() && globs.is_empty() {
+        let name = shown(target.short_name()).into_owned();
+        return Err(Failure::usage(format!("there is no local branch beside {name} to be landed"))
+            .with_hint("make one, or name those of a remote: 'origin/**'"));
+    }
+    if chosen.is_empty() {
+        return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
+    }
+    let facts = survey::facts(repo, target.commit, &chosen, &all)?;
+    let mut draft = Draft::of(target.short_name().to_owned(), &facts);
+    draft.gates = named;
+    if draft.gates.is_empty() {
+        let guess = guess(&root_files(repo.git(), target.commit, &FILES_READ)?);
+        let guessed = |gate: GuessedGate| DraftGate { name: gate.name, run: gate.run, why: Some(gate.why) };
+        draft.gates = guess.gates.into_iter().map(guessed).collect();
+        draft.setup = guess.setup;
+        draft.other_gates = guess.others;
+    }
+    Ok(draft)
+}
+
+/// What a person should know of a draft: what it leaves out, and what was guessed.
+pub(super) fn tell_of(draft: &Draft) {
+    for (name, why) in &draft.left_out {
+        speak::note(&format!("left out {}: {why}\n", shown(name)));
+    }
+    for gate in &draft.gates {
+        if let Some(why) = &gate.why {
+            speak::note(&format!("guessed the gate {}: {}, as {}\n", shown(&gate.name), shown(&gate.run), shown(why)));
+        }
+    }
 }
 
 fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
@@ -140,7 +164,7 @@ fn invalid(invalid: &Invalid) -> Failure {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The gates of the command line.
-fn named_gates(gates: &[String]) -> Result<Vec<DraftGate>, Failure> {
+pub(super) fn named_gates(gates: &[String]) -> Result<Vec<DraftGate>, Failure> {
     let mut named: Vec<DraftGate> = Vec::new();
     for gate in gates {
         let (name, run) = parse_gate(gate)?;
@@ -163,12 +187,15 @@ fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {
 /// What a plan lands on where nobody says so: the first of these that is a branch, else what is checked out.
 const USUAL_TARGETS: [&str; 3] = ["main", "master", "trunk"];
 
-fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
+pub(super) fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
     let no_items: [Named<'_>; 0] = [];
     let usual = || USUAL_TARGETS.into_iter().find(|name| all.iter().any(|branch| branch.name == *name));
     let name = match base.or_else(usual) {
         Some(name) => name.to_owned(),
-        None => branches::checked_out(repo.git())?.unwrap_or_else(|| USUAL_TARGETS[0].to_owned()),
+        None => branches::checked_out(repo.git())?.ok_or_else(|| {
+            Failure::usage("there is no branch main, master or trunk, and no branch is checked out")
+                .with_hint("name the branch to land on with --base")
+        })?,
     };
     Ok(repo.resolve(&name, &no_items)?.target)
 }
@@ -192,7 +219,7 @@ fn exists(file: &Path) -> Failure {
 }
 
 /// Writes a file that is not there yet.
-fn create(file: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn create(file: &Path, text: &str) -> Result<(), Failure> {
     let mut new =
         std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => exists(file),

@@ -1,0 +1,89 @@
+//! `lexpr doctor`: whether a run could begin here, and what of it would be missing. Looks, and changes nothing.
+
+mod machine;
+mod places;
+mod repository;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::{CheckFormat, RepositoryArgs, speak};
+use crate::doctor::{Check, Checkup, Finding, Mark, text};
+use crate::engine::exit;
+use crate::git::repo::{RepoError, UserRepo};
+use crate::git::version::GitVersion;
+use crate::wording::Paint;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is changed. Exit codes: 0 a run can begin, whatever warnings say; 1 something failed, or \
+lexpr itself did; 2 the command line is invalid."
+)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
+    #[arg(long, value_name = "REF")]
+    pub target: Option<String>,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+/// Runs the command. What is wrong is its answer, with exit code 1.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    let checkup = Checkup::new(findings(args));
+    match args.format {
+        CheckFormat::Text => speak::result(&text(&checkup, Paint::for_stream(&std::io::stdout())))?,
+        CheckFormat::Json => {
+            let json = serde_json::to_value(&checkup).expect("a checkup is made of strings");
+            speak::result(&format!("{json:#}\n"))?;
+        }
+    }
+    Ok(if checkup.healthy { exit::ALL_LANDED } else { exit::LEXPR_FAILED })
+}
+
+fn findings(args: &DoctorArgs) -> Vec<Finding> {
+    let mut findings = vec![git(GitVersion::installed().map_err(RepoError::from))];
+    match UserRepo::open(&args.repository.repo) {
+        Ok(repo) => {
+            findings.extend(repository::findings(&repo, args.target.as_deref()));
+            findings.extend(places::of_repository(&repo));
+            findings.extend(repository::what_runs_left(&repo));
+        }
+        Err(RepoError::GitTooOld { .. } | RepoError::Git(_)) if findings[0].mark == Mark::Fail => {
+            findings.push(Finding::fail(Check::Repository, "not looked at, for want of a git that can"));
+        }
+        Err(error) => findings.push(failed(Check::Repository, error.into())),
+    }
+    findings.extend(places::of_user());
+    findings.extend(machine::findings());
+    findings
+}
+
+fn git(installed: Result<GitVersion, RepoError>) -> Finding {
+    let update = "install git 2.41 or newer";
+    match installed {
+        Err(error) => failed(Check::GitVersion, error.into()),
+        Ok(version) if version < GitVersion::OLDEST => {
+            let found = RepoError::GitTooOld { installed: version }.to_string();
+            Finding::fail(Check::GitVersion, found).remedy(update)
+        }
+        Ok(version) if version < GitVersion::ATTR_SOURCE => Finding::warn(Check::GitVersion, version.to_string())
+            .meaning(
+                "before 2.41 merges that attributes decide (merge, text, eol, … in .gitattributes) are refused, and each \
+                 merge takes a process of its own",
+            )
+            .remedy(update),
+        Ok(version) => Finding::ok(Check::GitVersion, version.to_string())
+            .meaning("it merges in memory (2.38), many in one process and by any tree's attributes (2.41)"),
+    }
+}
+
+/// What kept a thing from being looked at.
+fn failed(check: Check, failure: Failure) -> Finding {
+    let finding = Finding::fail(check, failure.message);
+    failure.hint.into_iter().fold(finding, Finding::remedy)
+}
