@@ -10,6 +10,7 @@ mod dry_run;
 mod faces;
 pub mod failure;
 pub mod forecast;
+pub mod gate_run;
 mod lasting;
 mod leftovers;
 pub mod merge;
@@ -79,6 +80,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Say why an item of a run is what it is, and what would change that
     Why(WhyArgs),
+    /// Run one gate of an item again where a run judged it, or open a shell there
+    Gate(gate_run::GateArgs),
     /// List this repository's runs, the newest first
     Runs(RunsArgs),
     /// Remove what finished runs left: journals, logs, artifacts, receipts, slots
@@ -608,6 +611,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Report(args) => report::run(&args),
         Command::Why(args) => report::why(&args),
         Command::Status(args) => status::run(&args),
+        Command::Gate(args) => match args.command {
+            gate_run::GateCommand::Run(args) => gate_run::run(&args),
+        },
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Cache(args) => cache::run(&args),

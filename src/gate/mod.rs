@@ -19,8 +19,10 @@ mod room;
 mod run;
 mod secrets;
 mod setup;
+mod shell;
 mod visible;
 
 pub use fingerprint::FingerprintError;
 pub use log::digest;
 pub use run::{GateSettings, LocalGates, own_executable};
+pub use shell::ShellEnd;
