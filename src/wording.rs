@@ -106,6 +106,34 @@ fn push_shown(safe: &mut String, c: char) {
     }
 }
 
+/// `text` as a shell reads it as one word, safe to show: as it is where nothing in it means anything to a shell, else in
+/// single quotes; in `$'…'` (POSIX.1-2024, 2.2.4) where it has characters that are not to be shown.
+pub fn shell_word(text: &str) -> String {
+    let means_nothing = |c: char| c.is_ascii_alphanumeric() || "_@%+:,./-".contains(c);
+    if !text.is_empty() && text.chars().all(means_nothing) {
+        return text.to_owned();
+    }
+    if !text.contains(unsafe_to_show) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut quoted = String::from("$'");
+    for c in text.chars() {
+        let _ = match c {
+            '\\' | '\'' => write!(quoted, "\\{c}"),
+            c if !unsafe_to_show(c) => write!(quoted, "{c}"),
+            '\n' => write!(quoted, "\\n"),
+            '\r' => write!(quoted, "\\r"),
+            '\t' => write!(quoted, "\\t"),
+            // Of as many digits as there may be: whatever follows is no more of them.
+            c if u32::from(c) < 0x80 => write!(quoted, "\\x{:02x}", u32::from(c)),
+            c if u32::from(c) < 0x1_0000 => write!(quoted, "\\u{:04x}", u32::from(c)),
+            c => write!(quoted, "\\U{:08x}", u32::from(c)),
+        };
+    }
+    quoted.push('\'');
+    quoted
+}
+
 /// Control characters of both sets, line and paragraph separators, and the invisible characters
 /// that change the direction or the extent of a text (Unicode Technical Report 36, section 2.5).
 fn unsafe_to_show(c: char) -> bool {

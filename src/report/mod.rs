@@ -11,6 +11,7 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod outcome;
+pub mod reproduce;
 pub mod resizing;
 pub mod summary;
 pub mod trace;

@@ -118,15 +118,15 @@ fn problem(item: &ItemReport, paint: Paint) -> String {
         shown(item.reason.as_deref().unwrap_or_default())
     );
     if let Some(failure) = &item.failure {
-        for line in evidence(&failure.run, paint) {
+        for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
             let _ = writeln!(out, "  {line}");
         }
     }
     out
 }
 
-/// What a failed attempt left: how it ended, the end of its output and where the rest lies.
-pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
+/// What a failed attempt left: how it ended, the end of its output, where the rest lies and how to see it again.
+pub fn evidence(run: &GateFinished, reproduce: Option<&str>, paint: Paint) -> Vec<String> {
     let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
     let how = outcome_after(&run.outcome, run.duration_ms);
     let mut lines = vec![format!("{}: {how}{nth}", shown(run.gate.as_str()))];
@@ -134,6 +134,7 @@ pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
     if !run.log.is_empty() {
         lines.push(format!("log: {}", shown(&run.log)));
     }
+    lines.extend(reproduce.map(|command| format!("reproduce: {command}")));
     lines
 }
 

@@ -7,6 +7,7 @@ mod cli_clean;
 mod cli_commands;
 mod cli_demo;
 mod cli_forecast;
+mod cli_gate_run;
 mod cli_gc;
 mod cli_journal;
 mod cli_landings;

@@ -41,6 +41,9 @@ fn why(item: &ItemReport, at: usize, mode: Mode) -> String {
     let mut out = item.reason.as_deref().map(text).unwrap_or_default();
     if let Some(failure) = &item.failure {
         out.push_str(&attempt(failure));
+        if let Some(command) = &item.reproduce {
+            let _ = write!(out, "<div>reproduce {}</div>", code(command));
+        }
     }
     if mode == Mode::Live {
         let name = text(item.name.as_str());
