@@ -118,17 +118,15 @@ pub fn shell_word(text: &str) -> String {
     }
     let mut quoted = String::from("$'");
     for c in text.chars() {
-        let _ = match c {
-            '\\' | '\'' => write!(quoted, "\\{c}"),
-            c if !unsafe_to_show(c) => write!(quoted, "{c}"),
-            '\n' => write!(quoted, "\\n"),
-            '\r' => write!(quoted, "\\r"),
-            '\t' => write!(quoted, "\\t"),
-            // Of as many digits as there may be: whatever follows is no more of them.
-            c if u32::from(c) < 0x80 => write!(quoted, "\\x{:02x}", u32::from(c)),
-            c if u32::from(c) < 0x1_0000 => write!(quoted, "\\u{:04x}", u32::from(c)),
-            c => write!(quoted, "\\U{:08x}", u32::from(c)),
-        };
+        match c {
+            '\\' | '\'' => quoted.extend(['\\', c]),
+            c if !unsafe_to_show(c) => quoted.push(c),
+            '\n' => quoted.push_str("\\n"),
+            // Bytes, which no locale changes, of three digits each: whatever follows is no more of them.
+            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| {
+                let _ = write!(quoted, "\\{byte:03o}");
+            }),
+        }
     }
     quoted.push('\'');
     quoted

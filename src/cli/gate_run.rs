@@ -218,7 +218,8 @@ impl Bench<'_> {
             steps.push(making.ok_or_else(|| gone("what it was merged onto", base))?);
         };
         let items = made.iter().flat_map(|step| &step.items).map(|ix| &self.prepared.items[ix.get()]);
-        let needed: Vec<_> = items.flat_map(|item| item.merged.iter().chain([&item.head]).map(move |id| (item, *id))).collect();
+        let needed: Vec<_> =
+            items.flat_map(|item| item.merged.iter().chain([&item.head]).map(move |id| (item, *id))).collect();
         let commits: Vec<CommitId> = needed.iter().map(|(_, commit)| *commit).collect();
         if let Some(missing) = repo.missing(&commits)?.first()
             && let Some((item, _)) = needed.iter().find(|(_, commit)| commit == missing)
@@ -245,7 +246,10 @@ impl Bench<'_> {
         let why = match &aside.cause {
             SetAsideCause::Dependency { on } => format!("it depends on {}, which cannot be merged", shown(on.as_str())),
             SetAsideCause::Conflict(conflict) => {
-                let with = conflict.with.as_ref().map_or_else(|| ref_name(&self.prepared.target.full_name), |with| shown(with.as_str()));
+                let with = conflict
+                    .with
+                    .as_ref()
+                    .map_or_else(|| ref_name(&self.prepared.target.full_name), |with| shown(with.as_str()));
                 format!("it conflicts with {with} in {}", list(&conflict.paths))
             }
         };
@@ -260,7 +264,9 @@ impl Bench<'_> {
         let what = format!("gate {} of {} at {}", shown(gate.name.as_str()), shown(name.as_str()), made.commit);
         let merged = match recipe.items.as_slice() {
             [] => format!("{target} has it already"),
-            items => format!("{} merged onto {}", list(items.iter().map(|ix| graph.name(*ix).as_str())), recipe.base.short()),
+            items => {
+                format!("{} merged onto {}", list(items.iter().map(|ix| graph.name(*ix).as_str())), recipe.base.short())
+            }
         };
         speak::note(&format!("{what}: {merged}\n"));
         let Some((_, started)) = self.past else { return };
@@ -270,7 +276,10 @@ impl Bench<'_> {
                 started.run
             )),
             None if !recipe.items.is_empty() => {
-                speak::note(&format!("run {} did not come to judge it: this is where it would have begun\n", started.run));
+                speak::note(&format!(
+                    "run {} did not come to judge it: this is where it would have begun\n",
+                    started.run
+                ));
             }
             _ => {}
         }
@@ -304,7 +313,8 @@ impl Bench<'_> {
 
     fn job(&self, owner: ItemIx, gate: Arc<Gate>, recipe: &Recipe, made: &Composite) -> Job {
         let policy = &self.prepared.policy;
-        let surroundings = conduct::surroundings(policy, self.past.and_then(|(_, started)| started.fingerprint.clone()));
+        let surroundings =
+            conduct::surroundings(policy, self.past.and_then(|(_, started)| started.fingerprint.clone()));
         let retry = Retry { max_attempts: 1, backoff: Duration::ZERO };
         let item = gate.context.then(|| self.prepared.graph.name(owner).clone());
         let context = item.as_ref().map(|item| (item.as_str(), recipe.base));

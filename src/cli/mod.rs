@@ -14,6 +14,7 @@ pub mod gate_run;
 mod lasting;
 mod leftovers;
 pub mod merge;
+mod on_finish;
 pub mod order;
 mod outlook;
 pub mod plan;
@@ -213,6 +214,20 @@ pub struct FaceArgs {
     /// How the run is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub progress: ProgressKind,
+    /// Say nothing but errors and what keeps the run from its end; the exit code and reports tell the rest
+    #[arg(long, conflicts_with = "progress")]
+    pub quiet: bool,
+    /// Run this command when the run has ended, however it did: the JSON report on its standard input, LEXPR_RUN,
+    /// LEXPR_EXIT_CODE, LEXPR_TARGET and LEXPR_REPOSITORY in its environment
+    #[arg(long, value_name = "COMMAND")]
+    pub on_finish: Option<String>,
+}
+
+impl FaceArgs {
+    /// How the run is shown, with `--quiet` heeded.
+    fn shown_as(&self) -> ProgressKind {
+        if self.quiet { ProgressKind::None } else { self.progress }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -554,7 +569,7 @@ pub fn main() -> ExitCode {
             "please report this with what stands above, unless the machine or its limits (`ulimit -a`) left too little; \
              a run it was at goes on with `lexpr resume`",
         );
-        speak::note(&failure.text());
+        speak::must_know(&failure.text());
         failure.exit_code
     }))
 }
@@ -573,7 +588,7 @@ fn answer() -> u8 {
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            speak::note(&failure.text());
+            speak::must_know(&failure.text());
             failure.exit_code
         }
     }

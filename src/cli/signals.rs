@@ -77,7 +77,7 @@ impl Stops {
             }
             match signal(kind) {
                 Ok(stream) => streams.push((stream, name)),
-                Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
+                Err(error) => speak::must_know(&format!("{name} cannot be listened to: {error}\n")),
             }
         }
         Self(streams)

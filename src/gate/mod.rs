@@ -10,6 +10,7 @@ pub mod guard;
 pub mod holders;
 mod job;
 mod log;
+pub mod on_finish;
 pub mod orphans;
 pub mod processes;
 mod protocol;

@@ -6,6 +6,7 @@
 
 pub mod dry_run;
 pub mod forecast;
+pub mod github;
 pub mod html;
 pub mod json;
 pub mod junit;

@@ -20,7 +20,7 @@ mod tests {
         assert_eq!(of("feature/auth", "unit"), "lexpr gate run feature/auth unit r1");
         assert_eq!(of("it's mine", "a $HOME `b`"), r"lexpr gate run 'it'\''s mine' 'a $HOME `b`' r1");
         assert_eq!(of("-x", "unit"), "lexpr gate run -- -x unit r1");
-        assert_eq!(of("a\n'b", "\u{202e}\u{1b}é"), r"lexpr gate run $'a\n\'b' $'\u202e\x1bé' r1");
+        assert_eq!(of("a\n'b", "\u{202e}\u{1b}é"), r"lexpr gate run $'a\n\'b' $'\342\200\256\033é' r1");
         assert_eq!(of("", "~"), "lexpr gate run '' '~' r1");
     }
 }

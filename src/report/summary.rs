@@ -96,6 +96,16 @@ pub fn halted(report: &RunReport) -> String {
     })
 }
 
+/// Why a run did not come to its end and what to do about it, as an error is told; nothing where it did.
+pub fn kept_from_its_end(report: &RunReport) -> String {
+    let why = match (&report.halted, &report.interrupted) {
+        (Some(halt), _) => block(&halt.message).replace('\n', "\n  "),
+        (None, Some(signal)) => format!("interrupted by {}", shown(signal)),
+        (None, None) => return String::new(),
+    };
+    format!("error: the run could not go on: {why}\n  hint: {}\n", report.next)
+}
+
 /// The blocked items, those with one reason together, in the order of their first.
 fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
@@ -236,7 +246,7 @@ pub fn limit_name(limit: &LimitOn) -> String {
 }
 
 /// `unit on auth`, for every gate that was seen to fail and pass on one tree; `unit` where that was no item's.
-fn flaky_gates(report: &RunReport) -> Vec<String> {
+pub(super) fn flaky_gates(report: &RunReport) -> Vec<String> {
     let on_items = || {
         report
             .items

@@ -6,6 +6,7 @@ mod cli_cache;
 mod cli_clean;
 mod cli_commands;
 mod cli_demo;
+mod cli_finish;
 mod cli_forecast;
 mod cli_gate_run;
 mod cli_gc;
