@@ -28,7 +28,7 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     for item in &report.items {
         let _ = writeln!(out, "{}", item_line(item, paint));
         if let Some(failure) = &item.failure {
-            for line in evidence(&failure.run, paint) {
+            for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
                 let _ = writeln!(out, "    {line}");
             }
         }

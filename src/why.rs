@@ -25,7 +25,7 @@ pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
     );
     if let Some(failure) = &item.failure {
         out.push('\n');
-        for line in evidence(&failure.run, paint) {
+        for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
             let _ = writeln!(out, "  {line}");
         }
     }

@@ -106,6 +106,32 @@ fn push_shown(safe: &mut String, c: char) {
     }
 }
 
+/// `text` as a shell reads it as one word, safe to show: as it is where nothing in it means anything to a shell, else in
+/// single quotes; in `$'…'` (POSIX.1-2024, 2.2.4) where it has characters that are not to be shown.
+pub fn shell_word(text: &str) -> String {
+    let means_nothing = |c: char| c.is_ascii_alphanumeric() || "_@%+:,./-".contains(c);
+    if !text.is_empty() && text.chars().all(means_nothing) {
+        return text.to_owned();
+    }
+    if !text.contains(unsafe_to_show) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut quoted = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' => quoted.extend(['\\', c]),
+            c if !unsafe_to_show(c) => quoted.push(c),
+            '\n' => quoted.push_str("\\n"),
+            // Bytes, which no locale changes, of three digits each: whatever follows is no more of them.
+            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| {
+                let _ = write!(quoted, "\\{byte:03o}");
+            }),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
 /// Control characters of both sets, line and paragraph separators, and the invisible characters
 /// that change the direction or the extent of a text (Unicode Technical Report 36, section 2.5).
 fn unsafe_to_show(c: char) -> bool {

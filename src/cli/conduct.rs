@@ -10,6 +10,7 @@ use rustix::fs::Access;
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::lasting::{self, Lasting};
+use super::on_finish::OnFinish;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
 use super::{FaceArgs, ProgressKind, leftovers, status, turns};
@@ -34,7 +35,7 @@ use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
 use crate::plan::{Landing, MaxWorkers, Policy};
-use crate::report::Destination;
+use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
 use crate::vocabulary::names::RunId;
@@ -135,10 +136,23 @@ impl Run<'_> {
         faces.leave_terminal();
         let remembered = verdicts.as_deref().map(lasting::close);
         lesson.keep(prepared.repo.common_dir());
-        let ended = ended.map_err(|error| broken_off(error, &folder.id))?;
+        let report = faces.report(remembered).map(|report| Report::Execute(Box::new(report)));
+        let finish = OnFinish { command: asked.on_finish.as_deref(), prepared, folder };
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let failure = broken_off(error, &folder.id);
+                finish.tell(report.as_ref(), failure.exit_code, signals.next_after_the_run()).await;
+                return Err(failure);
+            }
+        };
         crash::point!("run.ended");
         tidy_up(&prepared.repo, folder, ended.exit_code)?;
-        faces.tell_the_end(asked, destinations, remembered)?;
+        let report = report.ok_or_else(|| Failure::internal("the run ended before it began"))?;
+        let told = faces.tell_the_end(asked, destinations, &report);
+        let exit_code = told.as_ref().map_or_else(|failure| failure.exit_code, |()| ended.exit_code);
+        finish.tell(Some(&report), exit_code, signals.next_after_the_run()).await;
+        told?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }

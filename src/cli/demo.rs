@@ -163,6 +163,8 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
             metrics_file: None,
             metrics_linger: 0,
             progress: args.progress,
+            quiet: false,
+            on_finish: None,
         },
         push: None,
         no_sign: false,

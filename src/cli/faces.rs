@@ -19,7 +19,7 @@ use crate::ports::MemoryGauge as _;
 use crate::progress::{Choice, Progress};
 use crate::report::json::{RunReport, VerdictCacheReport};
 use crate::report::view::{RunView, VerdictCounts};
-use crate::report::{Destination, Report, summary};
+use crate::report::{Destination, Report, github, summary};
 use crate::serve::{Hub, Server};
 use crate::verdicts::{Stats, Verdicts};
 use crate::vocabulary::event::Recorded;
@@ -59,7 +59,7 @@ impl Faces {
             speak::note(&format!("live page: http://{}/\n", started.address()));
             (hub, server) = (Some(page), Some(started));
         }
-        Ok(Self { view, hub, metrics, server, progress: SharedProgress::new(args.progress) })
+        Ok(Self { view, hub, metrics, server, progress: SharedProgress::new(args.shown_as()) })
     }
 
     /// Takes in what a run recorded before it was resumed, and shows nothing of it.
@@ -124,22 +124,13 @@ impl Faces {
         self.progress.finish();
     }
 
-    /// Says what the run came to, everywhere it was asked for.
-    ///
-    /// # Errors
-    /// A place could not be written to; the others were.
-    pub(super) fn tell_the_end(
-        &self,
-        args: &FaceArgs,
-        destinations: &[Destination],
-        verdicts: Option<Stats>,
-    ) -> Result<(), Failure> {
+    /// What the run came to, or has come to so far; `None` where it did not begin.
+    pub(super) fn report(&self, verdicts: Option<Stats>) -> Option<RunReport> {
         let view = locked(&self.view);
         if let Some(verdicts) = verdicts {
             self.measure(verdicts);
         }
-        let mut report = RunReport::new(&view, self.metrics.values())
-            .ok_or_else(|| Failure::internal("the run ended before it began"))?;
+        let mut report = RunReport::new(&view, self.metrics.values())?;
         report.summary.verdict_cache = verdicts.map(|verdicts| VerdictCacheReport {
             hits: verdicts.hits,
             misses: verdicts.misses,
@@ -151,16 +142,35 @@ impl Faces {
             size_bytes: verdicts.size_bytes,
             limit_bytes: verdicts.limit_bytes,
         });
+        Some(report)
+    }
+
+    /// Says what the run came to, everywhere it was asked for.
+    ///
+    /// # Errors
+    /// A place could not be written to; the others were.
+    pub(super) fn tell_the_end(
+        &self,
+        args: &FaceArgs,
+        destinations: &[Destination],
+        report: &Report,
+    ) -> Result<(), Failure> {
         let stdout_is_taken = args.progress == ProgressKind::Json || destinations.iter().any(Destination::is_stdout);
-        let summed_up = if stdout_is_taken {
-            Ok(())
-        } else {
-            let stdout = std::io::stdout();
-            // On a terminal what was shown of the run stands right above.
-            let space = if stdout.is_terminal() { "\n" } else { "" };
-            speak::result(&format!("{space}{}", summary::text(&report, Paint::for_stream(&stdout))))
+        let summed_up = match report {
+            Report::Execute(report) if speak::is_quiet() => {
+                speak::must_know(&summary::kept_from_its_end(report));
+                Ok(())
+            }
+            Report::Execute(run) if !stdout_is_taken => {
+                let stdout = std::io::stdout();
+                // On a terminal what was shown of the run stands right above.
+                let space = if stdout.is_terminal() { "\n" } else { "" };
+                let text = summary::text(run, Paint::for_stream(&stdout));
+                speak::result(&format!("{space}{text}{}", annotations(report)))
+            }
+            _ => Ok(()),
         };
-        let delivered = deliver(&Report::Execute(Box::new(report)), destinations);
+        let delivered = deliver(report, destinations);
         let measured = args.metrics_file.as_ref().map_or(Ok(()), |file| self.metrics.write(file).map_err(unwritten));
         let shown = self.progress.was_shown_whole();
         first_failure([summed_up, delivered, measured, shown])
@@ -172,6 +182,12 @@ impl Faces {
             server.linger(linger, cut).await;
         }
     }
+}
+
+/// For GitHub Actions, where that is what lexpr runs in; nothing elsewhere.
+pub(super) fn annotations(report: &Report) -> String {
+    let is_in_actions = std::env::var_os("GITHUB_ACTIONS").is_some_and(|set| set == "true");
+    if is_in_actions { github::annotations(report) } else { String::new() }
 }
 
 /// Writes the report to every place that was asked for, and to the step's summary of a CI server.
@@ -194,7 +210,7 @@ fn first_failure(results: impl IntoIterator<Item = Result<(), Failure>>) -> Resu
     let mut first = Ok(());
     for result in results {
         match result {
-            Err(failure) if first.is_err() => speak::note(&failure.text()),
+            Err(failure) if first.is_err() => speak::must_know(&failure.text()),
             Err(failure) => first = Err(failure),
             Ok(()) => {}
         }
@@ -247,7 +263,7 @@ impl SharedProgress {
                 // The target must not be left half way for want of a reader.
                 let failure = Failure::internal(OutputError::Stdout(error).to_string());
                 let hint = "the run goes on; its journal has every event, and the exit code will be 1";
-                speak::note(&failure.with_hint(hint).text());
+                speak::must_know(&failure.with_hint(hint).text());
             }
         }
     }
@@ -271,14 +287,14 @@ impl SharedProgress {
     /// Shows a line that is no event's.
     pub(super) fn note(&self, line: &str) {
         if !locked(&self.face).as_mut().is_some_and(|face| face.note(line)) {
-            speak::note(&format!("\n{line}\n"));
+            speak::must_know(&format!("\n{line}\n"));
         }
     }
 
     /// Shows a line that is no event's where nobody has typed one.
     pub(super) fn say(&self, line: &str) {
         if !locked(&self.face).as_mut().is_some_and(|face| face.note(line)) {
-            speak::note(&format!("{line}\n"));
+            speak::must_know(&format!("{line}\n"));
         }
     }
 

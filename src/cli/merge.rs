@@ -26,6 +26,13 @@ use crate::wording::Paint;
 /// # Errors
 /// Where the plan or command line is invalid, the target cannot be moved, or lexpr fails.
 pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
+    if args.faces.quiet {
+        speak::be_quiet();
+    }
+    if args.faces.on_finish.is_some() && !args.execute {
+        return Err(Failure::usage("--on-finish is for runs, and this is a dry run")
+            .with_hint("add --execute, or run the command after it yourself"));
+    }
     let destinations = conduct::destinations(&args.faces.report)?;
     let folders = args.artifact_dir.clone().into_iter().chain(args.execute.then(conduct::cache_root));
     conduct::check_outputs(&args.faces, folders, &destinations)?;
@@ -38,12 +45,14 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     } else {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
         let forecast = runtime.block_on(dry_run::rehearse(opened, MOST_PAIRS_IN_SHORT))?;
-        let report = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
-        let exit_code = if report.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
-        if !destinations.iter().any(Destination::is_stdout) {
-            speak::result(&report.text(Paint::for_stream(&std::io::stdout())))?;
+        let dry_run = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
+        let exit_code = if dry_run.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
+        let text = dry_run.text(Paint::for_stream(&std::io::stdout()));
+        let report = Report::DryRun(Box::new(dry_run));
+        if !speak::is_quiet() && !destinations.iter().any(Destination::is_stdout) {
+            speak::result(&format!("{text}{}", faces::annotations(&report)))?;
         }
-        faces::deliver(&Report::DryRun(Box::new(report)), &destinations)?;
+        faces::deliver(&report, &destinations)?;
         Ok(Outcome { exit_code, items: Vec::new() })
     }
 }

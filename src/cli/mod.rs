@@ -12,11 +12,13 @@ mod expected;
 mod faces;
 pub mod failure;
 pub mod forecast;
+pub mod gate_run;
 pub mod init;
 mod lasting;
 mod leftovers;
 mod man;
 pub mod merge;
+mod on_finish;
 pub mod order;
 mod outlook;
 pub mod plan;
@@ -86,6 +88,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Say why an item of a run is what it is, and what would change that
     Why(WhyArgs),
+    /// Run one gate of an item again where a run judged it, or open a shell there
+    Gate(gate_run::GateArgs),
     /// List this repository's runs, the newest first
     Runs(RunsArgs),
     /// Remove what finished runs left: journals, logs, artifacts, receipts, slots
@@ -225,6 +229,20 @@ pub struct FaceArgs {
     /// How the run is shown
     #[arg(long, value_enum, default_value_t = ProgressKind::Auto)]
     pub progress: ProgressKind,
+    /// Say nothing but errors and what keeps the run from its end; the exit code and reports tell the rest
+    #[arg(long, conflicts_with = "progress")]
+    pub quiet: bool,
+    /// Run this command when the run has ended, however it did: the JSON report on its standard input, LEXPR_RUN,
+    /// LEXPR_EXIT_CODE, LEXPR_TARGET and LEXPR_REPOSITORY in its environment
+    #[arg(long, value_name = "COMMAND")]
+    pub on_finish: Option<String>,
+}
+
+impl FaceArgs {
+    /// How the run is shown, with `--quiet` heeded.
+    fn shown_as(&self) -> ProgressKind {
+        if self.quiet { ProgressKind::None } else { self.progress }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -571,7 +589,7 @@ pub fn main() -> ExitCode {
             "please report this with what stands above, unless the machine or its limits (`ulimit -a`) left too little; \
              a run it was at goes on with `lexpr resume`",
         );
-        speak::note(&failure.text());
+        speak::must_know(&failure.text());
         failure.exit_code
     }))
 }
@@ -590,7 +608,7 @@ fn answer() -> u8 {
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(failure) => {
-            speak::note(&failure.text());
+            speak::must_know(&failure.text());
             failure.exit_code
         }
     }
@@ -629,6 +647,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Report(args) => report::run(&args),
         Command::Why(args) => report::why(&args),
         Command::Status(args) => status::run(&args),
+        Command::Gate(args) => match args.command {
+            gate_run::GateCommand::Run(args) => gate_run::run(&args),
+        },
         Command::Runs(args) => runs::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Cache(args) => cache::run(&args),

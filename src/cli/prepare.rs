@@ -17,7 +17,7 @@ use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
 use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::Graph;
-use crate::plan::problem::{Problem, Source};
+use crate::plan::problem::{Problem, Severity, Source};
 use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{LinedUpItem, RunStarted};
@@ -281,7 +281,11 @@ fn compose_settings(policy: &Policy) -> ComposeSettings {
 
 fn show(source: &Source, problems: &[Problem]) {
     if !problems.is_empty() {
-        speak::note(&diagnostics::text(source, problems, speak::diagnostics_style()));
+        let text = diagnostics::text(source, problems, speak::diagnostics_style());
+        match problems.iter().any(|problem| problem.severity == Severity::Error) {
+            true => speak::must_know(&text),
+            false => speak::note(&text),
+        }
     }
 }
 

@@ -29,6 +29,9 @@ const RUNS_TOLD: usize = 3;
 /// # Errors
 /// Where there is no such run, its journal is damaged, or what a merge may fail of.
 pub fn run(args: &ResumeArgs) -> Result<Outcome, Failure> {
+    if args.faces.quiet {
+        speak::be_quiet();
+    }
     let destinations = conduct::destinations(&args.faces.report)?;
     conduct::check_outputs(&args.faces, [conduct::cache_root()], &destinations)?;
     let repo = UserRepo::open(&args.repository.repo)?;

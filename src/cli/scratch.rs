@@ -1,13 +1,13 @@
 //! Folders for composites that nobody needs for longer than a command takes.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::conduct::cache_root;
 use super::failure::Failure;
-use crate::git::lock;
+use crate::git::{lock, slot};
 
 /// A folder that is removed when this is dropped, or by the next that is made where its process was
 /// killed.
@@ -32,6 +32,15 @@ impl ScratchFolder {
             .map_err(|error| Failure::io("making a folder in", &std::env::temp_dir(), &error))
     }
 
+    /// Removes it with all that is in it; what cannot be removed is where this says.
+    pub(super) fn remove(self) -> Option<PathBuf> {
+        let path = self.folder.path().to_owned();
+        // Gates write-protect what they like (Go's module cache).
+        let removed = slot::remove(&path);
+        drop(self);
+        removed.is_err().then_some(path)
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -53,7 +62,7 @@ fn remove_left_behind(root: &Path) -> std::io::Result<()> {
         let is_one = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         if is_one && let Some(_lock) = lock::take_folder(&entry.path())? {
             // What cannot be removed costs space and nothing else.
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = slot::remove(&entry.path());
         }
     }
     Ok(())

@@ -60,10 +60,10 @@ impl Drop for Signals {
 }
 
 /// The signals that ask lexpr to stop, as they come.
-struct Stops(Vec<(Signal, &'static str)>);
+pub(super) struct Stops(Vec<(Signal, &'static str)>);
 
 impl Stops {
-    fn listen() -> Self {
+    pub(super) fn listen() -> Self {
         let kinds = [
             (SignalKind::interrupt(), "SIGINT"),
             (SignalKind::terminate(), "SIGTERM"),
@@ -77,14 +77,14 @@ impl Stops {
             }
             match signal(kind) {
                 Ok(stream) => streams.push((stream, name)),
-                Err(error) => speak::note(&format!("{name} cannot be listened to: {error}\n")),
+                Err(error) => speak::must_know(&format!("{name} cannot be listened to: {error}\n")),
             }
         }
         Self(streams)
     }
 
     /// The name of the next one; never, where none is listened to.
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         if self.0.is_empty() {
             return std::future::pending().await;
         }
@@ -159,7 +159,7 @@ fn is_ignored(kind: SignalKind) -> bool {
 }
 
 /// What the first signal is answered with, on one line of a narrow terminal.
-fn stopping(signal: &str) -> String {
+pub(super) fn stopping(signal: &str) -> String {
     let again = if signal == "SIGINT" { "Ctrl-C again exits" } else { "a second signal ends lexpr" };
     let grace = GateSettings::DEFAULT_GRACE.as_secs();
     format!("{signal}: ending the gates that run, within {grace} s; {again} at once")

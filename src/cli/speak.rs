@@ -1,6 +1,7 @@
 //! Where the commands' words go: results to standard output, everything else to standard error.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::Failure;
 use crate::diagnostics::Style;
@@ -31,8 +32,27 @@ pub fn stderr() -> impl Write {
     Watched::new(std::io::stderr())
 }
 
+/// Set by `--quiet`, before anything is said.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on only [`must_know`] says anything.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+pub fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
 /// What is worth knowing beside the result. Somebody who closed standard error misses it.
 pub fn note(text: &str) {
+    if !is_quiet() {
+        must_know(text);
+    }
+}
+
+/// What went wrong, and what keeps a command from its end: said however quiet it is to be.
+pub fn must_know(text: &str) {
     // `Watched` drops what nobody reads; other failures have nowhere to be told.
     let _ = stderr().write_all(text.as_bytes());
 }

@@ -80,7 +80,7 @@ async fn wait<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let stop = signals::asked_to_stop(patience.left());
-    speak::note(note);
+    speak::must_know(note);
     let (tell, told) = oneshot::channel();
     // On a thread that nothing waits for: whoever has the target may have it for hours.
     let waiting = std::thread::Builder::new().spawn(move || drop(tell.send(work())));
@@ -121,7 +121,7 @@ pub(super) async fn landing(
     let mut waiting = Waiting::default();
     loop {
         if let Some(holder) = waiting.goes_on(found)? {
-            speak::note(&format!("{}\n", waiting_for(target, Awaited::Landing(&holder))));
+            speak::must_know(&format!("{}\n", waiting_for(target, Awaited::Landing(&holder))));
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -56,7 +56,7 @@ pub(super) struct JobRun<'a> {
 }
 
 /// Why a gate could not begin.
-enum NotReady {
+pub(super) enum NotReady {
     Cancelled,
     /// `log` says more, where there is one.
     Failed {
@@ -77,12 +77,12 @@ impl NotReady {
 
 /// One attempt of one gate.
 #[derive(Clone, Copy)]
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     /// Of the gate in its job.
-    position: usize,
-    gate: &'a JobGateRun,
+    pub(super) position: usize,
+    pub(super) gate: &'a JobGateRun,
     /// From 1.
-    number: u32,
+    pub(super) number: u32,
 }
 
 impl JobRun<'_> {
@@ -164,13 +164,7 @@ impl JobRun<'_> {
             }
         };
         self.tell(started());
-        let told = GateTold {
-            name: gate.name.as_str(),
-            attempt: attempt.number,
-            artifacts: &shelf.written,
-            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
-        };
-        let environment = of_gate(environment, &gate.env, &self.surroundings(), &told);
+        let environment = self.told(environment, attempt, &shelf.written);
         let spare = self.worker.spare_shelf.take();
         if let Err(error) = make_log(&log).and_then(|()| shelf.make(spare)) {
             let message = format!("making {} and the gate's artifact folder: {error}", log.display());
@@ -223,7 +217,7 @@ impl JobRun<'_> {
 
     /// A slot that holds the job's tree and nothing that another gate left but what is ignored,
     /// set up; and the environment of what runs in it.
-    async fn get_ready(&mut self, attempt: Attempt<'_>) -> Result<Result<Environment, NotReady>, PortError> {
+    pub(super) async fn get_ready(&mut self, attempt: Attempt<'_>) -> Result<Result<Environment, NotReady>, PortError> {
         if *self.cancel.borrow() {
             return Ok(Err(NotReady::Cancelled));
         }
@@ -465,12 +459,24 @@ impl JobRun<'_> {
         })
     }
 
+    /// The environment of a gate in a slot, from that of the slot.
+    pub(super) fn told(&self, slots: Environment, attempt: Attempt<'_>, artifacts: &Path) -> Environment {
+        let gate = &attempt.gate.gate;
+        let told = GateTold {
+            name: gate.name.as_str(),
+            attempt: attempt.number,
+            artifacts,
+            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
+        };
+        of_gate(slots, &gate.env, &self.surroundings(), &told)
+    }
+
     fn surroundings(&self) -> Surroundings<'_> {
         let GateSettings { run, mark, .. } = &self.gates.settings;
         Surroundings { run, mark, commit: self.job.commit, tree: self.job.tree }
     }
 
-    fn slot_path(&self) -> PathBuf {
+    pub(super) fn slot_path(&self) -> PathBuf {
         self.worker.slot.as_ref().map(|slot| slot.path().to_owned()).unwrap_or_default()
     }
 
@@ -480,7 +486,7 @@ impl JobRun<'_> {
         self.gates.settings.logs.join(format!("{name}-{key}-{}-{}.log", self.job.job.0, attempt.number))
     }
 
-    fn artifact_folder(&self, attempt: Attempt) -> PathBuf {
+    pub(super) fn artifact_folder(&self, attempt: Attempt) -> PathBuf {
         let job = self.job.job.0;
         let job = match &attempt.gate.item {
             Some(item) => format!("{}-job-{job}", as_file_name(item.as_str())),

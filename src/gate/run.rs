@@ -77,7 +77,7 @@ impl LocalGates {
         Self { settings, pool, processes, workers: Mutex::default() }
     }
 
-    fn worker(&self, id: WorkerId) -> Arc<tokio::sync::Mutex<Worker>> {
+    pub(super) fn worker(&self, id: WorkerId) -> Arc<tokio::sync::Mutex<Worker>> {
         // Nothing in here can be half done.
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(workers.entry(id).or_default())

@@ -214,6 +214,8 @@ impl Page<'_> {
         // A failure that decides an item is shown with the decision; of this one there is no other word.
         if !attempt.required && is_failure(&run.outcome) && !run.log.is_empty() {
             lines.push(self.more(&format!("log: {}", shown(&run.log))));
+            let again = whose(&job.purpose).and_then(|item| self.view.reproduce(item, &run.gate));
+            lines.extend(again.map(|command| self.more(&format!("reproduce: {command}"))));
         }
         lines
     }
@@ -290,7 +292,8 @@ impl Page<'_> {
         };
         let mut lines = vec![self.line(tone, word, &format!("{name}: {}", shown(&reason.to_string())))];
         if let Some(attempt) = self.view.evidence(reason) {
-            lines.extend(evidence(&attempt.run, self.paint).iter().map(|line| self.more(line)));
+            let again = self.view.reproduce(&decided.item, &attempt.run.gate);
+            lines.extend(evidence(&attempt.run, again.as_deref(), self.paint).iter().map(|line| self.more(line)));
         }
         lines
     }
@@ -350,6 +353,14 @@ impl Page<'_> {
 /// Whether a job judges several items at once.
 fn is_probe(purpose: &JobPurpose) -> bool {
     matches!(purpose, JobPurpose::Apex { .. } | JobPurpose::Group { .. })
+}
+
+/// The one item that a job judges.
+fn whose(purpose: &JobPurpose) -> Option<&ItemName> {
+    match purpose {
+        JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } | JobPurpose::Train { item, .. } => Some(item),
+        JobPurpose::Apex { .. } | JobPurpose::Group { .. } | JobPurpose::Blame { .. } => None,
+    }
 }
 
 /// What a job gates, for people.

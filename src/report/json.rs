@@ -229,6 +229,9 @@ pub struct ItemReport {
     pub without_item: Vec<AttemptReport>,
     /// The run that shows why it failed.
     pub failure: Option<AttemptReport>,
+    /// The command that runs the gate of `failure` again, on the same commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduce: Option<String>,
     /// How long jobs for this item alone held a worker.
     pub duration_ms: u64,
     pub started_at_ms: Option<u64>,
@@ -452,6 +455,7 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
     let because = at_the_end.or_else(|| item.decided.as_ref().and_then(|decided| decided.reason.clone()));
     let blamed =
         |attempt: &&AttemptView| matches!(&attempt.purpose, JobPurpose::Blame { item } if *item == lined_up.name);
+    let failure = because.as_ref().and_then(|reason| view.evidence(reason)).map(attempt_report);
     ItemReport {
         name: lined_up.name.clone(),
         status,
@@ -470,7 +474,8 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         apex: item.landed.map(|landed| landed.apex),
         gates: gate_reports(view, item, definitions),
         without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),
-        failure: because.as_ref().and_then(|reason| view.evidence(reason)).map(attempt_report),
+        reproduce: failure.as_ref().and_then(|failure| view.reproduce(&lined_up.name, &failure.run.gate)),
+        failure,
         because,
         duration_ms: item.busy_ms,
         started_at_ms: item.started_at_ms,

@@ -201,6 +201,9 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
     );
     if let Some(failure) = &item.failure {
         out.push_str(&evidence(&failure.run, detail));
+        if let Some(command) = &item.reproduce {
+            let _ = writeln!(out, "\nReproduce: {}", code(command));
+        }
     }
     out
 }

@@ -6,11 +6,13 @@
 
 pub mod dry_run;
 pub mod forecast;
+pub mod github;
 pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod outcome;
+pub mod reproduce;
 pub mod resizing;
 pub mod summary;
 pub mod trace;

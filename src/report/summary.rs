@@ -96,6 +96,16 @@ pub fn halted(report: &RunReport) -> String {
     })
 }
 
+/// Why a run did not come to its end and what to do about it, as an error is told; nothing where it did.
+pub fn kept_from_its_end(report: &RunReport) -> String {
+    let why = match (&report.halted, &report.interrupted) {
+        (Some(halt), _) => block(&halt.message).replace('\n', "\n  "),
+        (None, Some(signal)) => format!("interrupted by {}", shown(signal)),
+        (None, None) => return String::new(),
+    };
+    format!("error: the run could not go on: {why}\n  hint: {}\n", report.next)
+}
+
 /// The blocked items, those with one reason together, in the order of their first.
 fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
@@ -118,15 +128,15 @@ fn problem(item: &ItemReport, paint: Paint) -> String {
         shown(item.reason.as_deref().unwrap_or_default())
     );
     if let Some(failure) = &item.failure {
-        for line in evidence(&failure.run, paint) {
+        for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
             let _ = writeln!(out, "  {line}");
         }
     }
     out
 }
 
-/// What a failed attempt left: how it ended, the end of its output and where the rest lies.
-pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
+/// What a failed attempt left: how it ended, the end of its output, where the rest lies and how to see it again.
+pub fn evidence(run: &GateFinished, reproduce: Option<&str>, paint: Paint) -> Vec<String> {
     let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
     let how = outcome_after(&run.outcome, run.duration_ms);
     let mut lines = vec![format!("{}: {how}{nth}", shown(run.gate.as_str()))];
@@ -134,6 +144,7 @@ pub fn evidence(run: &GateFinished, paint: Paint) -> Vec<String> {
     if !run.log.is_empty() {
         lines.push(format!("log: {}", shown(&run.log)));
     }
+    lines.extend(reproduce.map(|command| format!("reproduce: {command}")));
     lines
 }
 
@@ -235,7 +246,7 @@ pub fn limit_name(limit: &LimitOn) -> String {
 }
 
 /// `unit on auth`, for every gate that was seen to fail and pass on one tree; `unit` where that was no item's.
-fn flaky_gates(report: &RunReport) -> Vec<String> {
+pub(super) fn flaky_gates(report: &RunReport) -> Vec<String> {
     let on_items = || {
         report
             .items

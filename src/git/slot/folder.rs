@@ -76,7 +76,10 @@ pub(super) fn is_folder(path: &Path) -> bool {
 }
 
 /// Removes whatever is at `path`, if anything is; never what a symbolic link points to.
-pub(in crate::git) fn remove(path: &Path) -> Result<(), GitError> {
+///
+/// # Errors
+/// Where something in it cannot be removed.
+pub fn remove(path: &Path) -> Result<(), GitError> {
     let removed = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),

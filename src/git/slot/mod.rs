@@ -34,7 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use self::attributes::Harmless;
-pub(super) use self::folder::{UNREMOVABLE, move_aside, remove, with_suffix};
+pub use self::folder::remove;
+pub(super) use self::folder::{UNREMOVABLE, move_aside, with_suffix};
 use self::folder::{is_folder, set_aside};
 pub(super) use self::git_dir::quoted;
 use self::known::Known;

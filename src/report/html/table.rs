@@ -67,6 +67,9 @@ fn why(reason: &str, item: &ItemReport, at: usize, mode: Mode) -> String {
     let mut out = text(reason);
     if let Some(failure) = &item.failure {
         out.push_str(&attempt(failure));
+        if let Some(command) = &item.reproduce {
+            let _ = write!(out, "<div>reproduce {}</div>", code(command));
+        }
     }
     if mode == Mode::Live {
         let name = text(item.name.as_str());

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
 use crate::report::outcome::is_failure;
+use crate::report::reproduce;
 use crate::vocabulary::event::{
     Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
 };
@@ -126,6 +127,11 @@ impl RunView {
             }),
             _ => None,
         }
+    }
+
+    /// The command that runs a gate again on what it judged of the item.
+    pub fn reproduce(&self, item: &ItemName, gate: &GateName) -> Option<String> {
+        self.run.as_ref().map(|run| reproduce::command(item, gate, &run.run))
     }
 
     /// What every item came to, or would, if the run ended now.
