@@ -36,6 +36,7 @@ use crate::report::outcome::outcome_after;
 use crate::runs::{self, RunFolder, RunsError};
 use crate::vocabulary::event::{GateOutcome, Recorded, RunStarted, SetAsideCause};
 use crate::vocabulary::names::{CommitId, JobId, RunId, WorkerId};
+use crate::vocabulary::trail::Trail;
 use crate::vocabulary::verdict;
 use crate::wording::{list, ref_name, shown};
 
@@ -235,7 +236,7 @@ impl Bench<'_> {
 
     async fn compose(&self, recipe: &Recipe) -> Result<Composite, PortError> {
         let items = recipe.items.iter().map(|ix| Arc::clone(&self.prepared.items[ix.get()])).collect();
-        self.workshop.composer.compose(ComposeRequest { base: recipe.base, items, beneath: [].into() }).await
+        self.workshop.composer.compose(ComposeRequest { base: recipe.base, items, beneath: Trail::default() }).await
     }
 
     /// # Errors

@@ -42,6 +42,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+pub use plan::args::{PlanArgs, PlanCommand, PlanDiffArgs};
 
 use crate::gate::guard;
 use crate::plan::MaxWorkers;
@@ -261,60 +262,6 @@ pub enum ProgressKind {
     /// Every event as a line of JSON on standard output
     Json,
     None,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct PlanArgs {
-    #[command(subcommand)]
-    pub command: Option<PlanCommand>,
-    /// Branches to land: a name or a glob such as 'feature/*' (or 'origin/feature/*'); * stops at a slash, ** does not.
-    /// Without any, all local branches
-    #[arg(value_name = "GLOB")]
-    pub globs: Vec<String>,
-    /// The same, for names that are also words of this command
-    #[arg(long, value_name = "GLOB", num_args = 1..)]
-    pub branches: Vec<String>,
-    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
-    #[arg(long, value_name = "REF")]
-    pub base: Option<String>,
-    /// A gate that every item gets; may be given several times. Without any, they are guessed from the repository
-    #[arg(long = "gate", value_name = "NAME=COMMAND")]
-    pub gates: Vec<String>,
-    /// Write the plan to a file that is not there yet
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Ask which branches, which gates and where to
-    #[arg(long)]
-    pub interactive: bool,
-    /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes; all else, comments
-    /// included, stays as it stands. What is commented out stays out
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "gates", "output", "interactive"])]
-    pub update: Option<PathBuf>,
-    #[command(flatten)]
-    pub repository: RepositoryArgs,
-}
-
-impl PlanArgs {
-    fn all_globs(&self) -> Vec<String> {
-        self.globs.iter().chain(&self.branches).cloned().collect()
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PlanCommand {
-    /// Say what differs between two plans, whatever their order and spelling
-    Diff(PlanDiffArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct PlanDiffArgs {
-    /// The plan as it was, or - for standard input
-    pub before: PathBuf,
-    /// The plan as it is
-    pub after: PathBuf,
-    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
-    pub format: CheckFormat,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `lexpr plan`: writes a plan for the branches that match, brings one up to date, or says how two differ.
 
+pub mod args;
 mod ask;
 mod diff;
 mod survey;
