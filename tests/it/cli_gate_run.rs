@@ -1,8 +1,6 @@
 //! `lexpr gate run`: what a run found can be seen again, on the same commit and in the same environment, and nothing of
 //! it is left.
 
-#![expect(clippy::disallowed_methods, reason = "a person starts a shell")]
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
