@@ -36,6 +36,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod docs;
 mod engine_beside;
 mod engine_findings;
 mod engine_groups;
