@@ -74,7 +74,7 @@ fn words(line: &str) -> Option<Vec<String>> {
     let at = line.match_indices("lexpr ").map(|(at, _)| at).find(|at| {
         let before = line[..*at].trim_end();
         let starts = ["", "$", "- run:", "run:", "-", "&&", ";", "docker run --rm"];
-        starts.iter().any(|start| before == *start) || before.ends_with("&&") || before.ends_with("$ ")
+        starts.contains(&before) || before.ends_with("&&") || before.ends_with("$ ")
     })?;
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     let mut begun = false;
@@ -126,7 +126,7 @@ fn every_command_line_in_the_documentation_is_one_that_lexpr_reads() {
             blocks(&page).into_iter().flat_map(|(_, text)| text.lines().map(str::to_owned).collect::<Vec<_>>());
         let short = inline(&page).into_iter().filter(|code| code.starts_with("lexpr ") && !is_an_outline(code));
         for line in scripts.chain(short) {
-            let line = line.trim().replace("[RUN…]", "").replace('[', "").replace(']', "");
+            let line = line.trim().replace("[RUN…]", "").replace(['[', ']'], "");
             let Some(words) = words(&line) else { continue };
             read += 1;
             if let Err(error) = Cli::try_parse_from(words.iter().map(|word| filled_in(word)))
