@@ -61,6 +61,7 @@ strategies-table:
 schemas:
     cargo build
     for of in plan report event forecast simulation doctor; do target/debug/lexpr schema $of > schemas/$of.schema.json; done
+    target/debug/lexpr schema plan --markdown > docs/plan.md
 
 # watch a dozen branches land
 demo:

@@ -389,6 +389,9 @@ pub enum ForecastFormat {
 pub struct SchemaArgs {
     #[arg(value_enum)]
     pub of: SchemaOf,
+    /// As a page for people; of a plan alone
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -590,7 +593,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Simulate(args) => simulate::run(&args),
         Command::Forecast(args) => forecast::run(&args),
-        Command::Schema(args) => speak::with_stdout(|out| schema::run(args.of, out).map(|()| 0)),
+        Command::Schema(args) => schema::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Why(args) => report::why(&args),
         Command::Status(args) => status::run(&args),

@@ -20,6 +20,7 @@ mod plain_reader;
 pub mod pointer;
 pub mod problem;
 mod reader;
+pub mod reference;
 pub mod spanned;
 mod sure;
 mod tree;

@@ -8,12 +8,23 @@ const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 fn every_shell_gets_completions_and_help_names_every_command() {
     let world = World::new(README, &[]);
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(world.lexpr(["completions", "man", shell]).expect(0).stdout.contains("lexpr"), "{shell}");
+        assert!(world.lexpr(["completions", shell]).expect(0).stdout.contains("lexpr"), "{shell}");
     }
     let help = world.lexpr(["--help"]).expect(0).stdout;
-    for command in
-        ["merge", "init", "plan", "check", "order", "forecast", "schema", "status", "doctor", "demo", "completions"]
-    {
+    for command in [
+        "merge",
+        "init",
+        "plan",
+        "check",
+        "order",
+        "forecast",
+        "schema",
+        "status",
+        "doctor",
+        "demo",
+        "completions",
+        "man",
+    ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
     }
     assert!(!help.contains("guard"), "{help}");
@@ -274,4 +285,16 @@ fn a_dependency_that_follows_from_the_plans_own_needs_no_warning() {
     );
     let plan = "schemaVersion: v1\nitems: [{name: low}, {name: mid, deps: [low]}, {name: high, deps: [mid]}]\n";
     assert_eq!(world.merge(plan, &[]).expect(0).stderr, "");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let world = World::new(&[("README.md", "")], &[]);
+    assert!(world.lexpr(["man"]).expect(0).stdout.contains(".TH lexpr 1"));
+    let folder = world.path("man/man1");
+    world.lexpr(["man", "--output", folder.to_str().unwrap()]).expect(0);
+    for page in ["lexpr.1", "lexpr-merge.1", "lexpr-cache-explain.1"] {
+        assert!(std::fs::read_to_string(folder.join(page)).unwrap().contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(!folder.join("lexpr-guard.1").exists(), "what lexpr starts by itself has none");
 }

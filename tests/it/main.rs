@@ -41,6 +41,7 @@ mod compose_random;
 mod compose_real;
 mod compose_strategies;
 mod differential;
+mod docs;
 mod docs_tour;
 mod engine_beside;
 mod engine_findings;
