@@ -148,16 +148,21 @@ async fn get_ready(
     patience: Patience,
 ) -> Result<(Prepared, LocalLander), Failure> {
     let mut times_left = opened.policy().max_rebases;
+    let mut held = None;
     loop {
         let prepared = line_up(opened, &workshop.composer).await?;
         let (repo, target) = (&prepared.repo, &prepared.target);
         let (push, no_sign) = (args.push.as_deref(), args.no_sign);
         let lander = conduct::lander(repo, folder, &target.full_name, push, no_sign, Some(workshop));
         let in_the_way = |refusal| resume::in_the_way(repo.common_dir(), &target.full_name, refusal);
-        let turn = turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?;
+        let turn = match held.take() {
+            Some(turn) => turn,
+            None => turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?,
+        };
         let checkouts = match lander.preflight(target.commit) {
             Err(LandRefusal::TargetElsewhere { .. }) if times_left > 0 => {
-                drop(turn);
+                // Another run may land faster than this one gets ready: it has to wait, once.
+                held = Some(turn);
                 times_left -= 1;
                 opened = open_again(args, &prepared.source, &prepared.text)?;
                 continue;
