@@ -5,7 +5,7 @@
 //! A run has its target's run lock for its whole life, unless it is urgent; the landing lock is had
 //! for as long as one move of the target takes, by every run. Who has the landing lock waits for no
 //! other lock, so that nobody waits for ever. What an urgent run claims beside them lets others hold
-//! their landings back, and keeps nobody from anything else: see [`claims`].
+//! their landings back, and keeps nobody from anything else: see `claims`.
 //!
 //! Whoever uses a thing has its lock alone; who only looks shares it for a moment, and is waited
 //! for. A lock file may be removed by whoever shares its lock, so that its holder looks after

@@ -53,7 +53,7 @@ pub fn own_commits(git: &Git, base: CommitId, heads: &[CommitId]) -> Result<Vec<
 }
 
 /// What those of `names` say that are files at the root of `commit`: text as UTF-8, what cannot be
-/// read as such with replacements. Files of more than [`MOST_BYTES`] are there and say nothing.
+/// read as such with replacements. Files of more than 256 KiB are there and say nothing.
 ///
 /// # Errors
 /// Where git fails or a commit is not there.

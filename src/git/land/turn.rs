@@ -1,6 +1,6 @@
 //! Whose turn it is to move a target. Runs beside each other land one after another: each has the
 //! landing lock from its look at the target until all that goes along has followed. Whom a run lets
-//! land first is another question: see [`super::right_of_way`].
+//! land first is another question: see `right_of_way`.
 
 use std::fmt;
 use std::sync::Arc;
