@@ -119,6 +119,25 @@ impl<F: AsFd> Write for Watched<F> {
 /// # Errors
 /// The folder is missing or not writable, or the disk is full; the old file then stands.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    put(path, bytes, Rights::New)
+}
+
+/// As [`write_file`], for somebody else's file: who may read and write it stays as it is.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn rewrite_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    put(path, bytes, Rights::OfTheOld)
+}
+
+/// Whose rights a file gets that takes the place of another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    New,
+    OfTheOld,
+}
+
+fn put(path: &Path, bytes: &[u8], rights: Rights) -> Result<(), OutputError> {
     let fail = |source| OutputError::File { path: path.to_owned(), source };
     let real = match std::fs::metadata(path) {
         Ok(found) if found.is_file() => path.canonicalize().map_err(fail)?,
@@ -137,6 +156,11 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), OutputError> {
         return Err(OutputError::NoFolder { path: path.to_owned(), folder });
     }
     let mut draft = draft_in(&folder).map_err(fail)?;
+    if rights == Rights::OfTheOld
+        && let Ok(old) = std::fs::metadata(&real)
+    {
+        draft.as_file().set_permissions(old.permissions()).map_err(fail)?;
+    }
     draft.write_all(bytes).and_then(|()| draft.as_file().sync_all()).map_err(fail)?;
     draft.persist(&real).map_err(|error| fail(error.error))?;
     // The rename itself is only durable once the folder is.
@@ -169,6 +193,20 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+
+    #[test]
+    fn a_file_that_is_rewritten_keeps_its_rights_and_one_that_is_written_anew_does_not() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.yaml");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let rights = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        rewrite_file(&path, b"new").unwrap();
+        assert_eq!((std::fs::read(&path).unwrap().as_slice(), rights()), (b"new".as_slice(), 0o600));
+        write_file(&path, b"anew").unwrap();
+        assert_ne!(rights(), 0o600);
+    }
 
     #[test]
     fn a_report_of_any_size_arrives_whole_through_a_non_blocking_pipe() {

@@ -15,7 +15,7 @@ use super::prepare::{Opened, Workshop, line_up};
 use super::rehearsed::Known;
 use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
-use crate::core::forecast::price::Rehearsed;
+use crate::core::forecast::work::Rehearsed;
 use crate::core::judge::Surroundings;
 use crate::core::limits::Limits;
 use crate::core::strategy::groups::divide;

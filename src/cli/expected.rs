@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::conduct::limits_beforehand;
 use crate::core::critical_path::GateDurations;
-use crate::core::forecast::price::{self, Price, Way, Work};
+use crate::core::forecast::price::{self, Price, Way};
+use crate::core::forecast::work::Work;
 use crate::core::limits::{Limits, Outcomes};
 use crate::git::pairs::Pairs;
 use crate::plan::globs::path_globs;

@@ -2,11 +2,49 @@
 
 use std::path::PathBuf;
 
+use clap::{Args, ValueEnum};
+
 use super::failure::Failure;
-use super::{ReportArgs, ReportFormat, WhyArgs, speak, status};
+use super::{RepositoryArgs, speak, status};
 use crate::report::{Destination, Format, Report};
 use crate::why;
 use crate::wording::{Paint, shown};
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run, or as much of its id as only it has; the newest where none is given
+    pub run: Option<String>,
+    /// The form; the default is what the name of --output ends in, else Markdown
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+    /// The file to write; standard output where none is given
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Json,
+    Markdown,
+    /// JUnit XML, a suite for each item
+    Junit,
+    /// One page that needs nothing else
+    Html,
+    /// For ui.perfetto.dev and chrome://tracing
+    Trace,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The item
+    pub item: String,
+    /// The run, or as much of its id as only it has; the newest where none is given
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+}
 
 /// Runs the command.
 ///

@@ -15,7 +15,7 @@ use super::conduct::limits_beforehand;
 use super::failure::Failure;
 use super::source::read_plan;
 use super::{SimulateArgs, SimulateFormat, speak};
-use crate::core::forecast::price::FailureRate;
+use crate::core::forecast::work::FailureRate;
 use crate::diagnostics;
 use crate::durations::{self, Recalled};
 use crate::git::repo::UserRepo;

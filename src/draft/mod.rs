@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 
 pub use text::plan_text;
 
+use crate::plan::reach::reaches;
 use crate::wording::shown;
 use gates::GuessedSetup;
 use mentions::mentions;
@@ -196,19 +197,7 @@ impl<'a> Wiring<'a> {
 
     /// Whether `from` depends on `to`, directly or not.
     fn reaches(&self, from: usize, to: usize) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![from];
-        while let Some(at) = open.pop() {
-            for on in &self.deps[at] {
-                if *on == to {
-                    return true;
-                }
-                if seen.insert(*on) {
-                    open.push(*on);
-                }
-            }
-        }
-        false
+        reaches(from, to, |at| self.deps[at].iter().copied())
     }
 }
 

@@ -7,6 +7,7 @@ use super::text::{comment, item_text, scalar};
 use super::{Draft, DraftDep};
 use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline};
 use crate::plan::natural::natural_cmp;
+use crate::plan::reach::reaches;
 use crate::wording::shown;
 
 /// A plan's text after it was brought up to date, and what happened to it.
@@ -87,26 +88,12 @@ impl Wiring {
 
     /// False, and nothing changes, where that would close a circle.
     fn add(&mut self, dependent: &str, dependency: &str) -> bool {
-        if dependent == dependency || self.reaches(dependency, dependent) {
+        let next = |at| self.0.get(at).into_iter().flatten().map(String::as_str);
+        if dependent == dependency || reaches(dependency, dependent, next) {
             return false;
         }
         self.0.entry(dependent.to_owned()).or_default().insert(dependency.to_owned());
         true
-    }
-
-    fn reaches(&self, from: &str, to: &str) -> bool {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-        while let Some(at) = open.pop() {
-            for next in self.0.get(at).into_iter().flatten() {
-                if next == to {
-                    return true;
-                }
-                if seen.insert(next.as_str()) {
-                    open.push(next);
-                }
-            }
-        }
-        false
     }
 }
 

@@ -483,7 +483,8 @@ impl JobRun<'_> {
     /// Unique: a key is gated once in a job.
     fn log_path(&self, name: &str, attempt: Attempt) -> PathBuf {
         let (name, key) = (as_file_name(name), short(attempt.gate));
-        self.gates.settings.logs.join(format!("{name}-{key}-{}-{}.log", self.job.job.0, attempt.number))
+        let ending = self.job.job.log_ending(attempt.number);
+        self.gates.settings.logs.join(format!("{name}-{key}{ending}"))
     }
 
     pub(super) fn artifact_folder(&self, attempt: Attempt) -> PathBuf {

@@ -11,6 +11,7 @@ use gix::ObjectId;
 use super::history::History;
 use super::objects::{Objects, ObjectsError, commit_id, from_commit};
 use crate::plan::natural::natural_cmp;
+use crate::plan::reach::reaches;
 use crate::vocabulary::names::{CommitId, ItemName};
 
 /// One item with its head.
@@ -151,28 +152,16 @@ pub fn implied(
 /// Orders items with one and the same head: by the dependencies they name, then by natural name.
 fn in_plan_order(items: &[HeadOf], group: &[usize]) -> Vec<usize> {
     let position: HashMap<&ItemName, usize> = items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
-    let reaches = |from: usize, to: usize| {
-        let mut seen = HashSet::new();
-        let mut open = vec![from];
-        while let Some(at) = open.pop() {
-            for dep in items[at].deps.iter().filter_map(|dep| position.get(dep)) {
-                if *dep == to {
-                    return true;
-                }
-                if seen.insert(*dep) {
-                    open.push(*dep);
-                }
-            }
-        }
-        false
-    };
+    let needs = |at: usize| items[at].deps.iter().filter_map(|dep| position.get(dep).copied());
     let mut left = group.to_vec();
     left.sort_by(|l, r| natural_cmp(items[*l].name.as_str(), items[*r].name.as_str()));
     let mut order = Vec::with_capacity(left.len());
     while !left.is_empty() {
         // A cycle among what the plan names is the plan's error; any order will do for it.
-        let next =
-            left.iter().position(|at| !left.iter().any(|other| other != at && reaches(*at, *other))).unwrap_or(0);
+        let next = left
+            .iter()
+            .position(|at| !left.iter().any(|other| other != at && reaches(*at, *other, needs)))
+            .unwrap_or(0);
         order.push(left.remove(next));
     }
     order

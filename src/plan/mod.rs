@@ -19,6 +19,7 @@ pub mod natural;
 mod plain_reader;
 pub mod pointer;
 pub mod problem;
+pub mod reach;
 mod reader;
 pub mod reference;
 pub mod spanned;

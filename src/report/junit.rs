@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use super::Report;
 use super::dry_run::{DryRun, DryRunItem, Forecast};
 use super::json::{AttemptReport, GateReport, ItemReport, RunReport};
-use super::outcome::{is_failure, outcome_text};
+use super::outcome::{gate_words, is_failure, outcome_text};
 use super::summary::status_words;
 use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus};
@@ -92,8 +92,7 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             "unjudged",
             last.map_or_else(|| "could not be run".to_owned(), |attempt| outcome_text(&attempt.run.outcome)).as_str(),
         ),
-        ItemGateStatus::NotRun => skipped("not run"),
-        ItemGateStatus::ApexOnly => skipped("runs on what lands alone"),
+        ItemGateStatus::NotRun | ItemGateStatus::ApexOnly => skipped(gate_words(gate.status)),
     };
     let mut case = TestCase::new(&*shown(gate.name.as_str()), status);
     case.set_classname(&*shown(item.name.as_str()));

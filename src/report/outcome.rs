@@ -1,6 +1,6 @@
 //! How an attempt of a gate ended, in words.
 
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{GateOutcome, ItemGateStatus};
 
 /// It says something against the tree.
 pub fn is_failure(outcome: &GateOutcome) -> bool {
@@ -10,6 +10,18 @@ pub fn is_failure(outcome: &GateOutcome) -> bool {
         | GateOutcome::Cancelled
         | GateOutcome::Infrastructure { .. }
         | GateOutcome::RateLimited { .. } => false,
+    }
+}
+
+/// What became of a gate of an item, in words.
+pub fn gate_words(status: ItemGateStatus) -> &'static str {
+    match status {
+        ItemGateStatus::Passed => "passed",
+        ItemGateStatus::Flaky => "passed after it had failed",
+        ItemGateStatus::Failed => "failed",
+        ItemGateStatus::Unjudged => "could not be run",
+        ItemGateStatus::NotRun => "not run",
+        ItemGateStatus::ApexOnly => "runs on what lands alone",
     }
 }
 

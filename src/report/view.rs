@@ -6,6 +6,7 @@
 
 mod endings;
 mod limits;
+mod pool;
 mod questions;
 mod red;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use endings::OpenLanding;
 pub use limits::{LimitReport, LimitsView};
+pub use pool::Pool;
 pub use red::RedGates;
 
 use super::outcome::is_failure;
@@ -229,16 +231,6 @@ impl VerdictCounts {
     }
 }
 
-/// How many jobs ran at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pool {
-    pub active: u32,
-    pub peak: u32,
-    /// The sum over all jobs of how long they held a worker.
-    pub busy_ms: u64,
-    changed_at_ms: u64,
-}
-
 /// Work held back for memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -296,7 +288,7 @@ impl RunView {
             Event::RunStarted(run) => self.start(at, run),
             Event::Composed(composed) => self.composed(composed),
             Event::JobStarted(job) => {
-                self.count_workers(at, 1);
+                self.pool.count(at, 1);
                 self.job_started(
                     at,
                     job.job,
@@ -329,7 +321,7 @@ impl RunView {
                 self.reused.insert(*key, reused);
             }
             Event::JobFinished { job } => {
-                self.count_workers(at, -1);
+                self.pool.count(at, -1);
                 self.job_finished(at, *job);
             }
             Event::GroupFormed { group, items, .. } => drop(self.groups.insert(*group, items.clone())),
@@ -575,15 +567,6 @@ impl RunView {
             self.numbered += 1;
             apex.number = Some(self.numbered);
         }
-    }
-
-    fn count_workers(&mut self, at: u64, change: i32) {
-        let pool = &mut self.pool;
-        let busy_ms = u64::from(pool.active).saturating_mul(at.saturating_sub(pool.changed_at_ms));
-        pool.busy_ms = pool.busy_ms.saturating_add(busy_ms);
-        pool.changed_at_ms = at;
-        pool.active = pool.active.saturating_add_signed(change);
-        pool.peak = pool.peak.max(pool.active);
     }
 
     fn item_mut(&mut self, name: &ItemName) -> Option<&mut ItemView> {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::Served;
 use super::hub::{Following, Hub, Snapshot};
-use crate::report::html::page;
+use crate::report::html::{STYLE, page};
 use crate::report::summary::headline;
 use crate::vocabulary::names::JobId;
 use crate::why;
@@ -55,7 +55,7 @@ pub(super) async fn live_page(State(served): State<Served>) -> Response {
     body.push_str(PANEL);
     let title = headline(&snapshot.report);
     let headers = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, Html(page(&title, POLICY, HEAD, &body))).into_response()
+    (headers, Html(page(&title, POLICY, STYLE, HEAD, &body))).into_response()
 }
 
 /// Where an item's reasons and logs are shown.
@@ -199,7 +199,7 @@ fn find_log(hub: &Hub, asked: &Attempt) -> Option<PathBuf> {
     }) {
         return Some(path);
     }
-    let ending = format!("-{}-{}.log", asked.job, asked.attempt);
+    let ending = JobId(asked.job).log_ending(asked.attempt);
     let mut found: Vec<PathBuf> = std::fs::read_dir(hub.logs())
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -298,6 +298,13 @@ digest! {
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
+impl JobId {
+    /// What the names of the logs of its gates' attempts of this number end in.
+    pub fn log_ending(self, attempt: u32) -> String {
+        format!("-{}-{attempt}.log", self.0)
+    }
+}
+
 /// Which apex of a run: counted from 1 in the order they are formed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

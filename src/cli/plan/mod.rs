@@ -17,6 +17,7 @@ use crate::draft::{Draft, DraftGate, plan_text};
 use crate::git::branches::{self, Branch, BranchGlobs};
 use crate::git::own_commits::root_files;
 use crate::git::repo::{Named, Target, UserRepo};
+use crate::output::rewrite_file;
 use crate::plan::amend::Outline;
 use crate::plan::check::{Invalid, check};
 use crate::plan::natural::natural_cmp;
@@ -151,7 +152,7 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
     if text.as_bytes() == bytes {
         speak::note(&format!("{} is up to date\n", shown(&name)));
     } else {
-        replace(file, &text)?;
+        rewrite_file(file, text.as_bytes()).map_err(|error| Failure::internal(error.to_string()))?;
     }
     Ok(0)
 }
@@ -227,17 +228,4 @@ pub(super) fn create(file: &Path, text: &str) -> Result<(), Failure> {
             _ => Failure::io("writing", file, &error),
         })?;
     new.write_all(text.as_bytes()).map_err(|error| Failure::io("writing", file, &error))
-}
-
-/// Puts a text in the place of another, whole or not at all.
-fn replace(file: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::io("writing", file, &error);
-    // Through a link: the file behind it is the plan.
-    let file = std::fs::canonicalize(file).map_err(failed)?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let mut new = tempfile::Builder::new().prefix(".lexpr-plan-").tempfile_in(folder).map_err(failed)?;
-    new.write_all(text.as_bytes()).map_err(failed)?;
-    let rights = std::fs::metadata(&file).map_err(failed)?.permissions();
-    new.as_file().set_permissions(rights).map_err(failed)?;
-    new.persist(&file).map(drop).map_err(|error| failed(error.error))
 }

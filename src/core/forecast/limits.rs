@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::price::{Rehearsed, float};
+use super::price::float;
+use super::work::Rehearsed;
 use crate::core::claims::Claims;
 use crate::core::critical_path::GateDurations;
 use crate::plan::Resource;

@@ -1,12 +1,13 @@
 //! What can be said of a run before any gate runs: which clashes are really those of others, what many items
 //! touch, which items to leave out where some clash ([`order`]), and what the strategies will likely cost
-//! ([`price`]).
+//! ([`price`]) of what there is to do ([`work`]).
 //!
 //! Expectations and advice, never decisions: what lands is for [`super::strategy`] and the verdicts.
 
 pub mod limits;
 pub mod order;
 pub mod price;
+pub mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

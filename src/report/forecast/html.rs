@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::{Clash, ForecastReport, place_words};
 use crate::report::dry_run::DryRunItem;
 use crate::report::html::markup::text;
+use crate::report::html::still_page;
 use crate::vocabulary::names::ItemName;
 use crate::wording::{count, duration, ref_name};
 
@@ -31,23 +32,19 @@ pub(super) fn render(report: &ForecastReport) -> String {
     let dry_run = &report.dry_run;
     let title = format!("Forecast: {}", dry_run.headline());
     let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n\
+        "<h1>{}</h1>\n\
          <p>Plan <code>{}</code> on <code>{}</code> at <code>{}</code>. Nothing was written to the repository.</p>\n",
+        text(&title),
         text(&dry_run.plan),
         text(&ref_name(&dry_run.target)),
         dry_run.base.short(),
-        title = text(&title),
     );
     clashes(&mut out, report);
     hotspots(&mut out, report);
     order(&mut out, report);
     cost(&mut out, report);
     items(&mut out, report);
-    out.push_str("</main>\n</body>\n</html>\n");
-    out
+    still_page(&title, STYLE, &out)
 }
 
 fn name(item: &ItemName) -> String {

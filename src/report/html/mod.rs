@@ -31,22 +31,23 @@ use pyramid::Node;
 /// The whole page. Ends with a newline.
 pub fn render(report: &Report) -> String {
     match report {
-        Report::Execute(report) => {
-            page(&headline(report), "default-src 'none'; style-src 'unsafe-inline'", "", &run(report))
-        }
-        Report::DryRun(report) => {
-            page(&report.headline(), "default-src 'none'; style-src 'unsafe-inline'", "", &dry_run(report))
-        }
+        Report::Execute(report) => still_page(&headline(report), STYLE, &run(report)),
+        Report::DryRun(report) => still_page(&report.headline(), STYLE, &dry_run(report)),
     }
 }
 
+/// A page that is a file: it loads nothing.
+pub fn still_page(title: &str, style: &str, body: &str) -> String {
+    page(title, "default-src 'none'; style-src 'unsafe-inline'", style, "", body)
+}
+
 /// A page around `body`, under a policy of what it may load; `head` is markup that goes into its head.
-pub fn page(title: &str, policy: &str, head: &str, body: &str) -> String {
+pub fn page(title: &str, policy: &str, style: &str, head: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n{head}</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+         <title>{}</title>\n<style>{style}</style>\n{head}</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         text(title)
     )
 }

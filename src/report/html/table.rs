@@ -9,7 +9,7 @@ use super::markup::{code, escaped, text};
 use super::now::log_button_of;
 use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
-use crate::report::outcome::outcome_after;
+use crate::report::outcome::{gate_words, outcome_after};
 use crate::report::summary::TAIL_LINES;
 use crate::report::view::Stage;
 use crate::vocabulary::event::ItemGateStatus;
@@ -130,17 +130,6 @@ fn folded(item: &ItemReport) -> String {
     match of {
         0 => "no gates".to_owned(),
         _ => format!("{} of {} gates passed", item.gates.iter().filter(|gate| passed(gate.status)).count(), of),
-    }
-}
-
-pub(super) fn gate_words(status: ItemGateStatus) -> &'static str {
-    match status {
-        ItemGateStatus::Passed => "passed",
-        ItemGateStatus::Flaky => "passed after it had failed",
-        ItemGateStatus::Failed => "failed",
-        ItemGateStatus::Unjudged => "could not be run",
-        ItemGateStatus::NotRun => "not run",
-        ItemGateStatus::ApexOnly => "runs on what lands alone",
     }
 }
 

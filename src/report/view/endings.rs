@@ -67,7 +67,7 @@ impl RunView {
     /// The run goes on, and it is this late by now: gates that take long tell nothing meanwhile.
     pub fn goes_on(&mut self, now_ms: u64) {
         let now_ms = self.latest_at_ms.max(now_ms);
-        self.count_workers(now_ms, 0);
+        self.pool.count(now_ms, 0);
         self.latest_at_ms = now_ms;
     }
 
