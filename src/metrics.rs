@@ -90,10 +90,11 @@ pub struct LastingCounts {
 }
 
 /// Why an item's merge did not come about: the values of the label `reason`.
-const FAILURE_REASONS: [&str; 9] = [
+const FAILURE_REASONS: [&str; 10] = [
     "gate_failed",
     "conflict",
     "dependency_failed",
+    "dependency_overridden",
     "dependencies_conflict",
     "block_on",
     "red_on_target",
@@ -140,6 +141,7 @@ pub struct Metrics {
     landings: IntCounter,
     target_moves: IntCounter,
     resumptions: IntCounter,
+    overrides: IntCounter,
     undos: IntCounter,
     events: IntCounter,
     tracker: Mutex<Tracker>,
@@ -282,6 +284,8 @@ impl Metrics {
             landings: all.counter("landings_total", "Moves of the target."),
             target_moves: all.counter("target_moves_total", "Moves of the target by somebody else."),
             resumptions: all.counter("resumptions_total", "Times the run was taken up by a new process."),
+            overrides: all
+                .counter("overrides_total", "Items whose gates did not pass and that were let land all the same."),
             undos: all.counter("undos_total", "Times that the run's landings were taken back or brought again."),
             events: all.counter("events_total", "Events of the run."),
             tracker: Mutex::default(),
@@ -389,6 +393,7 @@ impl Metrics {
                 self.plan_seconds.observe(recorded.at_ms.saturating_sub(tracker.started_at_ms) as f64 / 1e3);
                 self.memory_peak.set(self.memory_peak.get().max(as_gauge(*peak_memory_bytes)));
             }
+            Event::Overridden(_) => self.overrides.inc(),
             Event::Undone(_) => self.undos.inc(),
             Event::InputsDigested { .. }
             | Event::UndoIntended { .. }
@@ -543,6 +548,7 @@ fn reason_label(reason: &Reason) -> &'static str {
         Reason::GateFailed { .. } => "gate_failed",
         Reason::Conflict { .. } => "conflict",
         Reason::DependencyFailed { .. } => "dependency_failed",
+        Reason::DependencyOverridden { .. } => "dependency_overridden",
         Reason::DependenciesConflict { .. } => "dependencies_conflict",
         Reason::BlockOn { .. } => "block_on",
         Reason::RedOnTarget { .. } => "red_on_target",

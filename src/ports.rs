@@ -45,6 +45,8 @@ pub struct ComposeItem {
     /// Heads whose changes the base has without having them in its history, and whose commits the
     /// item shares: they count as merged before it, so that the item builds on them.
     pub merged: Vec<CommitId>,
+    /// Why it lands although not all of its gates passed, for the message of the commit that lands.
+    pub overridden: Option<Arc<str>>,
 }
 
 impl ComposeItem {
@@ -59,6 +61,7 @@ impl ComposeItem {
             strategy: item.strategy,
             deps: graph.deps(ix).to_vec(),
             merged,
+            overridden: None,
         }
     }
 

@@ -55,7 +55,10 @@ fn state(report: &RunReport, item: &ItemReport) -> Option<String> {
                 .map_or(0, |landing| landing.items.len().saturating_sub(1));
             let beside =
                 if others == 0 { String::new() } else { format!(", together with {}", count(others, "other")) };
-            format!("{name} landed on {target}{commit}{beside}.")
+            match &item.overridden {
+                Some(why) => format!("{name} landed on {target}{commit}, overridden: {}.", shown(&why.to_string())),
+                None => format!("{name} landed on {target}{commit}{beside}."),
+            }
         }
         (_, FinalStatus::AlreadyLanded) => format!("{name} had landed on {target} before{why}."),
         (_, FinalStatus::NotLanded | FinalStatus::Skipped) => format!("{name} did not land{why}."),
@@ -167,6 +170,7 @@ fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
         (Some(Reason::DependencyFailed { root }), _) => {
             format!("It can land once {root} does: `lexpr why {}` says what keeps that.", shown(root.as_str()))
         }
+        (Some(Reason::DependencyOverridden { .. }), _) => format!("Run {} again.", shown(&report.plan)),
         (Some(Reason::DependenciesConflict { first, second, .. }), _) => {
             format!("Make one of {first} and {second} contain the other, {again}.")
         }

@@ -37,7 +37,7 @@ use crate::plan::file::DEFAULT_BATCH_SIZE;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, RunStarted};
+use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
 use crate::vocabulary::names::RunId;
 use crate::vocabulary::verdict::Fingerprint;
 
@@ -49,6 +49,7 @@ const DEFAULT_MEMORY_PERCENT: u64 = 80;
 pub(super) struct Options {
     pub push: Option<String>,
     pub urgent: bool,
+    pub overrides: Option<OverrideGrant>,
     pub no_sign: bool,
     pub gate_timeout: Option<Duration>,
     /// Absolute.
@@ -61,6 +62,7 @@ impl Options {
         Self {
             push: started.push.clone(),
             urgent: started.urgent,
+            overrides: started.overrides.as_deref().cloned(),
             no_sign: started.no_sign,
             gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
             artifact_dir: started.artifact_dir.clone().map(Into::into),
@@ -342,6 +344,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         base_tree: prepared.target.tree,
         push: options.push.clone(),
         urgent: options.urgent,
+        overrides: options.overrides.as_ref().map(|grant| Box::new(in_canonical_order(grant, prepared))),
         no_sign: options.no_sign,
         gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
@@ -352,6 +355,12 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         fingerprint: None,
         items: prepared.lined_up.clone(),
     }
+}
+
+/// The items of a grant as the run lines them up.
+fn in_canonical_order(grant: &OverrideGrant, prepared: &Prepared) -> OverrideGrant {
+    let names = prepared.lined_up.iter().map(|item| &item.name);
+    OverrideGrant { items: names.filter(|name| grant.items.contains(name)).cloned().collect(), ..grant.clone() }
 }
 
 /// What the plan allows, or most of what there is; `None` where it does not want to be held back

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::overriding::OverrideArgs;
 use super::{DemoArgs, FaceArgs, MergeArgs, RepositoryArgs, merge, speak};
 use crate::git::scratch::{self, ScratchBranch, ScratchCommit};
 use crate::vocabulary::event::{FinalItem, FinalStatus};
@@ -169,6 +170,7 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         push: None,
         no_sign: false,
         urgent: false,
+        overrides: OverrideArgs::default(),
         deadline: None,
         wait: false,
         afresh: false,

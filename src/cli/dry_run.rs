@@ -43,7 +43,7 @@ pub const MOST_PAIRS_IN_SHORT: usize = 1_000;
 ///
 /// # Errors
 /// Where git or the disk fails.
-pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastReport, Failure> {
+pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> Result<ForecastReport, Failure> {
     let begun = Instant::now();
     let folder = ScratchFolder::create()?;
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
@@ -55,7 +55,7 @@ pub async fn rehearse(opened: Opened, most_pairs: usize) -> Result<ForecastRepor
     // Nothing is refused, so nobody has to look ahead for who breaks it: each gate runs once on what lands.
     limits.spend = Spend::Gates;
     let setup = RunSetup {
-        started: run_started(prepared, RunId::new("dry-run"), &limits, &Options::default()),
+        started: run_started(prepared, RunId::new("dry-run"), &limits, options),
         graph: Arc::clone(&prepared.graph),
         items: prepared.items.clone(),
         surroundings: surroundings(&policy, None),

@@ -1,6 +1,6 @@
 //! `lexpr forecast PLAN`: what a run would meet and cost, before any gate runs.
 
-use super::conduct;
+use super::conduct::{self, Options};
 use super::dry_run::{self, MOST_PAIRS};
 use super::failure::Failure;
 use super::prepare::{self, Overrides};
@@ -16,7 +16,7 @@ pub fn run(args: &ForecastArgs) -> Result<u8, Failure> {
     let overrides = Overrides { target: args.target.clone(), max_workers: args.max_workers, gate_timeout: None };
     let opened = prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides)?;
     let runtime = conduct::runtime(conduct::limits(opened.policy()).max_workers)?;
-    let report = runtime.block_on(dry_run::rehearse(opened, MOST_PAIRS))?;
+    let report = runtime.block_on(dry_run::rehearse(opened, &Options::default(), MOST_PAIRS))?;
     speak::result(&match args.format {
         ForecastFormat::Text => report.text(Paint::for_stream(&std::io::stdout())),
         ForecastFormat::Json => report.json(),

@@ -8,7 +8,7 @@ use super::dry_run::MOST_PAIRS_IN_SHORT;
 use super::failure::Failure;
 use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
 use super::turns::{self, Patience};
-use super::{MergeArgs, dry_run, faces, leftovers, resume, speak};
+use super::{MergeArgs, dry_run, faces, leftovers, overriding, resume, speak};
 use crate::crash;
 use crate::engine;
 use crate::git::command;
@@ -44,7 +44,12 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
         runtime.block_on(execute(&args, opened, &destinations))
     } else {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
-        let forecast = runtime.block_on(dry_run::rehearse(opened, MOST_PAIRS_IN_SHORT))?;
+        let overrides = overriding::grant(&args.overrides, &opened)?;
+        if let Some(grant) = &overrides {
+            overriding::foretell(grant);
+        }
+        let options = Options { overrides, ..Options::default() };
+        let forecast = runtime.block_on(dry_run::rehearse(opened, &options, MOST_PAIRS_IN_SHORT))?;
         let dry_run = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
         let exit_code = if dry_run.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
         let text = dry_run.text(Paint::for_stream(&std::io::stdout()));
@@ -98,6 +103,7 @@ async fn claim(
 
 /// A new run, from the claim on its target to the last word on it.
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
+    let options = options(args, &opened)?;
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
@@ -117,7 +123,6 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         leftovers::clear_for_good(&opened.repo, &unfinished)?;
     }
     resume::tell_of_others(&common_dir, &opened)?;
-    let options = options(args)?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let (prepared, lander) = get_ready(args, opened, &folder, &workshop, patience).await?;
     conduct::tell_of_hooks(&lander)?;
@@ -219,7 +224,7 @@ fn refuse_a_password(push: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn options(args: &MergeArgs) -> Result<Options, Failure> {
+fn options(args: &MergeArgs, opened: &Opened) -> Result<Options, Failure> {
     let artifact_dir = args
         .artifact_dir
         .as_ref()
@@ -227,6 +232,7 @@ fn options(args: &MergeArgs) -> Result<Options, Failure> {
     Ok(Options {
         push: args.push.clone(),
         urgent: args.urgent,
+        overrides: overriding::grant(&args.overrides, opened)?,
         no_sign: args.no_sign,
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
         artifact_dir: artifact_dir.transpose()?,

@@ -21,6 +21,7 @@ pub mod merge;
 mod on_finish;
 pub mod order;
 mod outlook;
+mod overriding;
 pub mod plan;
 mod prepare;
 mod rehearsed;
@@ -156,6 +157,8 @@ pub struct MergeArgs {
     /// Land beside the run that has the target, which goes on from there and runs no gate of an item again
     #[arg(long, requires = "execute", conflicts_with = "wait")]
     pub urgent: bool,
+    #[command(flatten)]
+    pub overrides: overriding::OverrideArgs,
     /// Start a new run although one of the same plan has not come to its end
     #[arg(long)]
     pub afresh: bool,
@@ -216,7 +219,7 @@ pub struct VerifyArgs {
 /// How a run is shown and measured.
 #[derive(Clone, Debug, Args)]
 pub struct FaceArgs {
-    /// Write a report when the run has ended: .json or .md; may be given several times
+    /// Write a report when the run has ended: .json, .md, .html or .xml (JUnit); may be given several times
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464

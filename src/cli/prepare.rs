@@ -76,6 +76,10 @@ impl Opened {
         &self.plan.policy
     }
 
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// The items that a run has, too: by name, or by another name the same head.
     pub fn shared_with(&self, started: &RunStarted) -> Vec<&ItemName> {
         let names: HashSet<_> = started.items.iter().map(|item| &item.name).collect();

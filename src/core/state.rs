@@ -5,6 +5,7 @@ mod apply;
 mod ending;
 mod groups;
 mod moved;
+mod overridden;
 mod train;
 mod undo;
 
@@ -19,7 +20,8 @@ use super::limits::Outcomes;
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
 use crate::vocabulary::event::{
-    Decision, HaltReason, JobStarted, LandingIntended, LimitOn, Reason, SetAsideCause, UndoDirection,
+    Decision, HaltReason, JobStarted, LandingIntended, LimitOn, Overridden, OverrideGrant, Reason, SetAsideCause,
+    UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
@@ -52,6 +54,8 @@ pub enum ImpossibleTransition {
     NotOfTheApex { to: CommitId },
     #[error("gate {gate} has not passed on {tree}, which was about to land")]
     Unproven { gate: GateName, tree: TreeId },
+    #[error("{0} cannot be overridden: the run was not allowed to, or its gates are not known to fail")]
+    NotOverridden(ItemName),
     #[error("the target stands at {at}, not at {expected}")]
     Target { at: CommitId, expected: CommitId },
     #[error("the run has not started, or its items are not those of the plan")]
@@ -151,6 +155,8 @@ pub struct Apex {
     pub landed: usize,
     /// How items had fared when it was formed.
     pub seen: Outcomes,
+    /// Its one item lands although these gates did not pass.
+    pub overridden: Option<Box<Overridden>>,
 }
 
 /// An apex once its composite is made.
@@ -209,6 +215,9 @@ pub struct RunState {
     /// And to `base`.
     trail_to_base: Trail,
     items: Vec<ItemState>,
+    /// What lands last, whatever becomes of its gates.
+    grant: Option<Box<OverrideGrant>>,
+    put_last: BTreeSet<ItemIx>,
     known: HashMap<VerdictKey, KnownRuns>,
     subjects: HashMap<(TreeId, DefinitionDigest), SubjectDigest>,
     jobs: BTreeMap<JobId, JobStarted>,
@@ -292,6 +301,8 @@ impl RunState {
             trail: Trail::default(),
             trail_to_base: Trail::default(),
             items,
+            grant: None,
+            put_last: BTreeSet::new(),
             known: HashMap::new(),
             subjects: HashMap::new(),
             jobs: BTreeMap::new(),

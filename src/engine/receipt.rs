@@ -11,7 +11,7 @@ use crate::core::judge::Standing;
 use crate::core::state::{ImpossibleTransition, RunState};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Identity, MergeSettings};
-use crate::vocabulary::event::{Event, LandingIntended, Recorded, Verdict};
+use crate::vocabulary::event::{Event, LandingIntended, Overridden, Recorded, Verdict};
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey,
@@ -48,6 +48,9 @@ pub struct Receipt {
     pub committer: Option<Identity>,
     /// The passes that prove `tree`.
     pub gates: Vec<ReceiptGate>,
+    /// Nothing proves `tree`: it was let land all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Box<Overridden>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,6 +195,7 @@ pub(super) fn receipt(
         merge: setup.policy.merge,
         committer: setup.policy.committer.clone(),
         gates: intended.proof.iter().map(|key| passes.of(*key, state)).collect(),
+        overridden: apex.and_then(|apex| apex.overridden.clone()),
     }
 }
 

@@ -55,6 +55,7 @@ pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec
         base_tree: base.1,
         push: None,
         urgent: false,
+        overrides: None,
         no_sign: false,
         gate_timeout_ms: None,
         artifact_dir: None,

@@ -45,7 +45,7 @@ impl Engine<'_> {
         if !self.composing.insert(purpose.clone()) {
             return;
         }
-        let items = items.iter().map(|ix| Arc::clone(&self.setup.items[ix.get()])).collect();
+        let items = items.iter().map(|ix| self.compose_item(&purpose, *ix)).collect();
         let beneath = self.state.trail_to(base);
         let composer = Arc::clone(&self.ports.composer);
         let begun = std::time::Instant::now();
@@ -53,6 +53,16 @@ impl Engine<'_> {
             let result = composer.compose(ComposeRequest { base, items, beneath }).await;
             Done::Composed { purpose, base, result, duration_us: micros_since(begun) }
         });
+    }
+
+    /// The item as the composer is to take it.
+    fn compose_item(&self, purpose: &CompositePurpose, ix: ItemIx) -> Arc<ComposeItem> {
+        let item = &self.setup.items[ix.get()];
+        let apex = self.state.apex().filter(|apex| *purpose == CompositePurpose::Apex { apex: apex.id });
+        match apex.and_then(|apex| apex.overridden.as_ref()) {
+            Some(why) => Arc::new(ComposeItem { overridden: Some(why.to_string().into()), ..ComposeItem::clone(item) }),
+            None => Arc::clone(item),
+        }
     }
 
     /// Lets something happen beside the loop; it begins when the loop next waits.

@@ -152,6 +152,14 @@ fn texts(receipt: &Receipt) -> Vec<(String, &str, Rule)> {
         texts.push(("committer.name".into(), &committer.name, person));
         texts.push(("committer.email".into(), &committer.email, person));
     }
+    if let Some(overridden) = &receipt.overridden {
+        texts.push(("overridden.item".into(), overridden.item.as_str(), some));
+        texts.push(("overridden.by".into(), &overridden.by, some));
+        texts.extend(overridden.reason.as_deref().map(|reason| ("overridden.reason".to_owned(), reason, some)));
+        for (at, gate) in overridden.gates.iter().enumerate() {
+            texts.push((format!("overridden.gates[{at}].gate"), gate.gate.as_str(), some));
+        }
+    }
     for (at, gate) in receipt.gates.iter().enumerate() {
         texts.extend(gate.name.as_ref().map(|name| (format!("gates[{at}].name"), name.as_str(), some)));
         texts.extend(gate.found_by.as_ref().map(|found_by| (format!("gates[{at}].foundBy"), found_by.as_str(), run)));
@@ -189,6 +197,7 @@ pub async fn composite(receipt: &Receipt, composer: &dyn Composer) -> Result<Vec
             // They decide who is set aside with whom, and nobody was.
             deps: Vec::new(),
             merged: item.merged.clone(),
+            overridden: receipt.overridden.as_ref().map(|why| why.to_string().into()),
         })
     });
     let request = ComposeRequest { base: receipt.base, items: items.collect(), beneath: Trail::default() };
@@ -287,6 +296,10 @@ impl Records {
         let receipt = &claimed.receipt;
         let mut checks = self.values(claimed);
         checks.extend(receipt.gates.iter().map(|gate| verdict(receipt, gate, &self.evidence, earlier)));
+        checks.extend(receipt.overridden.iter().map(|overridden| {
+            let message = format!("no proof: {overridden}");
+            Check::new("override", Finding::Note, message)
+        }));
         checks
     }
 

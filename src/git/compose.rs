@@ -277,7 +277,7 @@ fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
     let mut key = *hasher.finalize().as_bytes();
     let mut keys = vec![key];
     for item in &request.items {
-        let ComposeItem { ix, name, branch, head, strategy, deps, merged } = &**item;
+        let ComposeItem { ix, name, branch, head, strategy, deps, merged, overridden } = &**item;
         let mut hasher = blake3::Hasher::new_keyed(&key);
         for part in [name.as_str().as_bytes(), branch.as_bytes(), head.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -290,6 +290,9 @@ fn keys(request: &ComposeRequest) -> Vec<PrefixKey> {
         }
         for head in merged {
             hasher.update(head.as_bytes());
+        }
+        if let Some(overridden) = overridden {
+            hasher.update(overridden.as_bytes());
         }
         key = *hasher.finalize().as_bytes();
         keys.push(key);

@@ -11,6 +11,9 @@ use crate::vocabulary::names::CommitId;
 /// The trailer by which later runs know that a head has landed under another id.
 pub const HEAD_TRAILER: &str = "Lexpr-Head";
 
+/// The trailer that says by whom and why an item was let land although not all of its gates passed.
+pub const OVERRIDE_TRAILER: &str = "Lexpr-Override";
+
 const CO_AUTHOR_TRAILER: &str = "Co-authored-by";
 
 /// Who did something, and when.
@@ -126,7 +129,7 @@ pub fn squash_message(branch: &str, commits: &[Squashed], head: CommitId) -> Str
     let mut co_authors: Vec<String> = Vec::new();
     let mut message = match commits {
         [] => format!("Squash {}\n", shown_branch(branch)),
-        [one] => without_head_trailers(&one.message),
+        [one] => without_our_trailers(&one.message),
         [first, ..] => {
             let list = commits.iter().map(|commit| format!("* {}\n", subject(&commit.message))).collect::<String>();
             format!("{}\n\n{list}", subject(&first.message))
@@ -154,16 +157,25 @@ pub fn squash_message(branch: &str, commits: &[Squashed], head: CommitId) -> Str
 
 /// A replayed commit's message; the last one of an item names the head.
 pub fn replay_message(original: &str, head: Option<CommitId>) -> String {
-    let message = without_head_trailers(original);
+    let message = without_our_trailers(original);
     match head {
         Some(head) => with_trailer(&message, HEAD_TRAILER, &head.to_string()),
         None => message,
     }
 }
 
-/// Words copied from a branch must not claim that some other head has landed.
-fn without_head_trailers(message: &str) -> String {
-    let claims = |line: &str| line.strip_prefix(HEAD_TRAILER).is_some_and(|rest| rest.starts_with(": "));
+/// A message that says so, where it is so.
+pub fn with_override(message: String, overridden: Option<&str>) -> String {
+    match overridden {
+        Some(why) => with_trailer(&message, OVERRIDE_TRAILER, why),
+        None => message,
+    }
+}
+
+/// Words copied from a branch must not claim that some other head has landed, nor that somebody let it.
+fn without_our_trailers(message: &str) -> String {
+    let ours = [HEAD_TRAILER, OVERRIDE_TRAILER];
+    let claims = |line: &str| ours.iter().any(|key| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(": ")));
     message.lines().filter(|line| !claims(line)).map(|line| format!("{line}\n")).collect()
 }
 

@@ -188,6 +188,7 @@ impl Workbench {
         };
         let words = self.words(head)?;
         let merge_message = message::merge_message(&item.branch, &message::subject(&words.message));
+        let merge_message = message::with_override(merge_message, item.overridden.as_deref());
         let merged = self.commit(tree, &[shadow, head], &words, &merge_message)?;
         let landed = match item.strategy {
             MergeStrategy::Merge if before.landed == shadow => merged,
@@ -295,6 +296,7 @@ impl Workbench {
             }
         }
         let message = message::squash_message(&item.branch, &squashed, item.head);
+        let message = message::with_override(message, item.overridden.as_deref());
         let mut words = head.clone();
         if let Some(first) = squashed.into_iter().next() {
             words.author = first.author;
@@ -356,7 +358,9 @@ impl Workbench {
         let last = replayed.len() - 1;
         for (position, (id, tree)) in replayed.into_iter().enumerate() {
             let words = self.words(id)?;
-            let message = message::replay_message(&words.message, (position == last).then_some(item.head));
+            let is_last = position == last;
+            let message = message::replay_message(&words.message, is_last.then_some(item.head));
+            let message = message::with_override(message, item.overridden.as_deref().filter(|_| is_last));
             landed = self.commit_on(tree, landed, id, &words, &message)?;
         }
         Ok(Ok(landed))

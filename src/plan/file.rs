@@ -296,7 +296,7 @@ pub struct PolicyFile {
     /// By gate name: how often a gate is tried before it has failed.
     pub retries: Option<BTreeMap<String, RetryFile>>,
 
-    /// Accepted, but has no effect yet.
+    /// Who may land items although their gates do not pass, by `lexpr merge --override`. Default: nobody.
     pub overrides: Option<OverridesFile>,
 
     /// Accepted for plans of the earlier tool, which knew one rule: every required gate passes.
@@ -422,6 +422,7 @@ pub struct RetryFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Overrides")]
 pub struct OverridesFile {
+    /// Those who may let an item land whose gates are red.
     pub admin_green: Option<AdminGreenFile>,
 }
 
@@ -430,7 +431,12 @@ pub struct OverridesFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AdminGreen")]
 pub struct AdminGreenFile {
+    /// By git's `user.name`, `user.email`, or both as `Name <email>`. It is a record of who answers for it, and no lock:
+    /// git believes what its user says of themselves.
+    #[schemars(inner(length(min = 1)))]
     pub allowed_users: Option<Vec<String>>,
+    /// `--reason` has to say why.
+    #[schemars(extend("default" = true))]
     pub require_reason: Option<bool>,
 }
 

@@ -188,6 +188,7 @@ pub struct Policy {
     pub resources: BTreeMap<String, Resource>,
     pub setup: Option<Setup>,
     pub committer: Option<Identity>,
+    pub admin_green: Option<AdminGreen>,
     pub merge: MergeSettings,
     /// Part of every verdict's key.
     pub cache_salt: Option<String>,
@@ -195,6 +196,14 @@ pub struct Policy {
     /// Where verdicts are kept besides the repository.
     pub cache: Option<CachePlace>,
     pub performance: Performance,
+}
+
+/// Who may let items land although their gates do not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminGreen {
+    /// Names, addresses, or `Name <email>`; nobody where it is empty.
+    pub allowed_users: Vec<String>,
+    pub require_reason: bool,
 }
 
 /// How items come to land.

@@ -54,6 +54,10 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             "red",
             &format!("{} already fails {}, without any of these items", view.target(), shown(gate.as_str())),
         )],
+        Event::Overridden(overridden) => {
+            let text = format!("{}: {}", shown(overridden.item.as_str()), shown(&overridden.to_string()));
+            vec![page.line(Tone::Notice, "overridden", &text)]
+        }
         Event::Landed(landed) => vec![page.landed(landed)],
         Event::TargetMoved { from, to, landed, .. } => page.target_moved(*from, *to, landed),
         Event::Throttled { used_bytes, threshold_bytes } => vec![page.line(

@@ -24,7 +24,8 @@ use super::view::{
     AttemptView, Halt, ItemView, LandingBegun, LimitReport, RunView, Stage, TargetMove, Throttling, VerdictSource,
 };
 use crate::vocabulary::event::{
-    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason, SetAside, UndoDirection,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, Reason, SetAside,
+    UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
@@ -123,6 +124,9 @@ pub struct Summary {
     pub total: usize,
     /// Landed in this run.
     pub successful: usize,
+    /// Those of them that landed although not all of their gates passed.
+    #[serde(default)]
+    pub overridden: usize,
     pub already_landed: usize,
     pub failed: usize,
     pub conflicted: usize,
@@ -205,7 +209,7 @@ pub struct ItemReport {
     /// How far it has come; only while the run has not ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stage: Option<Stage>,
-    /// Why it has this status, in words; `null` for `landed`.
+    /// Why it has this status, in words; `null` for `landed` unless it was overridden.
     pub reason: Option<String>,
     /// The same for machines, where an event gave it.
     pub because: Option<Reason>,
@@ -223,6 +227,9 @@ pub struct ItemReport {
     /// The commit on the target's line that brought it; where others landed it, as far as that can be named.
     pub landed_as: Option<CommitId>,
     pub apex: Option<ApexId>,
+    /// It landed although gates of it did not pass: which, by whose leave and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Box<Overridden>>,
     /// In plan order.
     pub gates: Vec<GateReport>,
     /// Runs of its failed gate on the same composite without the item.
@@ -419,6 +426,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
     Summary {
         total: items.len(),
         successful: with(FinalStatus::Landed),
+        overridden: items.iter().filter(|item| item.overridden.is_some()).count(),
         already_landed: with(FinalStatus::AlreadyLanded),
         failed: with(FinalStatus::Failed),
         conflicted: with(FinalStatus::Conflicted),
@@ -472,6 +480,7 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         cone: item.cone.map(|(commit, tree)| Cone { commit, tree }),
         landed_as: item.landed.map_or(item.others_landed_as, |landed| landed.commit),
         apex: item.landed.map(|landed| landed.apex),
+        overridden: view.overridden(item).cloned().map(Box::new),
         gates: gate_reports(view, item, definitions),
         without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),
         reproduce: failure.as_ref().and_then(|failure| view.reproduce(&lined_up.name, &failure.run.gate)),
@@ -488,7 +497,7 @@ fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Op
     let is_landing = view.landing_begun().is_some_and(|landing| landing.items.contains(&item.lined_up.name));
     let given = || because.map(ToString::to_string);
     match status {
-        FinalStatus::Landed => None,
+        FinalStatus::Landed => view.overridden(item).map(|overridden| format!("overridden: {overridden}")),
         FinalStatus::AlreadyLanded => {
             let before = item.lined_up.already_landed.clone();
             before.or_else(|| Some("others had landed it when its turn came".to_owned()))

@@ -75,6 +75,11 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             }
             status
         }
+        ItemGateStatus::Failed | ItemGateStatus::Unjudged if item.overridden.is_some() && gate.required => {
+            let how =
+                last.map_or_else(|| gate_words(gate.status).to_owned(), |attempt| outcome_text(&attempt.run.outcome));
+            skipped(&format!("overridden: {how}"))
+        }
         ItemGateStatus::Failed if !gate.required => {
             let how = last.map_or_else(|| "failed".to_owned(), |attempt| outcome_text(&attempt.run.outcome));
             skipped(&format!("optional: {how}"))

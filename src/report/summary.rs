@@ -58,7 +58,8 @@ pub fn headline(report: &RunReport) -> String {
         let before = (status == FinalStatus::Skipped).then_some((interrupted, "interrupted"));
         before.into_iter().chain([(in_status(status), word)])
     });
-    line.push_str(&counted(ends.chain(stages)));
+    let overridden = std::iter::once((report.summary.overridden, "overridden"));
+    line.push_str(&counted(overridden.chain(ends).chain(stages)));
     if report.undone {
         line.push_str("; undone since");
     }
@@ -75,6 +76,11 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     }
     if problems.len() > PROBLEMS_SHOWN {
         let _ = writeln!(out, "and {} more\n", count(problems.len() - PROBLEMS_SHOWN, "item"));
+    }
+    for item in report.items.iter().filter(|item| item.overridden.is_some()) {
+        let why = item.overridden.as_deref().map(ToString::to_string).unwrap_or_default();
+        let name = shown(item.name.as_str());
+        let _ = writeln!(out, "{} {name}: {}\n", paint.paint(Tone::Notice, "overridden"), shown(&why));
     }
     for (why, items) in blocked(report) {
         let _ = writeln!(out, "{} {}: {}\n", paint.paint(Tone::Notice, "blocked"), list(items), shown(&why));
@@ -291,6 +297,9 @@ pub fn next_step(report: &RunReport) -> String {
         return format!("`lexpr resume {}` goes on with it.", report.run);
     }
     if let Some(gate) = report.red_on_target.iter().find(|gate| !report.repaired_on_target.contains(gate)) {
+        if report.exit_code == Some(0) {
+            return format!("make {} pass on {target}, where it is red now.", shown(gate.as_str()));
+        }
         return format!("make {} pass on {target} itself, {again}.", shown(gate.as_str()));
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
@@ -340,6 +349,7 @@ pub fn is_problem(status: FinalStatus) -> bool {
 /// The item's status as two words at most: `not landed`.
 pub fn status_words(item: &ItemReport) -> &'static str {
     match item.status {
+        FinalStatus::Landed if item.overridden.is_some() => "overridden",
         FinalStatus::Skipped if item.interrupted => "interrupted",
         FinalStatus::AlreadyLanded => "landed before",
         FinalStatus::NotLanded => "not landed",

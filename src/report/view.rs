@@ -22,7 +22,7 @@ use super::resizing::Resizing;
 use super::undo::Undos;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
-    JobGate, JobPurpose, Landed, LinedUpItem, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
+    JobGate, JobPurpose, Landed, LinedUpItem, Overridden, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, GateName, GroupId, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId,
@@ -195,6 +195,8 @@ pub struct ApexView {
     /// Jobs that gated it or a prefix of it, in the order they began.
     pub jobs: Vec<JobId>,
     pub proof: Vec<VerdictKey>,
+    /// Its item lands although these gates did not pass.
+    pub overridden: Option<Box<Overridden>>,
     pub landed: Option<(u64, Landed)>,
 }
 
@@ -338,6 +340,7 @@ impl RunView {
                         set_aside: Vec::new(),
                         jobs: Vec::new(),
                         proof: Vec::new(),
+                        overridden: None,
                         landed: None,
                     },
                 );
@@ -349,6 +352,11 @@ impl RunView {
                 }
             }
             Event::GateRedOnTarget { gate, definition, .. } => self.red_on_target.found(gate, *definition),
+            Event::Overridden(overridden) => {
+                if let Some(apex) = self.apexes.get_mut(&overridden.apex) {
+                    apex.overridden = Some(overridden.clone());
+                }
+            }
             Event::LandingIntended(intent) => {
                 if let Some(apex) = self.apexes.get_mut(&intent.apex) {
                     apex.proof.clone_from(&intent.proof);
@@ -533,6 +541,10 @@ impl RunView {
         let proof = self.apexes.get(&landed.apex).map(|apex| apex.proof.clone()).unwrap_or_default();
         if landed.from != landed.to {
             self.note_repairs(&proof);
+            let overridden = self.apexes.get(&landed.apex).and_then(|apex| apex.overridden.as_ref());
+            for gate in overridden.into_iter().flat_map(|overridden| overridden.red()) {
+                self.red_on_target.found(&gate.gate, gate.definition);
+            }
         }
         for key in proof {
             let is_own = |purpose: &JobPurpose| match purpose {

@@ -6,6 +6,7 @@
 
 mod endings;
 mod limits;
+mod overriding;
 mod pool;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ pub use self::endings::{
     Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, LandedByOthers, Reason,
 };
 pub use self::limits::{HeldBy, LimitOn};
+pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};
 pub use self::pool::PoolReason;
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
@@ -83,9 +85,12 @@ pub enum Event {
     ItemDeferred { item: ItemName, reason: Reason },
     /// A gate fails on the target itself (or on what stands on it) without the item it failed on.
     GateRedOnTarget { gate: GateName, definition: DefinitionDigest, tree: TreeId },
+    /// The item of the apex lands although not all of its gates passed: the run was allowed to. Its composite is made again, with
+    /// that in the commit's message.
+    Overridden(Box<Overridden>),
     /// The target is about to be moved; what follows is `landed`, `targetMoved` or `runHalted`.
     LandingIntended(Box<LandingIntended>),
-    /// The target was moved to a proven composite.
+    /// The target was moved to a proven composite, or to an overridden one.
     Landed(Box<Landed>),
     /// Somebody else moved the target.
     TargetMoved {
@@ -167,6 +172,9 @@ pub struct RunStarted {
     /// It runs beside the run that has the target, and has it for its landings alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+    /// Items that may land although their gates do not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Box<OverrideGrant>>,
     /// Unsigned commits may land although the user's configuration asks for signed ones.
     pub no_sign: bool,
     /// What the command line gave to gates without a timeout of their own.
@@ -447,7 +455,7 @@ pub struct LandingIntended {
     pub to: CommitId,
     pub tree: TreeId,
     pub items: Vec<ItemName>,
-    /// The verdicts that prove `tree`, one per distinct required gate.
+    /// The verdicts that prove `tree`, one per distinct required gate; of an overridden tree, those there are.
     pub proof: Vec<VerdictKey>,
     pub push: Option<String>,
 }

@@ -69,6 +69,7 @@ impl RunState {
                 self.red.insert((*definition, *tree));
                 Ok(())
             }
+            Event::Overridden(overridden) => self.overridden(overridden),
             Event::LandingIntended(intended) => {
                 self.expect_tip(intended.from)?;
                 self.expect_proven(intended)?;
@@ -131,6 +132,7 @@ impl RunState {
             self.items[ix.get()].in_base = true;
             self.undecided.remove(&ix);
         }
+        self.put_last(started.overrides.as_deref())?;
         for ix in self.graph.indices() {
             if self.graph.deps(ix).is_empty() {
                 self.make_eligible(ix);
@@ -157,7 +159,7 @@ impl RunState {
 
     fn make_eligible(&mut self, ix: ItemIx) {
         let state = &mut self.items[ix.get()];
-        if state.phase == Phase::Waiting {
+        if state.phase == Phase::Waiting && !self.put_last.contains(&ix) {
             state.phase = Phase::Eligible;
             self.fresh.insert((self.start_rank(ix), ix));
         }
@@ -256,7 +258,15 @@ impl RunState {
             })?;
         }
         self.last_apex = apex.0;
-        self.apex = Some(Apex { id: apex, base: self.tip, candidates, made: None, landed: 0, seen: self.outcomes });
+        self.apex = Some(Apex {
+            id: apex,
+            base: self.tip,
+            candidates,
+            made: None,
+            landed: 0,
+            seen: self.outcomes,
+            overridden: None,
+        });
         Ok(())
     }
 
@@ -370,7 +380,7 @@ impl RunState {
         for at in self.graph.indices().skip(ix.get()) {
             let deferred = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Deferred(_));
             let is_open = matches!(self.items[at.get()].phase, Phase::Waiting | Phase::Eligible);
-            if is_open && !self.graph.closure(at).iter().any(deferred) {
+            if is_open && !self.put_last.contains(&at) && !self.graph.closure(at).iter().any(deferred) {
                 self.undecided.insert(at);
             }
         }
@@ -433,7 +443,7 @@ impl RunState {
             }
         }
         self.advance_frontier();
-        self.outcomes.passed = self.outcomes.passed.saturating_add(u32::try_from(members.len()).unwrap_or(u32::MAX));
+        self.count_landed(members.len(), landed.tree);
         for &ix in &members {
             for dependent in self.graph.dependents(ix).to_vec() {
                 self.note_overdue(dependent);
@@ -509,13 +519,13 @@ impl RunState {
         (at == expected).then_some(()).ok_or(ImpossibleTransition::Target { at, expected })
     }
 
-    fn expect_apex(&self, apex: ApexId) -> Result<(), ImpossibleTransition> {
+    pub(super) fn expect_apex(&self, apex: ApexId) -> Result<(), ImpossibleTransition> {
         let current = self.apex.as_ref().is_some_and(|current| current.id == apex);
         current.then_some(()).ok_or(ImpossibleTransition::Apex(apex))
     }
 
     /// What is to land must be a prefix of the apex under way, beginning where the last landing
-    /// ended, and every required gate of its items must have passed on its tree.
+    /// ended, and every required gate of its items must have passed on its tree, or be overridden there.
     fn expect_proven(&self, intended: &LandingIntended) -> Result<(), ImpossibleTransition> {
         self.expect_apex(intended.apex)?;
         let not_of_it = ImpossibleTransition::NotOfTheApex { to: intended.to };
@@ -534,7 +544,7 @@ impl RunState {
             let passed = keyed.is_some_and(|gate| {
                 matches!(self.standing(&gate.key), Some(Standing::Passed { .. })) && proof.contains(&gate.key)
             });
-            if !passed {
+            if !passed && !self.is_overridden_there(apex, wanted, intended.tree) {
                 return Err(ImpossibleTransition::Unproven { gate: wanted.gate.name.clone(), tree: intended.tree });
             }
         }

@@ -51,7 +51,7 @@ impl Round<'_> {
 
     /// Everything ahead of these has landed or failed, and they conflict with the tip itself. A run
     /// that was stopped in between has some of them out already.
-    fn eject_conflicting(&mut self, made: &MadeApex) {
+    pub(super) fn eject_conflicting(&mut self, made: &MadeApex) {
         for (ix, cause) in made.at_tip().filter(|(ix, _)| self.state.phase(*ix).may_land()) {
             if let SetAsideCause::Conflict(conflict) = cause {
                 let conflict = conflict.clone();
@@ -181,7 +181,7 @@ impl Round<'_> {
         }
     }
 
-    fn land(&mut self, apex: &Apex, made: &MadeApex, members: usize) {
+    pub(super) fn land(&mut self, apex: &Apex, made: &MadeApex, members: usize) {
         let Some(proof) = self.proof(apex, made, members) else { return };
         self.actions.push(Action::Land(LandAction {
             apex: apex.id,

@@ -7,6 +7,7 @@ pub mod bisect;
 mod blame;
 pub mod claims;
 pub mod groups;
+mod overridden;
 pub mod pyramid;
 mod train;
 
@@ -17,7 +18,7 @@ use claims::Queue;
 
 use super::judge::{self, Judgement, KeyedGate, Keys, Standing, Wanted, judge, reached};
 use super::limits::Limits;
-use super::state::{Cone, RunState, Standpoint};
+use super::state::{Cone, Phase, RunState, Standpoint};
 use crate::plan::graph::ItemIx;
 use crate::plan::{Gate, Landing, Policy, Spend};
 use crate::vocabulary::event::{
@@ -43,10 +44,15 @@ fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Optio
     let mut round = Round::new(state, limits, policy);
     round.block_dependents();
     if !round.has_decisions() {
-        match limits.landing {
-            Landing::Pyramid => round.pyramid(policy),
-            Landing::Batch => round.batch(policy),
-            Landing::Train => round.train(policy),
+        if round.is_at_the_last() {
+            round.land_the_last();
+        } else {
+            match limits.landing {
+                Landing::Pyramid => round.pyramid(policy),
+                Landing::Batch => round.batch(policy),
+                Landing::Train => round.train(policy),
+            }
+            round.form_the_last(policy);
         }
     }
     if !round.has_decisions() && round.halt.is_none() {
@@ -152,8 +158,13 @@ impl<'a> Round<'a> {
     /// One at a time: each may take the next in line with it.
     fn block_dependents(&mut self) {
         if let Some((ix, root)) = self.state.next_blocked() {
-            let root = self.state.graph().name(root).clone();
-            self.set_out(ix, Decision::Blocked, Reason::DependencyFailed { root }, None);
+            let name = self.state.graph().name(root).clone();
+            let reason = if self.state.is_put_last(root) && !matches!(self.state.phase(root), Phase::Out(..)) {
+                Reason::DependencyOverridden { root: name }
+            } else {
+                Reason::DependencyFailed { root: name }
+            };
+            self.set_out(ix, Decision::Blocked, reason, None);
         }
     }
 

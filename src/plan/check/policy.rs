@@ -7,15 +7,16 @@ use super::{Checker, directory_renames, seconds};
 use crate::plan::file::{
     CommitterFile, DEFAULT_CACHE_MAX_MB, DEFAULT_CACHE_TTL_SECONDS, DEFAULT_FINGERPRINT_TIMEOUT_SECONDS,
     DEFAULT_GATE_TIMEOUT_SECONDS, DEFAULT_LOG_MAX_MB, DEFAULT_MAX_REBASES, DEFAULT_MEMORY_THRESHOLD_PERCENT,
-    FingerprintFile, GroupSizeFile, LandingFile, PerformanceFile, PolicyFile, RetryFile, SetupFile, SpendFile,
+    FingerprintFile, GroupSizeFile, LandingFile, OverridesFile, PerformanceFile, PolicyFile, RetryFile, SetupFile,
+    SpendFile,
 };
 use crate::plan::globs::name_glob;
 use crate::plan::limits_file::{PacedFile, PacingFile, ResourceFile};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
 use crate::plan::{
-    CachePlace, DirectoryRenames, FingerprintCommand, GroupSize, Identity, Landing, MergeSettings, Performance, Policy,
-    Resource, Retry, Setup, Spend,
+    AdminGreen, CachePlace, DirectoryRenames, FingerprintCommand, GroupSize, Identity, Landing, MergeSettings,
+    Performance, Policy, Resource, Retry, Setup, Spend,
 };
 use crate::vocabulary::names::DefinitionDigest;
 
@@ -71,10 +72,7 @@ impl Checker<'_> {
             }
             Some(size) => group_size(size),
         };
-        if file.overrides.is_some() {
-            let problem = self.document.error_at_key(&at("overrides"), "`overrides` has no effect yet");
-            self.report(problem.warning().hint("nobody can override a failed gate in this build"));
-        }
+        let admin_green = file.overrides.and_then(|overrides| self.admin_green(overrides));
         for name in file.resources.iter().flat_map(BTreeMap::keys).filter(|name| name.trim().is_empty()) {
             let problem = self.document.error_at_key(&at("resources").join(name.clone()), "a limit has no name");
             self.report(problem.hint("name it by what there is only so much of, as gates claim it: `db: 1`"));
@@ -106,6 +104,7 @@ impl Checker<'_> {
             resources: rules.resources.clone(),
             setup: file.setup.and_then(|setup| self.setup(setup)),
             committer: file.committer.and_then(|committer| self.committer(committer)),
+            admin_green,
             merge: file.merge.map_or(
                 MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
                 |merge| MergeSettings {
@@ -198,6 +197,27 @@ impl Checker<'_> {
             part("email", email);
         }
         Some(Identity { name: file.name?, email: file.email? })
+    }
+
+    fn admin_green(&mut self, file: OverridesFile) -> Option<AdminGreen> {
+        let green = file.admin_green?;
+        let allowed_users = green.allowed_users.unwrap_or_default();
+        if allowed_users.is_empty() {
+            let problem = self.document.error_at_key(&at("overrides"), "this lets nobody override a gate");
+            self.report(problem.warning().hint("name them in `adminGreen.allowedUsers`, or leave `overrides` out"));
+        }
+        let place = at("overrides").join("adminGreen").join("allowedUsers");
+        for (at, user) in allowed_users.iter().enumerate() {
+            if user.trim() != user || user.chars().any(char::is_control) {
+                let message = format!("{} is nobody that git could know", Quoted(user));
+                self.error_with_hint(
+                    &place.join(at),
+                    message,
+                    "write a name, an address or both, without blanks around it",
+                );
+            }
+        }
+        Some(AdminGreen { allowed_users, require_reason: green.require_reason.unwrap_or(true) })
     }
 
     /// Holds the gates that the policy names against those that exist.

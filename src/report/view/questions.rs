@@ -7,7 +7,7 @@ use crate::report::json::Reused;
 use crate::report::outcome::is_failure;
 use crate::report::reproduce;
 use crate::vocabulary::event::{
-    Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Reason,
+    Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, Reason,
 };
 use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, VerdictKey};
 
@@ -57,6 +57,12 @@ impl RunView {
         self.jobs.values().flat_map(|job| &job.gates).map(|gate| (gate.key, gate.definition)).collect()
     }
 
+    /// Which gates of an item that landed were overridden, if it was so.
+    pub fn overridden(&self, item: &ItemView) -> Option<&Overridden> {
+        let landed = item.landed.as_ref()?;
+        self.apexes.get(&landed.apex)?.overridden.as_deref()
+    }
+
     /// The verdicts by which an item landed that was not gated before, in the order of its gates: they are of the
     /// tree that landed, with all that landed with it.
     pub fn proven_on_apex(
@@ -84,10 +90,14 @@ impl RunView {
             let own = if keys.len() > 1 { place().and_then(|place| keys.get(place)) } else { None };
             let key = own.or(keys.first()).copied();
             let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
-            let status = match key {
-                None => ItemGateStatus::NotRun,
-                Some(_) if is_flaky() => ItemGateStatus::Flaky,
-                Some(_) => ItemGateStatus::Passed,
+            let overridden = apex.overridden.iter().flat_map(|overridden| &overridden.gates);
+            let overridden = { overridden }.find(|other| gate.required && other.definition == gate.definition);
+            let key = key.or(overridden.map(|overridden| overridden.key));
+            let status = match (key, overridden) {
+                (_, Some(overridden)) => overridden.status,
+                (None, None) => ItemGateStatus::NotRun,
+                (Some(_), None) if is_flaky() => ItemGateStatus::Flaky,
+                (Some(_), None) => ItemGateStatus::Passed,
             };
             ItemVerdict { gate: gate.name.clone(), key, required: gate.required, status }
         };

@@ -68,6 +68,8 @@ pub enum Reason {
     Conflict { at_tip: bool, conflict: Conflict },
     /// An item it depends on, directly or not, did not land; `root` is the one it all began with.
     DependencyFailed { root: ItemName },
+    /// An item it depends on is overridden: that one lands after all others, and nothing behind it in the same run.
+    DependencyOverridden { root: ItemName },
     /// Two of its dependencies conflict with each other.
     DependenciesConflict { first: ItemName, second: ItemName, paths: Vec<String> },
     /// A gate's name matches a glob of `policy.blockOn`.
@@ -102,6 +104,9 @@ impl fmt::Display for Reason {
                 }
             }
             Self::DependencyFailed { root } => write!(f, "depends on {root}, which did not land"),
+            Self::DependencyOverridden { root } => {
+                write!(f, "depends on {root}, which is overridden and so lands last: run the plan again after that")
+            }
             Self::DependenciesConflict { first, second, paths } => {
                 write!(f, "its dependencies {first} and {second} conflict with each other")?;
                 in_paths(f, paths)

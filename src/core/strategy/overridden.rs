@@ -1,0 +1,105 @@
+//! What somebody lets land whatever becomes of its gates. Its turn comes when nothing else of the run can go on, one item at
+//! a time: so nobody is gated on it, and what does not pass on it is charged to nobody else. Its gates are run all the
+//! same, once: where they pass it lands like any other, and where not the journal has which.
+
+use super::{Action, Judged, LandAction, Round};
+use crate::core::judge::{Judgement, Standing};
+use crate::core::state::{Apex, MadeApex, Phase};
+use crate::plan::Policy;
+use crate::vocabulary::event::{CompositePurpose, Event, ItemGateStatus, JobPurpose, Overridden, OverriddenGate};
+
+impl Round<'_> {
+    /// Whether the apex under way is of an item that lands last.
+    pub(super) fn is_at_the_last(&self) -> bool {
+        let of_the_apex = self.state.apex().map_or(&[][..], |apex| &apex.candidates);
+        of_the_apex.iter().any(|ix| self.state.is_put_last(*ix))
+    }
+
+    /// Forms an apex of the next item that lands last, once nothing else can go on.
+    pub(super) fn form_the_last(&mut self, policy: &Policy) {
+        let state = self.state;
+        let waits = state.apex().is_some() || state.landing().is_some() || !state.jobs().is_empty();
+        if waits || !self.actions.is_empty() || self.halt.is_some() {
+            return;
+        }
+        let has_landed = |phase: &Phase| matches!(phase, Phase::Landed | Phase::AlreadyLanded);
+        let next = state.last_ones().find(|ix| {
+            let mut deps = state.graph().deps(*ix).iter();
+            deps.all(|dep| has_landed(state.phase(*dep)))
+        });
+        let Some(ix) = next else { return };
+        if !self.is_blocked_by(policy, ix) {
+            let items = vec![state.graph().name(ix).clone()];
+            self.record(Event::ApexFormed { apex: state.next_apex(), base: state.tip().commit, items });
+        }
+    }
+
+    pub(super) fn land_the_last(&mut self) {
+        let Some(apex) = self.state.apex().filter(|_| self.state.landing().is_none()) else { return };
+        match &apex.made {
+            None => self.actions.push(Action::Compose {
+                purpose: CompositePurpose::Apex { apex: apex.id },
+                base: apex.base.commit,
+                items: apex.candidates.clone(),
+            }),
+            Some(made) if made.conflicts_at_tip > 0 => self.eject_conflicting(made),
+            Some(made) if apex.overridden.is_some() => self.land_overridden(apex, made),
+            Some(made) => self.judge_the_last(apex, made),
+        }
+    }
+
+    fn judge_the_last(&mut self, apex: &Apex, made: &MadeApex) {
+        let [(ix, at)] = made.members[..] else { return };
+        let purpose = JobPurpose::Apex { apex: apex.id, members: 1 };
+        match self.judge_or_gate(&made.keys[0], made.gates_of(1), at, apex.base.commit, purpose) {
+            Judged::Waiting | Judged::Settled(Judgement::Open(_)) => {}
+            Judged::Settled(Judgement::Passed) => self.land(apex, made, 1),
+            Judged::Settled(Judgement::Failed(_) | Judgement::Unrunnable(..)) => {
+                let Some(grant) = self.state.grant() else { return };
+                let without_a_pass = self.without_a_pass(apex, made);
+                self.record(Event::Overridden(Box::new(Overridden {
+                    apex: apex.id,
+                    item: self.state.graph().name(ix).clone(),
+                    by: grant.by.clone(),
+                    reason: grant.reason.clone(),
+                    gates: without_a_pass,
+                })));
+            }
+        }
+    }
+
+    fn without_a_pass(&self, apex: &Apex, made: &MadeApex) -> Vec<OverriddenGate> {
+        let at = made.members[0].1;
+        let gates = made.gates_of(1).filter_map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit));
+        gates
+            .filter_map(|gate| {
+                let status = match self.state.standing(&gate.key) {
+                    Some(Standing::Passed { .. }) => return None,
+                    Some(Standing::Failed { .. }) => ItemGateStatus::Failed,
+                    Some(Standing::Unrunnable(_)) => ItemGateStatus::Unjudged,
+                    None => ItemGateStatus::NotRun,
+                };
+                Some(OverriddenGate {
+                    gate: gate.gate.name.clone(),
+                    key: gate.key,
+                    definition: gate.gate.definition,
+                    status,
+                })
+            })
+            .collect()
+    }
+
+    fn land_overridden(&mut self, apex: &Apex, made: &MadeApex) {
+        let [(ix, at)] = made.members[..] else { return };
+        let overridden = |key| apex.overridden.iter().any(|one| one.gates.iter().any(|gate| gate.key == key));
+        let keyed = made.gates_of(1).filter_map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit));
+        let proof = keyed.map(|gate| gate.key).filter(|key| !overridden(*key)).collect();
+        self.actions.push(Action::Land(LandAction {
+            apex: apex.id,
+            from: self.state.tip(),
+            to: at,
+            items: vec![ix],
+            proof,
+        }));
+    }
+}
