@@ -497,7 +497,7 @@ fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Op
     let is_landing = view.landing_begun().is_some_and(|landing| landing.items.contains(&item.lined_up.name));
     let given = || because.map(ToString::to_string);
     match status {
-        FinalStatus::Landed => view.overridden(item).map(|overridden| format!("overridden: {overridden}")),
+        FinalStatus::Landed => view.overridden(item).map(ToString::to_string),
         FinalStatus::AlreadyLanded => {
             let before = item.lined_up.already_landed.clone();
             before.or_else(|| Some("others had landed it when its turn came".to_owned()))

@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::sim::strategies::{at_pace, mishaps, name, paces, plain_worlds, result, some_items, stops, worlds};
+use lexpr::vocabulary::event::FinalStatus;
+
+use crate::sim::strategies::{at_pace, mishaps, name, paces, plain_worlds, result, some_items, stops, subset, worlds};
 use crate::sim::{Effect, oracle};
 
 const MOST_ITEMS: usize = 30;
@@ -63,6 +65,37 @@ proptest! {
         let stopped = at_pace(world, &other).with(|world| world.stops = stops).run();
         oracle::check(&stopped);
         prop_assert_eq!(result(&undisturbed), result(&stopped));
+    }
+
+    #[test]
+    fn invariant_1_what_is_overridden_lands_alone_and_last_and_nothing_else_lands_without_proof(
+        world in worlds(some_items(MOST_ITEMS)), overrides in subset(MOST_ITEMS, 4), one in paces(), other in paces(),
+        stops in prop_oneof![Just(Vec::new()), stops()],
+    ) {
+        let world = world.with(|world| world.overrides = overrides);
+        let outcome = at_pace(world.clone(), &one).run();
+        oracle::check(&outcome);
+        let other = at_pace(world, &other).with(|world| world.stops = stops).run();
+        oracle::check(&other);
+        prop_assert_eq!(result(&outcome), result(&other));
+    }
+
+    #[test]
+    fn what_is_overridden_is_charged_to_nobody_else(
+        world in plain_worlds(some_items(MOST_ITEMS)), overrides in subset(MOST_ITEMS, 3), pace in paces(),
+    ) {
+        // Without them and what is behind them the others come to the same.
+        let with = at_pace(world.clone(), &pace).with(|world| world.overrides.clone_from(&overrides)).run();
+        let behind: Vec<bool> = with.graph.indices().map(|ix| {
+            let meant = |ix| overrides.iter().any(|name| name == with.graph.name(ix).as_str());
+            meant(ix) || with.graph.closure(ix).into_iter().any(meant)
+        }).collect();
+        let of_others = |ends: Vec<(String, FinalStatus)>| {
+            ends.into_iter().zip(&behind).filter(|(_, behind)| !**behind).map(|(end, _)| end).collect::<Vec<_>>()
+        };
+        let ends = with.end().items.iter().map(|item| (item.name.to_string(), item.status)).collect();
+        let expected = oracle::expected_without(&with, &behind);
+        prop_assert_eq!(of_others(ends), of_others(expected));
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn journals() -> Vec<Seed> {
         ("refused", World::of("a b").mishap(Mishap::RefusedLanding(1))),
         ("interrupted", World::of("a b c").workers(1).mishap(Mishap::Interrupt(1000))),
         ("resumed", World::of("a b c").workers(1).stop(Stop::Kill(12))),
+        ("overridden", World::of("a b:a c").fails("unit", &["a"]).with(|world| world.overrides.push("a".to_owned()))),
         ("landed-before", World::of("a b:a").already_landed("a")),
         (
             "throttled",

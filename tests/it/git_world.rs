@@ -186,6 +186,7 @@ pub fn item(ix: usize, name: &str, head: CommitId) -> ComposeItem {
         strategy: MergeStrategy::Merge,
         deps: Vec::new(),
         merged: Vec::new(),
+        overridden: None,
     }
 }
 

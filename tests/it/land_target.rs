@@ -67,6 +67,7 @@ fn nothing_of_a_composite_is_in_the_users_store_before_it_lands_and_no_more_than
         strategy: MergeStrategy::Merge,
         deps: Vec::new(),
         merged: Vec::new(),
+        overridden: None,
     };
     let request = LandRequest { items: vec![Arc::new(item)], ..world.request(to) };
     assert!(matches!(land(&world.lander(), request).unwrap(), LandOutcome::Landed { .. }));

@@ -48,6 +48,7 @@ mod engine_findings;
 mod engine_groups;
 mod engine_limits;
 mod engine_makespan;
+mod engine_overrides;
 mod engine_pool;
 mod engine_properties;
 mod engine_scenarios;

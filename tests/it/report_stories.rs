@@ -87,6 +87,7 @@ impl Story {
             base_tree: tree("base"),
             push: None,
             urgent: false,
+            overrides: None,
             no_sign: false,
             gate_timeout_ms: None,
             artifact_dir: None,

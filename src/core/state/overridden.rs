@@ -50,12 +50,17 @@ impl RunState {
         let made = apex.and_then(|apex| apex.made.as_ref().map(|made| (apex, made)));
         let (apex, made) = made.ok_or_else(refused)?;
         let [(_, at)] = made.members[..] else { return Err(refused()) };
+        let mut is_needed = false;
         for wanted in made.gates_of(1) {
             let gate = self.keyed(wanted, at.tree, apex.base.commit).ok_or_else(refused)?;
             let passed = matches!(self.standing(&gate.key), Some(Standing::Passed { .. }));
-            if passed == overridden.gates.iter().any(|overridden| overridden.key == gate.key) {
+            if !passed && !overridden.gates.iter().any(|overridden| overridden.key == gate.key) {
                 return Err(refused());
             }
+            is_needed |= !passed;
+        }
+        if !is_needed {
+            return Err(refused());
         }
         if let Some(apex) = &mut self.apex {
             // The commit says by whom and why, and is made for that.

@@ -3,10 +3,11 @@
 //! same, once: where they pass it lands like any other, and where not the journal has which.
 
 use super::{Action, Judged, LandAction, Round};
-use crate::core::judge::{Judgement, Standing};
-use crate::core::state::{Apex, MadeApex, Phase};
+use crate::core::judge::{Judgement, Standing, Wanted};
+use crate::core::state::{Apex, MadeApex, Phase, Standpoint};
 use crate::plan::Policy;
 use crate::vocabulary::event::{CompositePurpose, Event, ItemGateStatus, JobPurpose, Overridden, OverriddenGate};
+use crate::vocabulary::names::CommitId;
 
 impl Round<'_> {
     /// Whether the apex under way is of an item that lands last.
@@ -18,8 +19,9 @@ impl Round<'_> {
     /// Forms an apex of the next item that lands last, once nothing else can go on.
     pub(super) fn form_the_last(&mut self, policy: &Policy) {
         let state = self.state;
-        let waits = state.apex().is_some() || state.landing().is_some() || !state.jobs().is_empty();
-        if waits || !self.actions.is_empty() || self.halt.is_some() {
+        let is_at_work = state.apex().is_some() || state.landing().is_some() || !state.jobs().is_empty();
+        let waits = !self.actions.is_empty() || self.limited.held_back() > 0;
+        if is_at_work || waits || self.halt.is_some() {
             return;
         }
         let has_landed = |phase: &Phase| matches!(phase, Phase::Landed | Phase::AlreadyLanded);
@@ -50,35 +52,47 @@ impl Round<'_> {
 
     fn judge_the_last(&mut self, apex: &Apex, made: &MadeApex) {
         let [(ix, at)] = made.members[..] else { return };
+        let base = apex.base.commit;
         let purpose = JobPurpose::Apex { apex: apex.id, members: 1 };
-        match self.judge_or_gate(&made.keys[0], made.gates_of(1), at, apex.base.commit, purpose) {
-            Judged::Waiting | Judged::Settled(Judgement::Open(_)) => {}
-            Judged::Settled(Judgement::Passed) => self.land(apex, made, 1),
-            Judged::Settled(Judgement::Failed(_) | Judgement::Unrunnable(..)) => {
-                let Some(grant) = self.state.grant() else { return };
-                let without_a_pass = self.without_a_pass(apex, made);
-                self.record(Event::Overridden(Box::new(Overridden {
-                    apex: apex.id,
-                    item: self.state.graph().name(ix).clone(),
-                    by: grant.by.clone(),
-                    reason: grant.reason.clone(),
-                    gates: without_a_pass,
-                })));
+        match self.judge_or_gate(&made.keys[0], made.gates_of(1), at, base, purpose) {
+            Judged::Waiting | Judged::Settled(Judgement::Open(_)) => return,
+            Judged::Settled(Judgement::Passed) => return self.land(apex, made, 1),
+            // A flake is no reason to override anything.
+            Judged::Settled(Judgement::Failed(gate)) => {
+                if self.state.standing(&gate.key).is_some_and(|standing| !self.is_firm(standing)) {
+                    return self.second_opinion(ix, at, base, gate);
+                }
             }
+            Judged::Settled(Judgement::Unrunnable(..)) => {}
+        }
+        let gates: Vec<Wanted> = made.gates_of(1).cloned().collect();
+        let Some(grant) = self.state.grant() else { return };
+        if self.own_failures_are_firm(ix, &gates, at, base) {
+            self.record(Event::Overridden(Box::new(Overridden {
+                apex: apex.id,
+                item: self.state.graph().name(ix).clone(),
+                by: grant.by.clone(),
+                reason: grant.reason.clone(),
+                gates: self.without_a_pass(&gates, at, base),
+            })));
         }
     }
 
-    fn without_a_pass(&self, apex: &Apex, made: &MadeApex) -> Vec<OverriddenGate> {
-        let at = made.members[0].1;
-        let gates = made.gates_of(1).filter_map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit));
-        gates
+    /// With `failFast`, none of those behind the first that did not pass counts as run, though another composite may have had
+    /// an equal one: that hangs on who was first.
+    fn without_a_pass(&self, gates: &[Wanted], at: Standpoint, base: CommitId) -> Vec<OverriddenGate> {
+        let keyed = gates.iter().filter_map(|wanted| self.state.keyed(wanted, at.tree, base));
+        let mut is_reached = true;
+        keyed
             .filter_map(|gate| {
                 let status = match self.state.standing(&gate.key) {
+                    _ if !is_reached => ItemGateStatus::NotRun,
                     Some(Standing::Passed { .. }) => return None,
                     Some(Standing::Failed { .. }) => ItemGateStatus::Failed,
                     Some(Standing::Unrunnable(_)) => ItemGateStatus::Unjudged,
                     None => ItemGateStatus::NotRun,
                 };
+                is_reached = is_reached && !self.limits.fail_fast;
                 Some(OverriddenGate {
                     gate: gate.gate.name.clone(),
                     key: gate.key,

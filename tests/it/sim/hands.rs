@@ -338,7 +338,9 @@ impl Hands {
             match self.merge(request, &standing, item) {
                 Ok(merged) if merged == standing => {}
                 Ok(merged) => {
-                    commit = commit_of(&[commit.as_bytes(), item.head.as_bytes(), item.name.as_str().as_bytes()]);
+                    let why = item.overridden.as_deref().unwrap_or_default();
+                    let name = item.name.as_str();
+                    commit = commit_of(&[commit.as_bytes(), item.head.as_bytes(), name.as_bytes(), why.as_bytes()]);
                     standing = merged;
                     tree = self.know(commit, standing.clone());
                 }

@@ -97,6 +97,7 @@ impl Outcome {
 fn told(event: &Event) -> Option<String> {
     let joined = |names: &[ItemName]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     Some(match event {
+        Event::Overridden(overridden) => format!("overridden {}: {}", overridden.item, overridden.what()),
         Event::JobStarted(job) => match &job.purpose {
             JobPurpose::Cone { item } => format!("gate {item}"),
             JobPurpose::Group { members, .. } => format!("gate group {members}"),

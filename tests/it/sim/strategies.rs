@@ -344,12 +344,13 @@ pub fn trials(most: usize) -> impl Strategy<Value = Trial> {
         })
         .prop_flat_map(move |(world, others, unrunnable)| {
             let knobs = (prop_oneof![Just(0_usize), 0..TAKEN_UP], 0_u32..12);
-            (Just((world, others, unrunnable)), disturbed(), knobs, (urgent_beside(), any::<bool>()))
+            let overrides = prop_oneof![2 => Just(Vec::new()), 1 => subset(world.items.len(), 3)];
+            (Just((world, others, unrunnable)), disturbed(), knobs, (urgent_beside(), any::<bool>(), overrides))
         })
         .prop_map(move |((world, others, unrunnable), (pace, stops, mishaps), (taken_up, max_rebases), beside)| {
             Trial {
                 world: paced(world, pace, stops, mishaps).with(|world| {
-                    (world.urgent_beside, world.urgent) = beside;
+                    (world.urgent_beside, world.urgent, world.overrides) = beside;
                     world.others = others;
                     world.rules.extend(unrunnable);
                     world.taken_up = taken_up;

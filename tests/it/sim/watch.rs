@@ -15,7 +15,7 @@ use lexpr::plan::{Gate, Landing, Policy};
 use lexpr::ports::Claim;
 use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
-    LandingIntended, Reason, Recorded, Verdict,
+    LandingIntended, Overridden, Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, TreeId, VerdictKey};
 
@@ -66,6 +66,7 @@ struct Account {
     cones: HashMap<ItemIx, Vec<TreeId>>,
     groups: HashMap<GroupId, Vec<ItemIx>>,
     intended: Option<LandingIntended>,
+    overridden: Option<Overridden>,
     last_landed: Option<ItemIx>,
     base: Option<CommitId>,
     tip: Option<(CommitId, TreeId)>,
@@ -321,6 +322,18 @@ impl Watch {
         }
     }
 
+    fn is_put_last(&self, ix: ItemIx) -> bool {
+        self.world.overrides.iter().any(|name| name == self.graph.name(ix).as_str())
+    }
+
+    /// By the apex under way.
+    fn is_overridden(&self, ix: ItemIx, gate: &Gate) -> bool {
+        self.account.overridden.as_ref().is_some_and(|overridden| {
+            overridden.item == *self.graph.name(ix)
+                && overridden.gates.iter().any(|other| other.definition == gate.definition)
+        })
+    }
+
     fn has_cones(&self) -> bool {
         self.world.limits.landing == Landing::Pyramid
     }
@@ -374,7 +387,8 @@ impl Watch {
             }
             (Decision::Blocked, Some(reason)) => {
                 let is_own = matches!(reason, Reason::BlockOn { .. } | Reason::DependenciesConflict { .. });
-                let behind = self.graph.deps(ix).iter().any(|dep| self.stage(*dep) == Stage::Out);
+                let is_last = |dep: &ItemIx| self.is_put_last(*dep) && !self.is_put_last(ix);
+                let behind = self.graph.deps(ix).iter().any(|dep| self.stage(*dep) == Stage::Out || is_last(dep));
                 assert!(is_own || behind, "invariant 2: {item} is blocked by nothing: {reason:?}");
             }
             _ => {}
@@ -406,10 +420,17 @@ impl Watch {
     /// the first of which nothing is known.
     fn check_apex(&self, base: CommitId, items: &[ItemName]) {
         assert!(!self.account.is_over, "an apex is formed in a run that is over");
+        if let [item] = items
+            && self.is_put_last(self.ix(item))
+        {
+            let in_work = self.account.jobs.len();
+            assert_eq!(in_work, 0, "{item} is overridden before everything else has come to its end");
+            return;
+        }
         assert_eq!(Some(base), self.account.tip.map(|(commit, _)| commit), "an apex stands on the tip");
         let chosen: Vec<ItemIx> = items.iter().map(|name| self.ix(name)).collect();
         let wanted = if self.has_cones() { Stage::Passed } else { Stage::Undecided };
-        let passed = self.graph.indices().filter(|ix| self.stage(*ix) == wanted);
+        let passed = self.graph.indices().filter(|ix| self.stage(*ix) == wanted && !self.is_put_last(*ix));
         let first: Vec<ItemIx> = passed.take(chosen.len()).collect();
         assert_eq!(chosen, first, "invariant 8: an apex is of the first items that passed");
         assert!(chosen.len() <= self.world.limits.batch_size as usize);
@@ -422,7 +443,7 @@ impl Watch {
         for ix in self.graph.indices().take_while(|ix| ix < last) {
             let is_deferred = |ix: &ItemIx| self.stage(*ix) == Stage::Deferred;
             let waits_in_vain = || self.graph.closure(ix).iter().any(is_deferred);
-            let decided = self.stage(ix) != Stage::Undecided || waits_in_vain();
+            let decided = self.stage(ix) != Stage::Undecided || waits_in_vain() || self.is_put_last(ix);
             assert!(decided, "invariant 8: an apex is formed while {} is undecided", self.graph.name(ix));
         }
     }
@@ -433,13 +454,13 @@ impl Watch {
         let (tip, tip_tree) = self.account.tip.unwrap();
         assert_eq!(intended.from, tip, "a landing begins at the tip");
         let items: Vec<ItemIx> = intended.items.iter().map(|name| self.ix(name)).collect();
-        let first = items.iter().find(|ix| !self.late.contains(ix));
+        let first = items.iter().find(|ix| !self.late.contains(ix) && !self.is_put_last(**ix));
         let in_order = items.is_sorted() && first.is_none_or(|first| self.account.last_landed < Some(*first));
         assert!(in_order, "invariant 8: {:?} land out of order", intended.items);
         let mut added = (*inner.trees[&tip_tree]).clone();
         for &ix in &items {
             added = added.with(ix);
-            let wanted = if self.has_cones() { Stage::Passed } else { Stage::Undecided };
+            let wanted = if self.has_cones() && !self.is_put_last(ix) { Stage::Passed } else { Stage::Undecided };
             assert_eq!(self.stage(ix), wanted, "{} lands", self.graph.name(ix));
             for dep in self.graph.deps(ix) {
                 let good = matches!(self.stage(*dep), Stage::AlreadyLanded | Stage::Landed) || items.contains(dep);
@@ -451,7 +472,9 @@ impl Watch {
         assert!(added == **after, "a landing adds its items and nothing else");
         for &ix in &items {
             for gate in self.graph.gates(ix).iter().filter(|gate| gate.required && gate.at.apex) {
-                let proven = self.account.has_reused || self.has_passed(gate, after, Some(&intended.proof), inner);
+                let proven = self.is_overridden(ix, gate)
+                    || self.account.has_reused
+                    || self.has_passed(gate, after, Some(&intended.proof), inner);
                 let item = self.graph.name(ix);
                 assert!(proven, "invariant 1: {item} is to land, and {} has not passed on that tree", gate.name);
             }
@@ -530,6 +553,7 @@ impl Watch {
                     account.met_a_moved_base.insert(find(item));
                 }
             }
+            Event::Overridden(overridden) => account.overridden = Some((**overridden).clone()),
             Event::LandingIntended(intended) => account.intended = Some((**intended).clone()),
             Event::Landed(landed) => {
                 account.intended = None;
@@ -537,7 +561,8 @@ impl Watch {
                 for item in &landed.items {
                     let ix = find(item);
                     account.stages[ix.get()] = Stage::Landed;
-                    if !self.late.contains(&ix) {
+                    let put_last = self.world.overrides.iter().any(|name| name == item.as_str());
+                    if !self.late.contains(&ix) && !put_last {
                         account.last_landed = Some(ix);
                     }
                 }
@@ -572,6 +597,7 @@ fn is_step(event: &Event) -> bool {
     matches!(
         event,
         Event::ApexFormed { .. }
+            | Event::Overridden(_)
             | Event::GroupFormed { .. }
             | Event::SingledOut { .. }
             | Event::ItemDecided(_)

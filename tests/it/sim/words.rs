@@ -35,6 +35,7 @@ impl Display for World {
             writeln!(f, "others move the target: {others:?}")?;
         }
         writeln!(f, "urgent runs beside it: {:?}, urgent itself: {}", self.urgent_beside, self.urgent)?;
+        writeln!(f, "overridden: {:?}", self.overrides)?;
         writeln!(f, "mishaps: {:?}", self.mishaps)?;
         writeln!(f, "stops: {:?}, then taken up at most {} times", self.stops, self.taken_up)?;
         writeln!(f, "{:?}, blockOn {:?}", self.limits, self.block_on)?;
