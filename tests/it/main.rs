@@ -22,6 +22,7 @@ mod cli_metrics;
 mod cli_next;
 mod cli_obstacles;
 mod cli_orphans;
+mod cli_override;
 mod cli_plan;
 mod cli_pool;
 mod cli_resume;
