@@ -296,7 +296,7 @@ pub struct PolicyFile {
     /// By gate name: how often a gate is tried before it has failed.
     pub retries: Option<BTreeMap<String, RetryFile>>,
 
-    /// Who may land items although their gates do not pass, by `lexpr merge --override`. Default: nobody.
+    /// Who may land items although their gates do not pass, with `--override`. Default: nobody.
     pub overrides: Option<OverridesFile>,
 
     /// Accepted for plans of the earlier tool, which knew one rule: every required gate passes.
@@ -427,7 +427,7 @@ pub struct OverridesFile {
 }
 
 /// Who may land an item whose gates are red.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AdminGreen")]
 pub struct AdminGreenFile {

@@ -112,7 +112,9 @@ fn anchors_give_items_the_same_gates() {
 fn a_plan_of_the_earlier_tool_is_valid_as_it_is() {
     let Checked { plan, warnings, .. } = example("typescript.json");
     let warnings: Vec<_> = warnings.iter().map(|warning| warning.message.as_str()).collect();
-    assert_eq!(warnings, ["`overrides` has no effect yet"]);
+    assert_eq!(warnings, [""; 0]);
+    let green = plan.policy.admin_green.as_ref().unwrap();
+    assert_eq!((&green.allowed_users[..], green.require_reason), (&["ann".to_owned()][..], true));
     assert_eq!(plan.policy.max_workers, Some(MaxWorkers::Fixed(4)));
     let test = &plan.items[0].gates[1];
     assert_eq!((test.retry.max_attempts, test.retry.backoff), (2, Duration::from_millis(500)));
