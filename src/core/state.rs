@@ -399,6 +399,12 @@ impl RunState {
         !self.undecided.is_empty()
     }
 
+    /// Nothing that passed, or was put off, is still to land.
+    pub fn is_all_landed_that_passed(&self) -> bool {
+        let waits = |item: &ItemState| matches!(item.phase, Phase::Passed | Phase::Deferred(_));
+        self.passed.is_empty() && !self.items.iter().any(waits)
+    }
+
     /// Those, in canonical order.
     pub fn undecided(&self) -> impl Iterator<Item = ItemIx> + '_ {
         self.undecided.iter().copied()

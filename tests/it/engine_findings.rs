@@ -1,7 +1,11 @@
 //! What the simulation found, each as the smallest world that showed it.
 
+use std::sync::Arc;
+
+use lexpr::plan::{Landing, Spend};
+
 use crate::sim::strategies::result;
-use crate::sim::{Effect, OthersMove, Outcome, Rule, Stop, When, World, gate, oracle};
+use crate::sim::{Effect, OthersMove, Outcome, Rule, Stop, Store, When, World, gate, oracle};
 
 fn run(world: &World) -> Outcome {
     let outcome = world.run();
@@ -88,4 +92,66 @@ fn what_waits_for_an_item_that_others_were_in_the_way_of_is_not_blocked_by_it_on
     assert!(outcome.story().contains(&"b deferred".to_owned()), "{:#?}", outcome.story());
     let statuses = ["m notLanded", "n alreadyLanded", "o notLanded", "y notLanded", "z notLanded", "b skipped"];
     assert_eq!(outcome.statuses(), statuses);
+}
+
+#[test]
+fn invariant_8_what_repairs_a_red_target_lands_by_its_second_opinion_on_any_number_of_workers() {
+    // `a` repairs the target, and its gate lies once on its own tree.
+    let by = |way: Landing, workers: u32, group_size: u32| {
+        let world = World::of("a b c").workers(workers).with(|world| {
+            world.limits.spend = Spend::Time;
+            (world.limits.landing, world.group_size) = (way, group_size);
+            world.rules.push(Rule {
+                gate: "unit".to_owned(),
+                present: Vec::new(),
+                absent: vec!["a".to_owned()],
+                effect: Effect::Fails,
+            });
+        });
+        world.when("unit", &["a"], Effect::FailsAtFirst(1))
+    };
+    for (way, group_size) in [(Landing::Pyramid, 1), (Landing::Pyramid, 2), (Landing::Train, 1)] {
+        let one = run(&by(way, 1, group_size));
+        assert_eq!(one.statuses()[0], "a landed", "{way:?} by {group_size}: {:#?}", one.story());
+        for workers in 2..6 {
+            assert_eq!(result(&run(&by(way, workers, group_size))), result(&one), "{way:?} by {group_size}, {workers}");
+        }
+    }
+}
+
+#[test]
+fn nobody_looks_ahead_before_it_is_known_that_an_earlier_run_has_no_answer() {
+    for way in [Landing::Pyramid, Landing::Batch] {
+        let world = World::of("a b c d e f").workers(4).with(|world| {
+            world.limits.spend = Spend::Time;
+            (world.limits.landing, world.group_size) = (way, if way == Landing::Pyramid { 3 } else { 1 });
+            world.remembered = Some(Arc::new(Store::default()));
+        });
+        run(&world);
+        let second = run(&world);
+        assert_eq!(second.gate_runs().len(), 0, "{way:?}: {:#?}", second.story());
+    }
+}
+
+#[test]
+fn a_run_ends_when_its_last_item_has_landed_and_not_when_the_last_look_ahead_has() {
+    for (way, group_size) in [(Landing::Batch, 1), (Landing::Pyramid, 6)] {
+        let world = World::of("a b c d e f").workers(3).with(|world| {
+            world.limits.spend = Spend::Time;
+            (world.limits.landing, world.group_size) = (way, group_size);
+        });
+        // Slow wherever not all of them are there.
+        let world = world.with(|world| {
+            world.rules.push(Rule {
+                gate: "unit".to_owned(),
+                present: Vec::new(),
+                absent: vec!["f".to_owned()],
+                effect: Effect::Takes(3_600_000),
+            });
+        });
+        let outcome = run(&world);
+        assert_eq!(outcome.exit_code(), 0);
+        let last = outcome.events.last().unwrap().at_ms - outcome.events[0].at_ms;
+        assert!(last < 60_000, "{way:?}: the run took {last} ms: {:#?}", outcome.story());
+    }
 }

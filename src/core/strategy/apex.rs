@@ -81,8 +81,13 @@ impl Round<'_> {
         match search(members, width, split, passes) {
             Search::Passed => self.land(apex, made, members),
             Search::Probe(prefixes) => {
-                for prefix in prefixes {
-                    self.probe(apex, made, prefix);
+                let (first, next_ones) = prefixes.split_first().map_or((0, &[][..]), |(first, rest)| (*first, rest));
+                self.probe(apex, made, first);
+                // Those that may be asked for next only once an answer to it is on its way: an earlier run may know it.
+                if self.is_probed(apex, made, first) {
+                    for prefix in next_ones {
+                        self.probe(apex, made, *prefix);
+                    }
                 }
             }
             Search::Suspect { passing } => self.accuse(apex, made, passing),
@@ -92,6 +97,12 @@ impl Round<'_> {
     pub(super) fn judge_prefix(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> Option<Judgement> {
         let at = made.members[prefix - 1].1;
         self.judge_at(&made.keys[prefix - 1], made.gates_of(prefix), at.tree, apex.base.commit)
+    }
+
+    fn is_probed(&self, apex: &Apex, made: &MadeApex, prefix: usize) -> bool {
+        let Some(Judgement::Open(open)) = self.judge_prefix(apex, made, prefix) else { return false };
+        let mut in_work = self.state.jobs().values().flat_map(|job| &job.gates);
+        in_work.any(|gate| open.iter().any(|open| open.key == gate.key))
     }
 
     fn probe(&mut self, apex: &Apex, made: &MadeApex, prefix: usize) {

@@ -74,10 +74,14 @@ impl Round<'_> {
                 return Finding::Open;
             }
         };
-        if fails_without && !only_here {
+        let is_red = fails_without && !only_here;
+        // Nobody is ejected for it. But where a second opinion may have begun before that was known, it must not hang on
+        // who had a slot to spare whether there was one.
+        if is_red && self.limits.spend == Spend::Gates {
             return Finding::Red;
         }
         match state.standing(&gate.key) {
+            Some(failed) if self.is_firm(failed) && is_red => Finding::Red,
             Some(failed) if self.is_firm(failed) => Finding::Guilty { fails_without_too: fails_without },
             _ => {
                 self.second_opinion(item, with, base, gate.clone());

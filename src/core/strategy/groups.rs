@@ -148,6 +148,17 @@ impl Round<'_> {
         }
     }
 
+    /// An answer to what its search waits for is on its way. While earlier runs are asked for one, and composites are made
+    /// that have to be gated in any case, nobody looks further ahead.
+    pub(super) fn is_being_searched(&self, group: &Group) -> bool {
+        let of_it = |purpose: &JobPurpose| matches!(purpose, JobPurpose::Group { group: of, .. } if *of == group.id);
+        self.state.jobs().values().any(|job| of_it(&job.purpose))
+    }
+
+    pub(super) fn is_something_being_made(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::Compose { .. } | Action::Digest { .. }))
+    }
+
     /// What the next answers may ask for, on slots that would stand empty.
     pub(super) fn look_into(&mut self, group: &Group) {
         let Some(made) = group.made.as_ref().filter(|made| !made.members.is_empty()) else { return };

@@ -54,6 +54,7 @@ fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Optio
             }
             round.form_the_last(policy);
         }
+        round.stop_what_is_over();
     }
     if !round.has_decisions() && round.halt.is_none() {
         round.tell_of_limits();
@@ -113,6 +114,8 @@ struct Round<'a> {
     lacks_a_slot: bool,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
     claimed: HashSet<VerdictKey>,
+    /// What was asked for and is being run.
+    awaited: HashSet<VerdictKey>,
     limited: Queue<'a>,
     /// The event that ends the run, recorded after everything else that this round decides: what
     /// is known of an item is not lost to it.
@@ -140,6 +143,7 @@ impl<'a> Round<'a> {
             free_slots,
             lacks_a_slot: false,
             claimed,
+            awaited: HashSet::new(),
             limited,
             halt: None,
         }
@@ -277,6 +281,9 @@ impl<'a> Round<'a> {
         action.more = in_one_job < action.gates.len();
         action.gates.truncate(in_one_job);
         let being_run = action.gates.iter().any(|gate| self.claimed.contains(&gate.key));
+        if being_run {
+            self.awaited.extend(action.gates.iter().map(|gate| gate.key));
+        }
         if being_run || !self.limited.lets_start(&action.gates) {
             return;
         }
@@ -288,6 +295,25 @@ impl<'a> Round<'a> {
         self.limited.take(&action.gates);
         self.claimed.extend(action.gates.iter().map(|gate| gate.key));
         self.actions.push(Action::Gate(action));
+    }
+
+    /// Ends jobs that looked ahead to what nobody asks any more: of an apex that is gone, and of whatever kind once all is
+    /// decided and landed. What somebody else waits for goes on.
+    fn stop_what_is_over(&mut self) {
+        let state = self.state;
+        let all_is_decided = !state.is_any_undecided()
+            && state.is_all_landed_that_passed()
+            && state.apex().is_none()
+            && state.landing().is_none();
+        for (&job, started) in state.jobs() {
+            let is_over = match &started.purpose {
+                JobPurpose::Apex { apex, .. } => state.apex().is_none_or(|current| current.id != *apex),
+                _ => all_is_decided,
+            };
+            if is_over && !started.gates.iter().any(|gate| self.awaited.contains(&gate.key)) {
+                self.actions.push(Action::Stop { job });
+            }
+        }
     }
 
     /// Says what limits have come to hold back, and what they hold back no more.

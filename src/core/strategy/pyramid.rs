@@ -23,9 +23,11 @@ impl Round<'_> {
         self.apex();
         self.judge_open();
         self.open_more(policy);
-        if self.limits.spend == Spend::Time && !self.has_decisions() {
+        if self.limits.spend == Spend::Time && !self.has_decisions() && !self.is_something_being_made() {
             for group in self.state.groups() {
-                self.look_into(group);
+                if self.is_being_searched(group) {
+                    self.look_into(group);
+                }
             }
         }
     }
