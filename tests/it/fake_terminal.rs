@@ -155,6 +155,10 @@ impl Screen {
                 let from = self.row;
                 self.rows[from..].fill(Row::default());
             }
+            ("", 'K') => {
+                let (row, column) = (self.row, self.column);
+                self.rows[row].cells.truncate(column);
+            }
             (_, 'm') | ("?2026", 'h' | 'l') => {}
             other => panic!("{other:?} is not known to this terminal"),
         }

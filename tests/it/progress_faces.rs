@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use lexpr::output::Watched;
 use lexpr::progress::screen::Size;
-use lexpr::progress::{JsonLines, Live, Plain};
+use lexpr::progress::{Beside, JsonLines, Live, Plain};
 use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
@@ -118,7 +118,8 @@ impl Watching {
         let (now, continued) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let clock = Arc::clone(&now);
         let clock = Arc::new(move || clock.load(Ordering::Relaxed));
-        Self { live: Live::on(terminal.clone(), paint, clock, Arc::clone(&continued)), terminal, now, continued }
+        let live = Live::on(terminal.clone(), paint, clock, Arc::clone(&continued), Beside::default());
+        Self { live, terminal, now, continued }
     }
 
     fn show(&mut self, event: &Recorded) {
