@@ -7,6 +7,9 @@ use crate::report::view::{ItemView, JobView, RunView, Stage};
 use crate::vocabulary::event::{Event, GateOutcome, JobPurpose, Recorded};
 use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName};
 
+/// Less is no time that anybody waits for.
+const LEAST_LEFT_MS: u64 = 1000;
+
 /// What passes of each gate took.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Durations {
@@ -105,7 +108,7 @@ pub(super) fn remaining_ms(view: &RunView, now_ms: u64, durations: &Durations) -
     }
     let longest = chain.into_iter().max().unwrap_or(0);
     let left = longest.max(all_ms / workers).saturating_add(proof_ms(view, now_ms, durations));
-    (left > 0).then_some(left)
+    (left >= LEAST_LEFT_MS).then_some(left)
 }
 
 /// What the required gates take, one after another, that what has not landed is yet to pass on an apex, as far as that

@@ -111,6 +111,7 @@ fn room(rows: usize) -> usize {
 /// How wide the columns of workers' times are, so that what stands behind them stands below each other.
 struct Times {
     margin: &'static str,
+    say: fn(u64) -> String,
     elapsed: usize,
     /// Nothing is said of it where this is 0.
     expected: usize,
@@ -119,12 +120,13 @@ struct Times {
 impl Times {
     fn of(busy: &[Busy], columns: usize) -> Self {
         let is_wide = is_wide(columns);
-        let elapsed = busy.iter().map(|busy| live_duration(busy.elapsed_ms).len()).max().unwrap_or(0);
+        let say = if is_wide { live_duration } else { shortest_duration };
+        let elapsed = busy.iter().map(|busy| say(busy.elapsed_ms).len()).max().unwrap_or(0);
         let expected = busy.iter().filter_map(|busy| busy.expected_ms).map(|ms| expected(ms).len()).max().unwrap_or(0);
         // Two digits from the start: lines that move are hard to read.
         let (margin, elapsed) = if is_wide { (MARGIN, elapsed.max("10s".len())) } else { ("", elapsed) };
         let has_room = margin.len() + elapsed + 1 + expected + 1 + LEAST_NAME_COLUMNS <= columns;
-        Self { margin, elapsed, expected: if has_room { expected } else { 0 } }
+        Self { margin, say, elapsed, expected: if has_room { expected } else { 0 } }
     }
 }
 
@@ -139,7 +141,7 @@ fn expected(ms: u64) -> String {
 }
 
 fn worker(busy: &Busy, times: &Times, columns: usize, paint: Paint) -> String {
-    let elapsed = format!("{:>1$}", live_duration(busy.elapsed_ms), times.elapsed);
+    let elapsed = format!("{:>1$}", (times.say)(busy.elapsed_ms), times.elapsed);
     // Long past what it took before, it may hang.
     let is_late = busy.expected_ms.is_some_and(|expected_ms| busy.elapsed_ms / 2 > expected_ms.max(1000));
     let mut line = paint.paint(if is_late { Tone::Notice } else { Tone::Quiet }, &elapsed);
@@ -207,34 +209,40 @@ enum Form {
     Short,
 }
 
+/// The rank of the time since the run began, which stands before all other parts.
+const ELAPSED: u8 = 4;
+
 /// Parts up to this rank are what a header is for: they are shortened before one of them is left out.
-const ESSENTIAL: u8 = 3;
+const ESSENTIAL: u8 = ELAPSED;
 
 fn header(now: &Moment, columns: usize, paint: Paint) -> String {
     let parts = parts(now);
-    let elapsed = format!("{} ", live_duration(now.elapsed_ms));
-    let essential: Vec<&Part> = parts.iter().filter(|part| part.rank <= ESSENTIAL).collect();
-    let needed = |form: Form| essential.iter().map(|part| width(part.text(form)) + 2).sum::<usize>() - 2;
-    let (form, elapsed) = if is_wide(columns) && elapsed.len() + needed(Form::Long) <= columns {
-        (Form::Long, elapsed)
-    } else {
-        let elapsed = format!("{} ", shortest_duration(now.elapsed_ms));
-        let fits = elapsed.len() + needed(Form::Short) <= columns;
-        (Form::Short, if fits { elapsed } else { String::new() })
-    };
+    // After the elapsed time stands a space, after all others a comma and a space.
+    let separator = |part: &Part| if part.rank == ELAPSED { 1 } else { 2 };
+    let essential = parts.iter().filter(|part| part.rank <= ESSENTIAL);
+    let needed: usize = essential.map(|part| width(&part.long) + separator(part)).sum();
+    let form = if is_wide(columns) && needed <= columns + 2 { Form::Long } else { Form::Short };
     let mut by_rank: Vec<usize> = (0..parts.len()).collect();
     by_rank.sort_by_key(|&at| parts[at].rank);
-    let (mut taken, mut chosen) = (elapsed.len(), vec![None; parts.len()]);
+    let (mut taken, mut chosen) = (0, vec![None; parts.len()]);
     for at in by_rank {
-        let separator = if taken > elapsed.len() { 2 } else { 0 };
-        let fitting = |form: &Form| taken + separator + width(parts[at].text(*form)) <= columns;
+        let part = &parts[at];
+        let needed = |form: Form| width(part.text(form)) + if taken == 0 { 0 } else { separator(part) };
         // The very first one is cut rather than left out.
-        chosen[at] = [form, Form::Short].into_iter().find(fitting).or((separator == 0).then_some(form));
-        taken += chosen[at].map_or(0, |form| separator + width(parts[at].text(form)));
+        let fitting = [form, Form::Short].into_iter().find(|form| taken + needed(*form) <= columns || taken == 0);
+        taken += fitting.map_or(0, needed);
+        chosen[at] = fitting;
     }
-    let texts = parts.iter().zip(chosen).filter_map(|(part, form)| Some(paint.paint(part.tone, part.text(form?))));
-    let texts: Vec<String> = texts.collect();
-    format!("{}{}", paint.paint(Tone::Quiet, &elapsed), texts.join(", "))
+    let (mut elapsed, mut texts) = (String::new(), Vec::new());
+    for (part, form) in parts.iter().zip(chosen) {
+        let Some(text) = form.map(|form| paint.paint(part.tone, part.text(form))) else { continue };
+        if part.rank == ELAPSED {
+            elapsed = text + " ";
+        } else {
+            texts.push(text);
+        }
+    }
+    elapsed + &texts.join(", ")
 }
 
 /// `9s`, `4m`, `2h`.
@@ -255,6 +263,7 @@ fn parts(now: &Moment) -> Vec<Part> {
         let short = short.unwrap_or_else(|| long.clone());
         parts.push(Part { tone, long, short, rank });
     };
+    add(ELAPSED, Tone::Quiet, live_duration(now.elapsed_ms), Some(shortest_duration(now.elapsed_ms)));
     let mut add_some = |rank: u8, tone: Tone, number: usize, word: &str| {
         if number > 0 {
             add(rank, tone, format!("{number} {word}"), None);
@@ -262,23 +271,23 @@ fn parts(now: &Moment) -> Vec<Part> {
     };
     add_some(2, Tone::Bad, failed, "failed");
     add_some(3, Tone::Bad, conflicted, "conflicted");
-    add_some(4, Tone::Notice, blocked, "blocked");
-    add_some(4, Tone::Notice, unjudged, "unjudged");
-    add_some(7, Tone::Good, passed, "passed");
-    add_some(6, Tone::Quiet, running, "running");
-    add_some(8, Tone::Quiet, waiting, "waiting");
+    add_some(5, Tone::Notice, blocked, "blocked");
+    add_some(5, Tone::Notice, unjudged, "unjudged");
+    add_some(8, Tone::Good, passed, "passed");
+    add_some(7, Tone::Quiet, running, "running");
+    add_some(9, Tone::Quiet, waiting, "waiting");
     if now.stops {
         add(1, Tone::Notice, "stopping".to_owned(), None);
     }
     let held_back = || Some("held back".to_owned());
     if now.throttled {
-        add(9, Tone::Notice, "held back for memory".to_owned(), held_back());
+        add(10, Tone::Notice, "held back for memory".to_owned(), held_back());
     }
     if !now.held_by.is_empty() {
-        add(9, Tone::Notice, format!("held back by {}", even(&list(&now.held_by))), held_back());
+        add(10, Tone::Notice, format!("held back by {}", even(&list(&now.held_by))), held_back());
     }
     if let Some(workers) = now.workers {
-        add(12, Tone::Quiet, count(workers as usize, "worker"), None);
+        add(13, Tone::Quiet, count(workers as usize, "worker"), None);
     }
     if let Some(left_ms) = now.left_ms {
         add(
@@ -290,11 +299,11 @@ fn parts(now: &Moment) -> Vec<Part> {
     }
     if let Some(used) = now.memory_bytes {
         let limit = now.memory_limit_bytes.map(|limit| format!(" of {}", bytes(limit))).unwrap_or_default();
-        add(10, Tone::Quiet, format!("{}{limit}", bytes(used)), Some(bytes(used)));
+        add(11, Tone::Quiet, format!("{}{limit}", bytes(used)), Some(bytes(used)));
     }
     let VerdictCounts { hits, misses } = now.verdicts;
     if hits > 0 {
-        add(11, Tone::Quiet, format!("{hits} of {} verdicts known", hits + misses), Some(format!("{hits} known")));
+        add(12, Tone::Quiet, format!("{hits} of {} verdicts known", hits + misses), Some(format!("{hits} known")));
     }
     parts
 }
