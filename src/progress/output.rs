@@ -60,10 +60,9 @@ impl Output {
     /// The last lines of those that have printed something, safe to show. The others are forgotten.
     pub(super) fn look(&mut self, running: Vec<Running>) -> BTreeMap<Running, String> {
         self.known.retain(|known, _| running.contains(known));
-        let mut unknown: Vec<Running> =
-            running.into_iter().filter(|running| !self.known.contains_key(running)).collect();
+        let unknown: Vec<Running> = running.into_iter().filter(|running| !self.known.contains_key(running)).collect();
         if !unknown.is_empty() {
-            self.find(&mut unknown);
+            self.find(&unknown);
         }
         for known in self.known.values_mut() {
             // What cannot be read is not shown.
@@ -75,7 +74,7 @@ impl Output {
     }
 
     /// Reads the names of all logs once.
-    fn find(&mut self, unknown: &mut Vec<Running>) {
+    fn find(&mut self, unknown: &[Running]) {
         let endings: Vec<String> = unknown.iter().map(Running::ending).collect();
         for entry in std::fs::read_dir(&self.logs).into_iter().flatten().flatten() {
             let name = entry.file_name();

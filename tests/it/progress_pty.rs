@@ -1,7 +1,5 @@
 //! The live view of the real binary on a real pseudoterminal, of which what it writes is drawn on a terminal in memory.
 
-#![expect(clippy::disallowed_methods, reason = "a person starts lexpr")]
-
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
