@@ -85,9 +85,12 @@ pub fn cut(line: &str, columns: usize) -> (String, usize) {
 }
 
 /// `line` if it is at most `cells` wide, else its beginning and an ellipsis.
-fn shortened(line: &str, cells: usize) -> String {
+pub fn shortened(line: &str, cells: usize) -> String {
     let (whole, _) = cut(line, cells);
-    if whole.len() == line.len() { whole } else { format!("{}…", cut(line, cells.saturating_sub(1)).0) }
+    match cells.checked_sub(1) {
+        Some(before) if whole.len() < line.len() => format!("{}…", cut(line, before).0),
+        _ => whole,
+    }
 }
 
 fn push_shown(safe: &mut String, c: char) {
@@ -176,6 +179,12 @@ pub fn duration(ms: u64) -> String {
     } else {
         format!("{}h {:02}m", ms / HOUR_MS, ms % HOUR_MS / MINUTE_MS)
     }
+}
+
+/// Milliseconds as [`duration`] says them, without tenths of seconds: for what is shown again and again while it goes
+/// on, which then changes once a second.
+pub fn live_duration(ms: u64) -> String {
+    if ms < 60_000 { format!("{}s", ms / 1000) } else { duration(ms) }
 }
 
 /// How long before `now_ms` something was, both in milliseconds since the Unix epoch: `just now`,
@@ -288,6 +297,7 @@ mod tests {
         assert_eq!(tail("日本語", 1, 6, "| "), ["| 日本語"]);
         assert_eq!(tail("日本語", 1, 5, "| "), ["| 日本…"]);
         assert_eq!(tail("日本語", 1, 4, "| "), ["| 日…"], "a character that would stand half outside is left out");
+        assert_eq!([shortened("ab", 1), shortened("ab", 0)], ["…", ""]);
     }
 
     #[test]
@@ -304,6 +314,7 @@ mod tests {
     fn times_and_sizes_read_well() {
         let times = [0, 450, 59_999, 60_000, 3_599_999, 7_380_000].map(duration);
         assert_eq!(times, ["0.0s", "0.4s", "59.9s", "1m 00s", "59m 59s", "2h 03m"]);
+        assert_eq!([999, 59_999, 60_000].map(live_duration), ["0s", "59s", "1m 00s"]);
         let agos = [0, 59_999, 60_000, 3_600_000, 86_400_000].map(|then| ago(86_400_000, 86_400_000 - then));
         assert_eq!(agos, ["just now", "just now", "1 min ago", "1 h ago", "1 d ago"]);
         assert_eq!(ago(0, 5), "just now");

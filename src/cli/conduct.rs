@@ -106,7 +106,7 @@ impl Run<'_> {
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
-        let faces = Faces::open(asked, prepared, folder.logs()).await?;
+        let faces = Faces::open(asked, prepared, folder.logs(), &memory).await?;
         let (progress, target) = (faces.progress(), prepared.target.full_name.clone());
         let lander = lander.told_to(move |awaited| progress.say(&turns::waiting_for(&target, awaited)));
         let ports = Ports {

@@ -10,13 +10,14 @@ use super::failure::Failure;
 use super::prepare::Prepared;
 use super::{FaceArgs, ProgressKind, speak};
 use crate::cache::CacheStats;
+use crate::durations;
 use crate::engine::{Observer, exit};
 use crate::git::compose::ShadowComposer;
 use crate::memory::TreeMemory;
 use crate::metrics::{Cache, CacheCounts, LastingCounts, MergeCounts, Metrics};
 use crate::output::OutputError;
 use crate::ports::MemoryGauge as _;
-use crate::progress::{Choice, Progress};
+use crate::progress::{Beside, Choice, Progress};
 use crate::report::json::{RunReport, VerdictCacheReport};
 use crate::report::view::{RunView, VerdictCounts};
 use crate::report::{Destination, Report, github, summary};
@@ -45,21 +46,33 @@ pub(super) struct Watched<'a> {
 impl Faces {
     /// # Errors
     /// Where the metrics cannot be served as asked.
-    pub(super) async fn open(args: &FaceArgs, prepared: &Prepared, logs: PathBuf) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        args: &FaceArgs,
+        prepared: &Prepared,
+        logs: PathBuf,
+        memory: &Arc<TreeMemory>,
+    ) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         metrics.observe_dependency_resolution(prepared.resolution.as_secs_f64());
         metrics.set_cache(Cache::Order, counts(prepared.order_cache));
         let view: Arc<Mutex<RunView>> = Arc::default();
         let (mut hub, mut server) = (None, None);
         if let Some(address) = &args.metrics_addr {
-            let page = Arc::new(Hub::new(Arc::clone(&view), Arc::clone(&metrics), logs));
+            let page = Arc::new(Hub::new(Arc::clone(&view), Arc::clone(&metrics), logs.clone()));
             let started = Server::start(address, Arc::clone(&page)).await;
             let started = started.map_err(|error| Failure::usage(error.to_string()))?;
             speak::note(&format!("metrics: http://{}/metrics\n", started.address()));
             speak::note(&format!("live page: http://{}/\n", started.address()));
             (hub, server) = (Some(page), Some(started));
         }
-        Ok(Self { view, hub, metrics, server, progress: SharedProgress::new(args.shown_as()) })
+        let memory = Arc::clone(memory);
+        let beside = || Beside {
+            logs: Some(logs),
+            durations: durations::recall(prepared.repo.common_dir()).gates.into_iter().collect(),
+            memory: Some(Box::new(move || memory.used_bytes())),
+        };
+        let progress = SharedProgress::new(args.shown_as(), beside);
+        Ok(Self { view, hub, metrics, server, progress })
     }
 
     /// Takes in what a run recorded before it was resumed, and shows nothing of it.
@@ -244,9 +257,9 @@ pub(super) struct SharedProgress {
 }
 
 impl SharedProgress {
-    fn new(kind: ProgressKind) -> Self {
+    fn new(kind: ProgressKind, beside: impl FnOnce() -> Beside) -> Self {
         let continued = Arc::new(AtomicBool::new(false));
-        let face = Progress::on_standard_streams(choice(kind), Arc::clone(&continued));
+        let face = Progress::on_standard_streams(choice(kind), Arc::clone(&continued), beside);
         Self {
             face: Arc::new(Mutex::new(Some(face))),
             is_over: Arc::default(),

@@ -482,7 +482,7 @@ impl JobRun<'_> {
 
     /// Unique: a key is gated once in a job.
     fn log_path(&self, name: &str, attempt: Attempt) -> PathBuf {
-        let (name, key) = (as_file_name(name), short(attempt.gate));
+        let (name, key) = (as_file_name(name), attempt.gate.key.in_file_names());
         let ending = self.job.job.log_ending(attempt.number);
         self.gates.settings.logs.join(format!("{name}-{key}{ending}"))
     }
@@ -493,15 +493,9 @@ impl JobRun<'_> {
             Some(item) => format!("{}-job-{job}", as_file_name(item.as_str())),
             None => format!("job-{job}"),
         };
-        let (gate, key) = (as_file_name(attempt.gate.gate.name.as_str()), short(attempt.gate));
+        let (gate, key) = (as_file_name(attempt.gate.gate.name.as_str()), attempt.gate.key.in_file_names());
         self.gates.settings.artifacts.join(format!("{job}-{gate}-{key}-{}", attempt.number))
     }
-}
-
-fn short(gate: &JobGateRun) -> String {
-    let mut key = gate.key.to_string();
-    key.truncate(8);
-    key
 }
 
 fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {

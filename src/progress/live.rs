@@ -1,27 +1,37 @@
-//! The live view of a run on a terminal: a header with counts, memory and an estimate, one line
-//! for every busy worker, and above them, scrolling away, the same lines that the plain view
-//! prints. How they get onto the terminal is the screen's business.
+//! The live view of a run on a terminal: a header, one line for every busy worker, and above them, scrolling away, the
+//! same lines that the plain view prints. What the block says is the picture's business, and how it gets onto the
+//! terminal is the screen's; this is when, and from what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::estimate::{Durations, remaining_ms};
 use super::facts::{lines, subject};
+use super::output::{Output, Running};
+use super::picture::{Busy, Counts, Moment, rows};
 use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
 use crate::report::summary::limit_name;
 use crate::report::view::{JobView, RunView, Stage};
-use crate::vocabulary::event::{FinalStatus, JobPurpose, Recorded};
-use crate::vocabulary::names::ItemName;
-use crate::wording::{Paint, Tone, bytes, count, duration, list, shown};
+use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted};
+use crate::vocabulary::names::{DefinitionDigest, JobId, VerdictKey};
+use crate::wording::Paint;
 
-/// How often times on the screen move on: often enough that tenths of a second look alive,
-/// seldom enough to cost nothing.
-const REDRAW_EVERY: Duration = Duration::from_millis(200);
+/// The least time between two frames: fast enough to look immediate, and 500 items that are decided at once are no 500
+/// frames. A frame in which nothing has changed is not written.
+const FRAME_EVERY: Duration = Duration::from_millis(100);
+
+/// How often is looked what gates have printed and how much memory they hold: nobody reads faster.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// When the ticker draws so late, it may have been stopped meanwhile.
+const OVERSLEPT: Duration = Duration::from_millis(400);
 
 /// How long the first frame after a stop waits for the news that there was one: a signal handler
 /// and a task are to run before it, and nobody sees so short a delay.
@@ -30,55 +40,94 @@ const NEWS_OF_A_STOP: Duration = Duration::from_millis(30);
 /// The time, in milliseconds since the Unix epoch.
 type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// What is shown beside events, and where it comes from.
+#[derive(Default)]
+pub struct Beside {
+    /// The folder in which gates that run write their logs; their last lines are shown.
+    pub logs: Option<PathBuf>,
+    /// What gates took in earlier runs, in milliseconds.
+    pub durations: HashMap<DefinitionDigest, u64>,
+    /// Measures what lexpr and its gates hold, in bytes.
+    pub memory: Option<Gauge>,
+}
+
+/// Measures something; `None` where it cannot.
+pub type Gauge = Box<dyn Fn() -> Option<u64> + Send>;
+
+impl fmt::Debug for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beside").field("logs", &self.logs).finish_non_exhaustive()
+    }
+}
+
 /// Draws a run on a terminal.
 pub struct Live {
     picture: Arc<Mutex<Picture>>,
     ticker: Option<Ticker>,
+    /// Until a ticker takes it.
+    sight: Option<Sight>,
 }
 
 impl Live {
     /// On standard error, which is a terminal; redrawn at intervals, too. `continued` is set by
     /// whoever hears that the process was stopped and goes on (SIGCONT).
-    pub fn on_stderr(paint: Paint, continued: Arc<AtomicBool>) -> Self {
+    pub fn on_stderr(paint: Paint, continued: Arc<AtomicBool>, beside: Beside) -> Self {
         let now = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         };
-        let mut live = Self::on(Stderr(Watched::new(std::io::stderr())), paint, Arc::new(now), continued);
-        live.ticker = Ticker::start(Arc::clone(&live.picture));
+        let mut live = Self::on(Stderr(Watched::new(std::io::stderr())), paint, Arc::new(now), continued, beside);
+        live.ticker = live.sight.take().and_then(|sight| Ticker::start(Arc::clone(&live.picture), sight));
+        locked(&live.picture).is_ticking = live.ticker.is_some();
         live
     }
 
     /// On any terminal and with any clock; it is redrawn when asked to and when an event is
     /// shown, at no other time.
-    pub fn on(terminal: impl Terminal + 'static, paint: Paint, now: Now, continued: Arc<AtomicBool>) -> Self {
+    pub fn on(
+        terminal: impl Terminal + 'static,
+        paint: Paint,
+        now: Now,
+        continued: Arc<AtomicBool>,
+        beside: Beside,
+    ) -> Self {
+        let Beside { logs, durations, memory } = beside;
         let picture = Picture {
             view: RunView::default(),
+            durations: Durations::new(durations),
             paint,
             screen: Screen::new(terminal),
+            above: Vec::new(),
             memory_bytes: None,
+            output: BTreeMap::new(),
+            keys: BTreeMap::new(),
             now,
             continued,
+            is_ticking: false,
+            drawn: None,
             ticked: None,
         };
-        Self { picture: Arc::new(Mutex::new(picture)), ticker: None }
+        let sight = Sight { output: logs.map(Output::of), memory };
+        Self { picture: Arc::new(Mutex::new(picture)), ticker: None, sight: Some(sight) }
     }
 
     pub fn show(&mut self, recorded: &Recorded) {
         let mut picture = locked(&self.picture);
-        picture.view.apply(recorded);
+        picture.take_in(recorded);
         let above = lines(&picture.view, recorded, picture.paint);
-        picture.draw(&above);
+        picture.add(above);
     }
 
     /// Takes an event in that was shown by the process that recorded it.
     pub fn recall(&mut self, recorded: &Recorded) {
-        locked(&self.picture).view.apply(recorded);
+        locked(&self.picture).take_in(recorded);
     }
 
-    /// Shows a line that is no event's.
+    /// Shows a line that is no event's, at once.
     pub fn note(&mut self, line: String) {
-        locked(&self.picture).draw(&[line]);
+        let mut picture = locked(&self.picture);
+        picture.above.push(line);
+        picture.draw();
     }
 
     /// Is on the screen when it is drawn next.
@@ -86,8 +135,12 @@ impl Live {
         locked(&self.picture).memory_bytes = Some(used_bytes);
     }
 
+    /// Looks what is to be shown beside events, and draws.
     pub fn redraw(&mut self) {
-        locked(&self.picture).draw(&[]);
+        if let Some(sight) = &mut self.sight {
+            sight.look(&self.picture);
+        }
+        locked(&self.picture).draw();
     }
 
     /// Takes the header and the workers' lines off the screen; what scrolled stays.
@@ -95,7 +148,8 @@ impl Live {
         if let Some(ticker) = self.ticker.take() {
             ticker.stop();
         }
-        locked(&self.picture).screen.draw(&[], &[]);
+        let picture = &mut *locked(&self.picture);
+        picture.screen.draw(&std::mem::take(&mut picture.above), &[]);
     }
 }
 
@@ -110,6 +164,27 @@ fn locked(picture: &Mutex<Picture>) -> MutexGuard<'_, Picture> {
     picture.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Sees what no event tells.
+struct Sight {
+    output: Option<Output>,
+    memory: Option<Gauge>,
+}
+
+impl Sight {
+    /// Reads files while nobody waits: events go on being shown meanwhile.
+    fn look(&mut self, picture: &Mutex<Picture>) {
+        let running = {
+            let picture = locked(picture);
+            picture.busy().into_iter().filter_map(|(id, job)| picture.running(*id, job)).collect()
+        };
+        let lines = self.output.as_mut().map(|output| output.look(running));
+        let memory_bytes = self.memory.as_ref().and_then(|measure| measure());
+        let mut picture = locked(picture);
+        picture.output = lines.unwrap_or_default();
+        picture.memory_bytes = memory_bytes.or(picture.memory_bytes);
+    }
+}
+
 /// Draws between events, until it is stopped or dropped.
 struct Ticker {
     end: Sender<()>,
@@ -118,12 +193,17 @@ struct Ticker {
 
 impl Ticker {
     /// `None` where no thread can be had; events are shown all the same.
-    fn start(picture: Arc<Mutex<Picture>>) -> Option<Self> {
+    fn start(picture: Arc<Mutex<Picture>>, mut sight: Sight) -> Option<Self> {
         let (end, ended) = channel();
         let tick = move || {
-            while ended.recv_timeout(REDRAW_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let mut looked: Option<Instant> = None;
+            while ended.recv_timeout(FRAME_EVERY) == Err(RecvTimeoutError::Timeout) {
+                if looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+                    sight.look(&picture);
+                    looked = Some(Instant::now());
+                }
                 let mut picture = locked(&picture);
-                picture.draw(&[]);
+                picture.draw();
                 picture.ticked = Some(Instant::now());
             }
         };
@@ -141,140 +221,129 @@ impl Ticker {
 /// What is known of the run, and the screen it is drawn on.
 struct Picture {
     view: RunView,
+    durations: Durations,
     paint: Paint,
     screen: Screen,
+    /// Lines that are yet to be shown.
+    above: Vec<String>,
     memory_bytes: Option<u64>,
+    /// The last line of each gate that runs.
+    output: BTreeMap<Running, String>,
+    /// By which key each job's newest gate is known.
+    keys: BTreeMap<JobId, VerdictKey>,
     now: Now,
     continued: Arc<AtomicBool>,
+    /// Frames come by themselves.
+    is_ticking: bool,
+    drawn: Option<Instant>,
     /// When the ticker drew last.
     ticked: Option<Instant>,
 }
 
 impl Picture {
-    fn draw(&mut self, above: &[String]) {
+    fn take_in(&mut self, recorded: &Recorded) {
+        self.view.apply(recorded);
+        self.durations.hear(&self.view, recorded);
+        match &recorded.event {
+            Event::GateStarted { job, key, .. } => drop(self.keys.insert(*job, *key)),
+            Event::JobFinished { job } => drop(self.keys.remove(job)),
+            _ => {}
+        }
+    }
+
+    /// Shows `lines` now, or, where frames come by themselves and one has just been drawn, with the next.
+    fn add(&mut self, lines: Vec<String>) {
+        self.above.extend(lines);
+        let has_just_drawn = self.drawn.is_some_and(|drawn| drawn.elapsed() < FRAME_EVERY);
+        if !(self.is_ticking && has_just_drawn) {
+            self.draw();
+        }
+    }
+
+    fn draw(&mut self) {
         // The ticker overslept, so the process may have been stopped, and the shell may have
         // written below the block.
-        if self.ticked.is_some_and(|ticked| ticked.elapsed() > 2 * REDRAW_EVERY) {
+        if self.ticked.is_some_and(|ticked| ticked.elapsed() > OVERSLEPT) {
             std::thread::sleep(NEWS_OF_A_STOP);
         }
         if self.continued.swap(false, Ordering::Relaxed) {
             self.screen.abandon();
         }
-        self.screen.draw(above, &self.block());
-    }
-
-    /// The header and the workers by number, so that none jumps about between jobs.
-    fn block(&self) -> Vec<String> {
-        if self.view.run.is_none() {
-            return Vec::new();
-        }
-        let mut busy: Vec<_> = self.view.jobs.values().filter(|job| job.ended_at_ms.is_none()).collect();
-        busy.sort_by_key(|job| job.worker);
-        let workers = busy.into_iter().map(|job| {
-            let gate = job.running.as_ref().map(|(gate, attempt, _)| {
-                let nth = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                format!("{}{nth}", shown(gate.as_str()))
-            });
-            let what = self.paint.paint(Tone::Strong, &subject(&self.view, &job.purpose));
-            self.line(job.started_at_ms, &format!("{what}: {}", gate.as_deref().unwrap_or("preparing")))
-        });
-        std::iter::once(self.line(self.view.started_at_ms, &self.headline())).chain(workers).collect()
-    }
-
-    /// A line that begins with the time since `since_ms`.
-    fn line(&self, since_ms: u64, text: &str) -> String {
-        let elapsed = duration((self.now)().saturating_sub(since_ms));
-        format!("{} {text}", self.paint.paint(Tone::Quiet, &format!("{elapsed:>6}")))
-    }
-
-    /// `3/12 landed, 2 passed, 1 failed, 512 MiB, 1m 20s left`, the most telling first.
-    fn headline(&self) -> String {
-        let view = &self.view;
-        let with = |wanted: &[FinalStatus]| {
-            let done = view.items.iter().filter(|item| view.stage(item) == Stage::Done);
-            done.filter(|item| wanted.contains(&view.status(item))).count()
+        let block = match &self.view.run {
+            Some(run) => rows(&self.moment(run), self.screen.size(), self.paint),
+            None => Vec::new(),
         };
-        let landed = with(&[FinalStatus::Landed]);
-        let total = view.items.iter().filter(|item| !item.is_in_place()).count();
-        let mut parts = vec![self.paint.paint(Tone::Strong, &format!("{landed}/{total} landed"))];
-        let mut add = |number: usize, word: &str, tone: Tone| {
-            if number > 0 {
-                parts.push(self.paint.paint(tone, &format!("{number} {word}")));
+        self.screen.draw(&std::mem::take(&mut self.above), &block);
+        self.drawn = Some(Instant::now());
+    }
+
+    /// The workers by number, so that none jumps about between jobs.
+    fn busy(&self) -> Vec<(&JobId, &JobView)> {
+        let mut busy: Vec<_> = self.view.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).collect();
+        busy.sort_by_key(|(_, job)| job.worker);
+        busy
+    }
+
+    /// `None` between two gates.
+    fn running(&self, id: JobId, job: &JobView) -> Option<Running> {
+        match &job.running {
+            Some((gate, attempt, _)) => {
+                Some(Running { job: id, gate: Some((gate.clone(), *self.keys.get(&id)?)), attempt: *attempt })
+            }
+            // The setup writes a log beside the first gate's.
+            None if job.attempts.is_empty() => Some(Running { job: id, gate: None, attempt: 1 }),
+            None => None,
+        }
+    }
+
+    fn moment(&self, run: &RunStarted) -> Moment {
+        let (view, now_ms) = (&self.view, (self.now)());
+        let busy = |(id, job): (&JobId, &JobView)| {
+            let since_ms = job.running.as_ref().map_or(job.started_at_ms, |(_, _, since_ms)| *since_ms);
+            Busy {
+                elapsed_ms: now_ms.saturating_sub(since_ms),
+                expected_ms: job.running.as_ref().and_then(|(gate, ..)| self.durations.of_gate(job, gate)),
+                subject: subject(view, &job.purpose),
+                gate: job.running.as_ref().map(|(gate, attempt, _)| (gate.as_str().to_owned(), *attempt)),
+                output: self
+                    .running(*id, job)
+                    .and_then(|running| self.output.get(&running).cloned())
+                    .unwrap_or_default(),
             }
         };
-        add(with(&[FinalStatus::Failed]), "failed", Tone::Bad);
-        add(with(&[FinalStatus::Conflicted]), "conflicted", Tone::Bad);
-        add(with(&[FinalStatus::Blocked]), "blocked", Tone::Notice);
-        add(with(&[FinalStatus::Unjudged]), "unjudged", Tone::Notice);
-        let at = |wanted: Stage| view.items.iter().filter(|item| view.stage(item) == wanted).count();
-        add(at(Stage::Passed), "passed", Tone::Good);
-        add(at(Stage::Running), "running", Tone::Quiet);
-        add(at(Stage::Waiting) + at(Stage::Deferred), "waiting", Tone::Quiet);
-        if view.interrupted.is_some() {
-            parts.push(self.paint.paint(Tone::Notice, "stopping"));
+        Moment {
+            elapsed_ms: now_ms.saturating_sub(view.started_at_ms).saturating_sub(view.idle_ms),
+            counts: counts(view),
+            stops: view.interrupted.is_some(),
+            throttled: view.throttling.now,
+            held_by: view.limits.now().map(|(limit, _)| limit_name(limit)).collect(),
+            workers: view.resizing.adapts().then_some(view.resizing.workers),
+            // Of a run that was asked to stop only what runs now is left.
+            left_ms: if view.interrupted.is_some() { None } else { remaining_ms(view, now_ms, &self.durations) },
+            memory_bytes: self.memory_bytes,
+            memory_limit_bytes: run.memory_limit_bytes,
+            verdicts: view.verdicts,
+            busy: self.busy().into_iter().map(busy).collect(),
         }
-        if view.throttling.now {
-            parts.push(self.paint.paint(Tone::Notice, "held back for memory"));
-        }
-        if view.resizing.adapts() {
-            parts.push(count(view.resizing.workers as usize, "worker"));
-        }
-        let held: Vec<String> = view.limits.now().map(|(limit, _)| limit_name(limit)).collect();
-        if !held.is_empty() {
-            parts.push(self.paint.paint(Tone::Notice, &format!("held back by {}", list(&held))));
-        }
-        parts.extend(self.memory_bytes.map(bytes));
-        // Of a run that was asked to stop only what runs now is left.
-        let left = remaining_ms(view, (self.now)()).filter(|_| view.interrupted.is_none());
-        parts.extend(left.map(|ms| format!("about {} left", duration(ms))));
-        parts.join(", ")
     }
 }
 
-/// How long the items that are not decided will keep the workers, going by those that were gated so far: the
-/// longer of what all workers need together and what the longest chain of dependencies needs one after another.
-/// A job for a group keeps one worker for all of its items, and each of them as long. `None` before there is
-/// anything to go by. What an apex takes is not in it.
-fn remaining_ms(view: &RunView, now_ms: u64) -> Option<u64> {
-    let workers = u64::from(view.resizing.workers.max(1));
-    let is_alone = |purpose: &JobPurpose| matches!(purpose, JobPurpose::Cone { .. } | JobPurpose::Train { .. });
-    let judges = |job: &&JobView| is_alone(&job.purpose) || matches!(job.purpose, JobPurpose::Group { .. });
-    let (mut kept_ms, mut waited_ms, mut gated) = (0, 0, BTreeSet::new());
-    // With how many others a worker is shared.
-    let mut together: BTreeMap<&ItemName, u64> = BTreeMap::new();
-    for job in view.jobs.values().filter(judges) {
-        let items = view.gated_by(&job.purpose);
-        let Some(ended_at_ms) = job.ended_at_ms else {
-            together.extend(items.iter().map(|item| (item, items.len() as u64)));
-            continue;
+fn counts(view: &RunView) -> Counts {
+    let mut counts = Counts::default();
+    for item in &view.items {
+        counts.total += usize::from(!item.is_in_place());
+        let of_its_kind = match (view.stage(item), view.status(item)) {
+            (Stage::Done, FinalStatus::Landed) => &mut counts.landed,
+            (Stage::Done, FinalStatus::Failed) => &mut counts.failed,
+            (Stage::Done, FinalStatus::Conflicted) => &mut counts.conflicted,
+            (Stage::Done, FinalStatus::Blocked) => &mut counts.blocked,
+            (Stage::Done, FinalStatus::Unjudged) => &mut counts.unjudged,
+            (Stage::Done, FinalStatus::AlreadyLanded | FinalStatus::Skipped | FinalStatus::NotLanded) => continue,
+            (Stage::Passed, _) => &mut counts.passed,
+            (Stage::Running, _) => &mut counts.running,
+            (Stage::Waiting | Stage::Deferred, _) => &mut counts.waiting,
         };
-        let took_ms = ended_at_ms.saturating_sub(job.started_at_ms);
-        kept_ms += took_ms;
-        waited_ms += took_ms * items.len() as u64;
-        gated.extend(items);
+        *of_its_kind += 1;
     }
-    let of_each = |ms: u64| ms.checked_div(gated.len() as u64);
-    let (worker_ms, item_ms) = (of_each(kept_ms)?, of_each(waited_ms)?);
-    let mut all_ms = 0;
-    let mut chain: Vec<u64> = Vec::with_capacity(view.items.len());
-    let mut position = BTreeMap::new();
-    for (at, item) in view.items.iter().enumerate() {
-        let name = &item.lined_up.name;
-        let (of_worker, own) = match view.stage(item) {
-            Stage::Waiting => (worker_ms, item_ms),
-            Stage::Running => {
-                let since_ms = now_ms.saturating_sub(item.started_at_ms.unwrap_or(now_ms));
-                let left_ms = item_ms.saturating_sub(since_ms);
-                (left_ms / together.get(name).copied().unwrap_or(1).max(1), left_ms)
-            }
-            Stage::Passed | Stage::Deferred | Stage::Done => (0, 0),
-        };
-        all_ms += of_worker;
-        let before = item.lined_up.deps.iter().filter_map(|dep| position.get(dep)).map(|&dep: &usize| chain[dep]).max();
-        chain.push(before.unwrap_or(0) + own);
-        position.insert(name, at);
-    }
-    let longest = chain.into_iter().max().unwrap_or(0);
-    let left = longest.max(all_ms / workers);
-    (left > 0).then_some(left)
+    counts
 }

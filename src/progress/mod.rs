@@ -4,9 +4,12 @@
 //! Progress goes to standard error and JSON lines to standard output; a watcher that goes away
 //! ends nothing. No face decides anything or asks anybody.
 
+mod estimate;
 pub mod facts;
 mod json;
 pub mod live;
+mod output;
+pub mod picture;
 mod plain;
 pub mod screen;
 
@@ -21,7 +24,7 @@ use crate::vocabulary::event::Recorded;
 use crate::wording::Paint;
 
 pub use json::JsonLines;
-pub use live::Live;
+pub use live::{Beside, Live};
 pub use plain::Plain;
 
 /// What `--progress` asks for.
@@ -83,14 +86,14 @@ pub enum Progress {
 
 impl Progress {
     /// The chosen face on this process's own standard streams. `continued` is to be set when the
-    /// process goes on after a stop (SIGCONT).
-    pub fn on_standard_streams(choice: Choice, continued: Arc<AtomicBool>) -> Self {
+    /// process goes on after a stop (SIGCONT). `beside` is asked for by the live view alone.
+    pub fn on_standard_streams(choice: Choice, continued: Arc<AtomicBool>, beside: impl FnOnce() -> Beside) -> Self {
         let stderr = std::io::stderr();
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let can_redraw = stderr.is_terminal() && !is_dumb;
         let paint = Paint::for_stream(&stderr);
         match choice {
-            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(paint, continued)),
+            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(paint, continued, beside())),
             Choice::Auto | Choice::Live | Choice::Plain => {
                 Self::Plain(Box::new(Plain::new(Watched::new(stderr), paint)))
             }

@@ -64,54 +64,82 @@ impl<W: Write + Send> Terminal for Stderr<W> {
 /// What stands on a terminal and is to be replaced.
 pub struct Screen {
     terminal: Box<dyn Terminal>,
-    /// How many cells wide each line of the block is that stands right above the cursor.
-    drawn: Vec<usize>,
+    /// The lines of the block that stands right above the cursor, and how many cells wide each is.
+    drawn: Vec<(String, usize)>,
+    /// The terminal's size when it was drawn.
+    size: Size,
 }
 
 impl Screen {
     pub fn new(terminal: impl Terminal + 'static) -> Self {
-        Self { terminal: Box::new(terminal), drawn: Vec::new() }
+        let terminal: Box<dyn Terminal> = Box::new(terminal);
+        Self { size: terminal.size(), terminal, drawn: Vec::new() }
+    }
+
+    pub fn size(&self) -> Size {
+        self.terminal.size()
     }
 
     /// Puts `above` where the block begins, for good, and `block` below it in place of the last
-    /// one. Lines above wrap as the terminal does it; those of the block are cut, and where there
-    /// are more than rows, the last one says how many are not shown. In the background there is
+    /// one. Lines above wrap as the terminal does it; those of the block are cut, and what has no
+    /// row is left out. Where nothing has changed nothing is written. In the background there is
     /// no block: it would be drawn over what somebody types.
     pub fn draw(&mut self, above: &[String], block: &[String]) {
-        let Size { columns, rows } = self.terminal.size();
-        let columns = columns.max(1);
-        let mut frame = String::from(HOLD);
-        let replaced = self.drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum::<usize>();
-        if replaced > 0 {
-            // Up to where the block begins; a terminal that was made narrower has wrapped it. Rows
-            // that are written over without being erased stay joined to the next by that wrap.
-            frame.push_str(&format!("\r\u{1b}[{replaced}A{ERASE_BELOW}"));
+        let size = self.terminal.size();
+        let (columns, rows) = (size.columns.max(1), size.rows);
+        let room = if self.terminal.is_in_foreground() { rows.saturating_sub(1) } else { 0 };
+        // Terminals differ on where the cursor is after the last column: it stays free.
+        let block: Vec<_> = block.iter().take(room).map(|line| cut(line, columns - 1)).collect();
+        let stands_as_drawn = above.is_empty() && size == self.size;
+        if stands_as_drawn && block == self.drawn {
+            return;
         }
-        for line in above {
+        let frame = if stands_as_drawn { self.changed(&block) } else { self.anew(above, &block, columns) };
+        (self.drawn, self.size) = (block, size);
+        // A terminal that went away ends nothing.
+        let frame = format!("{HOLD}{frame}{SHOW}");
+        let _ = self.terminal.write_all(frame.as_bytes()).and_then(|()| self.terminal.flush());
+    }
+
+    /// Nothing but the lines that changed, none of which is gone for a moment: it would flicker.
+    fn changed(&self, block: &[(String, usize)]) -> String {
+        let mut frame = up(self.drawn.len());
+        for (at, line) in block.iter().enumerate() {
+            if self.drawn.get(at) != Some(line) {
+                frame.push_str(&line.0);
+                frame.push_str(ERASE_RIGHT);
+            }
+            frame.push_str("\r\n");
+        }
+        if block.len() < self.drawn.len() {
+            frame.push_str(ERASE_BELOW);
+        }
+        frame
+    }
+
+    fn anew(&self, above: &[String], block: &[(String, usize)], columns: usize) -> String {
+        // Up to where the block begins; a terminal that was made narrower has wrapped it. Rows
+        // that are written over without being erased stay joined to the next by that wrap.
+        let mut frame = up(self.drawn.iter().map(|(_, width)| width.div_ceil(columns).max(1)).sum());
+        if !frame.is_empty() {
+            frame.push_str(ERASE_BELOW);
+        }
+        for line in above.iter().chain(block.iter().map(|(line, _)| line)) {
             frame.push_str(line);
             frame.push_str("\r\n");
         }
-        self.drawn.clear();
-        if !block.is_empty() && self.terminal.is_in_foreground() {
-            for line in fitting(block, rows) {
-                // Terminals differ on where the cursor is after the last column: it stays free.
-                let (line, width) = cut(&line, columns - 1);
-                frame.push_str(&line);
-                frame.push_str("\r\n");
-                self.drawn.push(width);
-            }
-        }
-        if frame.len() > HOLD.len() {
-            frame.push_str(SHOW);
-            // A terminal that went away ends nothing.
-            let _ = self.terminal.write_all(frame.as_bytes()).and_then(|()| self.terminal.flush());
-        }
+        frame
     }
 
     /// Somebody else wrote below the block since it was drawn: it stays where it is.
     pub fn abandon(&mut self) {
         self.drawn.clear();
     }
+}
+
+/// To the beginning of the line so many rows above.
+fn up(rows: usize) -> String {
+    if rows == 0 { String::new() } else { format!("\r\u{1b}[{rows}A") }
 }
 
 impl fmt::Debug for Screen {
@@ -123,36 +151,6 @@ impl fmt::Debug for Screen {
 // Synchronized output: a terminal that knows it shows the frame in one piece, others ignore it.
 const HOLD: &str = "\u{1b}[?2026h";
 const SHOW: &str = "\u{1b}[?2026l";
-// ECMA-48: ED.
+// ECMA-48: ED and EL.
 const ERASE_BELOW: &str = "\u{1b}[J";
-
-/// The first of `block` that leave a row to what scrolls and one to the cursor, at least one.
-fn fitting(block: &[String], rows: usize) -> Vec<String> {
-    let room = rows.saturating_sub(2).max(1);
-    if block.len() <= room {
-        return block.to_vec();
-    }
-    let shown = room.saturating_sub(1).max(1);
-    let more = (shown < room).then(|| format!("  and {} more", block.len() - shown));
-    block[..shown].iter().cloned().chain(more).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn block(lines: usize) -> Vec<String> {
-        (0..lines).map(|line| format!("line {line}")).collect()
-    }
-
-    #[test]
-    fn a_block_leaves_a_row_to_what_scrolls_and_one_to_the_cursor() {
-        assert_eq!(fitting(&block(8), 10), block(8));
-        assert_eq!(fitting(&block(9), 10)[6..], ["line 6", "  and 2 more"]);
-        assert_eq!(fitting(&block(9), 4), ["line 0", "  and 8 more"]);
-        for rows in 0..4 {
-            assert_eq!(fitting(&block(9), rows), ["line 0"]);
-        }
-        assert!(fitting(&[], 10).is_empty());
-    }
-}
+const ERASE_RIGHT: &str = "\u{1b}[K";

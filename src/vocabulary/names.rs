@@ -298,6 +298,15 @@ digest! {
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
+impl VerdictKey {
+    /// What stands of it in the names of files, such as right before what a log's name ends in.
+    pub fn in_file_names(self) -> String {
+        let mut hex = self.to_string();
+        hex.truncate(8);
+        hex
+    }
+}
+
 impl JobId {
     /// What the names of the logs of its gates' attempts of this number end in.
     pub fn log_ending(self, attempt: u32) -> String {

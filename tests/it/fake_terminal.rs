@@ -21,6 +21,7 @@ struct Screen {
     rows: Vec<Row>,
     row: usize,
     column: usize,
+    frames: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,8 +35,15 @@ struct Row {
 
 impl FakeTerminal {
     pub fn new(size: Size) -> Self {
-        let screen =
-            Screen { actual: size, told: size, in_background: false, rows: vec![Row::default()], row: 0, column: 0 };
+        let screen = Screen {
+            actual: size,
+            told: size,
+            in_background: false,
+            rows: vec![Row::default()],
+            row: 0,
+            column: 0,
+            frames: Vec::new(),
+        };
         Self { screen: Arc::new(Mutex::new(screen)) }
     }
 
@@ -51,6 +59,11 @@ impl FakeTerminal {
     /// As `text`, with what was wrapped joined again.
     pub fn unwrapped(&self) -> String {
         self.screen().rows_as_text(true)
+    }
+
+    /// What was written, as it was.
+    pub fn frames(&self) -> Vec<String> {
+        self.screen().frames.clone()
     }
 
     pub fn put_in_background(&self, in_background: bool) {
@@ -155,6 +168,10 @@ impl Screen {
                 let from = self.row;
                 self.rows[from..].fill(Row::default());
             }
+            ("", 'K') => {
+                let (row, column) = (self.row, self.column);
+                self.rows[row].cells.truncate(column);
+            }
             (_, 'm') | ("?2026", 'h' | 'l') => {}
             other => panic!("{other:?} is not known to this terminal"),
         }
@@ -164,7 +181,9 @@ impl Screen {
 impl Write for FakeTerminal {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut screen = self.screen();
-        let mut chars = std::str::from_utf8(bytes).expect("a frame is written whole").chars();
+        let text = std::str::from_utf8(bytes).expect("a frame is written whole");
+        screen.frames.push(text.to_owned());
+        let mut chars = text.chars();
         while let Some(c) = chars.next() {
             match c {
                 '\r' => screen.column = 0,

@@ -82,6 +82,8 @@ mod plan_graph;
 mod plan_hostile;
 mod plan_scale;
 mod progress_faces;
+mod progress_picture;
+mod progress_pty;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;

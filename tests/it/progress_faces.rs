@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use lexpr::output::Watched;
 use lexpr::progress::screen::Size;
-use lexpr::progress::{JsonLines, Live, Plain};
+use lexpr::progress::{Beside, JsonLines, Live, Plain};
 use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
@@ -118,7 +118,8 @@ impl Watching {
         let (now, continued) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let clock = Arc::clone(&now);
         let clock = Arc::new(move || clock.load(Ordering::Relaxed));
-        Self { live: Live::on(terminal.clone(), paint, clock, Arc::clone(&continued)), terminal, now, continued }
+        let live = Live::on(terminal.clone(), paint, clock, Arc::clone(&continued), Beside::default());
+        Self { live, terminal, now, continued }
     }
 
     fn show(&mut self, event: &Recorded) {
@@ -166,14 +167,14 @@ fn the_estimate_counts_what_a_group_takes_once_for_all_of_it() {
     // So far an item took ten seconds. Of the group's 8 s are left, and two items wait: 28 s of work, by 4 workers,
     // but none is sooner done than one that waits.
     let (view, screen) = live(&grouped(), 100, Paint::PLAIN);
-    assert!(screen.text().contains("about 10.0s left"), "{}", screen.text());
+    assert!(screen.text().contains("~10s left"), "{}", screen.text());
     drop(view);
     let mut events = grouped();
     if let Event::RunStarted(started) = &mut events[0].event {
         started.max_workers = 1;
     }
     let (view, screen) = live(&events, 100, Paint::PLAIN);
-    assert!(screen.text().contains("about 28.0s left"), "{}", screen.text());
+    assert!(screen.text().contains("~28s left"), "{}", screen.text());
     drop(view);
 }
 
