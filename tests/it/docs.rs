@@ -188,6 +188,32 @@ fn the_reference_of_the_plan_has_not_drifted_from_the_schema() {
     );
 }
 
+/// Every key below a part of a schema, by its path, with what it says of itself.
+fn keys(part: &serde_json::Value, path: &str, found: &mut Vec<(String, String)>) {
+    if let Some(properties) = part["properties"].as_object() {
+        for (key, value) in properties {
+            found.push((format!("{path}.{key}"), value["description"].as_str().unwrap_or_default().to_owned()));
+        }
+    }
+    match part {
+        serde_json::Value::Object(parts) => {
+            parts.iter().for_each(|(name, part)| keys(part, &format!("{path}.{name}"), found));
+        }
+        serde_json::Value::Array(parts) => parts.iter().for_each(|part| keys(part, path, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_a_plan_says_what_it_is_for() {
+    let mut found = Vec::new();
+    keys(lexpr::plan::file::schema().as_value(), "plan", &mut found);
+    assert!(found.len() > 70, "only {} keys were found", found.len());
+    let silent: Vec<&String> =
+        found.iter().filter(|(_, says)| says.split_whitespace().count() < 2).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "these keys have no description: {silent:#?}");
+}
+
 #[test]
 fn every_message_that_is_explained_is_one_of_lexprs_own() {
     let page = std::fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
