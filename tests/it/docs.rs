@@ -7,7 +7,7 @@ use clap::Parser as _;
 use lexpr::cli::Cli;
 use lexpr::draft::ci::Service;
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -36,7 +36,7 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// The blocks between fences, each with its language.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut open: Option<(String, String)> = None;
     for line in page.lines() {

@@ -71,6 +71,7 @@ mod land_target;
 mod land_world;
 mod landed_by_content;
 mod live_page;
+mod metrics_queries;
 mod metrics_text;
 mod pairs;
 mod plan_bad_input;
@@ -80,6 +81,7 @@ mod plan_graph;
 mod plan_hostile;
 mod plan_scale;
 mod progress_faces;
+mod promql;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;

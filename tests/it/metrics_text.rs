@@ -6,9 +6,11 @@ use std::future;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
+use lexpr::ports::MemoryGauge;
 use lexpr::serve::{Hub, ServeError, Server};
 use lexpr::vocabulary::event::{Event, Recorded};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,8 +20,8 @@ use crate::report_stories::{adaptive, eventful, grouped, halted, hostile, smooth
 
 #[derive(Debug, Default)]
 pub struct Family {
-    kind: String,
-    help: String,
+    pub kind: String,
+    pub help: String,
     /// Labels as written, by the sample's full name.
     pub samples: BTreeMap<(String, String), f64>,
 }
@@ -215,6 +217,35 @@ fn how_many_workers_there_may_be_follows_the_pool() {
         }
     }
     assert_eq!(seen, [2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn memory_is_told_as_it_is_when_somebody_looks_though_no_event_comes() {
+    #[derive(Debug, Default)]
+    struct Growing(AtomicU64);
+    impl MemoryGauge for Growing {
+        fn used_bytes(&self) -> Option<u64> {
+            Some(self.0.fetch_add(1 << 20, Ordering::Relaxed))
+        }
+    }
+    let metrics = Metrics::new();
+    metrics.ask_for_memory(Arc::new(Growing::default()));
+    let told = || parse(&metrics.render()).unwrap()["lex_pr_memory_usage_bytes"].samples.values().sum::<f64>();
+    assert_eq!([told(), told(), told()], [0.0, f64::from(1 << 20), f64::from(2 << 20)]);
+}
+
+#[test]
+fn held_back_work_is_told_while_it_is_held_back() {
+    let metrics = Metrics::new();
+    let mut seen = Vec::new();
+    for event in eventful() {
+        metrics.apply(&event);
+        let now = metrics.values()["lex_pr_throttled"];
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert_eq!(seen, [0.0, 1.0, 0.0]);
 }
 
 #[test]
