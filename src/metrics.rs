@@ -11,7 +11,7 @@ mod registrar;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::proto::MetricType;
 use prometheus::{Encoder as _, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
@@ -21,7 +21,6 @@ use self::memory::MemoryMetrics;
 use self::queue::{QUEUE_STATES, Queue};
 use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
-use crate::ports::MemoryGauge;
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, PoolReason, Reason, Recorded, RunStarted,
     Verdict,
@@ -451,8 +450,8 @@ impl Metrics {
         self.memory.set_usage(bytes);
     }
 
-    /// Who says from now on how much memory that is, whenever the metrics are rendered: no event may come for long.
-    pub fn ask_for_memory(&self, gauge: Arc<dyn MemoryGauge>) {
+    /// What says from now on how much memory that is, in bytes, whenever the metrics are rendered: no event may come for long.
+    pub fn ask_for_memory(&self, gauge: impl Fn() -> Option<u64> + Send + Sync + 'static) {
         self.memory.ask(gauge);
     }
 

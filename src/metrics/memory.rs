@@ -1,13 +1,12 @@
 //! The memory that a run holds, and the work that was held back for it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use prometheus::{Counter, IntCounter, IntGauge};
 
 use super::as_gauge;
 use super::registrar::Registrar;
-use crate::ports::MemoryGauge;
 use crate::vocabulary::event::{Event, Recorded};
 
 #[derive(Debug)]
@@ -21,7 +20,10 @@ pub(super) struct MemoryMetrics {
     measured_by: OnceLock<Measure>,
 }
 
-struct Measure(Arc<dyn MemoryGauge>);
+/// Gives what is held now, in bytes, where that can be told.
+type Gauge = Box<dyn Fn() -> Option<u64> + Send + Sync>;
+
+struct Measure(Gauge);
 
 impl fmt::Debug for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,13 +73,13 @@ impl MemoryMetrics {
         self.peak.set(self.peak.get().max(bytes));
     }
 
-    pub(super) fn ask(&self, gauge: Arc<dyn MemoryGauge>) {
-        self.measured_by.get_or_init(|| Measure(gauge));
+    pub(super) fn ask(&self, gauge: impl Fn() -> Option<u64> + Send + Sync + 'static) {
+        self.measured_by.get_or_init(|| Measure(Box::new(gauge)));
     }
 
     /// Measures anew, where there is somebody to ask.
     pub(super) fn measure(&self) {
-        if let Some(used) = self.measured_by.get().and_then(|Measure(gauge)| gauge.used_bytes()) {
+        if let Some(used) = self.measured_by.get().and_then(|Measure(gauge)| gauge()) {
             self.set_usage(used);
         }
     }

@@ -26,7 +26,7 @@ fn files_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// README.md and docs/*.md, by name.
-fn pages() -> Vec<(String, String)> {
+pub fn pages() -> Vec<(String, String)> {
     let mut files = files_in(&root().join("docs"), "md");
     files.push(root().join("README.md"));
     let named = |file: PathBuf| {

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::cli_metrics::of_a_real_run;
-use crate::docs::{blocks, root};
+use crate::docs::{blocks, pages, root};
 use crate::metrics_text::Family;
 use crate::promql::{self, Is, Kind, Known, Labels, Series};
 
@@ -172,6 +172,19 @@ fn every_query_that_is_shown_asks_for_what_a_run_serves() {
         .collect();
     assert!(unasked.is_empty(), "no query is shown for {unasked:?}");
     assert!(asked.len() > 60, "only {} queries were found", asked.len());
+}
+
+#[test]
+fn every_metric_that_is_named_anywhere_in_the_documentation_is_served() {
+    let known = known();
+    for (page, text) in pages() {
+        for at in text.match_indices("lex_pr_").map(|(at, _)| at) {
+            let name = text[at..].split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap();
+            // By itself it is what all names begin with.
+            let is_there = name == "lex_pr_" || known.contains_key(name) || served().contains_key(name);
+            assert!(is_there, "{page}: no run serves {name}");
+        }
+    }
 }
 
 #[test]

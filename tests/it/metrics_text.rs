@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
-use lexpr::ports::MemoryGauge;
 use lexpr::serve::{Hub, ServeError, Server};
 use lexpr::vocabulary::event::{Event, Recorded};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -221,15 +220,9 @@ fn how_many_workers_there_may_be_follows_the_pool() {
 
 #[test]
 fn memory_is_told_as_it_is_when_somebody_looks_though_no_event_comes() {
-    #[derive(Debug, Default)]
-    struct Growing(AtomicU64);
-    impl MemoryGauge for Growing {
-        fn used_bytes(&self) -> Option<u64> {
-            Some(self.0.fetch_add(1 << 20, Ordering::Relaxed))
-        }
-    }
     let metrics = Metrics::new();
-    metrics.ask_for_memory(Arc::new(Growing::default()));
+    let held = AtomicU64::new(0);
+    metrics.ask_for_memory(move || Some(held.fetch_add(1 << 20, Ordering::Relaxed)));
     let told = || parse(&metrics.render()).unwrap()["lex_pr_memory_usage_bytes"].samples.values().sum::<f64>();
     assert_eq!([told(), told(), told()], [0.0, f64::from(1 << 20), f64::from(2 << 20)]);
 }
