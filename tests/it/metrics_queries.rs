@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cli_metrics::of_a_real_run;
 use crate::docs::{blocks, pages, root};
-use crate::metrics_text::Family;
+use crate::metrics_text::{Family, say_that_promtool_is_missing};
 use crate::promql::{self, Is, Kind, Known, Labels, Series};
 
 /// What Prometheus adds to each series that it scrapes.
@@ -258,14 +258,11 @@ fn promtool_takes_every_query_and_every_alert() {
 }
 
 fn check_rules(file: &Path) {
-    use std::io::Write as _;
     #[expect(clippy::disallowed_methods, reason = "a test asks Prometheus' own tool")]
     let promtool = std::process::Command::new("promtool").args(["check", "rules"]).arg(file).output();
     match promtool {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Not eprintln!, which the test runner keeps to itself when a test passes.
-            let note = "NOT CHECKED: promtool is not installed (Debian's package prometheus has it)";
-            writeln!(std::io::stderr(), "{note}").unwrap();
+            say_that_promtool_is_missing();
         }
         Err(error) => panic!("promtool: {error}"),
         Ok(said) => assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr)),

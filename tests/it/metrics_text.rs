@@ -262,6 +262,12 @@ fn merges_are_counted_by_whom_they_were_made() {
     assert_eq!(values["lex_pr_tree_merges_total{by=\"git\"}"], 1.0);
 }
 
+/// Not eprintln!, which the test runner keeps to itself when a test passes.
+pub fn say_that_promtool_is_missing() {
+    let note = "NOT CHECKED: promtool is not installed (Debian's package prometheus has it)\n";
+    std::io::stderr().write_all(note.as_bytes()).unwrap();
+}
+
 #[test]
 fn promtool_finds_nothing_to_say() {
     #[expect(clippy::disallowed_methods, reason = "a test asks Prometheus' own tool")]
@@ -273,9 +279,7 @@ fn promtool_finds_nothing_to_say() {
         .spawn();
     match promtool {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Not eprintln!, which the test runner keeps to itself when a test passes.
-            let note = "NOT CHECKED: promtool is not installed (Debian's package prometheus has it)";
-            writeln!(std::io::stderr(), "{note}").unwrap();
+            say_that_promtool_is_missing();
         }
         Err(error) => panic!("promtool: {error}"),
         Ok(mut promtool) => {

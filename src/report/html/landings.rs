@@ -49,7 +49,7 @@ fn receipt(report: &RunReport, landing: &Landing, by_name: &HashMap<&ItemName, &
         let _ = writeln!(out, "<li>{what} {}</li>", code(value));
     };
     fact("plan digest", &report.plan_digest.to_string());
-    fact("target", &ref_name(&report.target).to_string());
+    fact("target", &ref_name(&report.target));
     if let Some(base) = &landing.base {
         fact("base", &base.to_string());
     }
