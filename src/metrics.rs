@@ -5,6 +5,7 @@
 //! label holds a name of an item, a branch or a gate.
 
 mod limits;
+mod memory;
 mod queue;
 mod registrar;
 
@@ -13,11 +14,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::proto::MetricType;
-use prometheus::{
-    Counter, Encoder as _, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
-};
+use prometheus::{Encoder as _, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use self::limits::LimitMetrics;
+use self::memory::MemoryMetrics;
 use self::queue::{QUEUE_STATES, Queue};
 use self::registrar::Registrar;
 use crate::output::{OutputError, write_file};
@@ -111,9 +111,7 @@ pub struct Metrics {
     merge_seconds: Histogram,
     resolution_seconds: Histogram,
     plan_seconds: Histogram,
-    memory_usage: IntGauge,
-    memory_peak: IntGauge,
-    memory_limit: IntGauge,
+    memory: MemoryMetrics,
     active_workers: IntGauge,
     max_workers: IntGauge,
     workers_limit: IntGauge,
@@ -134,8 +132,6 @@ pub struct Metrics {
     cache_evictions: IntCounterVec,
     lasting: Lasting,
     merges: IntCounterVec,
-    throttles: IntCounter,
-    throttle_seconds: Counter,
     limits: LimitMetrics,
     apexes: IntCounter,
     landings: IntCounter,
@@ -210,9 +206,7 @@ impl Metrics {
                 &RESOLUTION_SECONDS,
             ),
             plan_seconds: all.histogram("plan_execution_seconds", "Time that a run took.", &PLAN_SECONDS),
-            memory_usage: all.gauge("memory_usage_bytes", "Memory that lexpr and its gates hold together."),
-            memory_peak: all.gauge("memory_peak_bytes", "The most memory that lexpr and its gates held together."),
-            memory_limit: all.gauge("memory_limit_bytes", "The memory limit of the run, 0 for none."),
+            memory: MemoryMetrics::new(&all),
             active_workers: all.gauge("active_workers", "Workers that hold a slot."),
             max_workers: all.gauge("max_workers", "Workers there may be at most."),
             workers_limit: all
@@ -246,11 +240,16 @@ impl Metrics {
                 .counter("verdicts_reused_total", "Gates that need not run: a pass is known from an earlier run."),
             jobs: all.counters(
                 "jobs_total",
-                "Slots taken, by what for.",
+                "Jobs on a worker, by what for.",
                 "purpose",
                 &["cone", "group", "apex", "bisection", "second_opinion", "blame", "train"],
             ),
-            queue: all.gauges("queue_items", "Items by how far they have come.", "state", &QUEUE_STATES),
+            queue: all.gauges(
+                "queue_items",
+                "Items of the run by how far they have come; over all states, all of them.",
+                "state",
+                &QUEUE_STATES,
+            ),
             cache_hits: all.counters(
                 "cache_hits_total",
                 "Answers a cache had.",
@@ -270,15 +269,20 @@ impl Metrics {
                 &Cache::ALL.map(Cache::label),
             ),
             lasting: Lasting {
-                sets: all.counter("verdict_cache_sets_total", "Passes that were added to those that outlast a run."),
-                deletes: all.counter("verdict_cache_deletes_total", "Damaged ones among them that were removed."),
-                entries: all.gauge("verdict_cache_entries", "How many there were when room was last made."),
-                size: all.gauge("verdict_cache_size_bytes", "What they took on the disk then."),
-                limit: all.gauge("verdict_cache_limit_bytes", "What they may take."),
+                sets: all
+                    .counter("verdict_cache_sets_total", "Passes of this run that were remembered for later ones."),
+                deletes: all.counter(
+                    "verdict_cache_deletes_total",
+                    "Remembered passes that were removed because they were damaged.",
+                ),
+                entries: all.gauge("verdict_cache_entries", "Passes that were remembered when room was last made."),
+                size: all.gauge(
+                    "verdict_cache_size_bytes",
+                    "What remembered passes took on the disk when room was last made.",
+                ),
+                limit: all.gauge("verdict_cache_limit_bytes", "What remembered passes may take on the disk."),
             },
             merges: all.counters("tree_merges_total", "Trees that were merged, by whom.", "by", &["lexpr", "git"]),
-            throttles: all.counter("throttle_total", "Times that work was held back for memory."),
-            throttle_seconds: all.float_counter("throttle_seconds_total", "Time that work was held back for memory."),
             limits: LimitMetrics::new(&all),
             apexes: all.counter("apexes_total", "Composites chosen to land."),
             landings: all.counter("landings_total", "Moves of the target."),
@@ -298,6 +302,7 @@ impl Metrics {
         let mut tracker = self.lock();
         self.events.inc();
         self.limits.apply(recorded);
+        self.memory.apply(recorded);
         match &recorded.event {
             Event::RunStarted(run) => self.run_started(&mut tracker, recorded.at_ms, run),
             Event::Composed(composed) => {
@@ -381,21 +386,15 @@ impl Metrics {
                 tracker.jobs.clear();
                 tracker.queue.resumed();
             }
-            Event::Throttled { used_bytes, .. } => {
-                self.throttles.inc();
-                self.memory_usage.set(as_gauge(*used_bytes));
-            }
-            Event::Unthrottled { used_bytes, waited_ms } => {
-                self.throttle_seconds.inc_by(*waited_ms as f64 / 1e3);
-                self.memory_usage.set(as_gauge(*used_bytes));
-            }
-            Event::RunFinished { peak_memory_bytes, .. } => {
+            Event::RunFinished { .. } => {
                 self.plan_seconds.observe(recorded.at_ms.saturating_sub(tracker.started_at_ms) as f64 / 1e3);
-                self.memory_peak.set(self.memory_peak.get().max(as_gauge(*peak_memory_bytes)));
             }
             Event::Overridden(_) => self.overrides.inc(),
             Event::Undone(_) => self.undos.inc(),
+            // The rooms of memory and limits have what there is to know of some of these.
             Event::InputsDigested { .. }
+            | Event::Throttled { .. }
+            | Event::Unthrottled { .. }
             | Event::UndoIntended { .. }
             | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
@@ -419,7 +418,6 @@ impl Metrics {
         self.max_workers.set(i64::from(run.max_workers));
         tracker.workers_at_first = i64::from(run.workers_at_first.unwrap_or(run.max_workers));
         self.workers_limit.set(tracker.workers_at_first);
-        self.memory_limit.set(as_gauge(run.memory_limit_bytes.unwrap_or(0)));
         tracker.queue.line_up(run);
         let already_landed = run.items.iter().filter(|item| item.already_landed.is_some()).count();
         self.already_landed.inc_by(already_landed as u64);
@@ -454,9 +452,12 @@ impl Metrics {
 
     /// Says how much memory lexpr and its gates hold now.
     pub fn set_memory_usage(&self, bytes: u64) {
-        let bytes = as_gauge(bytes);
-        self.memory_usage.set(bytes);
-        self.memory_peak.set(self.memory_peak.get().max(bytes));
+        self.memory.set_usage(bytes);
+    }
+
+    /// What says from now on how much memory that is, in bytes, whenever the metrics are rendered: no event may come for long.
+    pub fn ask_for_memory(&self, gauge: impl Fn() -> Option<u64> + Send + Sync + 'static) {
+        self.memory.ask(gauge);
     }
 
     /// Says how a cache was used since the run began; numbers that shrink are ignored.
@@ -495,6 +496,7 @@ impl Metrics {
 
     /// All series in Prometheus' text format ([`CONTENT_TYPE`]).
     pub fn render(&self) -> String {
+        self.memory.measure();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a buffer takes all that is written");
         String::from_utf8(text).expect("names, labels and help texts are UTF-8")

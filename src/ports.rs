@@ -79,6 +79,8 @@ impl ComposeItem {
             run: gate.run.clone(),
             cwd: gate.cwd.clone(),
             required: gate.required,
+            by_inputs: gate.inputs.is_some(),
+            clean: gate.clean,
         };
         LinedUpItem {
             name: self.name.clone(),

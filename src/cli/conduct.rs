@@ -107,6 +107,7 @@ impl Run<'_> {
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
         let faces = Faces::open(asked, prepared, folder.logs(), &memory).await?;
+        faces.measure_by(Arc::clone(&memory));
         let (progress, target) = (faces.progress(), prepared.target.full_name.clone());
         let lander = lander.told_to(move |awaited| progress.say(&turns::waiting_for(&target, awaited)));
         let ports = Ports {

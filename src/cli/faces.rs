@@ -85,6 +85,11 @@ impl Faces {
         }
     }
 
+    /// Who looks at the metrics is told of the memory then, not as it was at the last event.
+    pub(super) fn measure_by(&self, memory: Arc<TreeMemory>) {
+        self.metrics.ask_for_memory(move || memory.used_bytes());
+    }
+
     pub(super) fn progress(&self) -> SharedProgress {
         self.progress.clone()
     }

@@ -219,7 +219,8 @@ pub struct VerifyArgs {
 /// How a run is shown and measured.
 #[derive(Clone, Debug, Args)]
 pub struct FaceArgs {
-    /// Write a report when the run has ended: .json, .md, .html or .xml (JUnit); may be given several times
+    /// Write a report when the run, or the dry run, has ended: .json, .md, .html, .xml (JUnit) or .trace
+    /// (Perfetto); may be given several times
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464

@@ -73,7 +73,9 @@ fn destination(args: &ReportArgs) -> Result<Destination, Failure> {
         (Some(file), Some(format)) => Ok(Destination::file(file, format)),
         (Some(file), None) => Destination::from_path(file)
             .map_err(|_| Failure::usage(format!("the name {} does not say in which form", file.display())))
-            .map_err(|failure| failure.with_hint("give --format, or a name that ends in .json, .md, .html or .xml")),
+            .map_err(|failure| {
+                failure.with_hint("give --format, or a name that ends in .json, .md, .html, .xml or .trace")
+            }),
         (None, format) => Ok(Destination::stdout(format.unwrap_or(Format::Markdown))),
     }
 }

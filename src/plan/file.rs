@@ -214,9 +214,14 @@ pub enum RuntimeFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Container")]
 pub struct ContainerFile {
+    /// The image, as the container's engine names it.
     #[schemars(required, length(min = 1))]
     pub image: Option<String>,
+
+    /// What is started in place of the image's own entry point, word by word.
     pub entrypoint: Option<Vec<String>>,
+
+    /// What the container sees of the host besides the tree. Default: nothing.
     pub mounts: Option<Vec<MountFile>>,
 }
 
@@ -225,10 +230,15 @@ pub struct ContainerFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Mount")]
 pub struct MountFile {
+    /// On the host: a folder's path (`bind`) or a volume's name (`volume`).
     #[schemars(required)]
     pub source: Option<String>,
+
+    /// Where it stands in the container: a path.
     #[schemars(required)]
     pub target: Option<String>,
+
+    /// Whether `source` is a folder of the host or a volume of the container's engine.
     #[serde(rename = "type")]
     #[schemars(extend("default" = "bind"))]
     pub kind: Option<MountKindFile>,
@@ -331,8 +341,8 @@ pub struct PolicyFile {
     #[schemars(example = &"2026-11")]
     pub cache_salt: Option<String>,
 
-    /// A command whose output is part of that, too: what gates depend on and no tree holds, such as
-    /// the version of a compiler. It runs once in each run, as a gate on the target's tree does.
+    /// A command whose output is part of what verdicts are known again by: what gates depend on and no tree holds,
+    /// such as the version of a compiler. It runs once in each run, as a gate on the target's tree does.
     pub fingerprint: Option<FingerprintFile>,
 
     /// Where passes are kept besides the repository, for other machines: `redis://HOST:PORT/DB`,
@@ -341,7 +351,7 @@ pub struct PolicyFile {
     #[schemars(length(min = 1), example = &"redis://cache.example:6379/0", example = &"file:///mnt/team/lexpr")]
     pub cache: Option<String>,
 
-    /// Sizes and limits.
+    /// Sizes and limits: memory, how many items land at once, and what passes are remembered.
     pub performance: Option<PerformanceFile>,
 }
 
@@ -397,9 +407,12 @@ pub struct FingerprintFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Committer")]
 pub struct CommitterFile {
-    #[schemars(required, length(min = 1))]
+    /// The name that commits carry, without `<`, `>` and line breaks.
+    #[schemars(required, length(min = 1), example = &"Landing Bot")]
     pub name: Option<String>,
-    #[schemars(required, length(min = 1))]
+
+    /// The address that commits carry, without `<`, `>` and line breaks.
+    #[schemars(required, length(min = 1), example = &"landing@example.com")]
     pub email: Option<String>,
 }
 
@@ -445,6 +458,7 @@ pub struct AdminGreenFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "MergeRule")]
 pub struct MergeRuleFile {
+    /// The one rule there is: an item lands when every required gate has passed.
     #[serde(rename = "type")]
     #[schemars(extend("default" = "strict-required"))]
     pub kind: Option<MergeRuleKindFile>,
@@ -482,7 +496,7 @@ pub struct PerformanceFile {
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub max_memory_mb: Option<u64>,
 
-    /// Above this part of the limit no new work starts.
+    /// Percent of `maxMemoryMB` above which no new gate starts; with nothing running, one always may.
     #[schemars(range(min = 1, max = 100), extend("default" = DEFAULT_MEMORY_THRESHOLD_PERCENT))]
     pub memory_threshold_percent: Option<u8>,
 
@@ -500,7 +514,7 @@ pub struct PerformanceFile {
     #[schemars(extend("default" = true))]
     pub enable_caching: Option<bool>,
 
-    /// How long it does.
+    /// For how many seconds a pass stands for gates of later runs. 0: a run knows its own passes alone.
     #[serde(rename = "cacheTTLSeconds")]
     #[schemars(range(min = 0, max = 31_536_000), extend("default" = DEFAULT_CACHE_TTL_SECONDS))]
     pub cache_ttl_seconds: Option<u64>,

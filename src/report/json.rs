@@ -6,6 +6,7 @@
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
 mod apexes;
+mod landings;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use apexes::apex_report;
 pub(crate) use apexes::passed;
+pub use landings::{Landing, ProvenBy};
 pub use timeline::{GateSpan, Occupation};
 
 use super::resizing::Resizing;
@@ -335,21 +337,6 @@ pub struct Probe {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// One move of the target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Landing {
-    pub at_ms: u64,
-    pub apex: ApexId,
-    pub from: CommitId,
-    pub to: CommitId,
-    pub tree: TreeId,
-    pub items: Vec<ItemName>,
-    pub pushed_to: Option<String>,
-    pub moved_checkouts: Vec<String>,
-    pub receipt: Option<String>,
-}
-
 impl RunReport {
     /// The report of the run that `view` shows, or `None` where not even its first event is
     /// there. `metrics` is passed on as [`Summary::metrics`].
@@ -357,24 +344,7 @@ impl RunReport {
         let run = view.run.as_ref()?;
         let definitions = view.definitions();
         let items: Vec<ItemReport> = view.items.iter().map(|item| item_report(view, item, &definitions)).collect();
-        let mut landings: Vec<Landing> = view
-            .apexes
-            .values()
-            .filter_map(|apex| apex.landed.as_ref())
-            .filter(|(_, landed)| landed.from != landed.to)
-            .map(|(at_ms, landed)| Landing {
-                at_ms: *at_ms,
-                apex: landed.apex,
-                from: landed.from,
-                to: landed.to,
-                tree: landed.tree,
-                items: landed.items.clone(),
-                pushed_to: landed.pushed_to.clone(),
-                moved_checkouts: landed.moved_checkouts.clone(),
-                receipt: landed.receipt.clone(),
-            })
-            .collect();
-        landings.sort_by_key(|landing| landing.at_ms);
+        let landings = landings::of(view, &definitions);
         let mut report = Self {
             report_version: REPORT_VERSION,
             lexpr_version: run.version.clone(),

@@ -72,13 +72,13 @@ enum Place {
 
 /// The name of a report's file does not say in which form it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--report {path}: the extension says what is written: .json, .md, .html or .xml (JUnit), or - for JSON on standard output", path = .path.display())]
+#[error("--report {path}: the extension says what is written: .json, .md, .html, .xml (JUnit) or .trace (Perfetto), or - for JSON on standard output", path = .path.display())]
 pub struct UnknownFormat {
     pub path: PathBuf,
 }
 
 impl Destination {
-    /// What `--report` names: a file that ends in `.json`, `.md`, `.html` or `.xml` (in any case), or `-` for JSON
+    /// What `--report` names: a file that ends in `.json`, `.md`, `.html`, `.xml` or `.trace` (in any case), or `-` for JSON
     /// on standard output. Open descriptors such as `/dev/fd/63` have no extension and get JSON.
     ///
     /// # Errors
@@ -94,6 +94,7 @@ impl Destination {
             Some("md") => Format::Markdown,
             Some("html") => Format::Html,
             Some("xml") => Format::Junit,
+            Some("trace") => Format::Trace,
             None if path.starts_with("/dev/fd") => Format::Json,
             _ => return Err(UnknownFormat { path }),
         };
@@ -176,11 +177,12 @@ mod tests {
         let format = |path: &str| Destination::from_path(path).unwrap().format;
         assert_eq!(format("a/report.JSON"), Format::Json);
         assert_eq!(format("report.md"), Format::Markdown);
+        assert_eq!(format("run.trace"), Format::Trace);
         assert_eq!(format("/dev/fd/63"), Format::Json);
         assert!(Destination::from_path("-").unwrap().is_stdout());
         for refused in ["report", "report.pdf", ".json", "/dev/null"] {
             let error = Destination::from_path(refused).unwrap_err();
-            assert!(error.to_string().contains(".json, .md, .html or .xml"), "{error}");
+            assert!(error.to_string().contains(".json, .md, .html, .xml (JUnit) or .trace"), "{error}");
         }
     }
 }

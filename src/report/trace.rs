@@ -19,11 +19,13 @@ const PROCESS: u32 = 1;
 /// The row of landings, above all workers.
 const LANDINGS: u32 = 0;
 
-/// The trace as one JSON text, of a dry run without a slice. Ends with a newline.
+/// The trace as one JSON text, of a dry run, in which nothing takes time, without a slice. Ends with a newline.
 pub fn render(report: &Report) -> String {
     let events = match report {
         Report::Execute(report) => events(report),
-        Report::DryRun(_) => Vec::new(),
+        Report::DryRun(report) => {
+            vec![named("process_name", LANDINGS, &format!("lexpr, a dry run of {}: nothing ran", shown(&report.plan)))]
+        }
     };
     format!("{}\n", json!({ "displayTimeUnit": "ms", "traceEvents": events }))
 }

@@ -7,6 +7,7 @@
 mod endings;
 mod limits;
 mod pool;
+mod proof;
 mod questions;
 mod red;
 
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use endings::OpenLanding;
 pub use limits::{LimitReport, LimitsView};
 pub use pool::Pool;
+pub use proof::{Gates, ReusedView};
 pub use red::RedGates;
 
 use super::outcome::is_failure;
@@ -24,9 +26,7 @@ use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
     JobGate, JobPurpose, Landed, LinedUpItem, Overridden, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
 };
-use crate::vocabulary::names::{
-    ApexId, CommitId, GateName, GroupId, ItemName, JobId, RunId, TreeId, VerdictKey, WorkerId,
-};
+use crate::vocabulary::names::{ApexId, CommitId, GateName, GroupId, ItemName, JobId, TreeId, VerdictKey, WorkerId};
 
 /// A run as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -171,15 +171,6 @@ pub struct AttemptView {
     pub newly_missing: Vec<String>,
 }
 
-/// A pass that an earlier run found.
-#[derive(Clone, Debug)]
-pub struct ReusedView {
-    pub gate: GateName,
-    pub from: RunId,
-    pub log: Option<String>,
-    pub duration_ms: u64,
-}
-
 /// A composite that was to land.
 #[derive(Clone, Debug)]
 pub struct ApexView {
@@ -313,14 +304,7 @@ impl RunView {
             }
             Event::GateFinished(run) => self.gate_finished(at, run),
             Event::VerdictReused { gate, key, from, remembered } => {
-                let remembered = remembered.as_deref();
-                let reused = ReusedView {
-                    gate: gate.clone(),
-                    from: from.clone(),
-                    log: remembered.and_then(|remembered| remembered.log.clone()),
-                    duration_ms: remembered.map_or(0, |remembered| remembered.duration_ms),
-                };
-                self.reused.insert(*key, reused);
+                self.reused.insert(*key, ReusedView::of(gate, from, remembered.as_deref()));
             }
             Event::JobFinished { job } => {
                 self.pool.count(at, -1);

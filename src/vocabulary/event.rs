@@ -230,6 +230,12 @@ pub struct LinedUpGate {
     pub run: String,
     pub cwd: String,
     pub required: bool,
+    /// Its verdicts depend on its declared inputs alone. Not told by runs of before it was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_inputs: bool,
+    /// Ignored files are removed before it runs. Not told by runs of before it was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean: bool,
 }
 
 /// What a composite was made for.

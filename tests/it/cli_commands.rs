@@ -1,6 +1,6 @@
 //! The smaller promises of the command line, each through the real binary.
 
-use crate::cli_world::{Said, World, statuses};
+use crate::cli_world::{Said, World, statuses, wait_for};
 
 const README: &[(&str, &str)] = &[("README.md", "# A project\n")];
 
@@ -111,6 +111,115 @@ fn a_landing_leaves_a_receipt_that_names_what_proves_it() {
     assert_eq!(std::fs::read_to_string(log).unwrap(), "seen\n");
     // What was made to get there is gone.
     assert!(!run.join("composites.git").exists());
+}
+
+/// How a report of each form begins, of which `--report` knows the ending and `lexpr report` the name.
+const FORMS: [(&str, &str, &str); 5] = [
+    ("json", "json", "{"),
+    ("md", "markdown", "# "),
+    ("xml", "junit", "<?xml"),
+    ("html", "html", "<!doctype html>"),
+    ("trace", "trace", "{\"displayTimeUnit\""),
+];
+
+#[test]
+fn a_dry_run_and_a_run_that_goes_on_are_reported_in_every_form() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let (started, go) = (world.path("started"), world.path("go"));
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\npolicy: {{maxWorkers: 1}}\ngates: [{{name: g, run: 'touch {}; until [ -e {} ]; do sleep 0.02; done'}}]\n\
+         items: [{{name: a}}, {{name: b}}]\n",
+        started.display(),
+        go.display()
+    ));
+    let plan = plan.to_str().unwrap();
+    let file = |ending: &str| world.path(&format!("dry.{ending}"));
+    let reports: Vec<String> =
+        FORMS.iter().flat_map(|(ending, ..)| ["--report".to_owned(), file(ending).display().to_string()]).collect();
+    world.lexpr(["merge", plan].into_iter().chain(reports.iter().map(String::as_str))).expect(0);
+    for (ending, _, start) in FORMS {
+        let text = std::fs::read_to_string(file(ending)).unwrap();
+        assert!(text.starts_with(start), "{ending}: {text}");
+        assert!(text.contains("dry run") || text.contains("Dry run") || text.contains("dryRun"), "{ending}: {text}");
+    }
+    let page = std::fs::read_to_string(file("html")).unwrap();
+    assert!(page.contains("<li>expected: "), "what it would cost is not in the page: {page}");
+
+    let mut run = world.start(["merge", plan, "--execute"]);
+    wait_for("the first gate", || started.exists().then_some(()));
+    for (_, form, start) in FORMS {
+        let said = world.lexpr(["report", "--format", form]).expect(0);
+        assert!(said.stdout.starts_with(start), "{form}: {}", said.stdout);
+    }
+    let of = |form: &str| world.lexpr(["report", "--format", form]).expect(0).stdout;
+    let report: serde_json::Value = serde_json::from_str(&of("json")).unwrap();
+    assert_eq!((&report["finished"], &report["isDead"]), (&false.into(), &false.into()));
+    let page = of("html");
+    assert!(page.contains("goes on: <code>lexpr merge ") && page.contains("--execute</code>"), "{page}");
+    std::fs::write(&go, "").unwrap();
+    assert!(run.wait().unwrap().success());
+}
+
+/// What a receipt's file says of a pass, and what the report calls the same.
+const OF_A_PASS: [(&str, &str); 9] = [
+    ("name", "gate"),
+    ("key", "key"),
+    ("foundBy", "earlierRun"),
+    ("byInputs", "byInputs"),
+    ("warmSlot", "warmSlot"),
+    ("flaky", "flaky"),
+    ("durationMs", "durationMs"),
+    ("log", "log"),
+    ("logDigest", "logDigest"),
+];
+
+#[test]
+fn the_page_of_a_run_holds_what_its_receipts_say() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "<1>")])]);
+    let plan = "schemaVersion: v1\npolicy: {maxWorkers: 1, retries: {wobbly: {maxAttempts: 2}}}\n\
+         gates:\n  - {name: whole, run: 'echo seen', clean: true}\n  - {name: part, run: 'true', inputs: [a]}\n\
+         \x20 - {name: wobbly, run: '[ $LEXPR_ATTEMPT = 2 ]'}\nitems: [{name: a}, {name: b, strategy: squash}]\n";
+    let main = world.main();
+    world.merge(plan, &["--execute"]).expect(0);
+    // Once more from the same base: nothing runs, and what is known proves it.
+    world.git(&["reset", "--hard", &main]);
+    world.merge(plan, &["--execute"]).expect(0);
+    let mut runs: Vec<_> =
+        std::fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().map(|run| run.unwrap().path()).collect();
+    runs.sort();
+    let mut known = 0;
+    for run in &runs {
+        let id = run.file_name().unwrap().to_str().unwrap();
+        let page = world.lexpr(["report", id, "--format", "html"]).expect(0).stdout;
+        let report: serde_json::Value =
+            serde_json::from_str(&world.lexpr(["report", id, "--format", "json"]).expect(0).stdout).unwrap();
+        assert_eq!(
+            std::fs::read_dir(run.join("receipts")).unwrap().count(),
+            report["landings"].as_array().unwrap().len()
+        );
+        for landing in report["landings"].as_array().unwrap() {
+            let receipt = world.report(std::path::Path::new(landing["receipt"].as_str().unwrap()));
+            let gates = receipt["gates"].as_array().unwrap();
+            let proof = landing["proof"].as_array().unwrap();
+            assert_eq!(gates.len(), proof.len(), "{receipt:#}\n{landing:#}");
+            for (gate, proven) in gates.iter().zip(proof) {
+                for (field, as_told) in OF_A_PASS {
+                    assert_eq!(gate[field], proven[as_told], "{field} of {gate:#}");
+                }
+                known += usize::from(gate["foundBy"].is_string());
+            }
+            let told = ["planDigest", "base", "from", "composite", "tree"].map(|field| &receipt[field]);
+            let of_items = receipt["items"].as_array().unwrap().iter();
+            let of_items = of_items.flat_map(|item| ["name", "branch", "head"].map(|field| &item[field]));
+            let of_gates = gates.iter().flat_map(|gate| ["name", "log", "logDigest"].map(|field| &gate[field]));
+            for value in told.into_iter().chain(of_items).chain(of_gates) {
+                let value = value.as_str().unwrap();
+                assert!(page.contains(&format!("<code>{value}</code>")), "{value} is not in the page of {id}");
+            }
+        }
+        assert!(page.contains("by its inputs alone") && page.contains("having failed on the same tree"), "{page}");
+    }
+    assert!(known >= 3, "the second run rests on what the first one found");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use crate::cli_world::{World, wait_for};
 use crate::metrics_text::{Family, parse};
@@ -15,6 +17,43 @@ fn scrape(address: &str) -> BTreeMap<String, Family> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     parse(body).unwrap()
+}
+
+/// A run that says where its metrics are, the address, and what it says besides.
+fn serving(command: &mut Command) -> (Child, String, JoinHandle<String>) {
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("metrics: ") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the run ended without saying where its metrics are");
+    }
+    let address = line.trim().trim_start_matches("metrics: http://").trim_end_matches("/metrics").to_owned();
+    (run, address, std::thread::spawn(move || std::io::read_to_string(stderr).unwrap()))
+}
+
+/// What `/metrics` answers when a small run has ended.
+pub fn of_a_real_run() -> BTreeMap<String, Family> {
+    let world = World::new(&[("README.md", "# A project\n")], &[("a", "main", &[("a", "1")])]);
+    let plan = world.plan("schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: a}]\n");
+    let (mut run, address, drain) = serving(&mut world.command([
+        "merge",
+        plan.to_str().unwrap(),
+        "--execute",
+        "--metrics-addr",
+        "127.0.0.1:0",
+        "--metrics-linger",
+        "3600",
+    ]));
+    let plan_seconds = "lex_pr_plan_execution_seconds";
+    let found = wait_for("the end of the run", || {
+        let families = scrape(&address);
+        (sum(&families, plan_seconds, &format!("{plan_seconds}_count")) == 1.0).then_some(families)
+    });
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drain.join().unwrap();
+    found
 }
 
 /// The sum of a series' samples, over all labels.
@@ -38,21 +77,11 @@ fn the_seven_metrics_are_served_during_a_run_and_add_up() {
         started.display(),
         go.display()
     ));
-    let mut run = world
-        .command(["merge", plan.to_str().unwrap(), "--execute", "--metrics-addr", "127.0.0.1:0", "--metrics-file"])
-        .arg(&file)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(run.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("metrics: ") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the run ended without saying where its metrics are");
-    }
-    let address = line.trim().trim_start_matches("metrics: http://").trim_end_matches("/metrics").to_owned();
-    let drain = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
+    let (mut run, address, drain) = serving(
+        world
+            .command(["merge", plan.to_str().unwrap(), "--execute", "--metrics-addr", "127.0.0.1:0", "--metrics-file"])
+            .arg(&file),
+    );
     wait_for("the slow gate", || started.exists().then_some(()));
 
     // The gate's start is an event, and it is running: so soon its worker is counted.

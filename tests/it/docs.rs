@@ -7,7 +7,7 @@ use clap::Parser as _;
 use lexpr::cli::Cli;
 use lexpr::draft::ci::Service;
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -26,7 +26,7 @@ fn files_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 /// README.md and docs/*.md, by name.
-fn pages() -> Vec<(String, String)> {
+pub fn pages() -> Vec<(String, String)> {
     let mut files = files_in(&root().join("docs"), "md");
     files.push(root().join("README.md"));
     let named = |file: PathBuf| {
@@ -36,7 +36,7 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// The blocks between fences, each with its language.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut open: Option<(String, String)> = None;
     for line in page.lines() {
@@ -186,6 +186,32 @@ fn the_reference_of_the_plan_has_not_drifted_from_the_schema() {
         kept == lexpr::plan::reference::markdown(),
         "docs/plan.md has drifted: run `cargo run -- schema plan --markdown > docs/plan.md`"
     );
+}
+
+/// Every key below a part of a schema, by its path, with what it says of itself.
+fn keys(part: &serde_json::Value, path: &str, found: &mut Vec<(String, String)>) {
+    if let Some(properties) = part["properties"].as_object() {
+        for (key, value) in properties {
+            found.push((format!("{path}.{key}"), value["description"].as_str().unwrap_or_default().to_owned()));
+        }
+    }
+    match part {
+        serde_json::Value::Object(parts) => {
+            parts.iter().for_each(|(name, part)| keys(part, &format!("{path}.{name}"), found));
+        }
+        serde_json::Value::Array(parts) => parts.iter().for_each(|part| keys(part, path, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_a_plan_says_what_it_is_for() {
+    let mut found = Vec::new();
+    keys(lexpr::plan::file::schema().as_value(), "plan", &mut found);
+    assert!(found.len() > 70, "only {} keys were found", found.len());
+    let silent: Vec<&String> =
+        found.iter().filter(|(_, says)| says.split_whitespace().count() < 2).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "these keys have no description: {silent:#?}");
 }
 
 #[test]

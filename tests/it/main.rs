@@ -73,6 +73,7 @@ mod land_target;
 mod land_world;
 mod landed_by_content;
 mod live_page;
+mod metrics_queries;
 mod metrics_text;
 mod pairs;
 mod plan_bad_input;
@@ -84,6 +85,7 @@ mod plan_scale;
 mod progress_faces;
 mod progress_picture;
 mod progress_pty;
+mod promql;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;

@@ -6,6 +6,7 @@ use std::future;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lexpr::metrics::{CONTENT_TYPE, Cache, CacheCounts, MergeCounts, Metrics};
@@ -18,8 +19,8 @@ use crate::report_stories::{adaptive, eventful, grouped, halted, hostile, smooth
 
 #[derive(Debug, Default)]
 pub struct Family {
-    kind: String,
-    help: String,
+    pub kind: String,
+    pub help: String,
     /// Labels as written, by the sample's full name.
     pub samples: BTreeMap<(String, String), f64>,
 }
@@ -218,6 +219,29 @@ fn how_many_workers_there_may_be_follows_the_pool() {
 }
 
 #[test]
+fn memory_is_told_as_it_is_when_somebody_looks_though_no_event_comes() {
+    let metrics = Metrics::new();
+    let held = AtomicU64::new(0);
+    metrics.ask_for_memory(move || Some(held.fetch_add(1 << 20, Ordering::Relaxed)));
+    let told = || parse(&metrics.render()).unwrap()["lex_pr_memory_usage_bytes"].samples.values().sum::<f64>();
+    assert_eq!([told(), told(), told()], [0.0, f64::from(1 << 20), f64::from(2 << 20)]);
+}
+
+#[test]
+fn held_back_work_is_told_while_it_is_held_back() {
+    let metrics = Metrics::new();
+    let mut seen = Vec::new();
+    for event in eventful() {
+        metrics.apply(&event);
+        let now = metrics.values()["lex_pr_throttled"];
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert_eq!(seen, [0.0, 1.0, 0.0]);
+}
+
+#[test]
 fn cache_counts_are_set_as_totals_and_never_fall() {
     let metrics = Metrics::new();
     let hits = |metrics: &Metrics| metrics.values()["lex_pr_cache_hits_total{cache=\"verdict\"}"];
@@ -238,6 +262,12 @@ fn merges_are_counted_by_whom_they_were_made() {
     assert_eq!(values["lex_pr_tree_merges_total{by=\"git\"}"], 1.0);
 }
 
+/// Not eprintln!, which the test runner keeps to itself when a test passes.
+pub fn say_that_promtool_is_missing() {
+    let note = "NOT CHECKED: promtool is not installed (Debian's package prometheus has it)\n";
+    std::io::stderr().write_all(note.as_bytes()).unwrap();
+}
+
 #[test]
 fn promtool_finds_nothing_to_say() {
     #[expect(clippy::disallowed_methods, reason = "a test asks Prometheus' own tool")]
@@ -249,9 +279,7 @@ fn promtool_finds_nothing_to_say() {
         .spawn();
     match promtool {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Not eprintln!, which the test runner keeps to itself when a test passes.
-            let note = "NOT CHECKED: promtool is not installed (Debian's package prometheus has it)";
-            writeln!(std::io::stderr(), "{note}").unwrap();
+            say_that_promtool_is_missing();
         }
         Err(error) => panic!("promtool: {error}"),
         Ok(mut promtool) => {

@@ -144,7 +144,10 @@ fn a_run_as_junit() {
 fn a_run_as_a_trace() {
     insta::assert_snapshot!(indented(&whole(&eventful()).render(Format::Trace)));
     let of_dry_run = Report::DryRun(Box::new(dry())).render(Format::Trace);
-    assert_eq!(of_dry_run, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[]}\n");
+    let of_dry_run: serde_json::Value = serde_json::from_str(&of_dry_run).unwrap();
+    let events = of_dry_run["traceEvents"].as_array().unwrap();
+    assert_eq!(events.len(), 1, "nothing took time: {of_dry_run}");
+    assert_eq!(events[0]["args"]["name"], "lexpr, a dry run of plan.yaml: nothing ran");
 }
 
 fn indented(json: &str) -> String {
@@ -186,6 +189,18 @@ fn a_page_of_a_run_that_goes_on_shows_what_is_running() {
     let running = events.iter().position(|event| serde_json::to_string(event).unwrap().contains("blame")).unwrap();
     let page = whole(&events[..=running]).render(Format::Html);
     assert!(page.contains("class=\"badge running\"") && page.contains("class=\"job running\""), "{page}");
+}
+
+#[test]
+fn a_receipt_of_thousands_of_gates_leaves_the_page_one_that_opens() {
+    let mut long = report(&eventful());
+    let proof = long.landings[0].proof[0].clone();
+    long.landings[0].proof = vec![proof; 10_000];
+    let usual = report(&eventful());
+    let page = |report: RunReport| Report::Execute(Box::new(report)).render(Format::Html);
+    let (usual, long) = (page(usual), page(long));
+    assert!(long.contains("9500 more, in the receipt's file"), "{long}");
+    assert!(long.len() < usual.len() + 500 * 300, "{} bytes", long.len());
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub fn gate(name: &str, required: bool) -> LinedUpGate {
         run: format!("make {name}"),
         cwd: String::new(),
         required,
+        by_inputs: false,
+        clean: false,
     }
 }
 

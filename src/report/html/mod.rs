@@ -3,6 +3,7 @@
 //!
 //! The parts are made one by one, as the live page shows them, too.
 
+mod landings;
 pub mod look;
 pub mod markup;
 mod now;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::dry_run::DryRun;
+use super::forecast::OutlookInShort;
 use super::json::RunReport;
 use super::summary::{facts, headline};
 use crate::vocabulary::names::ItemName;
@@ -77,7 +79,7 @@ pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
         Part { id: "pyramid", html: pyramid_of(report, &reasons) },
         Part { id: "timeline", html: timeline_of(report) },
         Part { id: "items", html: table::items(report, &reasons, mode) },
-        Part { id: "landings", html: landings(report) },
+        Part { id: "landings", html: landings::landings(report) },
     ]
 }
 
@@ -188,29 +190,6 @@ fn timeline_of(report: &RunReport) -> String {
     )
 }
 
-fn landings(report: &RunReport) -> String {
-    if report.landings.is_empty() {
-        return String::new();
-    }
-    let mut out = String::from(
-        "<h2>Landings</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Tree</th><th scope=\"col\">Items</th><th scope=\"col\">Receipt</th></tr></thead><tbody>\n",
-    );
-    for landing in &report.landings {
-        let items: Vec<String> = landing.items.iter().map(|item| code(item.as_str())).collect();
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            code(&landing.from.short()),
-            code(&landing.to.short()),
-            code(&landing.tree.to_string()),
-            items.join(", "),
-            landing.receipt.as_deref().map(code).unwrap_or_default()
-        );
-    }
-    out.push_str("</tbody></table></div>\n");
-    out
-}
-
 fn dry_run(report: &DryRun) -> String {
     let places = positions(report.items.iter().map(|item| &item.item.name));
     let nodes: Vec<Node<'_>> = report
@@ -225,9 +204,12 @@ fn dry_run(report: &DryRun) -> String {
         })
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());
+    let outlook = report.outlook.iter().flat_map(OutlookInShort::lines);
+    let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", text(&line))).collect();
+    let outlook = if outlook.is_empty() { outlook } else { format!("<ul>\n{outlook}</ul>\n") };
     format!(
         "<h1>{}</h1>\n<p>A dry run of {} in {}: nothing was written to the repository.</p>\n\
-         <p class=\"next\"><strong>Next:</strong> {}</p>\n<section id=\"pyramid\">\n{}</section>\n<section id=\"items\">\n{}</section>\n\
+         <p class=\"next\"><strong>Next:</strong> {}</p>\n{outlook}<section id=\"pyramid\">\n{}</section>\n<section id=\"items\">\n{}</section>\n\
          <p>Made by lexpr {} with {}.</p>\n",
         text(&report.headline()),
         code(&report.plan),
