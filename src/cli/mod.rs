@@ -219,7 +219,8 @@ pub struct VerifyArgs {
 /// How a run is shown and measured.
 #[derive(Clone, Debug, Args)]
 pub struct FaceArgs {
-    /// Write a report when the run has ended: .json, .md, .html or .xml (JUnit); may be given several times
+    /// Write a report at the end, also of a dry run: what FILE ends in says the form, .json, .md, .html or .xml (JUnit);
+    /// - for JSON on standard output; may be given several times. `lexpr report` writes these later, and `trace` besides
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464
