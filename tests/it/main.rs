@@ -85,6 +85,7 @@ mod progress_faces;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;
+mod report_evidence;
 mod report_faces;
 mod report_stories;
 mod report_sums;

@@ -216,3 +216,17 @@ impl fmt::Display for FinalStatus {
         f.pad(self.word())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_several_lines_reads_as_one() {
+        assert_eq!(in_one_line("fatal: no\n"), "fatal: no");
+        assert_eq!(in_one_line("error: a\r\n\n  hint: b\nfatal: c\n"), "error: a; hint: b; fatal: c");
+        let reason =
+            Reason::Infrastructure { gate: GateName::new("unit"), message: "git fetch failed\nfatal: no".into() };
+        assert_eq!(reason.to_string(), "gate unit could not be run: git fetch failed; fatal: no");
+    }
+}
