@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{ItemReport, RunReport};
-use crate::report::summary::{evidence, facts, halted, headline, status_words, tone_of};
+use crate::report::summary::{evidence_of, facts, halted, headline, status_words, tone_of};
 use crate::report::view::Stage;
 use crate::wording::{Paint, Tone, duration, ref_name, shown};
 
@@ -27,10 +27,8 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     let _ = writeln!(out, "  repository: {}\n", shown(&report.repository));
     for item in &report.items {
         let _ = writeln!(out, "{}", item_line(item, paint));
-        if let Some(failure) = &item.failure {
-            for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
-                let _ = writeln!(out, "    {line}");
-            }
+        for line in evidence_of(report, item, paint) {
+            let _ = writeln!(out, "    {line}");
         }
     }
     let _ = writeln!(out, "\n{}", headline(report));

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use crate::report::json::{GateReport, ItemReport, RunReport};
 use crate::report::outcome::outcome_after;
-use crate::report::summary::{evidence, status_words};
+use crate::report::reproduce;
+use crate::report::summary::{evidence_of, status_words, was_let_go};
 use crate::report::view::{Stage, VerdictSource};
 use crate::vocabulary::event::{FinalStatus, ItemGateStatus, Reason};
 use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
@@ -23,11 +24,12 @@ pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
         paint.paint(Tone::Strong, &name),
         paragraph.strip_prefix(&*name).unwrap_or(&paragraph).trim_start()
     );
-    if let Some(failure) = &item.failure {
+    let evidence = evidence_of(report, item, paint);
+    if !evidence.is_empty() {
         out.push('\n');
-        for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
-            let _ = writeln!(out, "  {line}");
-        }
+    }
+    for line in evidence {
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
@@ -176,6 +178,14 @@ fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
         }
         (Some(Reason::BlockOn { gate, .. }), _) => {
             format!("The plan's blockOn holds it for its gate {gate}; take that out, {again}.")
+        }
+        (Some(Reason::RedOnTarget { gate, .. }), _) if was_let_go(item) => {
+            let command = reproduce::command(&item.name, gate, &report.run);
+            format!(
+                "No tree with it was gated: `{command}` tries it on {target} alone. If it passes there, land it by a plan \
+                 of it alone or with `landing: pyramid`; else make {} pass on {target} itself, {again}.",
+                shown(gate.as_str())
+            )
         }
         (Some(Reason::RedOnTarget { gate, .. }), _) => format!("Make {gate} pass on {target} itself, {again}."),
         (Some(Reason::DependenciesFail { gate, .. }), _) => {

@@ -270,11 +270,17 @@ impl Bench<'_> {
             }
         };
         speak::note(&format!("{what}: {merged}\n"));
-        let Some((_, started)) = self.past else { return };
+        let (Some((_, started)), Some(story)) = (self.past, self.story()) else { return };
         match recipe.commit {
             Some(commit) if commit != made.commit => speak::note(&format!(
                 "warning: run {} judged it on {commit}, and made again that is another commit: this is not what it saw\n",
                 started.run
+            )),
+            None if let Some((red, _)) = story.let_go(name) => speak::note(&format!(
+                "run {} judged it on no tree, as {target} itself fails {}: this is {target} as it was, with nothing but \
+                 the item and what it depends on\n",
+                started.run,
+                shown(red.as_str())
             )),
             None if !recipe.items.is_empty() => {
                 speak::note(&format!(

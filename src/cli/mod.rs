@@ -219,8 +219,8 @@ pub struct VerifyArgs {
 /// How a run is shown and measured.
 #[derive(Clone, Debug, Args)]
 pub struct FaceArgs {
-    /// Write a report when the run, or the dry run, has ended: .json, .md, .html, .xml (JUnit) or .trace
-    /// (Perfetto); may be given several times
+    /// Write a report at the end, also of a dry run: what FILE ends in says the form, .json, .md, .html, .xml (JUnit) or
+    /// .trace (Perfetto); - for JSON on standard output; may be given several times
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464

@@ -282,12 +282,13 @@ fn simulate(subject: &Subject, args: &SimulateArgs) -> Result<Simulation, Failur
     let Subject { scenario, is_plain, remembered_gates, failures, .. } = subject;
     let is_plain = *is_plain;
     let Terms { setting, rates, fail_percent, workers, workers_are_auto } = Terms::of(subject, args);
-    let seeds = args.seed..args.seed.saturating_add(args.runs);
+    // Behind the last seed is the first.
+    let seeds = || (0..args.runs).map(|nth| args.seed.wrapping_add(nth));
     let strategies: Result<Vec<_>, Failure> = contestants(subject, args)?
         .into_iter()
         .map(|contestant| {
             let figures = contestant
-                .compete(scenario, rates, &setting, seeds.clone())
+                .compete(scenario, rates, &setting, seeds())
                 .map_err(|error| Failure::internal(format!("{}: {error}", contestant.name())))?;
             Ok(StrategyFigures { name: contestant.name().to_owned(), ours: contestant.is_ours(), figures })
         })

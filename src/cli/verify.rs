@@ -20,7 +20,7 @@ use crate::git::repo::UserRepo;
 use crate::journal::{self, JournalError, ReadJournal};
 use crate::runs::{self, RunFolder};
 use crate::verdicts;
-use crate::vocabulary::event::Recorded;
+use crate::vocabulary::event::{Recorded, in_one_line};
 use crate::vocabulary::names::{CommitId, RunId, VerdictKey};
 use crate::wording::{Paint, Tone, count, ref_name, shown};
 
@@ -291,7 +291,7 @@ fn text(verification: &Verification, paint: Paint) -> String {
                 Finding::Unchecked | Finding::Note => Tone::Notice,
             };
             let word = paint.paint(tone, &format!("{:<9}", check.finding.word()));
-            let _ = writeln!(out, "  {word} {}: {}", shown(&check.what), shown(&check.message));
+            let _ = writeln!(out, "  {word} {}: {}", shown(&check.what), shown(&in_one_line(&check.message)));
         }
     }
     let checks = || verification.receipts.iter().flat_map(|verified| &verified.checks);

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::plan::Gate;
 use crate::plan::graph::{Graph, ItemIx};
-use crate::vocabulary::event::{Composed, CompositePurpose, Event, Reason, Recorded, RunStarted};
-use crate::vocabulary::names::{ApexId, CommitId, ItemName};
+use crate::vocabulary::event::{Composed, CompositePurpose, Event, JobPurpose, Reason, Recorded, RunStarted};
+use crate::vocabulary::names::{ApexId, CommitId, GateName, ItemName, VerdictKey};
 
 /// A composite, as what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub struct Story<'a> {
 impl Story<'_> {
     /// What `gate` was judged on for the item: where the item failed on what was about to land, or the gate runs
     /// there alone, that as far as the item; else its own cone or its place in the train; else the last composite of
-    /// several that it was in. Where the run made none for it, its cone on the run's base.
+    /// several that it was in. Where the run made none for it, or let it go before it gated any, its cone on what it
+    /// would have landed on.
     pub fn judged_on(&self, item: ItemIx, gate: &Gate) -> Recipe {
         let name = self.graph.name(item);
         let of_several = |apex: Option<ApexId>| {
@@ -54,11 +55,48 @@ impl Story<'_> {
                 _ => None,
             })
         };
+        if let Some((_, key)) = self.let_go(name) {
+            return self.suspected_on(name, key).or_else(own).unwrap_or_else(|| self.alone(item));
+        }
         let on_apex = self.ejected_on(name).and_then(|apex| of_several(Some(apex)));
         let apex_alone = || if gate.at.cone { None } else { of_several(None) };
-        on_apex.or_else(apex_alone).or_else(own).or_else(|| of_several(None)).unwrap_or_else(|| {
-            let items = cone(self.graph, item, &self.in_base(self.started.base));
-            Recipe { base: self.started.base, items, commit: None }
+        on_apex.or_else(apex_alone).or_else(own).or_else(|| of_several(None)).unwrap_or_else(|| self.alone(item))
+    }
+
+    /// The item with what it depends on, on the tip that it was last to land on, or where the run began. The run made
+    /// no such commit.
+    fn alone(&self, item: ItemIx) -> Recipe {
+        let name = self.graph.name(item);
+        let on_apex = self.composed().find(|composed| self.as_far_as(composed, name).is_some());
+        let base = on_apex.map_or(self.started.base, |composed| composed.base);
+        Recipe { base, items: cone(self.graph, item, &self.in_base(base)), commit: None }
+    }
+
+    /// The gate by which the item is not judged, as it fails on the target, and the key of the failure that this began
+    /// with, which may have been of another item.
+    pub fn let_go(&self, name: &ItemName) -> Option<(&GateName, VerdictKey)> {
+        let decided = self.events.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::ItemDecided(decided) if decided.item == *name => Some(decided),
+            _ => None,
+        })?;
+        match &decided.reason {
+            Some(Reason::RedOnTarget { gate, key }) => Some((gate, *key)),
+            _ => None,
+        }
+    }
+
+    /// What was to land as far as the item, where a gate with this key ran on just that.
+    fn suspected_on(&self, name: &ItemName, key: VerdictKey) -> Option<Recipe> {
+        self.events.iter().rev().find_map(|recorded| {
+            let Event::JobStarted(job) = &recorded.event else { return None };
+            let JobPurpose::Apex { apex, members } = &job.purpose else { return None };
+            if !job.gates.iter().any(|gate| gate.key == key) {
+                return None;
+            }
+            let is_it = |composed: &&Composed| composed.purpose == CompositePurpose::Apex { apex: *apex };
+            let composed = self.composed().find(is_it)?;
+            let last = composed.steps.get((*members as usize).checked_sub(1)?)?;
+            if last.item == *name { self.as_far_as(composed, name) } else { None }
         })
     }
 

@@ -13,7 +13,7 @@ const MOST: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxWorkers {
-    /// At least 1.
+    /// At least 1; where a person says it, at most [`MOST`].
     Fixed(u32),
     /// As many as the machine has room for and get more done.
     Auto,
@@ -21,14 +21,14 @@ pub enum MaxWorkers {
 
 /// The text is no such number, and not `auto`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a whole number from 1 on, or auto, is expected")]
+#[error("a whole number from 1 to {MOST}, or auto, is expected", MOST = MOST)]
 pub struct NoNumberOfWorkers;
 
 impl TryFrom<u32> for MaxWorkers {
     type Error = NoNumberOfWorkers;
 
     fn try_from(number: u32) -> Result<Self, NoNumberOfWorkers> {
-        if number == 0 { Err(NoNumberOfWorkers) } else { Ok(Self::Fixed(number)) }
+        if (1..=MOST).contains(&number) { Ok(Self::Fixed(number)) } else { Err(NoNumberOfWorkers) }
     }
 }
 
@@ -90,10 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_of_workers_is_at_least_one_or_auto() {
+    fn a_number_of_workers_is_from_one_to_the_most_or_auto() {
         assert_eq!("auto".parse(), Ok(MaxWorkers::Auto));
         assert_eq!("7".parse(), Ok(MaxWorkers::Fixed(7)));
-        for wrong in ["0", "-1", "many", "", "1.5", "Auto"] {
+        assert_eq!("1024".parse(), Ok(MaxWorkers::Fixed(MOST)));
+        for wrong in ["0", "-1", "1025", "5000000000", "many", "", "1.5", "Auto"] {
             assert_eq!(wrong.parse::<MaxWorkers>(), Err(NoNumberOfWorkers), "{wrong}");
         }
         assert_eq!(serde_json::from_str::<MaxWorkers>("3").unwrap(), MaxWorkers::Fixed(3));

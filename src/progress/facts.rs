@@ -6,11 +6,11 @@
 use crate::report::json::passed;
 use crate::report::outcome::{is_failure, outcome_after, outcome_text};
 use crate::report::resizing;
-use crate::report::summary::{evidence, limit_name};
-use crate::report::view::{AttemptView, ItemView, RunView, Stage};
+use crate::report::summary::{evidence, evidence_on_target, limit_name};
+use crate::report::view::{AttemptView, ItemView, JobView, RunView, Stage};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LandedByOthers, LimitOn,
-    Recorded, RunStarted, SingledOutFor, UndoDirection, Undone, Verdict,
+    Recorded, RunStarted, SingledOutFor, UndoDirection, Undone, Verdict, in_one_line,
 };
 use crate::vocabulary::names::{CommitId, ItemName, JobId};
 use crate::wording::{Paint, Tone, block, bytes, count, duration, list, ref_name, shown};
@@ -49,11 +49,13 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
                 format!("{}: {}; it waits for its dependencies", shown(item.as_str()), shown(&reason.to_string()));
             vec![page.line(Tone::Notice, "deferred", &text)]
         }
-        Event::GateRedOnTarget { gate, .. } => vec![page.line(
-            Tone::Bad,
-            "red",
-            &format!("{} already fails {}, without any of these items", view.target(), shown(gate.as_str())),
-        )],
+        Event::GateRedOnTarget { gate, definition, .. } => {
+            let target = view.target();
+            let text = format!("{target} already fails {}, without any of these items", shown(gate.as_str()));
+            let shown_by = view.failure_on_target(*definition);
+            let evidence = shown_by.iter().flat_map(|attempt| evidence_on_target(&attempt.run, &target, paint));
+            std::iter::once(page.line(Tone::Bad, "red", &text)).chain(evidence.map(|line| page.more(&line))).collect()
+        }
         Event::Overridden(overridden) => {
             let text = format!("{}: {}", shown(overridden.item.as_str()), shown(&overridden.to_string()));
             vec![page.line(Tone::Notice, "overridden", &text)]
@@ -77,12 +79,8 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
         Event::LimitHeld { limit, why, for_ms } => page.limit_held(limit, *why, *for_ms).into_iter().collect(),
         Event::RunResumed { .. } => vec![page.resumed()],
         Event::Interrupted { signal } => {
-            let running: Vec<String> = view
-                .jobs
-                .values()
-                .filter(|job| job.ended_at_ms.is_none())
-                .map(|job| subject(view, &job.purpose))
-                .collect();
+            let running: Vec<String> =
+                view.jobs.values().filter(|job| job.ended_at_ms.is_none()).map(|job| subject_of(view, job)).collect();
             let ending = match running.as_slice() {
                 [] => String::new(),
                 running => format!(": the gates of {} are being ended", list(running)),
@@ -100,7 +98,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             vec![page.line(tone, "finished", &format!("exit code {exit_code}"))]
         }
         Event::Undone(undone) => vec![page.undone(undone)],
-        Event::UndoGivenUp { why } => vec![page.line(Tone::Notice, "not undone", &shown(why))],
+        Event::UndoGivenUp { why } => vec![page.line(Tone::Notice, "not undone", &shown(&in_one_line(why)))],
         Event::Composed(_)
         | Event::InputsDigested { .. }
         | Event::GateStarted { .. }
@@ -182,7 +180,7 @@ impl Page<'_> {
     fn gate_finished(&self, run: &GateFinished) -> Vec<String> {
         let Some(job) = self.view.jobs.get(&run.job) else { return Vec::new() };
         let Some(attempt) = self.view.job_attempts(job).next_back() else { return Vec::new() };
-        let gate = format!("{} on {}", shown(run.gate.as_str()), subject(self.view, &job.purpose));
+        let gate = format!("{} on {}", shown(run.gate.as_str()), subject_of(self.view, job));
         let how = outcome_text(&run.outcome);
         let line = match run.verdict {
             Some(Verdict::Passed { .. }) if attempt.flake => {
@@ -242,7 +240,7 @@ impl Page<'_> {
     fn newly_missing_artifacts(&self, run: &GateFinished) -> Option<String> {
         let job = self.view.jobs.get(&run.job)?;
         let missing = &self.view.job_attempts(job).next_back()?.newly_missing;
-        let gate = format!("artifacts of {} on {}", shown(run.gate.as_str()), subject(self.view, &job.purpose));
+        let gate = format!("artifacts of {} on {}", shown(run.gate.as_str()), subject_of(self.view, job));
         (!missing.is_empty()).then(|| self.line(Tone::Notice, "missing", &format!("{gate}: {}", list(missing))))
     }
 
@@ -252,7 +250,7 @@ impl Page<'_> {
         if !is_probe(&job.purpose) {
             return Vec::new();
         }
-        let text = subject(self.view, &job.purpose);
+        let text = subject_of(self.view, job);
         let required = || self.view.job_attempts(job).filter(|attempt| attempt.required);
         let last = self.view.job_attempts(job).next_back();
         let is_limited = last.is_some_and(|attempt| matches!(attempt.run.outcome, GateOutcome::RateLimited { .. }));
@@ -295,7 +293,7 @@ impl Page<'_> {
             return vec![self.line(tone, word, &format!("{name}{time}"))];
         };
         let mut lines = vec![self.line(tone, word, &format!("{name}: {}", shown(&reason.to_string())))];
-        if let Some(attempt) = self.view.evidence(reason) {
+        if let Some(attempt) = self.view.evidence(&decided.item, reason) {
             let again = self.view.reproduce(&decided.item, &attempt.run.gate);
             lines.extend(evidence(&attempt.run, again.as_deref(), self.paint).iter().map(|line| self.more(line)));
         }
@@ -367,7 +365,20 @@ fn whose(purpose: &JobPurpose) -> Option<&ItemName> {
     }
 }
 
+/// The tree that an item is compared with.
+fn without(item: &ItemName) -> String {
+    format!("what {} stands on, without it", shown(item.as_str()))
+}
+
 /// What a job gates, for people.
+pub(super) fn subject_of(view: &RunView, job: &JobView) -> String {
+    match &job.purpose {
+        JobPurpose::SecondOpinion { item } if job.is_without_item => format!("{} (second opinion)", without(item)),
+        purpose => subject(view, purpose),
+    }
+}
+
+/// The same where no more than the purpose is known.
 pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
     match purpose {
         JobPurpose::Cone { item } => shown(item.as_str()).into_owned(),
@@ -377,7 +388,7 @@ pub(super) fn subject(view: &RunView, purpose: &JobPurpose) -> String {
             format!("group {} ({which})", group.0)
         }
         JobPurpose::SecondOpinion { item } => format!("{} (second opinion)", shown(item.as_str())),
-        JobPurpose::Blame { item } => format!("what {} stands on, without it", shown(item.as_str())),
+        JobPurpose::Blame { item } => without(item),
         JobPurpose::Train { item, ahead } => format!("{} behind {}", shown(item.as_str()), items(*ahead as usize)),
         JobPurpose::Apex { apex, members } => {
             let made = view.apexes.get(apex);

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::estimate::{Durations, remaining_ms};
-use super::facts::{lines, subject};
+use super::facts::{lines, subject_of};
 use super::output::{Output, Running};
 use super::picture::{Busy, Counts, Moment, rows};
 use super::screen::{Screen, Stderr, Terminal};
@@ -303,7 +303,7 @@ impl Picture {
             Busy {
                 elapsed_ms: now_ms.saturating_sub(since_ms),
                 expected_ms: job.running.as_ref().and_then(|(gate, ..)| self.durations.of_gate(job, gate)),
-                subject: subject(view, &job.purpose),
+                subject: subject_of(view, job),
                 gate: job.running.as_ref().map(|(gate, attempt, _)| (gate.as_str().to_owned(), *attempt)),
                 output: self
                     .running(*id, job)

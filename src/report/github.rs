@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::Report;
 use super::dry_run::{DryRun, DryRunItem, Forecast};
 use super::json::{ItemReport, RunReport};
-use super::summary::{evidence, flaky_gates, status_words};
+use super::summary::{evidence_of, flaky_gates, status_words};
 use crate::vocabulary::event::{FinalStatus, Reason};
 use crate::wording::{Paint, block, shown};
 
@@ -45,9 +45,7 @@ fn errors(report: &RunReport) -> impl Iterator<Item = String> {
     halted.chain(report.items.iter().filter(is_told).map(|item| {
         let title = format!("{} {}", shown(item.name.as_str()), status_words(item));
         let mut lines = vec![shown(item.reason.as_deref().unwrap_or_default()).into_owned()];
-        if let Some(failure) = &item.failure {
-            lines.extend(evidence(&failure.run, item.reproduce.as_deref(), Paint::PLAIN));
-        }
+        lines.extend(evidence_of(report, item, Paint::PLAIN));
         command("error", conflicting(item.because.as_ref()), &title, &lines.join("\n"))
     }))
 }

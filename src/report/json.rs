@@ -236,8 +236,11 @@ pub struct ItemReport {
     pub gates: Vec<GateReport>,
     /// Runs of its failed gate on the same composite without the item.
     pub without_item: Vec<AttemptReport>,
-    /// The run that shows why it failed.
+    /// The run that shows why it failed, or was not judged: the last on a tree that was gated for it.
     pub failure: Option<AttemptReport>,
+    /// Where it is not judged because the target fails a gate: the run that shows that, without any item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_failure: Option<AttemptReport>,
     /// The command that runs the gate of `failure` again, on the same commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reproduce: Option<String>,
@@ -431,9 +434,15 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
     // At the end all causes are known; until then an item has the reason it was decided for.
     let at_the_end = item.last_word.as_ref().and_then(|end| end.reason.clone());
     let because = at_the_end.or_else(|| item.decided.as_ref().and_then(|decided| decided.reason.clone()));
-    let blamed =
-        |attempt: &&AttemptView| matches!(&attempt.purpose, JobPurpose::Blame { item } if *item == lined_up.name);
-    let failure = because.as_ref().and_then(|reason| view.evidence(reason)).map(attempt_report);
+    let without_item = |attempt: &&AttemptView| match &attempt.purpose {
+        JobPurpose::Blame { item } => *item == lined_up.name,
+        JobPurpose::SecondOpinion { item } => {
+            *item == lined_up.name && view.jobs.get(&attempt.run.job).is_some_and(|job| job.is_without_item)
+        }
+        _ => false,
+    };
+    let failure = because.as_ref().and_then(|reason| view.evidence(&lined_up.name, reason)).map(attempt_report);
+    let target_failure = because.as_ref().and_then(|reason| view.evidence_on_target(reason)).map(attempt_report);
     ItemReport {
         name: lined_up.name.clone(),
         status,
@@ -452,9 +461,10 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         apex: item.landed.map(|landed| landed.apex),
         overridden: view.overridden(item).cloned().map(Box::new),
         gates: gate_reports(view, item, definitions),
-        without_item: view.attempts.iter().filter(blamed).map(attempt_report).collect(),
+        without_item: view.attempts.iter().filter(without_item).map(attempt_report).collect(),
         reproduce: failure.as_ref().and_then(|failure| view.reproduce(&lined_up.name, &failure.run.gate)),
         failure,
+        target_failure,
         because,
         duration_ms: item.busy_ms,
         started_at_ms: item.started_at_ms,

@@ -80,7 +80,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     if !problems.is_empty() {
         out.push_str("\n## What did not land\n");
         for item in problems {
-            out.push_str(&problem(item, detail));
+            out.push_str(&problem(item, &ref_name(&report.target), detail));
         }
     }
     if report.apexes.iter().any(|apex| apex.number.is_some()) {
@@ -192,15 +192,19 @@ fn gate_cell(gate: &GateReport) -> String {
     format!("{} {word}{optional}{attempts}", code(gate.name.as_str()))
 }
 
-fn problem(item: &ItemReport, detail: Detail) -> String {
+fn problem(item: &ItemReport, target: &str, detail: Detail) -> String {
     let mut out = format!(
         "\n### {} {}\n\n{}\n",
         code(item.name.as_str()),
         status_words(item),
         escape(item.reason.as_deref().unwrap_or("no reason was recorded"))
     );
+    if let Some(failure) = &item.target_failure {
+        out.push_str(&evidence(&failure.run, &format!(" on {}, without any item", code(target)), detail));
+    }
     if let Some(failure) = &item.failure {
-        out.push_str(&evidence(&failure.run, detail));
+        let on = if item.target_failure.is_some() { " with this item" } else { "" };
+        out.push_str(&evidence(&failure.run, on, detail));
         if let Some(command) = &item.reproduce {
             let _ = writeln!(out, "\nReproduce: {}", code(command));
         }
@@ -208,9 +212,9 @@ fn problem(item: &ItemReport, detail: Detail) -> String {
     out
 }
 
-fn evidence(run: &GateFinished, detail: Detail) -> String {
+fn evidence(run: &GateFinished, on: &str, detail: Detail) -> String {
     let mut out = format!(
-        "\nGate {}, attempt {}: {}. Log: {}\n",
+        "\nGate {}{on}, attempt {}: {}. Log: {}\n",
         code(run.gate.as_str()),
         run.attempt,
         escape(&outcome_after(&run.outcome, run.duration_ms)),

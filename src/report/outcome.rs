@@ -1,6 +1,6 @@
 //! How an attempt of a gate ended, in words.
 
-use crate::vocabulary::event::{GateOutcome, ItemGateStatus};
+use crate::vocabulary::event::{GateOutcome, ItemGateStatus, in_one_line};
 
 /// It says something against the tree.
 pub fn is_failure(outcome: &GateOutcome) -> bool {
@@ -40,7 +40,7 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
         GateOutcome::Cancelled => "cancelled".to_owned(),
         GateOutcome::RateLimited { exit_code } => format!("rate limited (exit status {exit_code})"),
         GateOutcome::Infrastructure { message } => {
-            format!("could not be run: {}", crate::wording::shown(message))
+            format!("could not be run: {}", crate::wording::shown(&in_one_line(message)))
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     let problems: Vec<&ItemReport> =
         report.items.iter().filter(|item| is_problem(item.status) && item.status != FinalStatus::Blocked).collect();
     for item in problems.iter().take(PROBLEMS_SHOWN) {
-        let _ = writeln!(out, "{}", problem(item, paint));
+        let _ = writeln!(out, "{}", problem(report, item, paint));
     }
     if problems.len() > PROBLEMS_SHOWN {
         let _ = writeln!(out, "and {} more\n", count(problems.len() - PROBLEMS_SHOWN, "item"));
@@ -126,27 +126,53 @@ fn blocked(report: &RunReport) -> Vec<(String, Vec<String>)> {
 }
 
 /// One item that did not land, with its evidence; ends with a newline.
-fn problem(item: &ItemReport, paint: Paint) -> String {
+fn problem(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
     let mut out = format!(
         "{} {}: {}\n",
         paint.paint(tone_of(item.status), status_words(item)),
         paint.paint(Tone::Strong, &shown(item.name.as_str())),
         shown(item.reason.as_deref().unwrap_or_default())
     );
-    if let Some(failure) = &item.failure {
-        for line in evidence(&failure.run, item.reproduce.as_deref(), paint) {
-            let _ = writeln!(out, "  {line}");
-        }
+    for line in evidence_of(report, item, paint) {
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
 
+/// What shows why an item did not land: what a gate left on the target, where that fails it, and on the item's own
+/// tree.
+pub fn evidence_of(report: &RunReport, item: &ItemReport, paint: Paint) -> Vec<String> {
+    let target = ref_name(&report.target);
+    let on_target = item.target_failure.iter().flat_map(|failure| evidence_on_target(&failure.run, &target, paint));
+    let own = item.failure.iter().flat_map(|failure| match &item.target_failure {
+        None => evidence(&failure.run, item.reproduce.as_deref(), paint),
+        // Most likely it says the same.
+        Some(_) => shortly(&failure.run, " with this item", item.reproduce.as_deref()),
+    });
+    on_target.chain(own).collect()
+}
+
 /// What a failed attempt left: how it ended, the end of its output, where the rest lies and how to see it again.
 pub fn evidence(run: &GateFinished, reproduce: Option<&str>, paint: Paint) -> Vec<String> {
+    with_tail(shortly(run, "", reproduce), run, paint)
+}
+
+/// The same of one that failed on the target, without any item.
+pub fn evidence_on_target(run: &GateFinished, target: &str, paint: Paint) -> Vec<String> {
+    with_tail(shortly(run, &format!(" on {target}, without any item"), None), run, paint)
+}
+
+fn with_tail(mut lines: Vec<String>, run: &GateFinished, paint: Paint) -> Vec<String> {
+    let tail = tail(&run.tail, TAIL_LINES, TAIL_CELLS, "| ");
+    lines.splice(1..1, tail.iter().map(|line| paint.paint(Tone::Quiet, line)));
+    lines
+}
+
+/// Without its output.
+fn shortly(run: &GateFinished, on: &str, reproduce: Option<&str>) -> Vec<String> {
     let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
     let how = outcome_after(&run.outcome, run.duration_ms);
-    let mut lines = vec![format!("{}: {how}{nth}", shown(run.gate.as_str()))];
-    lines.extend(tail(&run.tail, TAIL_LINES, TAIL_CELLS, "| ").iter().map(|line| paint.paint(Tone::Quiet, line)));
+    let mut lines = vec![format!("{}{on}: {how}{nth}", shown(run.gate.as_str()))];
     if !run.log.is_empty() {
         lines.push(format!("log: {}", shown(&run.log)));
     }
@@ -300,7 +326,12 @@ pub fn next_step(report: &RunReport) -> String {
         if report.exit_code == Some(0) {
             return format!("make {} pass on {target}, where it is red now.", shown(gate.as_str()));
         }
-        return format!("make {} pass on {target} itself, {again}.", shown(gate.as_str()));
+        let repair = if report.items.iter().any(was_let_go) {
+            ", or land an item that repairs it by a plan of that item alone or with `landing: pyramid`"
+        } else {
+            ""
+        };
+        return format!("make {} pass on {target} itself{repair}, {again}.", shown(gate.as_str()));
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
     let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));
@@ -336,6 +367,11 @@ pub fn next_step(report: &RunReport) -> String {
     } else {
         "nothing is left to land.".to_owned()
     }
+}
+
+/// The target fails a gate of the item, and no tree with the item was gated: it may be the one that repairs that.
+pub fn was_let_go(item: &ItemReport) -> bool {
+    matches!(item.because, Some(Reason::RedOnTarget { .. })) && item.failure.is_none() && item.cone.is_none()
 }
 
 /// Something that a person has to look at.

@@ -69,7 +69,7 @@ fn lasted(report: &RunReport, from_ms: u64, to_ms: Option<u64>) -> u64 {
 fn slice(report: &RunReport, job: &Occupation) -> Value {
     json!({
         "ph": "X",
-        "name": purpose_words(&job.purpose, &job.items),
+        "name": purpose_words(job),
         "cat": "job",
         "pid": PROCESS,
         "tid": row(job.worker.0),
@@ -106,10 +106,12 @@ fn mark(report: &RunReport, landing: &Landing) -> Value {
 }
 
 /// What a job was for, in words: `auth`, `auth, once more`, `the first 3 of apex 2`.
-pub fn purpose_words(purpose: &JobPurpose, items: &[ItemName]) -> String {
+pub fn purpose_words(job: &Occupation) -> String {
     let name = |item: &ItemName| shown(item.as_str()).into_owned();
-    match purpose {
+    let items = &job.items;
+    match &job.purpose {
         JobPurpose::Cone { item } => name(item),
+        JobPurpose::SecondOpinion { item } if job.without_item => format!("without {}, once more", name(item)),
         JobPurpose::SecondOpinion { item } => format!("{}, once more", name(item)),
         JobPurpose::Blame { item } => format!("without {}", name(item)),
         JobPurpose::Train { item, ahead } => format!("{} behind {}", name(item), count(*ahead as usize, "other")),

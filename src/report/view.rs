@@ -5,6 +5,7 @@
 //! event that names something unknown changes nothing here.
 
 mod endings;
+mod evidence;
 mod limits;
 mod pool;
 mod proof;
@@ -26,7 +27,9 @@ use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
     JobGate, JobPurpose, Landed, LinedUpItem, Overridden, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
 };
-use crate::vocabulary::names::{ApexId, CommitId, GateName, GroupId, ItemName, JobId, TreeId, VerdictKey, WorkerId};
+use crate::vocabulary::names::{
+    ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId,
+};
 
 /// A run as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +63,8 @@ pub struct RunView {
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     pub red_on_target: RedGates,
+    /// What gates with `inputs` see of trees.
+    subjects: HashMap<(DefinitionDigest, TreeId), SubjectDigest>,
     pub pool: Pool,
     /// Of the pool, where it adapts.
     pub resizing: Resizing,
@@ -146,6 +151,9 @@ pub struct LandingBegun {
 pub struct JobView {
     pub worker: WorkerId,
     pub purpose: JobPurpose,
+    pub tree: TreeId,
+    /// A second opinion on the tree that an item is compared with, which lacks the item.
+    pub is_without_item: bool,
     pub gates: Vec<JobGate>,
     /// Others of the composite's gates follow in jobs of their own.
     pub more: bool,
@@ -288,6 +296,8 @@ impl RunView {
                     JobView {
                         worker: job.worker,
                         purpose: job.purpose.clone(),
+                        tree: job.tree,
+                        is_without_item: self.is_without_item(&job.purpose, job.tree),
                         gates: job.gates.clone(),
                         more: job.more,
                         started_at_ms: at,
@@ -335,7 +345,11 @@ impl RunView {
                     item.deferred = Some(reason.clone());
                 }
             }
-            Event::GateRedOnTarget { gate, definition, .. } => self.red_on_target.found(gate, *definition),
+            Event::GateRedOnTarget { gate, definition, tree } => {
+                self.red_on_target.found(gate, *definition);
+                let position = self.failure_on(*definition, *tree);
+                self.red_on_target.shown_by(*definition, position);
+            }
             Event::Overridden(overridden) => {
                 if let Some(apex) = self.apexes.get_mut(&overridden.apex) {
                     apex.overridden = Some(overridden.clone());
@@ -382,8 +396,10 @@ impl RunView {
                     }
                 }
             }
-            Event::InputsDigested { .. }
-            | Event::SingledOut { .. }
+            Event::InputsDigested { tree, definition, subject } => {
+                self.subjects.insert((*definition, *tree), *subject);
+            }
+            Event::SingledOut { .. }
             | Event::LimitHeld { .. }
             | Event::LimitFreed { .. }
             | Event::UndoIntended { .. }

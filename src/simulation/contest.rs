@@ -154,9 +154,10 @@ impl Contestant {
         scenario: &Scenario,
         rates: Rates,
         setting: &Setting,
-        seeds: std::ops::Range<u64>,
+        seeds: impl IntoIterator<Item = u64>,
     ) -> Result<Figures, SimulationError> {
         let runs: Result<Vec<_>, SimulationError> = seeds
+            .into_iter()
             .map(|seed| {
                 let world = Arc::new(World::draw(scenario.graph.len(), rates, seed));
                 let outcome = self.lands(scenario, &world, setting)?;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::endings::{
-    Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, LandedByOthers, Reason,
+    Decision, FinalItem, FinalStatus, ItemDecided, ItemGateStatus, ItemVerdict, LandedByOthers, Reason, in_one_line,
 };
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};

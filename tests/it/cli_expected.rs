@@ -107,7 +107,12 @@ fn groups_are_priced_by_the_size_that_the_plan_asks_for() {
     assert_eq!(runs("groupSize: auto").1, Value::Null);
     let file = world.plan(&plan(&world, "groupSize: 2", ""));
     let text = world.lexpr([Path::new("forecast"), &file]).expect(0).stdout;
-    assert!(text.contains("pyramid in groups of 2") && text.contains("as the plan has it"), "{text}");
+    assert!(
+        text.contains("pyramid in groups of 2, spend: gates ")
+            && text.contains("batch, spend: gates ")
+            && text.contains("as the plan has it"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -307,3 +307,23 @@ fn artifacts_are_kept_where_they_are_asked_for() {
     let mode = fs::metadata(artifact).unwrap().permissions().mode();
     assert_ne!(mode & 0o400, 0);
 }
+
+#[test]
+fn an_item_that_was_judged_on_no_tree_is_tried_on_the_target_alone_and_that_is_said() {
+    let world = World::new(
+        &[("bad", "1"), (".gitignore", "out\n")],
+        &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("fix", "main", &[("good", "1")])],
+    );
+    let plan = "schemaVersion: v1\npolicy: { landing: batch }\n\
+                gates: [{ name: u, run: 'ls; test -e good && test ! -e b' }]\nitems: [{ name: a }, { name: b }, { name: fix }]\n";
+    let run = world.merge(plan, &["--execute"]).expect(3);
+    assert_eq!(run.stdout.matches("u on main, without any item: exit status 1").count(), 3, "{}", run.stdout);
+    assert_eq!(run.stdout.matches("reproduce: ").count(), 1, "{}", run.stdout);
+    let suspect = copied(&world, &reproduce(&run.stdout)).expect(3);
+    assert_eq!(suspect.stdout, "a\nbad\n");
+    assert!(!suspect.stderr.contains("on no tree"), "{}", suspect.stderr);
+    // In the batch it would have been tried on both others.
+    let fix = world.lexpr(["gate", "run", "fix", "u"]).expect(0);
+    assert_eq!(fix.stdout, "bad\ngood\n");
+    assert!(fix.stderr.contains("judged it on no tree, as main itself fails u"), "{}", fix.stderr);
+}

@@ -73,8 +73,8 @@ fn a_dry_run_reckons_with_the_machines_processors() {
 fn a_number_of_workers_is_a_number_or_auto() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     let plan = "schemaVersion: v1\nitems: [{name: a}]\n";
-    for wrong in ["0", "-1", "many", "1.5"] {
+    for wrong in ["0", "-1", "1025", "many", "1.5"] {
         let said = world.merge(plan, &["--max-workers", wrong]).expect(2);
-        assert!(said.stderr.contains("or auto, is expected"), "{}", said.stderr);
+        assert!(said.stderr.contains("a whole number from 1 to 1024, or auto, is expected"), "{}", said.stderr);
     }
 }

@@ -61,3 +61,17 @@ fn a_run_is_drawn_as_a_picture_and_as_nothing_else() {
         assert!(said.stderr.contains("--format svg"), "{}", said.stderr);
     }
 }
+
+#[test]
+fn behind_the_last_seed_comes_the_first() {
+    let world = World::new(README, &[]);
+    let figures = |seed: &str, runs: &str| {
+        let args = ["simulate", "--random", "9", "--only", "train", "--format", "json", "--seed", seed, "--runs", runs];
+        let told: serde_json::Value = serde_json::from_str(&world.lexpr(args).expect(0).stdout).unwrap();
+        told["strategies"][0]["makespanSeconds"].as_f64().unwrap_or_else(|| panic!("{told}"))
+    };
+    let last = u64::MAX.to_string();
+    let (last_alone, first, both) = (figures(&last, "1"), figures("0", "1"), figures(&last, "2"));
+    assert!(last_alone > 0.0, "the last seed is simulated");
+    assert!((both - f64::midpoint(last_alone, first)).abs() < 1e-6, "{last_alone} {first} {both}");
+}

@@ -89,6 +89,7 @@ mod promql;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;
+mod report_evidence;
 mod report_faces;
 mod report_stories;
 mod report_sums;

@@ -150,7 +150,22 @@ impl Story {
         })))
     }
 
+    /// On the item's cone where it is for that or a second opinion, else on some tree.
     pub fn job(&mut self, worker: u32, purpose: JobPurpose, gates: &[(&str, VerdictKey, bool)]) -> JobId {
+        let tree = match &purpose {
+            JobPurpose::Cone { item } | JobPurpose::SecondOpinion { item } => tree(item.as_str()),
+            _ => tree("some"),
+        };
+        self.job_on(worker, purpose, gates, tree)
+    }
+
+    pub fn job_on(
+        &mut self,
+        worker: u32,
+        purpose: JobPurpose,
+        gates: &[(&str, VerdictKey, bool)],
+        tree: TreeId,
+    ) -> JobId {
         self.jobs += 1;
         let job = JobId(self.jobs);
         let gates = gates
@@ -167,7 +182,7 @@ impl Story {
             worker: WorkerId(worker),
             purpose,
             commit: commit("some"),
-            tree: tree("some"),
+            tree,
             gates,
             more: false,
         })));

@@ -13,6 +13,9 @@ use crate::plan::graph::{Graph, ItemIx};
 /// Steps of the search for all sets together, each a few microseconds for every ten items in a set.
 const MOST_STEPS: u32 = 20_000;
 
+/// Items that are put in order anew, over all tries to do with fewer changed priorities: some tenths of a second.
+const MOST_REORDERED: usize = 200_000;
+
 /// Two items that do not merge with each other.
 pub type Clash = (ItemIx, ItemIx);
 
@@ -43,19 +46,33 @@ pub fn suggest(graph: &Graph, clashes: &[Clash], out: &[ItemIx]) -> Option<Sugge
     if clashing.cost_of(&best) >= clashing.cost_of(&now) {
         return None;
     }
-    let priorities = clashing.priorities_for(&best);
-    let mut items: Vec<Item> = graph.indices().map(|ix| Item::clone(graph.item(ix))).collect();
-    for (ix, priority) in &priorities {
-        items[ix.get()].priority = *priority;
+    let wanted = clashing.priorities_for(&best);
+    let (mut order, mut set_aside) = clashing.with_priorities(&wanted)?;
+    let cost = clashing.cost_of(&set_aside);
+    if cost >= clashing.cost_of(&now) {
+        return None;
     }
-    let implied: Vec<(usize, usize)> =
-        graph.indices().flat_map(|ix| graph.implied(ix).iter().map(move |dep| (ix.get(), dep.get()))).collect();
-    // It has no cycle, as `graph` has none.
-    let reordered = Graph::new(items, &implied).ok()?;
-    let order: Vec<ItemIx> = reordered.indices().filter_map(|ix| graph.find(reordered.name(ix))).collect();
-    let set_aside = clashing.in_order(order.iter().copied());
-    let is_better = clashing.cost_of(&set_aside) < clashing.cost_of(&now);
-    is_better.then_some(Suggestion { priorities, order, set_aside, is_least })
+    // What changes nothing, because another one is set aside instead of it, is no advice.
+    let mut priorities = wanted;
+    let tries = MOST_REORDERED / graph.len().max(1);
+    let (mut at, mut in_need) = (priorities.len(), 0);
+    for _ in 0..tries {
+        if in_need == priorities.len() {
+            break;
+        }
+        at = at.checked_sub(1).unwrap_or(priorities.len() - 1);
+        let mut fewer = priorities.clone();
+        fewer.remove(at);
+        match clashing.with_priorities(&fewer) {
+            Some((in_order, aside)) if clashing.cost_of(&aside) <= cost => {
+                (priorities, order, set_aside) = (fewer, in_order, aside);
+                in_need = 0;
+            }
+            // Without others it may not be.
+            _ => in_need += 1,
+        }
+    }
+    Some(Suggestion { priorities, order, set_aside, is_least })
 }
 
 /// How many items of each priority are set aside, the highest first: less is better, in this order.
@@ -105,6 +122,22 @@ impl<'a> Clashing<'a> {
         }
         aside.sort_unstable();
         aside
+    }
+
+    /// All items in the order that these priorities give, and those that are set aside in it.
+    fn with_priorities(&self, priorities: &[(ItemIx, i64)]) -> Option<(Vec<ItemIx>, Vec<ItemIx>)> {
+        let graph = self.graph;
+        let mut items: Vec<Item> = graph.indices().map(|ix| Item::clone(graph.item(ix))).collect();
+        for (ix, priority) in priorities {
+            items[ix.get()].priority = *priority;
+        }
+        let implied: Vec<(usize, usize)> =
+            graph.indices().flat_map(|ix| graph.implied(ix).iter().map(move |dep| (ix.get(), dep.get()))).collect();
+        // It has no cycle, as the graph has none.
+        let reordered = Graph::new(items, &implied).ok()?;
+        let order: Vec<ItemIx> = reordered.indices().filter_map(|ix| graph.find(reordered.name(ix))).collect();
+        let set_aside = self.in_order(order.iter().copied());
+        Some((order, set_aside))
     }
 
     fn cost_of(&self, items: &[ItemIx]) -> Cost {
@@ -388,6 +421,15 @@ mod tests {
         assert_eq!(told(&graph, &better.set_aside), ["i1"]);
     }
 
+    #[test]
+    fn what_only_trades_places_with_another_is_not_named() {
+        // i0 clashes with two others, i3 with i4 alone: whichever of these two comes first, one is set aside.
+        let graph = graph(&[(&[], 0), (&[], 0), (&[], 0), (&[], 0), (&[], 0)]);
+        let better = suggest(&graph, &clashes(&graph, &[(0, 1), (0, 2), (3, 4)]), &[]).unwrap();
+        assert_eq!(better.priorities, [(ItemIx::new(0), -1)]);
+        assert_eq!(told(&graph, &better.set_aside), ["i0", "i4"]);
+    }
+
     /// All ways to set items aside, the cheapest.
     fn by_force(clashing: &Clashing<'_>, clashes: &[Clash]) -> Cost {
         let count = clashing.graph.len();
@@ -431,6 +473,12 @@ mod tests {
             prop_assert!(is_least);
             prop_assert_eq!(clashing.cost_of(&least), by_force(&clashing, &pairs));
             if let Some(better) = suggest(&graph, &pairs, &[]) {
+                for at in 0..better.priorities.len() {
+                    let mut fewer = better.priorities.clone();
+                    fewer.remove(at);
+                    let (_, aside) = clashing.with_priorities(&fewer).unwrap();
+                    prop_assert!(clashing.cost_of(&aside) > clashing.cost_of(&least), "each of them is needed");
+                }
                 prop_assert!(clashing.cost_of(&better.set_aside) < clashing.cost_of(&now));
                 prop_assert_eq!(clashing.cost_of(&better.set_aside), clashing.cost_of(&least));
             } else {

@@ -329,11 +329,16 @@ impl StrategyCost {
 }
 
 impl Costs {
-    /// What a strategy is called, with the size of its groups.
+    /// What a strategy is called, with the size of its groups, and what it spends where it may spend either.
     fn words(&self, strategy: StrategyWord) -> String {
+        let spend = match self.spend {
+            SpendWord::Gates => "spend: gates",
+            SpendWord::Time => "spend: time",
+        };
         match (strategy, self.group_size) {
-            (StrategyWord::PyramidGroups, Some(size)) => format!("{} of {size}", strategy.words()),
-            _ => strategy.words().to_owned(),
+            (StrategyWord::PyramidGroups, Some(size)) => format!("{} of {size}, {spend}", strategy.words()),
+            (StrategyWord::PyramidGroups | StrategyWord::Batch, _) => format!("{}, {spend}", strategy.words()),
+            (StrategyWord::Pyramid | StrategyWord::Train, _) => strategy.words().to_owned(),
         }
     }
 

@@ -52,7 +52,7 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
         "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Worker</th><th scope=\"col\">Item</th><th scope=\"col\">Gate</th><th scope=\"col\" class=\"n\">For</th><th scope=\"col\">Log</th></tr></thead><tbody>\n",
     );
     for job in jobs {
-        let what = purpose_words(&job.purpose, &job.items);
+        let what = purpose_words(job);
         let gate = job.gates.last().filter(|gate| gate.ended_at_ms.is_none());
         let (name, since, log) = match gate {
             Some(gate) => (code(gate.gate.as_str()), gate.started_at_ms, log_button(job, gate, mode)),

@@ -14,7 +14,7 @@ use crate::report::summary::TAIL_LINES;
 use crate::report::view::Stage;
 use crate::vocabulary::event::ItemGateStatus;
 use crate::vocabulary::names::ItemName;
-use crate::wording::{block, duration, list};
+use crate::wording::{block, duration, list, ref_name};
 
 /// The look as a sign and a word.
 pub fn badge(look: Look) -> String {
@@ -32,7 +32,7 @@ pub fn items(report: &RunReport, reasons: &[String], mode: Mode) -> String {
             "<tr id=\"item-{at}\"><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>",
             code(item.name.as_str()),
             badge(Look::of(item)),
-            why(reason, item, at, mode),
+            why(reason, report, item, at, mode),
         );
     }
     out.push_str("</tbody></table></div>\n");
@@ -63,10 +63,13 @@ fn reason(report: &RunReport, item: &ItemReport, by_name: &HashMap<&ItemName, &I
 }
 
 /// A sentence, and the rest folded.
-fn why(reason: &str, item: &ItemReport, at: usize, mode: Mode) -> String {
+fn why(reason: &str, report: &RunReport, item: &ItemReport, at: usize, mode: Mode) -> String {
     let mut out = text(reason);
+    if let Some(failure) = &item.target_failure {
+        out.push_str(&attempt(failure, &format!(" on {}, without any item:", code(&ref_name(&report.target)))));
+    }
     if let Some(failure) = &item.failure {
-        out.push_str(&attempt(failure));
+        out.push_str(&attempt(failure, if item.target_failure.is_some() { " with this item:" } else { "" }));
         if let Some(command) = &item.reproduce {
             let _ = write!(out, "<div>reproduce {}</div>", code(command));
         }
@@ -134,14 +137,14 @@ fn folded(item: &ItemReport) -> String {
 }
 
 /// The end of a failure's output, and where the rest lies.
-fn attempt(attempt: &AttemptReport) -> String {
+fn attempt(attempt: &AttemptReport, on: &str) -> String {
     let run = &attempt.run;
     let tail = block(&run.tail);
     let lines: Vec<&str> = tail.lines().collect();
     let end = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
     let log = if run.log.is_empty() { String::new() } else { format!("<div>log {}</div>", code(&run.log)) };
     format!(
-        "<div>{} {}</div><pre>{}</pre>{log}",
+        "<div>{}{on} {}</div><pre>{}</pre>{log}",
         code(run.gate.as_str()),
         text(&outcome_after(&run.outcome, run.duration_ms)),
         escaped(&end)

@@ -155,7 +155,7 @@ fn words(report: &RunReport, job: &Occupation) -> String {
     let to = job.ended_at_ms.unwrap_or(report.ended_at_ms);
     let after = duration(job.started_at_ms.saturating_sub(report.started_at_ms));
     let took = duration(to.saturating_sub(job.started_at_ms));
-    format!("{}, {took} from {after} on: {}", purpose_words(&job.purpose, &job.items), gates.join(", "))
+    format!("{}, {took} from {after} on: {}", purpose_words(job), gates.join(", "))
 }
 
 /// Round times, about [`TICKS`] of them.

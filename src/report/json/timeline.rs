@@ -15,6 +15,9 @@ pub struct Occupation {
     pub job: JobId,
     pub worker: WorkerId,
     pub purpose: JobPurpose,
+    /// A second opinion on the tree that the item is compared with, which lacks it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_item: bool,
     /// The items whose composite it gated, in canonical order: one, or those of a group or of an apex.
     pub items: Vec<ItemName>,
     /// Milliseconds since the Unix epoch.
@@ -74,6 +77,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         job: id,
         worker: job.worker,
         purpose: job.purpose.clone(),
+        without_item: job.is_without_item,
         items: items_of(view, &job.purpose),
         started_at_ms: job.started_at_ms,
         ended_at_ms: job.ended_at_ms,

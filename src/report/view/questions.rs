@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
 use crate::report::json::Reused;
-use crate::report::outcome::is_failure;
 use crate::report::reproduce;
 use crate::vocabulary::event::{
-    Decision, FinalStatus, GateOutcome, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, Reason,
+    Decision, FinalStatus, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden,
 };
 use crate::vocabulary::names::{DefinitionDigest, GateName, ItemName, VerdictKey};
 
@@ -122,21 +121,6 @@ impl RunView {
 
     pub fn job_attempts<'a>(&'a self, job: &'a JobView) -> impl DoubleEndedIterator<Item = &'a AttemptView> {
         job.attempts.iter().map(|&position| &self.attempts[position])
-    }
-
-    /// The last attempt that shows why `reason` holds.
-    pub fn evidence(&self, reason: &Reason) -> Option<&AttemptView> {
-        match reason {
-            Reason::GateFailed { key, .. } | Reason::RedOnTarget { key, .. } | Reason::DependenciesFail { key, .. } => {
-                self.attempts_of(*key).rev().find(|attempt| is_failure(&attempt.run.outcome))
-            }
-            Reason::Infrastructure { gate, .. } => self.attempts.iter().rev().find(|attempt| {
-                let outcome = &attempt.run.outcome;
-                attempt.run.gate == *gate
-                    && matches!(outcome, GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. })
-            }),
-            _ => None,
-        }
     }
 
     /// The command that runs a gate again on what it judged of the item.

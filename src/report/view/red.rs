@@ -14,6 +14,8 @@ struct RedGate {
     definition: DefinitionDigest,
     /// It passed on a tree that the target was moved to since.
     is_repaired: bool,
+    /// The position among the run's attempts of the one that shows it.
+    shown_by: Option<usize>,
 }
 
 impl RedGates {
@@ -21,8 +23,20 @@ impl RedGates {
     pub(super) fn found(&mut self, gate: &GateName, definition: DefinitionDigest) {
         match self.0.iter_mut().find(|red| red.definition == definition) {
             Some(red) => red.is_repaired = false,
-            None => self.0.push(RedGate { gate: gate.clone(), definition, is_repaired: false }),
+            None => self.0.push(RedGate { gate: gate.clone(), definition, is_repaired: false, shown_by: None }),
         }
+    }
+
+    /// Which attempt shows that it fails there.
+    pub(super) fn shown_by(&mut self, definition: DefinitionDigest, position: Option<usize>) {
+        if let (Some(red), Some(_)) = (self.0.iter_mut().find(|red| red.definition == definition), position) {
+            red.shown_by = position;
+        }
+    }
+
+    /// The position of that attempt.
+    pub(super) fn evidence(&self, definition: DefinitionDigest) -> Option<usize> {
+        self.0.iter().find(|red| red.definition == definition)?.shown_by
     }
 
     /// The target was moved to a tree on which a gate passed if `passed` says so.

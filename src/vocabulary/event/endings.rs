@@ -1,5 +1,6 @@
 //! What becomes of an item, and why: the decisions of a run, and how every item ends.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -99,7 +100,7 @@ impl fmt::Display for Reason {
                     (None, false) => f.write_str("conflicts with the base")?,
                 }
                 match (conflict.paths.is_empty(), conflict.messages.first()) {
-                    (true, Some(message)) => write!(f, ": {message}"),
+                    (true, Some(message)) => write!(f, ": {}", in_one_line(message)),
                     _ => in_paths(f, &conflict.paths),
                 }
             }
@@ -116,9 +117,21 @@ impl fmt::Display for Reason {
             Self::DependenciesFail { gate, .. } => {
                 write!(f, "its dependencies together already fail {gate} without this item")
             }
-            Self::Infrastructure { gate, message } => write!(f, "gate {gate} could not be run: {message}"),
+            Self::Infrastructure { gate, message } => {
+                write!(f, "gate {gate} could not be run: {}", in_one_line(message))
+            }
         }
     }
+}
+
+/// The lines of a message, such as one of git's, as one: `a; b`.
+pub fn in_one_line(message: &str) -> Cow<'_, str> {
+    let message = message.trim();
+    if !message.contains('\n') {
+        return Cow::Borrowed(message);
+    }
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Cow::Owned(lines.join("; "))
 }
 
 /// ` in a, b and 3 more`: enough to start looking, never a screenful.
@@ -201,5 +214,19 @@ impl FinalStatus {
 impl fmt::Display for FinalStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_several_lines_reads_as_one() {
+        assert_eq!(in_one_line("fatal: no\n"), "fatal: no");
+        assert_eq!(in_one_line("error: a\r\n\n  hint: b\nfatal: c\n"), "error: a; hint: b; fatal: c");
+        let reason =
+            Reason::Infrastructure { gate: GateName::new("unit"), message: "git fetch failed\nfatal: no".into() };
+        assert_eq!(reason.to_string(), "gate unit could not be run: git fetch failed; fatal: no");
     }
 }
