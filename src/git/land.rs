@@ -298,7 +298,7 @@ impl Inner {
         let transaction = format!("start\nverify {target} {base}\nprepare\nabort\n");
         let tried = self.repository.output(&["update-ref", "--stdin"], Some(transaction.as_bytes()))?;
         if !tried.status.success() {
-            return Err(locked(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
+            return Err(locked(self.repository.why_failed(&tried)));
         }
         // What lands comes as a pack.
         let (objects, pack) = (self.settings.objects.clone(), self.settings.objects.join("pack"));
@@ -455,7 +455,7 @@ impl Inner {
         match self.current_target() {
             Ok(now) if now != from => Ok(Err(Unmoved::Elsewhere { from, now })),
             Ok(_) => {
-                let why = String::from_utf8_lossy(&swapped.stderr).trim().to_owned();
+                let why = self.repository.why_failed(&swapped);
                 Ok(Err(Unmoved::Refused(LandRefusal::TargetLocked { target: target.clone(), why })))
             }
             Err(LandRefusal::Git(error)) => Err(error),
