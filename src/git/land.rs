@@ -5,6 +5,7 @@
 //! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere. From the first
 //! look at the target to the last step nobody else lands on it: see [`turn`].
 
+mod glimpse;
 mod locks;
 mod right_of_way;
 pub mod turn;
@@ -181,6 +182,10 @@ impl Lander for LocalLander {
             inner.whereabouts(tip)
         };
         off_the_loop("looking for the target", move || answer(look(), lost))
+    }
+
+    fn elsewhere(&self, tip: CommitId) -> Option<BoxFuture<'static, Result<Option<Whereabouts>, PortError>>> {
+        self.looks_elsewhere(tip)
     }
 
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
