@@ -330,7 +330,7 @@ pub trait Lander: Send + Sync {
     }
 
     /// Asked between landings, and often: `None` where the target is at `tip` at a glance. Else what finds out where it is,
-    /// without waiting for anybody: `None` there while somebody else lands, and nothing is known.
+    /// without waiting for long: `None` there while somebody else lands, and nothing is known.
     fn elsewhere(&self, _tip: CommitId) -> Option<BoxFuture<'static, Result<Option<Whereabouts>, PortError>>> {
         // Where nobody lands beside the run.
         None
