@@ -71,6 +71,7 @@ impl Repository {
                 strategy: MergeStrategy::Merge,
                 deps: Vec::new(),
                 merged: Vec::new(),
+                overridden: None,
             })
         };
         heads.lines().take(branches).enumerate().map(item).collect()
