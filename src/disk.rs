@@ -1,6 +1,8 @@
 //! What the kernel tells of the file system under a folder: what is free, of what kind it is, how long
 //! it takes to have something on disk. Measures alone: what follows from it is decided elsewhere.
 
+pub mod room;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};

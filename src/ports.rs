@@ -331,6 +331,13 @@ pub trait Lander: Send + Sync {
         Ok(())
     }
 
+    /// Asked between landings, and often: `None` where the target is at `tip` at a glance. Else what finds out where it is,
+    /// without waiting for long: `None` there while somebody else lands, and nothing is known.
+    fn elsewhere(&self, _tip: CommitId) -> Option<BoxFuture<'static, Result<Option<Whereabouts>, PortError>>> {
+        // Where nobody lands beside the run.
+        None
+    }
+
     /// Brings a landing to its end that was begun by a process that is gone.
     fn recover(&self, request: LandRequest) -> BoxFuture<'_, Result<Recovery, PortError>>;
 

@@ -460,7 +460,7 @@ impl RunState {
         self.landing.as_ref()
     }
 
-    /// How often others have moved the target since it was last moved by this run.
+    /// How often others have moved the target while the run was about to, since it last did.
     pub fn rebases(&self) -> u32 {
         self.rebases
     }

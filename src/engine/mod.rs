@@ -3,6 +3,7 @@
 //!
 //! It knows no git, no process and no screen: those are [`crate::ports`] and observers of events.
 
+mod lookout;
 mod outcomes;
 mod pacing;
 mod pool;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::{BoxFuture, select_all};
 use tokio::sync::{mpsc, watch};
 
+use lookout::Lookout;
 use pacing::Pacing;
 use pool::{Adaptive, Look};
 use receipt::Passes;
@@ -139,6 +141,11 @@ enum Done {
         result: Result<LandingEnd, PortError>,
         duration_us: u64,
     },
+    /// For the target, from where it was; what it means that it was moved, if it was.
+    Looked {
+        tip: CommitId,
+        result: Result<Option<Moved>, PortError>,
+    },
     /// Those who were to land first, with whether the run may land now.
     Waited(Result<bool, PortError>),
     /// What earlier runs know of these gates.
@@ -209,6 +216,7 @@ pub async fn run(
         adaptive: None,
         pacing,
         way: Way::default(),
+        lookout: Lookout::default(),
         claimed: None,
         passes: Passes::default(),
         last_ms: 0,
@@ -259,6 +267,7 @@ struct Engine<'a> {
     adaptive: Option<Adaptive>,
     pacing: Pacing,
     way: Way,
+    lookout: Lookout,
     /// What an urgent run asks of others now.
     claimed: Option<Claim>,
     /// For receipts: what is known of each pass.
@@ -325,15 +334,26 @@ impl Engine<'_> {
     /// Asks the strategy and does what it says, until there is nothing more to do but wait.
     fn act(&mut self) -> Result<(), EngineError> {
         loop {
+            let starts = self.decide()?;
+            if !self.start_all(starts)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Records what the strategy decides, until it asks for nothing but work to begin, which it gives: none while
+    /// the target is looked for.
+    fn decide(&mut self) -> Result<Vec<Action>, EngineError> {
+        loop {
             self.let_go()?;
             let actions = strategy::next(&self.state, &self.setup.limits, &self.setup.policy);
+            let looks_out = self.looks_out(&actions);
             let (decisions, starts): (Vec<_>, Vec<_>) =
                 actions.into_iter().partition(|action| matches!(action, Action::Record(_)));
+            let decisions: Vec<_> =
+                decisions.into_iter().filter(|decision| !(looks_out && lookout::forms_an_apex(decision))).collect();
             if decisions.is_empty() {
-                if self.start_all(starts)? {
-                    continue;
-                }
-                return Ok(());
+                return Ok(if looks_out { Vec::new() } else { starts });
             }
             // What else was asked for was asked without knowing of these.
             for decision in decisions {

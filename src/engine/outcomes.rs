@@ -112,6 +112,7 @@ impl Engine<'_> {
             Done::Landing { action, result, duration_us } => self.landing_finished(action, result, duration_us),
             Done::Waited(result) => self.waited(result),
             Done::LookedUp { gates, known } => self.looked_up(gates, known),
+            Done::Looked { tip, result } => self.looked(tip, result),
             Done::NeverBegun => Ok(()),
         }
     }

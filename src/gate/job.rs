@@ -21,11 +21,11 @@ use super::processes::{self, RecentProcesses};
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
-use super::room;
 use super::run::{GateSettings, LocalGates, Worker};
 use super::secrets;
 use super::setup::stamp;
 use crate::crash;
+use crate::disk::room;
 use crate::git::command::{GitError, remedy, tells_of_trouble};
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::{Gate, Setup};
@@ -70,7 +70,10 @@ pub(super) enum NotReady {
 
 impl NotReady {
     fn because(doing: &str, error: impl std::fmt::Display) -> Self {
-        let message = format!("{doing}: {error}");
+        Self::told(format!("{doing}: {error}"))
+    }
+
+    fn told(message: String) -> Self {
         if tells_of_trouble(&message) { Self::Trouble(message) } else { Self::Failed { message, log: None } }
     }
 }
@@ -201,10 +204,15 @@ impl JobRun<'_> {
         let kept = kept.without(&secrets);
         match ended {
             Ok(ended) => {
-                let outcome = match full.filter(|_| self.forgiven < FORGIVEN_ON_A_FULL_DISK) {
-                    Some(full) => {
+                let outcome = match full {
+                    Some(full) if self.forgiven < FORGIVEN_ON_A_FULL_DISK => {
                         self.forgiven += 1;
                         GateOutcome::Infrastructure { message: format!("it failed, and {full}") }
+                    }
+                    Some(full) => {
+                        // It counts. Whoever reads what the gate said shall know what it met.
+                        write_note(&log, &full.to_string());
+                        outcome_of(&ended, gate)
                     }
                     None => outcome_of(&ended, gate),
                 };
@@ -309,7 +317,7 @@ impl JobRun<'_> {
         let stamp = self.in_slot(move |slot| stamp(&plan, slot, tree).map_err(|error| error.to_string())).await?;
         let stamp = match stamp {
             Ok(stamp) => stamp,
-            Err(message) => return Ok(Err(NotReady::Failed { message, log: None })),
+            Err(message) => return Ok(Err(NotReady::told(message))),
         };
         let is_set_up = |slot: Option<&Slot>| slot.and_then(Slot::setup_stamp).as_ref() == Some(&stamp);
         if is_set_up(self.worker.slot.as_ref()) {
@@ -340,6 +348,9 @@ impl JobRun<'_> {
             Ok(Ended { cause: Cause::Timeout, .. }) => Some(format!("took longer than {} s", SETUP_TIMEOUT.as_secs())),
             Ok(Ended { end: End::Code(code), .. }) => Some(format!("failed with exit code {code}")),
             Ok(Ended { end: End::Signal(signal), .. }) => Some(format!("was ended by signal {signal}")),
+            Err(error) if tells_of_trouble(&error.to_string()) => {
+                return Ok(Err(NotReady::Trouble(format!("the setup `{}` could not be run: {error}", setup.run))));
+            }
             Err(error) => Some(format!("could not be run: {error}")),
         };
         if let Some(why) = why {

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use crate::crash;
+use crate::disk::room::first_full;
 
 /// Whose configuration git reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,10 @@ const OTHER_TROUBLE: [&str; 10] = [
     "Input/output error",
     "Transport endpoint is not connected",
 ];
+/// What git says where it could open a file, and not write all of it: not why, though the machine alone can
+/// be the reason.
+const UNWRITTEN: [&str; 4] =
+    ["unable to write file", "unable to write new index file", "Unable to write new index file", "couldn't write '"];
 
 /// Whether a message tells of a full disk.
 pub fn tells_of_a_full_disk(message: &str) -> bool {
@@ -81,7 +86,7 @@ pub fn tells_of_a_full_disk(message: &str) -> bool {
 
 /// Whether a message tells of trouble with the machine, which no other item would be spared.
 pub fn tells_of_trouble(message: &str) -> bool {
-    tells_of_a_full_disk(message) || OTHER_TROUBLE.iter().any(|text| message.contains(text))
+    tells_of_a_full_disk(message) || OTHER_TROUBLE.iter().chain(&UNWRITTEN).any(|text| message.contains(text))
 }
 
 /// What to do about trouble of which a message tells, where that is plain.
@@ -98,6 +103,8 @@ pub fn remedy(message: &str) -> Option<&'static str> {
         "Out of memory",
     ]) {
         Some("see what the machine and its limits (`ulimit -a`) leave for open files, processes and memory")
+    } else if tells(&UNWRITTEN) {
+        Some("see whether the disk there fails, or a quota is used up")
     } else {
         None
     }
@@ -112,6 +119,18 @@ impl GitError {
             Self::Failed { status, .. } if status.starts_with("signal:") => true,
             _ => tells_of_trouble(&self.to_string()),
         }
+    }
+
+    /// Says so where one of the disks under `folders`, to which the git wrote that failed, is full: git often
+    /// does not. To be asked before what was half written is removed. Blocks.
+    fn on_disks_under<'a>(mut self, folders: impl IntoIterator<Item = &'a Path>) -> Self {
+        if let Self::Failed { stderr: told, .. } | Self::Unreadable { why: told, .. } = &mut self
+            && !tells_of_a_full_disk(told)
+            && let Some(full) = first_full(folders)
+        {
+            *told = format!("{told}{}{full}", if told.is_empty() { "" } else { "; " });
+        }
+        self
     }
 }
 
@@ -201,13 +220,38 @@ impl Git {
         command
     }
 
+    /// The error for one of this repository that ended with a status it should not have.
+    pub fn failed<S: AsRef<OsStr>>(&self, args: &[S], output: &Output) -> GitError {
+        self.on_its_disks(failed(args, output))
+    }
+
+    /// What one of this repository said that failed, for where the command is beside the point.
+    pub fn why_failed(&self, output: &Output) -> String {
+        match self.failed::<&str>(&[], output) {
+            GitError::Failed { stderr, .. } => stderr,
+            other => other.to_string(),
+        }
+    }
+
+    /// Says so where the failure befell a git to whose files a full disk leaves no room. Blocks.
+    pub fn on_its_disks(&self, error: GitError) -> GitError {
+        let objects = self.git_dir.join("objects");
+        let index = self.index.as_deref().and_then(Path::parent);
+        let folders = [self.work_tree.as_deref(), Some(&*self.git_dir), Some(&*objects), index];
+        error.on_disks_under(folders.into_iter().flatten())
+    }
+
+    fn expect_success<S: AsRef<OsStr>>(&self, args: &[S], output: Output) -> Result<Vec<u8>, GitError> {
+        expect_success(args, output).map_err(|error| self.on_its_disks(error))
+    }
+
     /// Runs git to its end and gives its standard output.
     ///
     /// # Errors
     /// Where git cannot be started or its exit status is not 0.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Vec<u8>, GitError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        expect_success(&args, self.output(&args, None)?)
+        self.expect_success(&args, self.output(&args, None)?)
     }
 
     /// As [`Git::run`], with `input` as git's standard input.
@@ -217,7 +261,7 @@ impl Git {
         input: &[u8],
     ) -> Result<Vec<u8>, GitError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        expect_success(&args, self.output(&args, Some(input))?)
+        self.expect_success(&args, self.output(&args, Some(input))?)
     }
 
     /// As [`Git::run`], as text without the newline at its end.

@@ -5,6 +5,7 @@
 //! moves by compare-and-swap, checkouts follow. What may land is decided elsewhere. From the first
 //! look at the target to the last step nobody else lands on it: see [`turn`].
 
+mod glimpse;
 mod locks;
 mod right_of_way;
 pub mod turn;
@@ -183,6 +184,10 @@ impl Lander for LocalLander {
         off_the_loop("looking for the target", move || answer(look(), lost))
     }
 
+    fn elsewhere(&self, tip: CommitId) -> Option<BoxFuture<'static, Result<Option<Whereabouts>, PortError>>> {
+        self.looks_elsewhere(tip)
+    }
+
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
         let folder = self.0.settings.run_dir.join("receipts");
         off_the_loop("writing a receipt", move || {
@@ -298,7 +303,7 @@ impl Inner {
         let transaction = format!("start\nverify {target} {base}\nprepare\nabort\n");
         let tried = self.repository.output(&["update-ref", "--stdin"], Some(transaction.as_bytes()))?;
         if !tried.status.success() {
-            return Err(locked(String::from_utf8_lossy(&tried.stderr).trim().to_owned()));
+            return Err(locked(self.repository.why_failed(&tried)));
         }
         // What lands comes as a pack.
         let (objects, pack) = (self.settings.objects.clone(), self.settings.objects.join("pack"));
@@ -455,7 +460,7 @@ impl Inner {
         match self.current_target() {
             Ok(now) if now != from => Ok(Err(Unmoved::Elsewhere { from, now })),
             Ok(_) => {
-                let why = String::from_utf8_lossy(&swapped.stderr).trim().to_owned();
+                let why = self.repository.why_failed(&swapped);
                 Ok(Err(Unmoved::Refused(LandRefusal::TargetLocked { target: target.clone(), why })))
             }
             Err(LandRefusal::Git(error)) => Err(error),

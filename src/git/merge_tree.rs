@@ -117,15 +117,10 @@ impl MergeTree {
             Some(1) => {
                 parse_clash(&mut fields(&output.stdout), ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
                     // A fatal error of its own has the same status; its words are on stderr.
-                    unreadable(&String::from_utf8_lossy(&output.stderr)).into()
+                    self.git.on_its_disks(unreadable(String::from_utf8_lossy(&output.stderr).trim())).into()
                 })
             }
-            _ => Err(GitError::Failed {
-                command: format!("merge-tree {ours} {theirs}"),
-                status: output.status.to_string(),
-                stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            }
-            .into()),
+            _ => Err(self.git.failed(&["merge-tree", &ours.to_string(), &theirs.to_string()], &output).into()),
         }
     }
 

@@ -19,7 +19,7 @@ use std::thread;
 use gix::objs::Exists;
 use gix::odb;
 
-use super::command::{DURABLE, Git, GitError, failed, shown};
+use super::command::{DURABLE, Git, GitError, shown};
 use super::keeps::{self, Keep};
 use super::objects::{ObjectStore, Objects, from_commit};
 use super::slot::quoted;
@@ -123,9 +123,16 @@ struct Incoming<'a> {
     run: &'a RunId,
 }
 
+impl Incoming<'_> {
+    /// It writes here, whatever it indexes for.
+    fn unindexed(&self, into: &Git, indexed: &Output) -> GitError {
+        into.at(self.folder).failed(&INDEX_PACK, indexed)
+    }
+}
+
 fn pack_over(into: &Git, incoming: &Incoming<'_>, pack: &[u8]) -> Result<Option<String>, GitError> {
     match index(into, incoming, pack)? {
-        Some(indexed) if !indexed.status.success() => Err(failed(&INDEX_PACK, &indexed)),
+        Some(indexed) if !indexed.status.success() => Err(incoming.unindexed(into, &indexed)),
         indexed => Ok(indexed.and_then(|indexed| kept(&indexed.stdout))),
     }
 }
@@ -162,10 +169,10 @@ fn pack_over_by_git(
     match indexed? {
         // A packer that failed by itself cut the pack short; one that a signal ended lost its reader.
         Some(indexed) if !indexed.status.success() && (packed.status.success() || packed.status.code().is_none()) => {
-            Err(failed(&INDEX_PACK, &indexed))
+            Err(incoming.unindexed(into, &indexed))
         }
         indexed if packed.status.success() => Ok(indexed.and_then(|indexed| kept(&indexed.stdout))),
-        _ => Err(failed(&pack_args, &packed)),
+        _ => Err(from.failed(&pack_args, &packed)),
     }
 }
 

@@ -146,9 +146,12 @@ impl LandRefusal {
                 way.1
             ),
             Self::HalfMoved { refusal, .. } => return refusal.advice(),
-            Self::CannotMoveAlong { worktree, .. } => {
-                format!("see why {} cannot be moved along, or check out another branch there", worktree.display())
-            }
+            Self::CannotMoveAlong { worktree, why, .. } => match remedy(why) {
+                Some(remedy) => format!("{remedy}, or check out another branch in {}", worktree.display()),
+                None => {
+                    format!("see why {} cannot be moved along, or check out another branch there", worktree.display())
+                }
+            },
             Self::WorktreeMissing { worktree, .. } => {
                 format!("make {} available, or remove it with `git worktree remove --force`", worktree.display())
             }
@@ -168,7 +171,10 @@ impl LandRefusal {
                 Some(remedy) => remedy.to_owned(),
                 None => format!("see to what keeps {} from being written to", folder.display()),
             },
-            Self::TargetLocked { target, .. } => format!("see to what keeps git from changing {target}"),
+            Self::TargetLocked { target, why } => match remedy(why) {
+                Some(remedy) => remedy.to_owned(),
+                None => format!("see to what keeps git from changing {target}"),
+            },
             Self::RemoteElsewhere { remote, target, .. } => {
                 format!(
                     "fetch from {remote}, and bring {target} to the same commit here and there by a merge or a push"

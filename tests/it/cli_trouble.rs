@@ -138,6 +138,47 @@ fn a_full_disk_under_the_slots_stops_the_run_and_fails_no_item() {
     ended_well_after(troubled, 1, "running a gate: preparing a slot");
 }
 
+/// git says of a file only that it could not be written.
+#[test]
+fn a_nearly_full_disk_under_the_slots_stops_the_run_with_a_word_and_fails_no_item() {
+    const SIZE: u32 = 3072;
+    let text = |name: &str| format!("{name}{name}\n").repeat(8000);
+    let texts = ["a", "b", "c"].map(text);
+    let world = || {
+        let [a, b, c] = texts.each_ref().map(String::as_str);
+        World::new(README, &[("a", "main", &[("a", a)]), ("b", "main", &[("b", b)]), ("c", "main", &[("c", c)])])
+    };
+    let undisturbed = undisturbed_in(&world());
+    // From hardly any to enough for the first item and not for all.
+    let told: Vec<String> = [4, 24, 32, 44, 60]
+        .map(|left: u32| {
+            let world = world();
+            let fill = format!("dd if=/dev/zero of=$WORLD/disk/fill bs=1k count={} 2>/dev/null", SIZE - left);
+            let disk = disk("$WORLD/disk", SIZE);
+            let before = format!("{disk}; {fill}; export XDG_CACHE_HOME=$WORLD/disk");
+            let troubled = troubled(&world, &before, "true", "rm $WORLD/disk/fill");
+            let told = troubled.run.stderr.clone();
+            assert!(told.contains("lexpr resume") && told.contains("free some space"), "{left} KiB: {told}");
+            ended_as(&undisturbed, troubled, 1, "preparing a slot");
+            told
+        })
+        .into();
+    let mut silent = told.iter().filter(|told| told.contains("unable to write file")).peekable();
+    assert!(silent.peek().is_some(), "{told:?}");
+    assert!(silent.all(|told| told.contains("No space left on device under ")), "{told:?}");
+}
+
+/// A quota is used up, say, which the kernel does not tell of.
+#[test]
+fn a_git_that_cannot_write_a_file_and_does_not_say_why_stops_the_run_and_fails_no_item() {
+    let before = "mkdir $WORLD/bin; printf '#!/bin/sh\\ncase \"$*\" in *\" read-tree \"*) [ -e \"%s/off\" ] && { echo error: unable to write file a >&2; exit 128; };; esac\\nexec \"%s\" \"$@\"\\n' \
+                  $WORLD $(command -v git) >$WORLD/bin/git; chmod +x $WORLD/bin/git; export PATH=$WORLD/bin:$PATH";
+    let world = world_of_converted_files();
+    let troubled = troubled(&world, before, "touch $WORLD/off", "rm $WORLD/off");
+    assert!(troubled.run.stderr.contains("a quota is used up"), "{}", troubled.run.stderr);
+    ended_as(&undisturbed_in(&world_of_converted_files()), troubled, 1, "unable to write file");
+}
+
 #[test]
 fn a_full_disk_under_the_users_objects_moves_nothing() {
     let world = world();
@@ -318,6 +359,7 @@ fn a_gate_that_fills_the_disk_fails_alone_and_its_slot_is_emptied_for_the_next()
     assert_eq!(fs::read_to_string(world.path("code")).unwrap(), "3\n", "{said}");
     let report = world.report(&world.path("report.json"));
     assert_eq!(crate::cli_world::statuses(&report), ["a failed", "b landed", "c landed"], "{said}");
+    assert!(said.contains("| lexpr: No space left on device under "), "it is told what the gate met: {said}");
 }
 
 /// Somebody fills the disk, and the gate, which needs some of it, fails.

@@ -108,6 +108,43 @@ fn invariant_6_a_run_killed_at_any_event_knows_what_others_have_landed() {
     }
 }
 
+/// The jobs of a run, in words.
+fn jobs(outcome: &Outcome) -> Vec<String> {
+    outcome.story().into_iter().filter(|line| line.starts_with("gate ") || line == "target moved").collect()
+}
+
+#[test]
+fn no_cone_and_no_apex_is_begun_where_the_target_has_left_while_another_cone_was_gated() {
+    let at_a = |items: &str| World::of(items).workers(1).when("unit", &["a"], Effect::Takes(900));
+    let outcome = run(&others_land(at_a("a b c"), &[], When::At(600)));
+    assert_eq!(outcome.statuses(), ["a landed", "b landed", "c landed"]);
+    assert_eq!(jobs(&outcome), ["gate a", "target moved", "gate b", "gate c", "gate apex 3"]);
+    // It is the last cone.
+    let outcome = run(&others_land(at_a("z a").workers(2), &[], When::At(600)));
+    assert_eq!(jobs(&outcome).last().unwrap(), "gate apex 2");
+    assert_eq!(jobs(&outcome).iter().filter(|job| job.starts_with("gate apex")).count(), 1);
+}
+
+#[test]
+fn moves_that_are_seen_early_make_no_run_give_up() {
+    let world = World::of("a b").workers(1).when("unit", &["a"], Effect::Takes(900));
+    let world = world.with(|world| world.limits.max_rebases = 0);
+    let outcome = run(&others_land(world, &[], When::At(600)));
+    assert_eq!(outcome.exit_code(), exit::ALL_LANDED);
+}
+
+#[test]
+fn invariant_7_a_target_that_moves_faster_than_gates_run_keeps_no_item_from_failing() {
+    let mut world = World::of("a").workers(1).fails("unit", &["a"]).when("unit", &[], Effect::Takes(900));
+    for move_number in 0..20 {
+        world = others_land(world, &[], When::At(100 + 700 * move_number));
+    }
+    let outcome = run(&world);
+    assert_eq!(outcome.statuses(), ["a failed"]);
+    let moves = outcome.count(|event| matches!(event, Event::TargetMoved { .. }));
+    assert_eq!(moves, 3, "it goes on where it is after some");
+}
+
 /// An urgent run is about to land beside it all the time until then.
 fn beside_an_urgent_one(world: World, until_ms: u64) -> World {
     world.with(|world| world.urgent_beside = vec![(0, until_ms)])

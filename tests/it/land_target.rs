@@ -10,10 +10,11 @@ use std::sync::{Arc, Barrier};
 
 use lexpr::git::command::{Config, bare_command, output};
 use lexpr::git::land::LocalLander;
+use lexpr::git::lock::Purpose;
 use lexpr::git::migrate::{self, Origin, Store};
 use lexpr::git::refusal::LandRefusal;
 use lexpr::plan::graph::ItemIx;
-use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander};
+use lexpr::ports::{ComposeItem, LandOutcome, LandRequest, Lander, Whereabouts};
 use lexpr::vocabulary::names::{ApexId, CommitId, MergeStrategy, RunId};
 
 use crate::cli_world::wait_for as wait_until;
@@ -47,6 +48,29 @@ fn every_kind_of_repository_can_be_landed_in() {
         fs::remove_dir_all(world.quarantine.dir()).unwrap();
         is_whole(&world, to);
     }
+}
+
+#[test]
+fn a_target_that_others_have_moved_is_seen_at_a_glance_and_then_looked_at() {
+    let world = LandWorld::with(&["--bare"], &BEFORE);
+    let lander = world.lander();
+    let look = |tip: CommitId| lander.elsewhere(tip).map(|look| wait_for(look).unwrap());
+    assert_eq!(look(world.base), None);
+    let child = world.user.commit(&AFTER, &[world.base]);
+    world.user.set("refs/heads/main", child);
+    assert_eq!(look(world.base), Some(Some(Whereabouts::Moved { to: child })));
+    assert_eq!(look(child), None);
+    // While another one lands nothing is known.
+    let turn = lander.try_turn(Purpose::Landing).unwrap();
+    assert_eq!(look(world.base), Some(None));
+    drop(turn);
+    let aside = world.user.commit(&AFTER, &[]);
+    world.user.set("refs/heads/main", aside);
+    assert!(matches!(look(world.base), Some(Some(Whereabouts::Lost { .. }))));
+    // Not at a glance: a landing sees it.
+    world.user.set("refs/heads/main", child);
+    world.user.run(&["pack-refs", "--all"]);
+    assert_eq!(look(world.base), None);
 }
 
 #[test]

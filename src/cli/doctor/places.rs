@@ -7,7 +7,6 @@ use rustix::fs::Access;
 use crate::cli::conduct;
 use crate::disk::{self, Disk, Nature};
 use crate::doctor::{Check, Finding, Mark};
-use crate::gate;
 use crate::git::command::remedy;
 use crate::git::repo::UserRepo;
 use crate::git::slot::repository_id;
@@ -84,7 +83,7 @@ fn place(check: Check, folder: &Path, there: &Path) -> Finding {
     let kind = disk::kind(there);
     let named = kind.map(|(name, _)| format!(" ({name})")).unwrap_or_default();
     let found = format!("{}: {} free{named}", folder.display(), bytes(disk.free_bytes));
-    if let Some(lack) = gate::lack_of_room(there) {
+    if let Some(lack) = disk::room::lack(there) {
         return Finding::fail(check, format!("{}: {lack}{named}", folder.display()))
             .meaning("a run stops where it cannot write")
             .remedy("free some space there, or raise the quota");

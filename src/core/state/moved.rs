@@ -15,10 +15,10 @@ impl RunState {
         to: Standpoint,
         landed: &[LandedByOthers],
     ) -> Result<(), ImpossibleTransition> {
-        self.landing = None;
+        // One that was seen before anything was about to land has cost no apex.
+        self.rebases += u32::from(self.landing.take().is_some());
         self.apex = None;
         self.train.forget_all();
-        self.rebases += 1;
         self.trail.push(TargetStep { item: None, before: self.tip.tree, after: to.tree });
         self.trail_to_base = self.trail.clone();
         self.base = to;

@@ -137,7 +137,7 @@ impl LocalLander {
 }
 
 impl Inner {
-    fn try_turn(&self, purpose: Purpose) -> Result<LandingLock, LockError> {
+    pub(super) fn try_turn(&self, purpose: Purpose) -> Result<LandingLock, LockError> {
         LandingLock::acquire(&self.settings.common_dir, &self.settings.target, &self.settings.run, purpose)
     }
 

@@ -286,6 +286,6 @@ impl Slot {
         // It reads no input. One that outlives a killed lexpr keeps others out of the slot.
         command.env("GIT_INDEX_FILE", index).args(args).stdin(Stdio::from(self.at_work()?));
         let output = output(command, None)?;
-        if output.status.success() { Ok(output) } else { Err(failed(args, &output)) }
+        if output.status.success() { Ok(output) } else { Err(git.failed(args, &output)) }
     }
 }

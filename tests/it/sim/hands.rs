@@ -556,6 +556,19 @@ impl Lander for Hands {
         futures::future::ready(Ok(whereabouts)).boxed()
     }
 
+    fn elsewhere(&self, tip: CommitId) -> Option<BoxFuture<'static, Result<Option<Whereabouts>, PortError>>> {
+        if self.target() == tip {
+            return None;
+        }
+        let (time, inner) = (self.time.clone(), Arc::clone(&self.inner));
+        let takes_ms = self.hand_ms(self.lock().moves as u64 + 3_000_000);
+        let look = async move {
+            time.sleep(takes_ms).await;
+            Ok(inner.lock().unwrap().target.map(|to| Whereabouts::Moved { to }))
+        };
+        Some(look.boxed())
+    }
+
     fn write_receipt(&self, apex: ApexId, receipt: serde_json::Value) -> BoxFuture<'_, Result<PathBuf, PortError>> {
         let number = {
             let mut inner = self.lock();

@@ -1,10 +1,10 @@
-//! Whether the disks that gates write to are full: what is left of the file systems below some
-//! folders, as the kernel tells it (statvfs(3)). What a full disk means for a gate is not known here,
-//! and a quota is not seen: the kernel tells of the disk as a whole.
+//! Whether the disks that gates and gits write to are full: what is left of the file systems below some
+//! folders, as the kernel tells it (statvfs(3)). What a full disk means for whoever failed on one is not
+//! known here, and a quota is not seen: the kernel tells of the disk as a whole.
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use super::Disk;
 
 /// A disk with less than this, or less than a hundredth of itself where it is small, is full. What a
 /// program could not write may have been larger than what is left: compilers and archivers write at
@@ -17,13 +17,13 @@ const LEAST_FILES: u64 = 16;
 /// A disk on which nothing more can be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("No space left on device under {}: {left}", folder.display())]
-pub(super) struct Full {
+pub struct Full {
     folder: PathBuf,
     left: String,
 }
 
 /// The first of the folders below which the disk is full. Blocks.
-pub(super) fn first_full<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Option<Full> {
+pub fn first_full<'a>(folders: impl IntoIterator<Item = &'a Path>) -> Option<Full> {
     folders.into_iter().find_map(|folder| {
         let left = lack(folder)?;
         Some(Full { folder: folder.to_owned(), left })
