@@ -170,11 +170,16 @@ fn what_a_train_runs_behind_a_failing_item_is_ended_and_its_slot_works_on() {
     let files = names.map(|name| [(name, "x")]);
     let branches: Vec<_> = names.iter().zip(&files).map(|(name, files)| (*name, "main", &files[..])).collect();
     let world = World::new(README, &branches);
-    // Behind t2 it would wait for ever, with children.
-    let gate = "if test -f t3 && test -f t2; then touch half-done; (sleep 100000 & sleep 100000); fi; ! test -f t2";
+    // Behind t2 it would wait for ever, with children; and t2 does not fail before that has begun.
+    let begun = world.path("begun");
+    let gate = format!(
+        "if test -f t3 && test -f t2; then touch half-done {0}; (sleep 100000 & sleep 100000); fi; \
+         if test -f t2; then until test -e {0}; do sleep 0.05; done; exit 1; fi; ! test -f half-done",
+        begun.display()
+    );
     let plan = format!(
         "schemaVersion: v1\npolicy: {{landing: train, maxWorkers: 3}}\n\
-         gates: [{{name: unit, run: '{gate} && ! test -f half-done'}}]\nitems: [{{name: t1}}, {{name: t2}}, {{name: t3}}]\n"
+         gates: [{{name: unit, run: '{gate}'}}]\nitems: [{{name: t1}}, {{name: t2}}, {{name: t3}}]\n"
     );
     let said = world.merge(&plan, &["--execute"]).expect(3);
     assert_eq!(world.files_on_main(), ["README.md", "t1", "t3"]);
