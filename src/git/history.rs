@@ -72,8 +72,16 @@ pub struct Divergence {
     pub bases: Vec<ObjectId>,
     /// What only the second has, parents before children.
     pub own: Vec<ObjectId>,
-    /// Heads among `own` that a commit which only the first has names in a `Lexpr-Head` trailer.
-    pub landed: Vec<ObjectId>,
+    /// Heads among `own` that a commit which only the first has names in a `Lexpr-Head` trailer, by head. Anybody can write
+    /// such a line: whether it is true is not known here.
+    pub claimed: Vec<Claim>,
+}
+
+/// That a head has landed, as the message of a commit says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Claim {
+    pub head: ObjectId,
+    pub by: ObjectId,
 }
 
 impl History {
@@ -326,17 +334,18 @@ impl History {
         }
         let only = |marks: &[u8], at: u32, side: u8| marks[at as usize] & (ONE | TWO) == side;
         let own: Vec<u32> = self.marked.iter().copied().filter(|at| only(&self.marks, *at, TWO)).collect();
-        let mut landed: Vec<ObjectId> = Vec::new();
+        let mut claimed: Vec<Claim> = Vec::new();
         for &at in self.marked.iter().filter(|at| only(&self.marks, **at, ONE)) {
             let of_the_head =
                 |named: &&ObjectId| self.index.get(*named).is_some_and(|named| only(&self.marks, *named, TWO));
-            landed.extend(self.lands(at).iter().filter(of_the_head));
+            let by = self.nodes[at as usize].id;
+            claimed.extend(self.lands(at).iter().filter(of_the_head).map(|head| Claim { head: *head, by }));
         }
-        landed.sort_unstable();
-        landed.dedup();
+        claimed.sort_unstable();
+        claimed.dedup();
         let ordered = self.parents_first(own.clone());
         let bases = self.independent(objects, candidates)?;
-        Ok((Some(Divergence { bases, own: ordered, landed }), own))
+        Ok((Some(Divergence { bases, own: ordered, claimed }), own))
     }
 
     /// Orders commits so that parents come before children and, where both may come, older before
@@ -379,25 +388,19 @@ impl History {
         order
     }
 
-    /// A commit that `base` has and `head` has not, and that names `head` in a `Lexpr-Head` trailer.
+    /// The commits that `base` has and `head` has not, and that name `head` in a `Lexpr-Head` trailer, ordered by id.
     ///
     /// # Errors
     /// Where a commit cannot be read.
-    pub fn landed_as(
-        &mut self,
-        objects: &Objects,
-        base: ObjectId,
-        head: ObjectId,
-    ) -> Result<Option<ObjectId>, ObjectsError> {
+    pub fn naming(&mut self, objects: &Objects, base: ObjectId, head: ObjectId) -> Result<Vec<ObjectId>, ObjectsError> {
         let (base, head_at) = (self.slot(base), self.slot(head));
         // The walk reads every commit that only `base` has, and with them their trailers.
         self.paint(objects, base, &[head_at])?;
-        let naming = self.landed.get(&head).map_or(&[][..], Vec::as_slice);
-        Ok(naming
-            .iter()
-            .filter(|at| self.marks[**at as usize] & (ONE | TWO) == ONE)
-            .map(|at| self.nodes[*at as usize].id)
-            .min())
+        let naming = self.landed.get(&head).map_or(&[][..], Vec::as_slice).iter();
+        let in_base = naming.filter(|at| self.marks[**at as usize] & (ONE | TWO) == ONE);
+        let mut naming: Vec<ObjectId> = in_base.map(|at| self.nodes[*at as usize].id).collect();
+        naming.sort_unstable();
+        Ok(naming)
     }
 
     /// What of `heads` `base` does not contain, with all their ancestors that `base` has not either:

@@ -35,7 +35,7 @@ impl Workbench {
             let landed_as = if self.history.contains(&self.objects, to, head)? {
                 brought.get(&head).copied()
             } else {
-                match self.history.landed_as(&self.objects, to, head)? {
+                match self.landed_as(to, head)? {
                     None => continue,
                     named => named,
                 }

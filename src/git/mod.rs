@@ -6,6 +6,7 @@ pub mod attributes;
 pub mod branches;
 pub mod brought;
 pub mod checkout;
+mod claims;
 pub mod command;
 pub mod compose;
 pub mod filters;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use gix::ObjectId;
 
 use super::history::History;
-use super::objects::{Objects, ObjectsError, commit_id, from_commit};
+use super::objects::{Objects, ObjectsError, from_commit};
 use crate::plan::natural::natural_cmp;
 use crate::plan::reach::reaches;
 use crate::vocabulary::names::{CommitId, ItemName};
@@ -61,35 +61,6 @@ impl std::fmt::Display for AlreadyLanded {
             Self::Below(head) => write!(f, "part of {}, whose changes are in base already", head.short()),
         }
     }
-}
-
-/// Which items the history of `base` has, one answer per item.
-///
-/// # Errors
-/// Where a commit cannot be read.
-pub fn landed_by_history(
-    objects: &Objects,
-    history: &mut History,
-    base: ObjectId,
-    items: &[HeadOf],
-) -> Result<Vec<Option<AlreadyLanded>>, ObjectsError> {
-    let mut known: HashMap<ObjectId, Option<AlreadyLanded>> = HashMap::new();
-    let mut already_landed = Vec::with_capacity(items.len());
-    for item in items {
-        let head = from_commit(item.head);
-        if let Some(answer) = known.get(&head) {
-            already_landed.push(*answer);
-            continue;
-        }
-        let answer = if history.contains(objects, base, head)? {
-            Some(AlreadyLanded::InBase)
-        } else {
-            history.landed_as(objects, base, head)?.map(|id| AlreadyLanded::As(commit_id(id)))
-        };
-        known.insert(head, answer);
-        already_landed.push(answer);
-    }
-    Ok(already_landed)
 }
 
 /// Which items contain which: [`Relations::implied`].

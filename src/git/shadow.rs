@@ -5,14 +5,14 @@
 //! graph. What a step comes to depends on the commits given and on nothing else: no time of day, no
 //! machine, no run.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gix::ObjectId;
 
 use super::brought::Inspector;
 use super::command::{Git, GitError};
-use super::history::{Divergence, History};
+use super::history::{Claim, Divergence, History};
 use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
 use super::message::{self, Signature, Squashed, Words};
 use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
@@ -97,6 +97,7 @@ pub struct Workbench {
     pub(super) splicer: Splicer,
     pub(super) inspector: Inspector,
     pub(super) merges: MergeTree,
+    pub(super) claims: HashMap<Claim, bool>,
     git: Git,
     committer: Option<Identity>,
 }
@@ -125,6 +126,7 @@ impl Workbench {
             splicer: Splicer::default(),
             inspector: Inspector::default(),
             merges: MergeTree::new(git.clone(), quarantine.version(), merge),
+            claims: HashMap::new(),
             git,
             committer,
         })
@@ -217,7 +219,12 @@ impl Workbench {
         merged: &[CommitId],
     ) -> Result<Option<(ObjectId, Arc<Divergence>)>, ComposeError> {
         let Some(divergence) = self.history.divergence(&self.objects, shadow, head)? else { return Ok(None) };
-        let mut landed = divergence.landed.clone();
+        let mut landed = Vec::new();
+        for claim in &divergence.claimed {
+            if !landed.contains(&claim.head) && self.is_true(*claim)? {
+                landed.push(claim.head);
+            }
+        }
         for merged in merged.iter().copied().map(from_commit) {
             if !landed.contains(&merged) && !self.history.contains(&self.objects, shadow, merged)? {
                 landed.push(merged);
@@ -254,6 +261,16 @@ impl Workbench {
         theirs: ObjectId,
     ) -> Result<bool, ComposeError> {
         Ok(matches!(self.merge(base, ours, theirs)?, Outcome::Tree(tree) if tree == ours))
+    }
+
+    /// The same of commits that have several merge bases.
+    pub(super) fn merges_to_nothing_by_git(
+        &mut self,
+        ours: ObjectId,
+        our_tree: ObjectId,
+        theirs: ObjectId,
+    ) -> Result<bool, ComposeError> {
+        Ok(matches!(self.merge_by_git(ours, our_tree, theirs)?, Outcome::Tree(tree) if tree == our_tree))
     }
 
     /// Merges trees that have one base: spliced where nothing meets, else by git.

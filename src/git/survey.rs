@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use gix::ObjectId;
 
 use super::objects::{Entry, commit_id, from_commit, mode};
-use super::resolve::{AlreadyLanded, HeadOf, Relations, implied, landed_by_history};
+use super::resolve::{AlreadyLanded, HeadOf, Relations, implied};
 use super::shadow::{ComposeError, Workbench, related};
 use super::splice::{Change, changes};
 use crate::vocabulary::names::{CommitId, ItemName};
@@ -41,7 +41,7 @@ impl Workbench {
     pub fn relate(&mut self, base: CommitId, items: &[HeadOf]) -> Result<Relations, ComposeError> {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
-        let mut already_landed = landed_by_history(&self.objects, &mut self.history, base, items)?;
+        let mut already_landed = self.landed_by_history(base, items)?;
         let mut own = Vec::with_capacity(items.len());
         for (item, landed) in items.iter().zip(&already_landed) {
             own.push(match landed {

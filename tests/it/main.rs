@@ -4,6 +4,7 @@
 mod architecture;
 mod browser;
 mod cli_cache;
+mod cli_claims;
 mod cli_clean;
 mod cli_commands;
 mod cli_demo;

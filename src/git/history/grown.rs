@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn invariant_3_nothing_is_concluded_past_a_merge_of_what_nobody_asked_about() {
-        let lies = |commit| Divergence { bases: Vec::new(), own: vec![commit], landed: Vec::new() };
+        let lies = |commit| Divergence { bases: Vec::new(), own: vec![commit], claimed: Vec::new() };
         let id = gix::ObjectId::empty_blob(gix::hash::Kind::Sha1);
         let (root, head, other, strange) = (0, 1, 2, 3);
         let mut grown = Grown::default();
@@ -130,7 +130,7 @@ mod tests {
     /// What is made depends on its parts alone: a branch may begin on the very commit that is made again.
     #[test]
     fn invariant_3_a_head_that_has_what_was_made_does_not_lie_as_it_did() {
-        let lies = Divergence { bases: Vec::new(), own: Vec::new(), landed: Vec::new() };
+        let lies = Divergence { bases: Vec::new(), own: Vec::new(), claimed: Vec::new() };
         let (root, head, made) = (0, 1, 10);
         let mut grown = Grown::default();
         grown.learn(root, head, Some(lies), &[head, made], &[]);
