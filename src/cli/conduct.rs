@@ -26,6 +26,7 @@ use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
+use crate::git::lock::RunLock;
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::UserRepo;
@@ -89,6 +90,8 @@ pub(super) struct Run<'a> {
     pub destinations: &'a [Destination],
     /// When to stop as if asked to.
     pub deadline: Option<Duration>,
+    /// What no other process has until the run has ended: its folder and, unless it is urgent, its target.
+    pub held: (Hold, Option<RunLock>),
 }
 
 impl Run<'_> {
@@ -97,7 +100,7 @@ impl Run<'_> {
     /// # Errors
     /// Where lexpr fails; what happened until then is in the journal.
     pub(super) async fn conduct(self, past: Option<Past>) -> Result<Outcome, Failure> {
-        let Self { prepared, folder, workshop, lander, options, faces: asked, destinations, deadline } = self;
+        let Self { prepared, folder, workshop, lander, options, faces: asked, destinations, deadline, held } = self;
         if let Some(past) = &past {
             tell_of_the_cut(folder, past);
         }
@@ -154,6 +157,8 @@ impl Run<'_> {
         let report = report.ok_or_else(|| Failure::internal("the run ended before it began"))?;
         let told = faces.tell_the_end(asked, destinations, &report);
         let exit_code = told.as_ref().map_or_else(|failure| failure.exit_code, |()| ended.exit_code);
+        // Whatever follows is not the run: others need not wait for it, and the command at the end may begin the next.
+        drop(held);
         finish.tell(Some(&report), exit_code, signals.next_after_the_run()).await;
         told?;
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;

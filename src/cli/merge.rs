@@ -65,20 +65,20 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
 /// A run's folder that is removed again unless the run begins.
 struct Tentative {
     folder: RunFolder,
-    hold: Hold,
-    has_begun: bool,
+    /// Until the run has it.
+    hold: Option<Hold>,
 }
 
 impl Tentative {
     fn create(common_dir: &Path, id: RunId) -> Result<Self, Failure> {
         let (folder, hold) = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Self { folder, hold, has_begun: false })
+        Ok(Self { folder, hold: Some(hold) })
     }
 }
 
 impl Drop for Tentative {
     fn drop(&mut self) {
-        if !self.has_begun {
+        if self.hold.is_some() {
             // What cannot be removed has no journal and so counts as no run.
             let _ = std::fs::remove_dir_all(&self.folder.path);
         }
@@ -107,11 +107,11 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
-    let (_lock, waited) = claim(args, &opened, &id, patience).await?;
+    let (lock, waited) = claim(args, &opened, &id, patience).await?;
     conduct::tidy_after_dead_runs(&opened.repo)?;
     let mut tentative = Tentative::create(&common_dir, id)?;
-    if args.urgent {
-        tentative.folder.name_process(&tentative.hold).map_err(|error| Failure::internal(error.to_string()))?;
+    if let (true, Some(hold)) = (args.urgent, &tentative.hold) {
+        tentative.folder.name_process(hold).map_err(|error| Failure::internal(error.to_string()))?;
     }
     command::work_for(tentative.folder.mark());
     let folder = tentative.folder.clone();
@@ -129,7 +129,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
     crash::point!("run.plan-kept");
-    tentative.has_begun = true;
+    let Some(hold) = tentative.hold.take() else { return Err(Failure::internal("the run has begun already")) };
     let run = Run {
         prepared: &prepared,
         folder: &folder,
@@ -139,6 +139,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         faces: &args.faces,
         destinations,
         deadline: patience.left(),
+        held: (hold, lock),
     };
     run.conduct(None).await
 }

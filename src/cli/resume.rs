@@ -50,7 +50,7 @@ async fn resume(
     let RunStarted { target, urgent, .. } = read(folder)?.1;
     let patience = Patience::from_now(args.wait, args.deadline);
     let claim = || turns::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience);
-    let _lock = if urgent { None } else { Some(claim().await?) };
+    let lock = if urgent { None } else { Some(claim().await?.0) };
     let hold = conduct::hold(folder)?;
     if urgent {
         folder.name_process(&hold).map_err(|error| Failure::internal(error.to_string()))?;
@@ -137,6 +137,7 @@ async fn resume(
         faces: &args.faces,
         destinations,
         deadline: patience.left(),
+        held: (hold, lock),
     };
     run.conduct(Some(past)).await
 }

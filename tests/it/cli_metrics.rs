@@ -56,6 +56,27 @@ pub fn of_a_real_run() -> BTreeMap<String, Family> {
     found
 }
 
+#[test]
+fn a_run_that_only_lingers_for_a_scraper_is_in_nobodys_way() {
+    let world =
+        World::new(&[("README.md", "# A project\n")], &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")])]);
+    let plan = world.plan("schemaVersion: v1\ngates: [{name: g, run: 'true'}]\nitems: [{name: a}]\n");
+    let lingering =
+        ["merge", plan.to_str().unwrap(), "--execute", "--metrics-addr", "127.0.0.1:0", "--metrics-linger", "3600"];
+    // The command at the end is the first to find out.
+    let next =
+        format!("{} merge - --execute --quiet < {}", env!("CARGO_BIN_EXE_lexpr"), world.path("next.yaml").display());
+    std::fs::write(world.path("next.yaml"), "schemaVersion: v1\nitems: [{name: b, gates: []}]\n").unwrap();
+    let (mut run, _, drain) = serving(world.command(lingering).args(["--on-finish", &next]));
+    wait_for("what the command at the end lands", || world.files_on_main().contains(&"b".to_owned()).then_some(()));
+    let runs = world.lexpr(["runs"]).expect(0).stdout;
+    assert!(!runs.contains("running"), "{runs}");
+    world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drain.join().unwrap();
+}
+
 /// The sum of a series' samples, over all labels.
 fn sum(families: &BTreeMap<String, Family>, family: &str, sample: &str) -> f64 {
     let family = families.get(family).unwrap_or_else(|| panic!("{family} is missing"));
