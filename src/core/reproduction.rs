@@ -114,12 +114,23 @@ impl Story<'_> {
         })
     }
 
-    /// The newest first.
+    /// The newest first. What was made again to say by whom it is overridden was not judged any more.
     fn composed(&self) -> impl Iterator<Item = &Composed> {
-        self.events.iter().rev().filter_map(|recorded| match &recorded.event {
-            Event::Composed(composed) => Some(&**composed),
+        let composed = self.events.iter().rev().filter_map(|recorded| match &recorded.event {
+            Event::Composed(composed) => Some((recorded.seq, &**composed)),
             _ => None,
-        })
+        });
+        composed.filter(|(seq, composed)| !self.is_of_an_override(*seq, composed)).map(|(_, composed)| composed)
+    }
+
+    fn is_of_an_override(&self, seq: u64, composed: &Composed) -> bool {
+        let CompositePurpose::Apex { apex } = &composed.purpose else { return false };
+        self.started.overrides.is_some()
+            && self
+                .events
+                .iter()
+                .take_while(|recorded| recorded.seq < seq)
+                .any(|recorded| matches!(&recorded.event, Event::Overridden(overridden) if overridden.apex == *apex))
     }
 
     /// The apex on which the item failed a gate that it had passed by itself.

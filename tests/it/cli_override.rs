@@ -78,6 +78,8 @@ fn an_overridden_item_is_told_as_that_in_commit_receipt_reports_and_verify_howev
         assert_eq!(last["gates"].as_array().unwrap().len(), 0, "what is overridden is not proven");
 
         let run = report["run"].as_str().unwrap();
+        let again = world.lexpr(["gate", "run", "bad", "unit", run]).expect(3).stderr;
+        assert!(again.contains("gate unit of bad at ") && !again.contains("warning"), "{again}");
         let verified = world.lexpr(["verify", run]).expect(0).stdout;
         assert!(verified.contains(&format!("override: no proof: {NOTE}\n")), "{verified}");
         let why = world.lexpr(["why", "bad", run]).expect(0).stdout;
