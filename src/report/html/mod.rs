@@ -25,9 +25,9 @@ use super::forecast::OutlookInShort;
 use super::json::RunReport;
 use super::summary::{facts, headline};
 use crate::vocabulary::names::ItemName;
-use crate::wording::{block, count, ref_name};
+use crate::wording::{block, count, ref_name, shell_word};
 use look::Look;
-use markup::{code, escaped, text};
+use markup::{code, escaped, text, with_code};
 use pyramid::Node;
 
 /// The whole page. Ends with a newline.
@@ -112,13 +112,13 @@ fn summary(report: &RunReport) -> String {
         code(&command(report)),
         code(&report.repository)
     );
-    let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", text(&report.next));
+    let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", with_code(&report.next));
     if let Some(halt) = &report.halted {
         let lines = escaped(&block(&halt.message)).replace('\n', "<br>");
         let _ = writeln!(out, "<li>The run could not go on: {lines}</li>");
     }
     for fact in facts(report) {
-        let _ = writeln!(out, "<li>{}</li>", text(&fact));
+        let _ = writeln!(out, "<li>{}</li>", with_code(&fact));
     }
     out.push_str("</ul>\n");
     out.push_str(&now::gauges(report));
@@ -133,6 +133,14 @@ fn command(report: &RunReport) -> String {
     }
     if report.urgent {
         command.push_str(" --urgent");
+    }
+    if let Some(grant) = &report.overrides {
+        let items = grant.items.iter().map(|item| ("--override", item.as_str()));
+        for (option, value) in items.chain(grant.reason.as_deref().map(|reason| ("--reason", reason))) {
+            // Behind a space it would be read as an option of its own.
+            let between = if value.starts_with('-') { '=' } else { ' ' };
+            let _ = write!(command, " {option}{between}{}", shell_word(value));
+        }
     }
     command
 }
@@ -156,10 +164,14 @@ fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
         })
         .collect();
     let top = format!(
-        "{} at {}: {} landed",
+        "{} at {}: {} landed{}",
         ref_name(&report.target),
         report.tip.short(),
-        count(report.summary.successful, "item")
+        count(report.summary.successful, "item"),
+        match report.summary.overridden {
+            0 => String::new(),
+            overridden => format!(", {overridden} of them overridden"),
+        }
     );
     pyramid_part(&nodes, &top)
 }
@@ -183,8 +195,9 @@ fn timeline_of(report: &RunReport) -> String {
     if svg.is_empty() {
         return svg;
     }
+    let overridden = if report.summary.overridden > 0 { ", dashed ones of what is overridden" } else { "" };
     format!(
-        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red with ✗ failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
+        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
         timeline::in_words(report)
     )

@@ -69,7 +69,7 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
             );
         }
         // Lines from further down would cross everything.
-        if matches!(node.look, Look::Landed | Look::LandedBefore) && top_line.contains(&at) {
+        if matches!(node.look, Look::Landed | Look::Overridden | Look::LandedBefore) && top_line.contains(&at) {
             edge(&mut out, (x + BOX.0 / 2, y), target, node.look, "");
         }
     }
@@ -166,6 +166,9 @@ fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64,
             wide - 2 * corner,
             high / 2
         ),
+        Shape::Slanted => {
+            format!("<path d=\"M{} {y}h{}l-{corner} {high}h-{}z\"/>", x + corner, wide - corner, wide - corner)
+        }
     };
     let why = if node.why.is_empty() { String::new() } else { format!(": {}", text(&node.why)) };
     let name = text(node.name);
