@@ -110,7 +110,7 @@ fn push_shown(safe: &mut String, c: char) {
 }
 
 /// How what lexpr itself puts between backticks begins: names of others may have backticks of their own, which are theirs.
-const OWN_CODE: [&str; 3] = ["lexpr ", "git ", "landing: "];
+const OWN_CODE: [&str; 4] = ["lexpr ", "git ", "gitdir: ", "landing: "];
 
 /// The parts of a sentence, each with whether it is a command or a setting that lexpr put between backticks, which are
 /// left out. Any other backtick is text.

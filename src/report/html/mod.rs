@@ -76,7 +76,7 @@ pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
     vec![
         Part { id: "summary", html: summary(report) },
         Part { id: "now", html: now::running(report, mode) },
-        Part { id: "pyramid", html: pyramid_of(report, &reasons) },
+        Part { id: "pyramid", html: pyramid_of(report, &reasons, mode) },
         Part { id: "timeline", html: timeline_of(report) },
         Part { id: "items", html: table::items(report, &reasons, mode) },
         Part { id: "landings", html: landings::landings(report) },
@@ -149,7 +149,7 @@ fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemN
     names.enumerate().map(|(at, name)| (name, at)).collect()
 }
 
-fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
+fn pyramid_of(report: &RunReport, reasons: &[String], mode: Mode) -> String {
     let places = positions(report.items.iter().map(|item| &item.name));
     let nodes: Vec<Node<'_>> = report
         .items
@@ -173,20 +173,22 @@ fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
             overridden => format!(", {overridden} of them overridden"),
         }
     );
-    pyramid_part(&nodes, &top)
+    pyramid_part(&nodes, &top, mode)
 }
 
-fn pyramid_part(nodes: &[Node<'_>], top: &str) -> String {
+fn pyramid_part(nodes: &[Node<'_>], top: &str, mode: Mode) -> String {
     if nodes.is_empty() {
         return String::new();
     }
+    // The live page's script does it there, and its parts are sent again and again.
+    let lights = if mode == Mode::Still { pyramid::lights(nodes) } else { String::new() };
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
     let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
     format!(
         "<h2>Pyramid</h2>\n<p>{}</p>\n<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the pyramid\">\n{}</div>\n",
         legend.join(" "),
-        pyramid::svg(nodes, top)
+        pyramid::svg(nodes, top, &lights)
     )
 }
 
@@ -228,7 +230,7 @@ fn dry_run(report: &DryRun) -> String {
         code(&report.plan),
         code(&report.repository),
         text(&report.next_step()),
-        pyramid_part(&nodes, &top),
+        pyramid_part(&nodes, &top, Mode::Still),
         table::planned(report),
         text(&report.lexpr_version),
         code(&format!("lexpr merge {} --report FILE.html", report.plan)),

@@ -20,7 +20,7 @@ a{color:inherit}a:focus-visible,summary:focus-visible,.scroll:focus-visible{outl
 tr:target>td{background:var(--warn)}\
 .pyramid text{font:12px ui-monospace,monospace;fill:var(--ink)}.pyramid .target text{font:600 13px system-ui,sans-serif;text-anchor:middle}\
 .pyramid .target rect{fill:var(--plain);stroke:var(--plainline)}\
-.edges path{fill:none;stroke:var(--edge);stroke-width:1.2}.edges .landed,.edges .before{stroke:var(--doneline);opacity:.5}.edges .overridden{stroke:var(--riskline)}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
+.edges path{fill:none;stroke:var(--edge);stroke-width:1.2}.edges .landed,.edges .before{stroke:var(--doneline);opacity:.5}.edges .overridden{stroke:var(--riskline)}.pyramid:has(:where(.item:hover,.item:focus-visible)) .edges path:where(:not(.lit)){opacity:.2}.item.near rect,.item.near path{stroke:var(--ink);stroke-width:2.5}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
 .edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badline);stroke-dasharray:4 3}\
 .item rect,.item path,.job{stroke-width:1.5}.item{text-decoration:none}.item:hover rect,.item:hover path,.item:focus-visible rect,.item:focus-visible path{stroke-width:3.5}\
 .landed rect,.landed path,.job.landed{fill:var(--good);stroke:var(--goodline)}\
