@@ -109,6 +109,37 @@ fn push_shown(safe: &mut String, c: char) {
     }
 }
 
+/// How what lexpr itself puts between backticks begins: names of others may have backticks of their own, which are theirs.
+const OWN_CODE: [&str; 4] = ["lexpr ", "git ", "gitdir: ", "landing: "];
+
+/// The parts of a sentence, each with whether it is a command or a setting that lexpr put between backticks, which are
+/// left out. Any other backtick is text.
+pub fn in_backticks(sentence: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut rest = Some(sentence);
+    let mut is_code = false;
+    std::iter::from_fn(move || {
+        let left = rest?;
+        if is_code {
+            is_code = false;
+            let (part, behind) = left.split_once('`')?;
+            rest = Some(behind);
+            return Some((part, true));
+        }
+        let mut from = 0;
+        while let Some(open) = left[from..].find('`').map(|at| from + at) {
+            let inside = &left[open + 1..];
+            if inside.contains('`') && OWN_CODE.iter().any(|own| inside.starts_with(own)) {
+                is_code = true;
+                rest = Some(inside);
+                return Some((&left[..open], false));
+            }
+            from = open + 1;
+        }
+        rest = None;
+        Some((left, false))
+    })
+}
+
 /// `text` as a shell reads it as one word, safe to show: as it is where nothing in it means anything to a shell, else in
 /// single quotes; in `$'…'` (POSIX.1-2024, 2.2.4) where it has characters that are not to be shown.
 pub fn shell_word(text: &str) -> String {
@@ -281,6 +312,15 @@ mod tests {
         let every: String = (0..=0x2100).filter_map(char::from_u32).collect();
         assert!(!shown(&every).contains(unsafe_to_show));
         assert!(!block(&every).contains(|c| c != '\n' && unsafe_to_show(c)));
+    }
+
+    #[test]
+    fn what_lexpr_puts_between_backticks_is_code_and_no_other_backtick_is_lost() {
+        let parts = |sentence| in_backticks(sentence).filter(|(part, _)| !part.is_empty()).collect::<Vec<_>>();
+        assert_eq!(parts("plain"), [("plain", false)]);
+        assert_eq!(parts("`git b` goes on, `lexpr c`"), [("git b", true), (" goes on, ", false), ("lexpr c", true)]);
+        assert_eq!(parts("fix a`b, `lexpr c`."), [("fix a`b, ", false), ("lexpr c", true), (".", false)]);
+        assert_eq!(parts("fix a`b, `rm`, `lexpr x"), [("fix a`b, `rm`, `lexpr x", false)]);
     }
 
     #[test]

@@ -26,8 +26,8 @@ use super::view::{
     AttemptView, Halt, ItemView, LandingBegun, LimitReport, RunView, Stage, TargetMove, Throttling, VerdictSource,
 };
 use crate::vocabulary::event::{
-    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, Reason, SetAside,
-    UndoDirection,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, OverrideGrant, Reason,
+    SetAside, UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
@@ -61,6 +61,9 @@ pub struct RunReport {
     /// It ran beside the run that had the target, if one had.
     #[serde(default)]
     pub urgent: bool,
+    /// Items that may land although their gates do not pass, as the command line had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Box<OverrideGrant>>,
     /// The run has ended. Otherwise statuses are those that items would have if it ended now.
     pub finished: bool,
     /// It was ended from outside, without a word of its own; it can be resumed.
@@ -360,6 +363,7 @@ impl RunReport {
             tip: landings.last().map_or(run.base, |landing| landing.to),
             push: run.push.clone(),
             urgent: run.urgent,
+            overrides: run.overrides.clone(),
             finished: view.ending.is_some(),
             is_dead: view.is_dead,
             resumptions: view.resumptions,
@@ -388,6 +392,12 @@ impl RunReport {
         };
         report.next = summary::next_step(&report);
         Some(report)
+    }
+
+    /// Why a landing is no proof, if it is none: what is overridden lands alone.
+    pub fn overridden_by(&self, landing: &Landing) -> Option<&Overridden> {
+        let [name] = &landing.items[..] else { return None };
+        self.items.iter().find(|item| item.name == *name)?.overridden.as_deref()
     }
 }
 

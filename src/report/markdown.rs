@@ -14,7 +14,7 @@ use super::outcome::outcome_after;
 use super::summary::{facts, headline, is_problem, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::vocabulary::names::GateName;
-use crate::wording::{block, count, duration, ref_name, shown};
+use crate::wording::{block, count, duration, in_backticks, ref_name, shown};
 
 /// How much of each failure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +72,9 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         let _ = writeln!(out, "- the run could not go on: {}", lines.join("<br>"));
     }
     for fact in facts(report) {
-        let _ = writeln!(out, "- {}", escape(&fact));
+        let _ = writeln!(out, "- {}", prose(&fact));
     }
-    let _ = writeln!(out, "\n**Next:** {}\n", escape(&report.next));
+    let _ = writeln!(out, "\n**Next:** {}\n", prose(&report.next));
     out.push_str(&items_table(&report.items));
     let problems: Vec<&ItemReport> = report.items.iter().filter(|item| is_problem(item.status)).collect();
     if !problems.is_empty() {
@@ -316,6 +316,11 @@ fn escape(text: &str) -> String {
     out.replace("://", "&#58;//")
 }
 
+/// A sentence of lexpr's own, with names of others in it: as text, but for what stands between backticks, which is code.
+fn prose(sentence: &str) -> String {
+    in_backticks(sentence).map(|(part, is_code)| if is_code { code(part) } else { escape(part) }).collect()
+}
+
 /// Text of others as a code span. Where a code span cannot hold it in a table cell (pipes, and
 /// backticks, which would need delimiters of their own) it is escaped text instead.
 fn code(text: &str) -> String {
@@ -347,6 +352,8 @@ mod tests {
         assert_eq!(code("feature/x_y"), "`feature/x_y`");
         assert_eq!(code("a|b"), "a&#124;b");
         assert_eq!(code("a`b"), "a\\`b");
+        assert_eq!(prose("see a_b, then `lexpr resume r_1`."), "see a\\_b, then `lexpr resume r_1`.");
+        assert_eq!(prose("a`b`: `lexpr <|` and @b`"), "a\\`b\\`: lexpr &lt;&#124; and &#64;b\\`");
         assert_eq!(longest_run_of_backticks("a ``` b ```` c"), 4);
     }
 }

@@ -93,15 +93,20 @@ fn gate_slice(report: &RunReport, job: &Occupation, gate: &GateSpan) -> Value {
 }
 
 fn mark(report: &RunReport, landing: &Landing) -> Value {
+    let overridden = report.overridden_by(landing);
+    let mut args = json!({ "items": landing.items, "from": landing.from, "to": landing.to });
+    if let Some(overridden) = overridden {
+        args["overridden"] = overridden.to_string().into();
+    }
     json!({
         "ph": "i",
         "s": "p",
-        "name": format!("{} landed", count(landing.items.len(), "item")),
+        "name": format!("{} landed{}", count(landing.items.len(), "item"), if overridden.is_some() { ", overridden" } else { "" }),
         "cat": "landing",
         "pid": PROCESS,
         "tid": LANDINGS,
         "ts": micros(report, landing.at_ms),
-        "args": { "items": landing.items, "from": landing.from, "to": landing.to },
+        "args": args,
     })
 }
 

@@ -227,12 +227,20 @@
       setTimeout(() => svg.removeEventListener("click", swallow, { capture: true }));
     });
     svg.addEventListener("dragstart", (event) => event.preventDefault());
-    // The lines of the item that is pointed at, or has the focus.
+    // The lines of the item that is pointed at, or has the focus, and what is at their other ends.
     const light = (event) => {
       const item = event.target.closest?.("a.item");
       const at = event.type === "pointerout" || event.type === "focusout" ? null : item?.getAttribute("href").replace("#item-", "");
+      const near = new Set();
       for (const line of svg.querySelectorAll(".edges path[data-of]")) {
-        line.classList.toggle("lit", at != null && line.dataset.of.split(" ").includes(at));
+        const ends = line.dataset.of.split(" ");
+        const lit = at != null && ends.includes(at);
+        line.classList.toggle("lit", lit);
+        if (lit) ends.forEach((end) => near.add(end));
+      }
+      near.delete(at);
+      for (const other of svg.querySelectorAll("a.item")) {
+        other.classList.toggle("near", near.has(other.getAttribute("href").replace("#item-", "")));
       }
     };
     for (const name of ["pointerover", "pointerout", "focusin", "focusout"]) svg.addEventListener(name, light);

@@ -38,7 +38,11 @@ const NOTE: &str = "unit failed, lint was not run; by Ann Example <ann@example.c
 fn land(world: &World, plan: &str) -> Said {
     world.merge(
         plan,
-        &[&["--execute", "--report", "r.json", "--report", "r.md", "--report", "r.xml"], &GRANT[..]].concat(),
+        &[
+            &["--execute", "--report", "r.json", "--report", "r.md", "--report", "r.xml", "--report", "r.html"],
+            &GRANT[..],
+        ]
+        .concat(),
     )
 }
 
@@ -86,6 +90,9 @@ fn an_overridden_item_is_told_as_that_in_commit_receipt_reports_and_verify_howev
         assert!(why.contains(&format!(", overridden: {NOTE}.")), "{why}");
         let markdown = fs::read_to_string(world.repo().join("r.md")).unwrap();
         assert!(markdown.contains("| 2 | `bad` | overridden | unit failed, lint was not run; by Ann"), "{markdown}");
+        let page = fs::read_to_string(world.repo().join("r.html")).unwrap();
+        assert!(page.contains("--override bad --reason &#39;the runner has no disk&#39;</code>"), "{page}");
+        assert!(page.contains("<span class=\"badge overridden\">! overridden</span>"), "{page}");
         let junit = fs::read_to_string(world.repo().join("r.xml")).unwrap();
         assert!(junit.contains("failures=\"0\" errors=\"0\""), "{junit}");
         assert!(junit.contains("<skipped message=\"overridden: exit status 1\"/>"), "{junit}");

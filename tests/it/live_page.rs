@@ -164,6 +164,7 @@ fn the_page_follows_a_run_to_its_end_and_answers_mouse_and_keyboard() {
     }
     assert_eq!(browser.js(&has_focus), true, "the keyboard reaches it");
     assert_eq!(browser.js("document.querySelectorAll('.edges .lit').length"), 1, "its line is shown");
+    assert_eq!(browser.js("document.querySelectorAll('.item.near').length"), 1, "and what is at its end");
     browser.press("Enter");
     browser.until("document.getElementById('panel-text').textContent.startsWith('b waits for its turn.')");
     browser.js("window.before = document.querySelector('svg.pyramid')");
@@ -295,7 +296,7 @@ impl Story {
 /// Gives what is written in too little contrast to what is behind it, and states whose outline is hard to see
 /// (WCAG 2.2, 1.4.3 and 1.4.11). Looks there are that no run shows at once are added first.
 const CONTRASTS: &str = r#"(() => {
-  const looks = "landed before passed running waiting failed conflicted blocked unjudged skipped".split(" ");
+  const looks = "landed overridden before passed running waiting failed conflicted blocked unjudged skipped".split(" ");
   const more = document.createElement("div");
   more.innerHTML = looks.map((look) => `<span class="badge ${look}">${look}</span><svg class="pyramid">` +
     `<a class="item ${look}"><rect width="50" height="20"></rect><text y="15">${look}</text></a></svg>`).join("") +

@@ -12,7 +12,7 @@ use lexpr::vocabulary::names::{GateName, ItemName, PlanDigest};
 use lexpr::wording::Paint;
 use lexpr::{status, why};
 
-use crate::report_stories::{adaptive, commit, eventful, halted, hostile, item, names, smooth, tree};
+use crate::report_stories::{adaptive, commit, eventful, halted, hostile, item, names, overriding, smooth, tree};
 
 fn report(events: &[Recorded]) -> RunReport {
     RunReport::new(&RunView::of(events), BTreeMap::new()).unwrap()
@@ -184,6 +184,46 @@ fn a_run_and_a_dry_run_as_a_page() {
 }
 
 #[test]
+fn what_is_overridden_looks_like_nothing_else_in_pages_and_traces() {
+    let report = whole(&overriding());
+    let page = report.render(Format::Html);
+    for of_it in [
+        // The legend and the table's badge.
+        "<p><span class=\"badge landed\">✓ landed</span> <span class=\"badge overridden\">! overridden</span></p>",
+        "it&#39;s\\u{202e} bad</code></td><td><span class=\"badge overridden\">! overridden</span></td>",
+        // The picture, what it says of the item and of the target.
+        "<a class=\"item overridden\" href=\"#item-1\"",
+        "<title>it&#39;s\\u{202e} bad: overridden: unit failed; by Ann &lt;ann@example.com&gt;: the",
+        ": 2 items landed, 1 of them overridden</text>",
+        // The line in the timeline.
+        "<line class=\"landing overridden\"",
+        "<title>1 item landed, overridden, after ",
+        // What made it.
+        "--execute --override $&#39;it\\&#39;s\\342\\200\\256 bad&#39; --reason &#39;the &quot;card&quot; sandbox is down&#39;</code>",
+    ] {
+        assert!(page.contains(of_it), "{of_it}\n{page}");
+    }
+    let trace = report.render(Format::Trace);
+    assert!(trace.contains("\"name\":\"1 item landed, overridden\""), "{trace}");
+    assert!(trace.contains("\"overridden\":\"unit failed; by Ann <ann@example.com>: the "), "{trace}");
+    let without = whole(&smooth());
+    let body = without.render(Format::Html).split_once("</style>").unwrap().1.to_owned();
+    assert!(!body.contains("overrid") && !without.render(Format::Trace).contains("overrid"), "{body}");
+}
+
+#[test]
+fn commands_in_a_sentence_are_code_in_pages_and_markdown() {
+    let mut killed = report(&eventful());
+    (killed.finished, killed.is_dead) = (false, true);
+    killed.next = summary::next_step(&killed);
+    let killed = Report::Execute(Box::new(killed));
+    let (page, markdown) = (killed.render(Format::Html), killed.render(Format::Markdown));
+    let next = "</strong> <code>lexpr resume 20261121-090000-ab12</code> goes on with it.</p>";
+    assert!(page.contains(next), "{page}");
+    assert!(markdown.contains("**Next:** `lexpr resume 20261121-090000-ab12` goes on with it.\n"), "{markdown}");
+}
+
+#[test]
 fn a_page_of_a_run_that_goes_on_shows_what_is_running() {
     let events = eventful();
     let running = events.iter().position(|event| serde_json::to_string(event).unwrap().contains("blame")).unwrap();
@@ -273,7 +313,7 @@ fn a_report_file_is_written_whole_through_a_named_pipe() {
 fn reports_match_their_schema_and_survive_being_read_back() {
     let schema: serde_json::Value = serde_json::from_str(&report_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let stories = [adaptive(), eventful(), smooth(), halted(), hostile(), eventful()[..30].to_vec()];
+    let stories = [adaptive(), eventful(), smooth(), halted(), hostile(), overriding(), eventful()[..30].to_vec()];
     let reports = stories.iter().map(|events| whole(events)).chain([Report::DryRun(Box::new(dry()))]);
     for report in reports {
         let text = report.render(Format::Json);
@@ -288,7 +328,7 @@ fn reports_match_their_schema_and_survive_being_read_back() {
 fn events_match_their_schema() {
     let schema: serde_json::Value = serde_json::from_str(&event_schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for event in [adaptive(), eventful(), smooth(), halted(), hostile()].concat() {
+    for event in [adaptive(), eventful(), smooth(), halted(), hostile(), overriding()].concat() {
         let json = serde_json::to_value(&event).unwrap();
         let errors: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{json}: {errors:?}");

@@ -4,8 +4,8 @@
 use lexpr::vocabulary::event::{
     Composed, CompositePurpose, Conflict, Decision, EVENT_FORMAT, Event, FinalItem, FinalStatus, GateFinished,
     GateOutcome, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, JobStarted, Landed,
-    LandingIntended, LinedUpGate, LinedUpItem, PoolReason, Reason, Recorded, RunStarted, SetAside, SetAsideCause, Step,
-    Verdict,
+    LandingIntended, LinedUpGate, LinedUpItem, Overridden, OverriddenGate, OverrideGrant, PoolReason, Reason, Recorded,
+    RunStarted, SetAside, SetAsideCause, Step, Verdict,
 };
 use lexpr::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest, RunId, TreeId,
@@ -312,6 +312,30 @@ impl Story {
 
 pub fn cone_of(name: &str) -> JobPurpose {
     JobPurpose::Cone { item: ItemName::new(name) }
+}
+
+/// Two items: one lands, and one whose gate is red lands behind it, because somebody let it.
+pub fn overriding() -> Vec<Recorded> {
+    let mut story = Story::begin(vec![item("auth", 0, &[], &["unit"]), item("it's\u{202e} bad", 0, &[], &["unit"])]);
+    let (by, reason) = ("Ann <ann@example.com>".to_owned(), Some("the \"card\" sandbox is down".to_owned()));
+    let bad = ItemName::new("it's\u{202e} bad");
+    if let Event::RunStarted(run) = &mut story.events[0].event {
+        run.overrides =
+            Some(Box::new(OverrideGrant { items: vec![bad.clone()], by: by.clone(), reason: reason.clone() }));
+    }
+    story.passes(0, "auth", "unit").apex(0, &["auth"], Vec::new());
+    story.lands(0, commit("base"), &["auth"], vec![key("unit", "auth")]);
+    story.apex(1, &[bad.as_str()], Vec::new()).probe(1, 1, "unit", false);
+    let gate = OverriddenGate {
+        gate: GateName::new("unit"),
+        key: key("unit", "apex 1 first 1"),
+        definition: DefinitionDigest::of([b"unit".as_slice()]),
+        status: ItemGateStatus::Failed,
+    };
+    let overridden = Overridden { apex: ApexId(1), item: bad.clone(), by, reason, gates: vec![gate] };
+    story.tell(Event::Overridden(Box::new(overridden)));
+    story.lands(1, commit("apex 0 auth"), &[bad.as_str()], Vec::new());
+    story.finish(0, &[("auth", FinalStatus::Landed, None), (bad.as_str(), FinalStatus::Landed, None)])
 }
 
 /// Nine items with nearly every fate: two land at once, one is flaky and lands, one shares a

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use super::look::Look;
 use super::markup::{code, text};
+use super::table::badge;
 use crate::report::json::{ItemReport, Landing, ProvenBy, RunReport};
 use crate::vocabulary::names::ItemName;
 use crate::wording::{count, duration, ref_name};
@@ -27,11 +29,12 @@ pub(super) fn landings(report: &RunReport) -> String {
         let items: Vec<String> = landing.items.iter().map(|item| code(item.as_str())).collect();
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n<tr id=\"receipt-{at}\"><td colspan=\"{COLUMNS}\">{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"name\">{}{}</td></tr>\n<tr id=\"receipt-{at}\"><td colspan=\"{COLUMNS}\">{}</td></tr>",
             code(&landing.from.short()),
             code(&landing.to.short()),
             code(&landing.tree.to_string()),
             items.join(", "),
+            report.overridden_by(landing).map(|_| format!(" {}", badge(Look::Overridden))).unwrap_or_default(),
             receipt(report, landing, &by_name)
         );
     }
@@ -40,7 +43,7 @@ pub(super) fn landings(report: &RunReport) -> String {
 }
 
 fn receipt(report: &RunReport, landing: &Landing, by_name: &HashMap<&ItemName, &ItemReport>) -> String {
-    let overridden = landing.items.first().and_then(|name| by_name.get(name)?.overridden.as_ref());
+    let overridden = report.overridden_by(landing);
     let stands_on = match overridden {
         Some(_) => "overridden".to_owned(),
         None => format!("proven by {}", count(landing.proof.len(), "gate")),

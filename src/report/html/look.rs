@@ -9,6 +9,8 @@ use crate::vocabulary::event::FinalStatus;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Look {
     Landed,
+    /// It landed although its gates did not pass.
+    Overridden,
     LandedBefore,
     Passed,
     Running,
@@ -29,6 +31,8 @@ pub enum Shape {
     Cut,
     /// With pointed sides.
     Pointed,
+    /// With sides that lean to the right.
+    Slanted,
 }
 
 impl Look {
@@ -38,6 +42,7 @@ impl Look {
             Some(Stage::Waiting | Stage::Deferred) => Self::Waiting,
             Some(Stage::Passed) => Self::Passed,
             None | Some(Stage::Done) => match item.status {
+                FinalStatus::Landed if item.overridden.is_some() => Self::Overridden,
                 FinalStatus::Landed => Self::Landed,
                 FinalStatus::AlreadyLanded => Self::LandedBefore,
                 FinalStatus::Failed => Self::Failed,
@@ -63,6 +68,7 @@ impl Look {
     pub fn class(self) -> &'static str {
         match self {
             Self::Landed => "landed",
+            Self::Overridden => "overridden",
             Self::LandedBefore => "before",
             Self::Passed => "passed",
             Self::Running => "running",
@@ -85,6 +91,7 @@ impl Look {
     pub fn sign(self) -> char {
         match self {
             Self::Landed => '✓',
+            Self::Overridden => '!',
             Self::LandedBefore => '=',
             Self::Passed => '○',
             Self::Running => '▶',
@@ -103,6 +110,7 @@ impl Look {
             Self::Running | Self::Waiting | Self::Skipped => Shape::Square,
             Self::Failed | Self::Unjudged => Shape::Cut,
             Self::Conflicted | Self::Blocked => Shape::Pointed,
+            Self::Overridden => Shape::Slanted,
         }
     }
 }

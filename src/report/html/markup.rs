@@ -1,6 +1,6 @@
 //! Other people's text in a page: nothing of it is markup, and no character of it can hide or reorder what follows.
 
-use crate::wording::shown;
+use crate::wording::{in_backticks, shown};
 
 /// `of` on one line, safe to show, as text of HTML or SVG or as a quoted attribute.
 pub fn text(of: &str) -> String {
@@ -21,6 +21,12 @@ pub fn escaped(of: &str) -> String {
         }
     }
     out
+}
+
+/// A sentence in which what stands between backticks is code. A backtick that has no other is itself.
+pub fn with_code(of: &str) -> String {
+    let parts = in_backticks(of);
+    parts.map(|(part, is_code)| if is_code { code(part) } else { text(part) }).collect()
 }
 
 /// The text as code.

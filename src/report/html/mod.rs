@@ -25,9 +25,9 @@ use super::forecast::OutlookInShort;
 use super::json::RunReport;
 use super::summary::{facts, headline};
 use crate::vocabulary::names::ItemName;
-use crate::wording::{block, count, ref_name};
+use crate::wording::{block, count, ref_name, shell_word};
 use look::Look;
-use markup::{code, escaped, text};
+use markup::{code, escaped, text, with_code};
 use pyramid::Node;
 
 /// The whole page. Ends with a newline.
@@ -76,7 +76,7 @@ pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
     vec![
         Part { id: "summary", html: summary(report) },
         Part { id: "now", html: now::running(report, mode) },
-        Part { id: "pyramid", html: pyramid_of(report, &reasons) },
+        Part { id: "pyramid", html: pyramid_of(report, &reasons, mode) },
         Part { id: "timeline", html: timeline_of(report) },
         Part { id: "items", html: table::items(report, &reasons, mode) },
         Part { id: "landings", html: landings::landings(report) },
@@ -112,13 +112,13 @@ fn summary(report: &RunReport) -> String {
         code(&command(report)),
         code(&report.repository)
     );
-    let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", text(&report.next));
+    let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", with_code(&report.next));
     if let Some(halt) = &report.halted {
         let lines = escaped(&block(&halt.message)).replace('\n', "<br>");
         let _ = writeln!(out, "<li>The run could not go on: {lines}</li>");
     }
     for fact in facts(report) {
-        let _ = writeln!(out, "<li>{}</li>", text(&fact));
+        let _ = writeln!(out, "<li>{}</li>", with_code(&fact));
     }
     out.push_str("</ul>\n");
     out.push_str(&now::gauges(report));
@@ -134,6 +134,14 @@ fn command(report: &RunReport) -> String {
     if report.urgent {
         command.push_str(" --urgent");
     }
+    if let Some(grant) = &report.overrides {
+        let items = grant.items.iter().map(|item| ("--override", item.as_str()));
+        for (option, value) in items.chain(grant.reason.as_deref().map(|reason| ("--reason", reason))) {
+            // Behind a space it would be read as an option of its own.
+            let between = if value.starts_with('-') { '=' } else { ' ' };
+            let _ = write!(command, " {option}{between}{}", shell_word(value));
+        }
+    }
     command
 }
 
@@ -141,7 +149,7 @@ fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemN
     names.enumerate().map(|(at, name)| (name, at)).collect()
 }
 
-fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
+fn pyramid_of(report: &RunReport, reasons: &[String], mode: Mode) -> String {
     let places = positions(report.items.iter().map(|item| &item.name));
     let nodes: Vec<Node<'_>> = report
         .items
@@ -156,25 +164,31 @@ fn pyramid_of(report: &RunReport, reasons: &[String]) -> String {
         })
         .collect();
     let top = format!(
-        "{} at {}: {} landed",
+        "{} at {}: {} landed{}",
         ref_name(&report.target),
         report.tip.short(),
-        count(report.summary.successful, "item")
+        count(report.summary.successful, "item"),
+        match report.summary.overridden {
+            0 => String::new(),
+            overridden => format!(", {overridden} of them overridden"),
+        }
     );
-    pyramid_part(&nodes, &top)
+    pyramid_part(&nodes, &top, mode)
 }
 
-fn pyramid_part(nodes: &[Node<'_>], top: &str) -> String {
+fn pyramid_part(nodes: &[Node<'_>], top: &str, mode: Mode) -> String {
     if nodes.is_empty() {
         return String::new();
     }
+    // The live page's script does it there, and its parts are sent again and again.
+    let lights = if mode == Mode::Still { pyramid::lights(nodes) } else { String::new() };
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
     let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
     format!(
         "<h2>Pyramid</h2>\n<p>{}</p>\n<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the pyramid\">\n{}</div>\n",
         legend.join(" "),
-        pyramid::svg(nodes, top)
+        pyramid::svg(nodes, top, &lights)
     )
 }
 
@@ -183,8 +197,9 @@ fn timeline_of(report: &RunReport) -> String {
     if svg.is_empty() {
         return svg;
     }
+    let overridden = if report.summary.overridden > 0 { ", dashed ones of what is overridden" } else { "" };
     format!(
-        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red with ✗ failed; thick borders gate what is about to land. Green lines are landings.</p>\n\
+        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
         timeline::in_words(report)
     )
@@ -215,7 +230,7 @@ fn dry_run(report: &DryRun) -> String {
         code(&report.plan),
         code(&report.repository),
         text(&report.next_step()),
-        pyramid_part(&nodes, &top),
+        pyramid_part(&nodes, &top, Mode::Still),
         table::planned(report),
         text(&report.lexpr_version),
         code(&format!("lexpr merge {} --report FILE.html", report.plan)),

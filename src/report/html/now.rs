@@ -60,7 +60,7 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
         };
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
+            "<tr><td>{}</td><td class=\"name\">{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
             job.worker.0 + 1,
             text(&what),
             duration(report.ended_at_ms.saturating_sub(since))

@@ -35,8 +35,8 @@ const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
 /// What a box has room for, in cells, sign and space left out.
 const NAME_CELLS: usize = 14;
 
-/// The picture; `top` is written above all.
-pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
+/// The picture; `top` is written above all, and `style` is markup that it holds.
+pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     let lines = lines(nodes);
     let mut height = MARGIN;
     let mut places: HashMap<usize, (i64, i64)> = HashMap::new();
@@ -54,7 +54,7 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
     }
     height += MARGIN;
     let mut out = format!(
-        "<svg class=\"pyramid\" viewBox=\"0 0 {WIDTH} {height}\" role=\"group\" aria-label=\"The items, each above what it depends on\">\n<g class=\"edges\">\n"
+        "<svg class=\"pyramid\" viewBox=\"0 0 {WIDTH} {height}\" role=\"group\" aria-label=\"The items, each above what it depends on\">\n{style}<g class=\"edges\">\n"
     );
     let top_line = lines.last().map(|(_, line)| line.as_slice()).unwrap_or_default();
     for (at, node) in nodes.iter().enumerate() {
@@ -69,7 +69,7 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
             );
         }
         // Lines from further down would cross everything.
-        if matches!(node.look, Look::Landed | Look::LandedBefore) && top_line.contains(&at) {
+        if matches!(node.look, Look::Landed | Look::Overridden | Look::LandedBefore) && top_line.contains(&at) {
             edge(&mut out, (x + BOX.0 / 2, y), target, node.look, "");
         }
     }
@@ -92,6 +92,33 @@ pub fn svg(nodes: &[Node<'_>], top: &str) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// In a picture of more items than this, none lights up others: the rules for it would be as long as the picture.
+const MOST_LIT: usize = 500;
+
+/// Style for a page without a script: whichever item is pointed at, or has the focus, lights its lines and the items at
+/// their other ends.
+pub fn lights(nodes: &[Node<'_>]) -> String {
+    let mut ends: Vec<Vec<usize>> = nodes.iter().map(|node| node.deps.clone()).collect();
+    for (at, node) in nodes.iter().enumerate() {
+        for dep in &node.deps {
+            if let Some(ends) = ends.get_mut(*dep) {
+                ends.push(at);
+            }
+        }
+    }
+    let mut out = String::new();
+    if nodes.len() <= MOST_LIT {
+        for (at, ends) in ends.iter().enumerate().filter(|(_, ends)| !ends.is_empty()) {
+            let ends: String = ends.iter().map(|end| format!(",[href=\"#item-{end}\"]>:is(rect,path)")).collect();
+            let _ = writeln!(
+                out,
+                ".pyramid:has([href=\"#item-{at}\"]:is(:hover,:focus-visible)) :is([data-of~=\"{at}\"]{ends}){{stroke:var(--ink);stroke-width:2.5;opacity:1}}"
+            );
+        }
+    }
+    if out.is_empty() { out } else { format!("<style>\n{out}</style>\n") }
 }
 
 /// From above what is needed to below what needs it; `of` is markup that says whose it is.
@@ -166,6 +193,9 @@ fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64,
             wide - 2 * corner,
             high / 2
         ),
+        Shape::Slanted => {
+            format!("<path d=\"M{} {y}h{}l-{corner} {high}h-{}z\"/>", x + corner, wide - corner, wide - corner)
+        }
     };
     let why = if node.why.is_empty() { String::new() } else { format!(": {}", text(&node.why)) };
     let name = text(node.name);
@@ -206,6 +236,25 @@ fn short(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_that_is_pointed_at_lights_its_lines_and_what_is_at_their_ends_and_nothing_else() {
+        let node = |deps: &[usize]| Node {
+            name: "x",
+            level: u32::from(!deps.is_empty()),
+            deps: deps.to_vec(),
+            look: Look::Landed,
+            why: String::new(),
+        };
+        let rules = lights(&[node(&[]), node(&[0]), node(&[0]), node(&[])]);
+        let rule = |at: usize| rules.lines().find(|line| line.contains(&format!(":has([href=\"#item-{at}\"]:is(")));
+        let lit = |at: usize, by: &str| rule(at).unwrap().contains(&format!(",[href=\"#item-{by}\"]>"));
+        assert!(rule(0).unwrap().contains(":is([data-of~=\"0\"],"), "{rules}");
+        assert!(lit(0, "1") && lit(0, "2") && !lit(0, "3"), "{rules}");
+        assert!(lit(1, "0") && !lit(1, "2"), "{rules}");
+        assert_eq!([rule(3), rule(4)], [None, None], "it has no lines: {rules}");
+        assert_eq!(lights(&[node(&[]), node(&[])]), "");
+    }
 
     #[test]
     fn a_name_that_is_too_long_for_its_box_keeps_both_its_ends() {

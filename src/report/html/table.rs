@@ -29,7 +29,7 @@ pub fn items(report: &RunReport, reasons: &[String], mode: Mode) -> String {
         let took = if item.started_at_ms.is_some() { duration(item.duration_ms) } else { String::new() };
         let _ = writeln!(
             out,
-            "<tr id=\"item-{at}\"><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{took}</td></tr>",
+            "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{}</td><td class=\"why\">{}</td><td class=\"n\">{took}</td></tr>",
             code(item.name.as_str()),
             badge(Look::of(item)),
             why(reason, report, item, at, mode),
@@ -167,7 +167,7 @@ pub fn planned(report: &DryRun) -> String {
         };
         let _ = writeln!(
             out,
-            "<tr id=\"item-{at}\"><td>{}</td><td>{would}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{would}</td><td class=\"why\">{}</td><td class=\"name\">{}</td><td>{}</td></tr>",
             code(item.item.name.as_str()),
             item.why().as_deref().map(text).unwrap_or_default(),
             deps.join(", "),

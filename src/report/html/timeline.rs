@@ -43,14 +43,15 @@ pub fn svg(report: &RunReport) -> String {
         duration(all_ms)
     );
     // Writing to a string does not fail.
-    for tick in ticks(all_ms) {
+    let (step, ticks) = ticks(all_ms);
+    for tick in ticks {
         let x = place(report.started_at_ms + tick);
         let _ = writeln!(
             out,
             "<line class=\"tick\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"/><text class=\"axis\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
             height - AXIS,
             height - 8.0,
-            duration(tick)
+            tick_words(tick, step)
         );
     }
     for worker in 0..workers {
@@ -81,11 +82,14 @@ pub fn svg(report: &RunReport) -> String {
     }
     for landing in &report.landings {
         let x = place(landing.at_ms);
+        let is_overridden = report.overridden_by(landing).is_some();
         let _ = writeln!(
             out,
-            "<line class=\"landing\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"><title>{} landed after {}</title></line>",
+            "<line class=\"landing{}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"><title>{} landed{} after {}</title></line>",
+            if is_overridden { " overridden" } else { "" },
             height - AXIS,
             count(landing.items.len(), "item"),
+            if is_overridden { ", overridden," } else { "" },
             duration(landing.at_ms.saturating_sub(report.started_at_ms))
         );
     }
@@ -158,11 +162,31 @@ fn words(report: &RunReport, job: &Occupation) -> String {
     format!("{}, {took} from {after} on: {}", purpose_words(job), gates.join(", "))
 }
 
-/// Round times, about [`TICKS`] of them.
-fn ticks(all_ms: u64) -> Vec<u64> {
+/// How far they are apart, and round times, about [`TICKS`] of them.
+fn ticks(all_ms: u64) -> (u64, Vec<u64>) {
     const STEPS: [u64; 18] =
         [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000, 1_800_000, 3_600_000];
     let step = STEPS.into_iter().find(|step| all_ms / step <= TICKS);
     let step = step.unwrap_or_else(|| (all_ms / TICKS).next_multiple_of(3_600_000));
-    (0..=all_ms / step).map(|nth| nth * step).collect()
+    (step, (0..=all_ms / step).map(|nth| nth * step).collect())
+}
+
+/// In milliseconds where tenths of a second would not tell one from the next.
+fn tick_words(tick: u64, step: u64) -> String {
+    if step < 100 { format!("{tick}ms") } else { duration(tick) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_ticks_of_a_timeline_read_alike_however_short_or_long_the_run() {
+        for all_ms in (1..2000).chain((2000..200_000_000).step_by(77_777)) {
+            let (step, ticks) = ticks(all_ms);
+            let mut words: Vec<String> = ticks.iter().map(|tick| tick_words(*tick, step)).collect();
+            words.dedup();
+            assert_eq!(words.len(), ticks.len(), "{all_ms} ms: {words:?}");
+        }
+    }
 }
