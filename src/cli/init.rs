@@ -61,8 +61,10 @@ pub fn run(args: &InitArgs) -> Result<u8, Failure> {
         let draft = plan::drafted(&repo, &args.globs, args.base.as_deref(), plan::named_gates(&args.gates)?)?;
         if draft.items.is_empty() {
             plan::tell_of(&draft);
-            return Err(Failure::usage("all branches that match have landed or are left out: there is nothing to land yet")
-                .with_hint("make a branch, then run `lexpr init` again"));
+            return Err(Failure::usage(
+                "all branches that match have landed or are left out: there is nothing to land yet",
+            )
+            .with_hint("make a branch, then run `lexpr init` again"));
         }
         plan::tell_of(&draft);
         let what = format!("{} to land on {}", count(draft.items.len(), "item"), shown(&draft.target));

@@ -36,7 +36,8 @@ pub fn updated(outline: &Outline, draft: &Draft) -> Updated {
             None => notes.push(format!("left out {}: {why}", shown(branch))),
         }
     }
-    let item_of = |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
+    let item_of =
+        |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
     let mut wiring = Wiring::of(outline);
     for new in &draft.items {
         let deps = new.deps.iter().map(|dep| DraftDep { name: item_of(&dep.name), why: dep.why.clone() });

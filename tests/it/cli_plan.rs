@@ -66,7 +66,11 @@ fn whatever_branches_are_called_their_plan_passes_check_and_lands_as_is_a_new_on
     let left_out = "left out feature/\\u{202e}evil: no plan can have it: its name holds a control character\n";
     assert_eq!(said.stderr, left_out);
     assert!(said.stdout.contains(&format!("  branch: \"{first}\"\n")), "{}", said.stdout);
-    assert!(said.stdout.contains("# feature/\\u{202e}evil is not in this plan: its head is in this branch"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("# feature/\\u{202e}evil is not in this plan: its head is in this branch"),
+        "{}",
+        said.stdout
+    );
     let plan = world.plan(&said.stdout);
     world.lexpr(["check", plan.to_str().unwrap()]).expect(0);
 
