@@ -1,7 +1,7 @@
 //! `--override`: who lets an item land whose gates do not pass, whether the plan allows that, and why.
 
 use clap::Args;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::UnicodeWidthChar as _;
 
 use super::failure::Failure;
 use super::prepare::Opened;
@@ -87,7 +87,7 @@ fn one_line(reason: &str) -> Result<String, Failure> {
         return Err(Failure::usage(format!("--reason holds the control character U+{:04X}", u32::from(control)))
             .with_hint("it is shown on terminals and pages: leave out what steers them or turns text around"));
     }
-    if !line.is_empty() && line.width() == 0 {
+    if !line.is_empty() && line.chars().all(|c| c == ' ' || c.width().is_none_or(|cells| cells == 0)) {
         return Err(Failure::usage("--reason holds only characters that show nothing").with_hint("say why it may land"));
     }
     if line.chars().count() > LONGEST_REASON {
