@@ -59,6 +59,8 @@ pub enum State {
     },
     /// Its process is gone and told no end.
     Died,
+    /// It was ended before its first event: nothing was done.
+    NeverBegan,
     Damaged {
         why: String,
     },
@@ -73,15 +75,29 @@ pub enum Presence {
 }
 
 impl RunOverview {
+    /// Of a run whose journal holds no event.
+    pub fn without_events(run: RunId, presence: Presence) -> Self {
+        Self::untold(run, State::NeverBegan, presence)
+    }
+
     /// Of a run whose journal cannot be read, or not to its end.
     pub fn damaged(run: RunId, why: String, presence: Presence) -> Self {
+        Self::untold(run, State::Damaged { why }, presence)
+    }
+
+    /// Of a run whose journal tells nothing; `gone` is what it is where nobody is at it.
+    fn untold(run: RunId, gone: State, presence: Presence) -> Self {
         let state = match presence {
             Presence::AtWork(process) => State::Running { process },
-            Presence::Gone => State::Damaged { why },
+            Presence::Gone => gone,
         };
-        let next = matches!(state, State::Damaged { .. }).then(|| {
-            format!("run its plan again: what has landed is not landed twice; `lexpr clean {run}` removes what is left")
-        });
+        let next = match state {
+            State::NeverBegan => Some(format!("`lexpr clean {run}` removes what is left of it")),
+            State::Damaged { .. } => Some(format!(
+                "run its plan again: what has landed is not landed twice; `lexpr clean {run}` removes what is left"
+            )),
+            _ => None,
+        };
         Self {
             run,
             plan: None,
@@ -138,6 +154,7 @@ impl RunOverview {
             | State::BeingUndone { .. }
             | State::Finished
             | State::Undone
+            | State::NeverBegan
             | State::Damaged { .. } => None,
             State::UndoCutOff => Some(format!("`lexpr undo {run}` finds out how far it came and finishes it")),
             State::Interrupted | State::Died => Some(format!("`lexpr resume {run}` goes on with it")),
@@ -177,6 +194,7 @@ impl RunOverview {
             State::Interrupted => ("interrupted".to_owned(), Tone::Notice),
             State::Stopped { .. } => ("stopped".to_owned(), Tone::Bad),
             State::Died => ("died".to_owned(), Tone::Bad),
+            State::NeverBegan => ("ended before it began".to_owned(), Tone::Quiet),
             State::Damaged { .. } => ("damaged".to_owned(), Tone::Bad),
         }
     }

@@ -8,6 +8,7 @@ use crate::report::json::{GateReport, ItemReport, RunReport};
 use crate::report::outcome::outcome_after;
 use crate::report::reproduce;
 use crate::report::summary::{evidence_of, status_words, was_let_go};
+use crate::report::undo::is_taken_back;
 use crate::report::view::{Stage, VerdictSource};
 use crate::vocabulary::event::{FinalStatus, ItemGateStatus, Reason};
 use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
@@ -44,6 +45,14 @@ fn state(report: &RunReport, item: &ItemReport) -> Option<String> {
     let target = ref_name(&report.target);
     let why = item.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
     Some(match (item.stage, item.status) {
+        (Some(stage), _) if stage != Stage::Done && report.is_dead => {
+            let when = match stage {
+                Stage::Passed => format!("when it had passed and waited to land on {target}"),
+                _ if item.started_at_ms.is_some() => "while it was being judged".to_owned(),
+                _ => "before its gates began".to_owned(),
+            };
+            format!("{name} has come to no end: the run was cut off {when}.")
+        }
         (Some(Stage::Waiting), _) => format!("{name} waits for its turn."),
         (Some(Stage::Running), _) => format!("{name} is being judged."),
         (Some(Stage::Passed), _) => format!("{name} has passed and waits to land on {target}."),
@@ -57,9 +66,12 @@ fn state(report: &RunReport, item: &ItemReport) -> Option<String> {
                 .map_or(0, |landing| landing.items.len().saturating_sub(1));
             let beside =
                 if others == 0 { String::new() } else { format!(", together with {}", count(others, "other")) };
+            let back = if is_taken_back(report, item) { " It was taken back since, by `lexpr undo`." } else { "" };
             match &item.overridden {
-                Some(why) => format!("{name} landed on {target}{commit}, overridden: {}.", shown(&why.to_string())),
-                None => format!("{name} landed on {target}{commit}{beside}."),
+                Some(why) => {
+                    format!("{name} landed on {target}{commit}, overridden: {}.{back}", shown(&why.to_string()))
+                }
+                None => format!("{name} landed on {target}{commit}{beside}.{back}"),
             }
         }
         (_, FinalStatus::AlreadyLanded) => format!("{name} had landed on {target} before{why}."),
@@ -76,7 +88,12 @@ fn waited(report: &RunReport, item: &ItemReport) -> Option<String> {
         .deps
         .iter()
         .map(|dep| {
-            let became = report.items.iter().find(|other| other.name == *dep).map(became).unwrap_or("is in no plan");
+            let became = report
+                .items
+                .iter()
+                .find(|other| other.name == *dep)
+                .map(|other| became(report, other))
+                .unwrap_or("is in no plan");
             format!("{dep} ({became})")
         })
         .collect();
@@ -89,8 +106,9 @@ fn waited(report: &RunReport, item: &ItemReport) -> Option<String> {
     }
 }
 
-fn became(item: &ItemReport) -> &'static str {
+fn became(report: &RunReport, item: &ItemReport) -> &'static str {
     match item.stage {
+        Some(stage) if stage != Stage::Done && report.is_dead => "at no end",
         Some(Stage::Waiting) => "waiting",
         Some(Stage::Running) => "running",
         Some(Stage::Passed) => "passed",
@@ -151,13 +169,16 @@ fn attempts(gate: &GateReport) -> String {
 fn without(item: &ItemReport) -> Option<String> {
     let last = item.without_item.last()?;
     let how = outcome_after(&last.run.outcome, last.run.duration_ms);
-    Some(format!("Without it {} came to this on the same commit: {how}.", shown(last.run.gate.as_str())))
+    Some(format!("On the same composite without it {} came to this: {how}.", shown(last.run.gate.as_str())))
 }
 
 /// What would change it.
 fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
     if !is_done(item) {
-        return None;
+        return report.is_dead.then(|| format!("`lexpr resume {}` goes on with the run.", report.run));
+    }
+    if is_taken_back(report, item) {
+        return Some(format!("Run {} again to land it anew.", shown(&report.plan)));
     }
     let branch = shown(&item.branch);
     let target = ref_name(&report.target);

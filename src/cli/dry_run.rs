@@ -77,7 +77,8 @@ pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> R
     let events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seen = Rehearsal::of(events, &prepared.graph, &surroundings(&policy, None));
     let outlook = outlook::look(prepared, &workshop, seen.seen(&prepared.graph, &limits), most_pairs).await?;
-    let items = prepared.lined_up.iter().map(|item| seen.item(item)).collect();
+    let is_granted = |name| options.overrides.as_ref().is_some_and(|grant| grant.items.contains(name));
+    let items = prepared.lined_up.iter().map(|item| seen.item(item, is_granted(&item.name))).collect();
     let dry_run = DryRun {
         report_version: REPORT_VERSION,
         lexpr_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -203,7 +204,7 @@ impl Rehearsal {
         }
     }
 
-    fn item(&self, item: &LinedUpItem) -> DryRunItem {
+    fn item(&self, item: &LinedUpItem, may_be_overridden: bool) -> DryRunItem {
         let end = self.ends.get(&item.name);
         let forecast = match end.map(|end| end.status) {
             Some(FinalStatus::Landed) => Forecast::Lands,
@@ -214,6 +215,7 @@ impl Rehearsal {
         let set_aside = |composed: &&Composed| !composed.set_aside.iter().any(|aside| aside.item == item.name);
         DryRunItem {
             forecast,
+            may_be_overridden,
             because: end.and_then(|end| end.reason.clone()),
             cone: self.cones.get(&item.name).filter(set_aside).map(|composed| DryRunCone {
                 commit: composed.commit,

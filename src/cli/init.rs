@@ -60,8 +60,11 @@ pub fn run(args: &InitArgs) -> Result<u8, Failure> {
     if !is_there(&top.join(PLAN)) {
         let draft = plan::drafted(&repo, &args.globs, args.base.as_deref(), plan::named_gates(&args.gates)?)?;
         if draft.items.is_empty() {
-            return Err(Failure::usage("all branches that match have landed: there is nothing to land yet")
-                .with_hint("make a branch, then run `lexpr init` again"));
+            plan::tell_of(&draft);
+            return Err(Failure::usage(
+                "all branches that match have landed or are left out: there is nothing to land yet",
+            )
+            .with_hint("make a branch, then run `lexpr init` again"));
         }
         plan::tell_of(&draft);
         let what = format!("{} to land on {}", count(draft.items.len(), "item"), shown(&draft.target));

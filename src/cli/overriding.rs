@@ -1,13 +1,14 @@
 //! `--override`: who lets an item land whose gates do not pass, whether the plan allows that, and why.
 
 use clap::Args;
+use unicode_width::UnicodeWidthChar as _;
 
 use super::failure::Failure;
 use super::prepare::Opened;
 use super::speak;
 use crate::git::repo::UserRepo;
 use crate::plan::AdminGreen;
-use crate::plan::problem::nearest;
+use crate::plan::problem::{is_control, nearest};
 use crate::vocabulary::event::OverrideGrant;
 use crate::vocabulary::names::ItemName;
 use crate::wording::{list, shown};
@@ -22,7 +23,7 @@ pub struct OverrideArgs {
     #[arg(long = "override", value_name = "ITEM")]
     pub overridden: Vec<String>,
     /// Why it is overridden: for the journal, the receipt, reports and the commit's message
-    #[arg(long, value_name = "TEXT", requires = "overridden")]
+    #[arg(long, value_name = "TEXT", requires = "overridden", allow_hyphen_values = true)]
     pub reason: Option<String>,
 }
 
@@ -82,8 +83,12 @@ fn allowed_user(allowed: &AdminGreen, repo: &UserRepo) -> Result<String, Failure
 
 fn one_line(reason: &str) -> Result<String, Failure> {
     let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.contains(char::is_control) {
-        return Err(Failure::usage("--reason has characters that no text has"));
+    if let Some(control) = line.chars().find(|c| is_control(*c)) {
+        return Err(Failure::usage(format!("--reason holds the control character U+{:04X}", u32::from(control)))
+            .with_hint("it is shown on terminals and pages: leave out what steers them or turns text around"));
+    }
+    if !line.is_empty() && line.chars().all(|c| c == ' ' || c.width().is_none_or(|cells| cells == 0)) {
+        return Err(Failure::usage("--reason holds only characters that show nothing").with_hint("say why it may land"));
     }
     if line.chars().count() > LONGEST_REASON {
         return Err(Failure::usage(format!("--reason is longer than {LONGEST_REASON} characters"))

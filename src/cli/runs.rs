@@ -56,12 +56,9 @@ pub(super) fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunO
         (presence, _) => presence,
     };
     match journal::read(&folder.journal()) {
+        Ok(journal) if journal.events.is_empty() => RunOverview::without_events(folder.id.clone(), presence),
         Ok(journal) => RunOverview::of(&journal.events, presence).unwrap_or_else(|| {
-            RunOverview::damaged(
-                folder.id.clone(),
-                "it ended before its first event: nothing was done".to_owned(),
-                presence,
-            )
+            RunOverview::damaged(folder.id.clone(), "its journal does not begin as one does".to_owned(), presence)
         }),
         Err(error) => RunOverview::damaged(folder.id.clone(), damage(&error), presence),
     }

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 
 pub use text::plan_text;
 
+use crate::plan::check::revision_fault;
 use crate::plan::reach::reaches;
 use crate::wording::shown;
 use gates::GuessedSetup;
@@ -69,9 +70,10 @@ pub struct DraftGate {
     pub why: Option<String>,
 }
 
-/// A branch to land. Its name is the item's name.
+/// A branch to land.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DraftItem {
+    /// The branch's, which is the item's, too, unless it is too long for that: then [`plan_text`] gives both.
     pub name: String,
     pub deps: Vec<DraftDep>,
     /// What a person should know who reads the item.
@@ -80,6 +82,7 @@ pub struct DraftItem {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DraftDep {
+    /// As in [`DraftItem`].
     pub name: String,
     pub why: String,
 }
@@ -94,7 +97,23 @@ impl Draft {
             }
         }
         draft.items = Wiring::new(facts).items();
+        draft.leave_out_what_no_plan_can_name();
         draft
+    }
+
+    fn leave_out_what_no_plan_can_name(&mut self) {
+        let mut nameable = Vec::with_capacity(self.items.len());
+        for (at, item) in self.items.iter().enumerate() {
+            match revision_fault(&item.name) {
+                None => nameable.push(at),
+                Some(fault) => {
+                    self.left_out.push((item.name.clone(), format!("no plan can have it: its name {fault}")))
+                }
+            }
+        }
+        if nameable.len() < self.items.len() {
+            self.keep(&nameable);
+        }
     }
 
     /// Leaves all items out but those at these positions; of what others would have depended on, notes stay.

@@ -1,4 +1,9 @@
-//! Which branch somebody means who writes `feature/a`, `#12` or `PR-12`.
+//! Which branch somebody means who writes `feature/a`, `#12` or `PR-12`, and what the item of a branch is called.
+
+use std::borrow::Cow;
+
+use crate::plan::check::name_fault;
+use crate::plan::file::MAX_NAME_BYTES;
 
 /// What a word means among some branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +77,34 @@ fn has_number(branch: &str, number: &str) -> bool {
     branch.split(['/', '-', '_', '#', '.']).any(|word| word == number)
 }
 
+/// What the item of a branch is called: as the branch is, or, where that is too long for a name, its beginning and a digest
+/// of the whole, whatever other branches there are.
+pub fn item_name(branch: &str) -> Cow<'_, str> {
+    if name_fault(branch).is_none() {
+        return Cow::Borrowed(branch);
+    }
+    let digest = &blake3::hash(branch.as_bytes()).to_hex()[..DIGEST_DIGITS];
+    let room = MAX_NAME_BYTES - DIGEST_DIGITS - 1;
+    let beginning = branch.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c);
+    Cow::Owned(format!("{}-{digest}", beginning.collect::<String>()))
+}
+
+/// Enough that no two branches of a repository share them.
+const DIGEST_DIGITS: usize = 12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_branch_too_long_for_a_name_gets_one_of_its_own() {
+        assert_eq!(item_name("feature/a"), "feature/a");
+        let long = |last: &str| format!("{}{last}", "é".repeat(120));
+        let (a, b) = (long("a"), long("b"));
+        assert!(name_fault(&a).is_some() && name_fault(&item_name(&a)).is_none(), "{}", item_name(&a));
+        assert_ne!(item_name(&a), item_name(&b));
+        assert_eq!(item_name(&item_name(&a)), item_name(&a), "a name stays");
+    }
 
     #[test]
     fn a_name_means_itself_before_anything_else() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::names::item_name;
 use super::{Draft, DraftDep, DraftItem};
 use crate::wording::shown;
 
@@ -42,7 +43,11 @@ pub fn plan_text(draft: &Draft) -> String {
 
 /// One entry of the list of items, set in by `margin`.
 pub(super) fn item_text(item: &DraftItem, margin: &str) -> String {
-    let mut text = format!("{margin}- name: {}\n", scalar(&item.name));
+    let name = item_name(&item.name);
+    let mut text = format!("{margin}- name: {}\n", scalar(&name));
+    if name != item.name {
+        let _ = writeln!(text, "{margin}  branch: {}", scalar(&item.name));
+    }
     for note in &item.notes {
         let _ = writeln!(text, "{margin} {}", comment(note));
     }
@@ -57,7 +62,7 @@ pub(super) fn item_text(item: &DraftItem, margin: &str) -> String {
 
 /// One entry of a list of dependencies, set in by `margin`.
 pub(super) fn dep_text(dep: &DraftDep, margin: &str) -> String {
-    format!("{margin}- {}{}\n", scalar(&dep.name), comment(&dep.why))
+    format!("{margin}- {}{}\n", scalar(&item_name(&dep.name)), comment(&dep.why))
 }
 
 /// Behind something on its line.

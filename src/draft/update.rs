@@ -1,8 +1,10 @@
 //! What brings a plan up to date that a person has changed: new branches and new dependencies come in,
 //! what has landed goes, and nothing else is touched.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::names::item_name;
 use super::text::{comment, item_text, scalar};
 use super::{Draft, DraftDep};
 use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline};
@@ -34,19 +36,21 @@ pub fn updated(outline: &Outline, draft: &Draft) -> Updated {
             None => notes.push(format!("left out {}: {why}", shown(branch))),
         }
     }
-    let item_of = |branch: &str| items.get(branch).map_or(branch, |item| *item).to_owned();
+    let item_of =
+        |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
     let mut wiring = Wiring::of(outline);
     for new in &draft.items {
         let deps = new.deps.iter().map(|dep| DraftDep { name: item_of(&dep.name), why: dep.why.clone() });
         let Some(item) = outline.items().iter().find(|item| item.branch == new.name) else {
-            if outline.has_commented_out(&new.name) {
+            let name = item_name(&new.name).into_owned();
+            if outline.has_commented_out(&name) {
                 notes.push(format!("left out {}: it is commented out", shown(&new.name)));
                 continue;
             }
             let mut new = new.clone();
-            new.deps = deps.filter(|dep| wiring.add(&new.name, &dep.name)).collect();
+            new.deps = deps.filter(|dep| wiring.add(&name, &dep.name)).collect();
             notes.push(format!("+ {}", shown(&new.name)));
-            amendment.added.push(NewItem { lines: item_text(&new, ""), name: new.name });
+            amendment.added.push(NewItem { lines: item_text(&new, ""), name });
             continue;
         };
         for dep in deps {

@@ -54,6 +54,9 @@ pub struct DryRunItem {
     #[serde(flatten)]
     pub item: LinedUpItem,
     pub forecast: Forecast,
+    /// It comes after all others, and lands overridden if its gates do not pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_overridden: bool,
     /// Why it would not merge.
     pub because: Option<Reason>,
     /// The item on base and its dependencies, where that could be made.
@@ -231,6 +234,9 @@ impl DryRunItem {
         );
         if let Some(why) = self.why() {
             let _ = write!(line, ": {}", shown(&why));
+        }
+        if self.may_be_overridden && self.forecast == Forecast::Lands {
+            line.push_str("; lands last, overridden if its gates do not pass");
         }
         if !self.item.deps.is_empty() {
             let deps =

@@ -10,6 +10,7 @@ use super::dry_run::{DryRun, DryRunItem, Forecast};
 use super::json::{AttemptReport, GateReport, ItemReport, RunReport};
 use super::outcome::{gate_words, is_failure, outcome_text};
 use super::summary::status_words;
+use super::undo::is_taken_back;
 use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus};
 use crate::wording::{block, shown};
@@ -30,17 +31,20 @@ pub fn render(report: &Report) -> String {
 fn of_run(report: &RunReport) -> Junit {
     let mut junit = Junit::new(format!("lexpr {}", report.run));
     junit.set_time(Duration::from_millis(report.summary.duration_ms));
-    junit.add_test_suites(report.items.iter().map(suite));
+    junit.add_test_suites(report.items.iter().map(|item| suite(report, item)));
     junit
 }
 
-fn suite(item: &ItemReport) -> TestSuite {
+fn suite(report: &RunReport, item: &ItemReport) -> TestSuite {
     let name = shown(item.name.as_str());
     let mut suite = TestSuite::new(&*name);
     suite.set_time(Duration::from_millis(item.duration_ms));
     suite.add_test_cases(item.gates.iter().map(|gate| of_gate(item, gate)));
     let mut case = TestCase::new(LANDING, landing(item));
     case.set_classname(&*name);
+    if is_taken_back(report, item) {
+        case.set_system_out("It landed, and was taken back by `lexpr undo`.");
+    }
     suite.add_test_case(case);
     suite
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json::RunReport;
+use super::json::{ItemReport, RunReport};
 use crate::vocabulary::event::{Event, Recorded, UndoDirection};
 use crate::vocabulary::names::CommitId;
 use crate::wording::{ref_name, shown};
@@ -55,6 +55,12 @@ impl Undos {
     pub fn is_undone(&self) -> bool {
         self.done.last().is_some_and(|last| last.direction == UndoDirection::Back)
     }
+}
+
+/// The run landed the item, and that landing is taken back.
+pub fn is_taken_back(report: &RunReport, item: &ItemReport) -> bool {
+    report.undone
+        && report.landings.iter().any(|landing| landing.from != landing.to && landing.items.contains(&item.name))
 }
 
 /// `undone: main was put back from 1111 to 2222, also on origin`, one for each, and one for one

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -154,7 +155,8 @@ pub(super) struct Item {
     item: usize,
 }
 
-pub(super) async fn why_item(State(served): State<Served>, Query(asked): Query<Item>) -> Response {
+pub(super) async fn why_item(State(served): State<Served>, asked: Result<Query<Item>, QueryRejection>) -> Response {
+    let Ok(Query(asked)) = asked else { return not_understood("item is the position of an item, counted from 0") };
     let Some(snapshot) = snapshot(served).await else { return not_yet() };
     let report = &snapshot.report;
     let said = report.items.get(asked.item).map(|item| why::text(report, item, Paint::PLAIN));
@@ -162,6 +164,11 @@ pub(super) async fn why_item(State(served): State<Served>, Query(asked): Query<I
         Some(text) => plain(text),
         None => (StatusCode::NOT_FOUND, "there is no such item\n").into_response(),
     }
+}
+
+/// What was asked stays out of the answer.
+fn not_understood(expected: &str) -> Response {
+    (StatusCode::BAD_REQUEST, format!("this is not understood: {expected}\n")).into_response()
 }
 
 fn plain(text: String) -> Response {
@@ -176,7 +183,8 @@ pub(super) struct Attempt {
 }
 
 /// The log of an attempt of a gate, from its end on as it is written, until the attempt has ended.
-pub(super) async fn log(State(served): State<Served>, Query(asked): Query<Attempt>) -> Response {
+pub(super) async fn log(State(served): State<Served>, asked: Result<Query<Attempt>, QueryRejection>) -> Response {
+    let Ok(Query(asked)) = asked else { return not_understood("a log has a job, an attempt and a gate") };
     let Some(path) = find_log(&served.hub, &asked) else {
         return (StatusCode::NOT_FOUND, "there is no such log\n").into_response();
     };

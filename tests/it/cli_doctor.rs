@@ -69,6 +69,19 @@ fn say_git_is(world: &World, version: &str) {
 }
 
 #[test]
+fn a_folder_for_slots_that_cannot_be_made_is_told_whatever_its_mode_says() {
+    let world = world();
+    let mut command = world.command(["doctor", "--format", "json"]);
+    let said: Said = command.env("XDG_CACHE_HOME", "/proc/x").output().unwrap().into();
+    tells(&said, "slots", &["fail: /proc/x/lexpr/", "cannot be written to", "XDG_CACHE_HOME"]);
+    let cache = world.path("not/there/yet");
+    let mut command = world.command(["doctor", "--format", "json"]);
+    let said: Said = command.env("XDG_CACHE_HOME", &cache).output().unwrap().into();
+    assert!(of(&said, "slots").iter().all(|found| !found.starts_with("fail")), "{:?}", of(&said, "slots"));
+    assert!(!world.path("not").exists(), "what was tried is taken away again");
+}
+
+#[test]
 fn where_all_is_well_doctor_says_so_and_leaves_nothing() {
     let world = world();
     let before = everything(&world.path(""));

@@ -71,7 +71,7 @@ fn where_there_is_nothing_to_land_or_nowhere_to_write_it_says_what_to_do_and_wri
     }
     world.git(&["merge", "-q", "old"]);
     let said = world.lexpr(["init", "--ci", "github"]).expect(2);
-    assert!(said.stderr.contains("have landed: there is nothing to land yet"), "{}", said.stderr);
+    assert!(said.stderr.contains("have landed or are left out: there is nothing to land yet"), "{}", said.stderr);
     world.git(&["branch", "-q", "-D", "old"]);
     let said = world.lexpr(["init", "--ci", "github"]).expect(2);
     assert!(said.stderr.contains("there is no local branch beside main"), "{}", said.stderr);

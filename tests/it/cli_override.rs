@@ -145,7 +145,14 @@ fn only_who_the_plan_names_overrides_and_only_with_a_reason_where_one_is_require
     refused(&plan("merge"), &["--override", "bad"], "this plan wants a reason");
     refused(&plan("merge"), &["--override", "bad", "--reason", " \n"], "this plan wants a reason");
     refused(&plan("merge"), &["--override", "bad", "--reason", &"x".repeat(501)], "longer than 500 characters");
-    refused(&plan("merge"), &["--override", "bad", "--reason", "a\u{1b}[31m"], "characters that no text has");
+    for (reason, why) in [
+        ("a\u{1b}[31m", "--reason holds the control character U+001B"),
+        ("a\u{202e}b", "--reason holds the control character U+202E"),
+        ("a\u{2066}b", "--reason holds the control character U+2066"),
+        ("\u{200b}\u{2060} \u{feff}", "--reason holds only characters that show nothing"),
+    ] {
+        refused(&plan("merge"), &["--override", "bad", "--reason", reason], why);
+    }
     refused(&plan("merge"), &["--reason", "x"], "--override");
     let nobody = plan("merge").replace("allowedUsers: [ann@example.com]", "requireReason: false");
     refused(&nobody, &GRANT, "this plan lets nobody override a gate");
@@ -163,6 +170,20 @@ fn only_who_the_plan_names_overrides_and_only_with_a_reason_where_one_is_require
         assert!(said.stderr.contains("bad: to land after all others"), "{}", said.stderr);
     }
     assert_eq!(world.files_on_main(), ["README.md"]);
+}
+
+#[test]
+fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
+    let world = world();
+    let said =
+        world.merge(&plan("merge"), &["--override", "bad", "--reason", "--- a/b", "--report", "r.json"]).expect(0);
+    assert!(said.stdout.contains(" bad; lands last, overridden if its gates do not pass"), "{}", said.stdout);
+    assert!(said.stdout.contains(" c; gates: "), "{}", said.stdout);
+    let items = &world.report(&world.repo().join("r.json"))["items"];
+    assert_eq!((&items[0]["mayBeOverridden"], &items[1]["mayBeOverridden"]), (&Value::Null, &Value::Bool(true)));
+    world.merge(&plan("merge"), &["--execute", "--override", "bad", "--reason", "--- a/b"]).expect(0);
+    let told = world.git(&["log", "-1", "--format=%B", "main"]);
+    assert!(told.contains(">: --- a/b"), "{told}");
 }
 
 #[test]

@@ -49,6 +49,46 @@ items:
 }
 
 #[test]
+fn whatever_branches_are_called_their_plan_passes_check_and_lands_as_is_a_new_one_that_an_update_adds() {
+    let long = |last: &str| format!("topic/{}{last}", "é".repeat(115));
+    let (first, second, turned) = (long("a"), long("b"), "feature/\u{202e}evil");
+    let world = World::new(
+        README,
+        &[
+            (&first, "main", &[("a", "1")]),
+            (&second, &first, &[("b", "1")]),
+            (turned, "main", &[("c", "1")]),
+            ("on-it", turned, &[("d", "1")]),
+            ("z", "main", &[("z", "1")]),
+        ],
+    );
+    let said = world.lexpr(["plan", "--gate", "test=true"]).expect(0);
+    let left_out = "left out feature/\\u{202e}evil: no plan can have it: its name holds a control character\n";
+    assert_eq!(said.stderr, left_out);
+    assert!(said.stdout.contains(&format!("  branch: \"{first}\"\n")), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("# feature/\\u{202e}evil is not in this plan: its head is in this branch"),
+        "{}",
+        said.stdout
+    );
+    let plan = world.plan(&said.stdout);
+    world.lexpr(["check", plan.to_str().unwrap()]).expect(0);
+
+    let mine = world.repo().join("../mine.yaml");
+    let file = mine.to_str().unwrap();
+    world.lexpr(["plan", "z", "--gate", "test=true", "-o", file]).expect(0);
+    world.lexpr(["plan", "--update", file, "**"]).expect(0);
+    let once = fs::read_to_string(&mine).unwrap();
+    assert!(once.contains(&second), "{once}");
+    world.lexpr(["plan", "--update", file, "**"]).expect(0);
+    assert_eq!(fs::read_to_string(&mine).unwrap(), once, "what it has is not added again");
+
+    world.lexpr(["init", "--gate", "test=true"]).expect(0);
+    let landed = world.merge(&fs::read_to_string(world.repo().join("plan.yaml")).unwrap(), &["--execute"]).expect(0);
+    assert!(landed.stdout.contains("4 of 4 items landed"), "{}", landed.stdout);
+}
+
+#[test]
 fn a_plan_for_no_branch_or_with_a_malformed_gate_is_refused() {
     let world = World::new(README, &[("a", "main", &[("a", "1")])]);
     assert!(world.lexpr(["plan", "nothing/*"]).expect(2).stderr.contains("no branch matches"));

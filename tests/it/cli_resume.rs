@@ -148,6 +148,25 @@ fn of_two_resumptions_of_one_run_one_goes_on_and_the_other_is_refused_or_waits_f
 }
 
 #[test]
+fn of_an_item_of_a_run_that_was_killed_why_says_where_it_was_cut_off_and_how_to_go_on() {
+    let world = world();
+    let text = plan("a}, {name: b, deps: [a]", &held_gate(&world));
+    let file = world.plan(&text);
+    let run = world.start(["merge", file.to_str().unwrap(), "--execute"]);
+    wait_for("the gate", || world.path("started").exists().then_some(()));
+    kill(run);
+    let id = id(&world);
+    for (item, state) in [
+        ("a", "has come to no end: the run was cut off while it was being judged."),
+        ("b", "has come to no end: the run was cut off before its gates began. It depends on a (at no end)."),
+    ] {
+        let why = world.lexpr(["why", item]).expect(0).stdout;
+        assert!(why.contains(state) && why.contains(&format!("`lexpr resume {id}` goes on with the run.")), "{why}");
+        assert!(!why.contains("waits for its turn") && !why.contains("is being judged"), "{why}");
+    }
+}
+
+#[test]
 fn a_plan_whose_last_run_is_unfinished_is_refused_with_both_ways_to_go_on() {
     let world = world();
     kill(start_held(&world));

@@ -108,10 +108,14 @@ fn a_damaged_journal_is_told_in_its_own_line_and_hides_no_other_run() {
     damage(2, |bytes| bytes.truncate(bytes.len() - 3));
     let told = runs(&world);
     let states: Vec<&str> = told.iter().map(|run| run["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["finished", "damaged", "died", "damaged"]);
+    assert_eq!(states, ["finished", "neverBegan", "died", "damaged"]);
     assert!(told[3]["why"].as_str().unwrap().contains("damaged in line 2"), "{told:#?}");
     let text = world.lexpr(["runs"]).expect(0).stdout;
     assert!(text.contains("damaged in line 2") && text.contains(&ids[0]), "{text}");
+    assert!(text.contains("ended before it began"), "{text}");
+    assert!(text.contains(&format!("Next: `lexpr clean {}` removes what is left of it", ids[1])), "{text}");
+    world.lexpr(["clean", &ids[1]]).expect(0);
+    assert!(!world.lexpr(["runs"]).expect(0).stdout.contains(&ids[1]));
 }
 
 #[test]

@@ -138,8 +138,16 @@ fn an_undo_puts_main_and_its_checkout_back_and_a_second_one_brings_them_forward_
     world.git(&["reflog", "expire", "--expire=now", "--all"]);
     world.git(&["gc", "-q", "--prune=now"]);
 
+    let taken_back = ["It was taken back since, by `lexpr undo`.", "again to land it anew."];
+    says(&world.lexpr(["why", "b", &run]).expect(0).stdout, &taken_back);
+    let junit = || world.lexpr(["report", &run, "--format", "junit"]).expect(0).stdout;
+    assert_eq!(junit().matches("taken back by `lexpr undo`").count(), 2, "{}", junit());
+
     let said = world.lexpr(["undo", &run[..run.len() - 1]]).expect(0);
     says(&said.stdout, &["undo of run", "forward again"]);
+    let why = world.lexpr(["why", "b", &run]).expect(0).stdout;
+    assert!(why.contains("landed on main as") && !why.contains("taken back"), "{why}");
+    assert!(!junit().contains("taken back"), "{}", junit());
     assert_eq!(world.main(), after);
     assert_eq!(fs::read_to_string(world.repo().join("README.md")).unwrap(), "# The project\n");
     checkout_is_clean(&world);

@@ -50,17 +50,31 @@ fn dry() -> DryRun {
             DryRunItem {
                 item: item("api", 0, &[], &["unit"]),
                 forecast: Forecast::Lands,
+                may_be_overridden: false,
                 because: None,
                 cone: cone("api"),
             },
             DryRunItem {
                 item: item("auth", 0, &[], &["unit"]),
                 forecast: Forecast::Conflicted,
+                may_be_overridden: false,
                 because: Some(clash),
                 cone: cone("auth"),
             },
-            DryRunItem { item: old, forecast: Forecast::AlreadyLanded, because: None, cone: None },
-            DryRunItem { item: users, forecast: Forecast::Blocked, because: Some(blocked), cone: None },
+            DryRunItem {
+                item: old,
+                forecast: Forecast::AlreadyLanded,
+                may_be_overridden: false,
+                because: None,
+                cone: None,
+            },
+            DryRunItem {
+                item: users,
+                forecast: Forecast::Blocked,
+                may_be_overridden: false,
+                because: Some(blocked),
+                cone: None,
+            },
         ],
         groups: Vec::new(),
         apexes: vec![DryRunApex {

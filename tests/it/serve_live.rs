@@ -100,6 +100,11 @@ async fn a_page_says_what_there_is_without_its_script_and_loads_nothing_from_els
     assert!(served.ask("/live.js", &[]).await.contains("text/javascript"));
     assert!(served.ask("/why?item=0", &[]).await.contains("auth landed on main"));
     assert!(served.ask("/why?item=99", &[]).await.starts_with("HTTP/1.1 404"));
+    for unclear in ["/why?item=%3Cscript%3E", "/why?item=-1", "/why", "/log?job=x"] {
+        let said = served.ask(unclear, &[]).await;
+        assert!(said.starts_with("HTTP/1.1 400") && said.contains("this is not understood: "), "{said}");
+        assert!(!said.contains("script>") && !said.contains("eserialize"), "{said}");
+    }
     served.server.stop().await;
 }
 

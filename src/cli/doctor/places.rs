@@ -58,6 +58,19 @@ fn existing(folder: &Path) -> &Path {
     folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(Path::new("/"))
 }
 
+/// Makes a folder in `folder`, which is made where it is missing, and takes all of it away again. What may be written to by
+/// its mode alone takes nothing at times: `/proc`.
+fn try_to_make_something_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".doctor-{}", std::process::id()));
+    let missing: Vec<&Path> = probe.ancestors().take_while(|above| above.symlink_metadata().is_err()).collect();
+    let made = std::fs::create_dir_all(&probe);
+    for made in missing {
+        // The innermost first. One that is not there was not made, one that is not empty is in use by now.
+        let _ = std::fs::remove_dir(made);
+    }
+    made
+}
+
 fn unwritable(check: Check, folder: &Path, error: &std::io::Error) -> Finding {
     let found = format!("{} cannot be written to: {error}", folder.display());
     let known = remedy(&found).unwrap_or("see to what keeps it from being written to");
@@ -87,6 +100,11 @@ fn place(check: Check, folder: &Path, there: &Path) -> Finding {
         return Finding::fail(check, format!("{}: {lack}{named}", folder.display()))
             .meaning("a run stops where it cannot write")
             .remedy("free some space there, or raise the quota");
+    }
+    if matches!(check, Check::Slots | Check::TemporaryFolder)
+        && let Err(error) = try_to_make_something_in(folder)
+    {
+        return unwritable(check, folder, &error);
     }
     if disk.no_exec && check == Check::Slots {
         return Finding::fail(check, format!("{found}, mounted noexec"))

@@ -167,6 +167,10 @@ pub(super) fn what_runs_left(repo: &UserRepo) -> Vec<Finding> {
                 Finding::warn(Check::Runs, format!("run {run}: {why}"))
                     .remedy(format!("`lexpr clean {run}` removes it")),
             ),
+            State::NeverBegan => {
+                let finding = Finding::warn(Check::Runs, format!("run {run} ended before it began: nothing was done"));
+                Some(overview.next.iter().fold(finding, |finding, next| finding.remedy(next.as_str())))
+            }
             State::Interrupted | State::Stopped { .. } | State::Died | State::UndoCutOff => {
                 let finding = Finding::warn(Check::Runs, format!("run {run} has not come to its end"));
                 Some(overview.next.iter().fold(finding, |finding, next| finding.remedy(next.as_str())))

@@ -234,34 +234,16 @@ impl Checker<'_> {
 
     /// The rules for names of items and gates.
     fn name(&mut self, place: impl FnOnce() -> Pointer, name: &str) {
-        let fault = if name.len() > MAX_NAME_BYTES {
-            format!("has {} bytes: at most {MAX_NAME_BYTES} are allowed", name.len())
-        } else if let Some(control) = control_in(name) {
-            format!("holds the control character U+{:04X}", u32::from(control))
-        } else if name.starts_with('-') {
-            "begins with a dash, as options do".to_owned()
-        } else if name.contains("..") {
-            "holds `..`, which git keeps for ranges".to_owned()
-        } else {
-            return;
-        };
-        self.error(&place(), format!("the name {} {fault}", Quoted(name)));
+        if let Some(fault) = name_fault(name) {
+            self.error(&place(), format!("the name {} {fault}", Quoted(name)));
+        }
     }
 
     /// What no revision or ref name can be, whatever the repository holds.
     fn revision(&mut self, place: impl FnOnce() -> Pointer, text: &str) {
-        let fault = if text.trim().is_empty() {
-            "is empty"
-        } else if text.chars().any(is_control) {
-            "holds a control character"
-        } else if text.starts_with('-') {
-            "begins with a dash, as options do"
-        } else if text.contains("..") {
-            "holds `..`: a range is not one commit"
-        } else {
-            return;
-        };
-        self.error(&place(), format!("{} {fault}", Quoted(text)));
+        if let Some(fault) = revision_fault(text) {
+            self.error(&place(), format!("{} {fault}", Quoted(text)));
+        }
     }
 
     /// A command line: something to run, and something a process can be given.
@@ -277,6 +259,36 @@ impl Checker<'_> {
             self.error(place, "holds a NUL character, which no process can be given");
         }
     }
+}
+
+/// What keeps a text from being the name of an item or a gate.
+pub fn name_fault(name: &str) -> Option<String> {
+    Some(if name.len() > MAX_NAME_BYTES {
+        format!("has {} bytes: at most {MAX_NAME_BYTES} are allowed", name.len())
+    } else if let Some(control) = control_in(name) {
+        format!("holds the control character U+{:04X}", u32::from(control))
+    } else if name.starts_with('-') {
+        "begins with a dash, as options do".to_owned()
+    } else if name.contains("..") {
+        "holds `..`, which git keeps for ranges".to_owned()
+    } else {
+        return None;
+    })
+}
+
+/// What keeps a text from being a plan's revision or ref.
+pub fn revision_fault(text: &str) -> Option<&'static str> {
+    Some(if text.trim().is_empty() {
+        "is empty"
+    } else if text.chars().any(is_control) {
+        "holds a control character"
+    } else if text.starts_with('-') {
+        "begins with a dash, as options do"
+    } else if text.contains("..") {
+        "holds `..`: a range is not one commit"
+    } else {
+        return None;
+    })
 }
 
 /// The first control character. Most names are plain ASCII, and quickly looked through.
