@@ -13,7 +13,7 @@ const MOST: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxWorkers {
-    /// At least 1; where a person says it, at most [`MOST`].
+    /// At least 1; where a person says it, at most 1024.
     Fixed(u32),
     /// As many as the machine has room for and get more done.
     Auto,
