@@ -272,6 +272,9 @@ fn invariant_6_a_clock_that_is_set_back_before_a_run_goes_on_changes_nothing_but
     let plan = world.plan(&plan);
     let run = world.start(["merge", plan.to_str().unwrap(), "--execute"]);
     wait_for("the first landing", || (world.files_on_main() == ["README.md", "a"]).then_some(()));
+    // With its receipt, which is made of this time, too.
+    let journal = world.repo().join(".git/lexpr/runs").join(id(&world)).join("journal.jsonl");
+    wait_for("the word of it", || fs::read_to_string(&journal).unwrap().contains(r#""event":"landed""#).then_some(()));
     kill(run);
     postpone(&world, A_DAY);
     fs::write(&go, "").unwrap();
