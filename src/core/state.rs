@@ -95,6 +95,11 @@ impl Phase {
         matches!(self, Self::Waiting | Self::Eligible | Self::Passed)
     }
 
+    /// It is on the target, by this run or by others.
+    pub fn has_landed(&self) -> bool {
+        matches!(self, Self::Landed | Self::AlreadyLanded)
+    }
+
     /// It may come to the target by this run or by others; what has failed or is blocked stays so.
     pub fn is_yet_to_land(&self) -> bool {
         self.may_land() || matches!(self, Self::Deferred(_))
@@ -401,8 +406,8 @@ impl RunState {
 
     /// Nothing that passed, or was put off, is still to land.
     pub fn is_all_landed_that_passed(&self) -> bool {
-        let waits = |item: &ItemState| matches!(item.phase, Phase::Passed | Phase::Deferred(_));
-        self.passed.is_empty() && !self.items.iter().any(waits)
+        let is_deferred = |item: &ItemState| matches!(item.phase, Phase::Deferred(_));
+        self.passed.is_empty() && !self.items.iter().any(is_deferred)
     }
 
     /// Those, in canonical order.

@@ -2,6 +2,8 @@
 //! Every attempt finds the same tree, whatever the one before did to the slot. What an outcome
 //! means for an item is not known here.
 
+mod ready;
+
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,27 +15,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+pub(super) use ready::NotReady;
+
 use super::artifacts::{self, Kept, Shelf, within};
 use super::client::{Guard, GuardError, GuardedCommand, cancelled};
-use super::environment::{Environment, GateTold, Surroundings, of_gate, of_slot};
+use super::environment::{Environment, GateTold, Surroundings, of_gate};
 use super::log::{self, as_file_name};
-use super::processes::{self, RecentProcesses};
+use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
 use super::retry::{Attempts, NOT_EXECUTABLE, Next};
 use super::run::{GateSettings, LocalGates, Worker};
 use super::secrets;
-use super::setup::stamp;
 use crate::crash;
 use crate::disk::room;
-use crate::git::command::{GitError, remedy, tells_of_trouble};
-use crate::git::slot::{Clean, Slot, SlotTarget};
-use crate::plan::{Gate, Setup};
+use crate::git::command::{remedy, tells_of_trouble};
+use crate::plan::Gate;
 use crate::ports::{GateRun, Job, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::{GateOutcome, Verdict};
 
-/// A setup downloads and builds what a project needs; one that takes longer than this hangs.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How many failures of one gate on a full disk do not count, each followed by a try in an emptied
 /// slot. It counts if it has filled the disk by itself every time, so that no gate is tried for ever.
 const FORGIVEN_ON_A_FULL_DISK: u32 = 2;
@@ -53,29 +53,6 @@ pub(super) struct JobRun<'a> {
     pub(super) guard_was_lost: bool,
     /// Failures of the gate under way that a full disk excuses.
     pub(super) forgiven: u32,
-}
-
-/// Why a gate could not begin.
-pub(super) enum NotReady {
-    Cancelled,
-    /// `log` says more, where there is one.
-    Failed {
-        message: String,
-        log: Option<PathBuf>,
-    },
-    /// The machine is at fault, and would be with any other gate: there is nothing to be said of
-    /// this one.
-    Trouble(String),
-}
-
-impl NotReady {
-    fn because(doing: &str, error: impl std::fmt::Display) -> Self {
-        Self::told(format!("{doing}: {error}"))
-    }
-
-    fn told(message: String) -> Self {
-        if tells_of_trouble(&message) { Self::Trouble(message) } else { Self::Failed { message, log: None } }
-    }
 }
 
 /// One attempt of one gate.
@@ -223,157 +200,6 @@ impl JobRun<'_> {
         }
     }
 
-    /// A slot that holds the job's tree and nothing that another gate left but what is ignored,
-    /// set up; and the environment of what runs in it.
-    pub(super) async fn get_ready(&mut self, attempt: Attempt<'_>) -> Result<Result<Environment, NotReady>, PortError> {
-        if *self.cancel.borrow() {
-            return Ok(Err(NotReady::Cancelled));
-        }
-        let gate = &attempt.gate.gate;
-        // Where the disk was full nothing is kept warm.
-        let is_clean = gate.clean || self.forgiven > 0 || (self.job.clean_slot && attempt.position == 0);
-        let clean = if is_clean { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
-        let (globs, cwd) = (gate.artifacts.clone(), gate.cwd.clone());
-        let remove_leftovers =
-            move |slot: &Slot| artifacts::remove_leftovers(&globs, &slot.path().join(cwd), slot.path());
-        if let Err(not_ready) = self.switch(clean, remove_leftovers).await? {
-            return Ok(Err(not_ready));
-        }
-        let slots = self.worker.slot.as_ref().map(Slot::git_env).unwrap_or_default();
-        let environment = of_slot(&self.gates.settings.environment, slots, &self.surroundings());
-        if self.forgiven > 0
-            && let Some(full) = self.full_disk(&environment).await?
-        {
-            let message = format!("gate {} failed, which counts for nothing: {full}, with its slot emptied", gate.name);
-            return Ok(Err(NotReady::Trouble(message)));
-        }
-        if let Some(setup) = self.job.setup.clone()
-            && let Err(not_ready) = self.set_up(&setup, attempt, &environment).await?
-        {
-            return Ok(Err(not_ready));
-        }
-        if *self.cancel.borrow() {
-            return Ok(Err(NotReady::Cancelled));
-        }
-        Ok(Ok(environment))
-    }
-
-    /// Puts the job's tree into the worker's slot, which is taken if there is none yet.
-    async fn switch(
-        &mut self,
-        clean: Clean,
-        before: impl FnOnce(&Slot) + Send + 'static,
-    ) -> Result<Result<(), NotReady>, PortError> {
-        let not_ready = |error: GitError| match error.is_trouble() {
-            true => NotReady::Trouble(format!("preparing a slot: {error}")),
-            false => NotReady::because("preparing a slot", error),
-        };
-        let mut slot = match self.worker.slot.take() {
-            Some(slot) => slot,
-            None => {
-                // A guard is of the slot that it was started for.
-                self.worker.guard = None;
-                let pool = self.gates.pool.clone();
-                // What got away from its guard may still be at work in a slot.
-                match blocking(move || pool.take_unless(processes::is_somebody_in)).await? {
-                    Ok(slot) => slot,
-                    Err(error) => return Ok(Err(not_ready(error))),
-                }
-            }
-        };
-        // It starts while files are written. One that does not is started again when it is needed, and whatever
-        // stands against it is told then.
-        let at_work = if self.worker.guard.is_none() { slot.at_work().ok() } else { None };
-        let guard = async {
-            match at_work {
-                Some(at_work) => Guard::start(&self.gates.settings.guard_exe, at_work).await.ok(),
-                None => None,
-            }
-        };
-        let target = SlotTarget { commit: self.job.commit, tree: self.job.tree, base: self.job.base };
-        let switching = blocking(move || {
-            before(&slot);
-            let switched = slot.switch_to(&target, clean);
-            (slot, switched)
-        });
-        let (guard, done) = tokio::join!(guard, switching);
-        if guard.is_some() {
-            self.worker.guard = guard;
-        }
-        let (slot, switched) = done?;
-        self.worker.slot = Some(slot);
-        Ok(switched.map_err(not_ready))
-    }
-
-    /// Runs the plan's setup, unless the slot is set up for this very tree's inputs. Only what
-    /// git ignores outlasts it, so that the first gate finds what the second does.
-    async fn set_up(
-        &mut self,
-        setup: &Setup,
-        attempt: Attempt<'_>,
-        environment: &Environment,
-    ) -> Result<Result<(), NotReady>, PortError> {
-        let (plan, tree) = (setup.clone(), self.job.tree);
-        let stamp = self.in_slot(move |slot| stamp(&plan, slot, tree).map_err(|error| error.to_string())).await?;
-        let stamp = match stamp {
-            Ok(stamp) => stamp,
-            Err(message) => return Ok(Err(NotReady::told(message))),
-        };
-        let is_set_up = |slot: Option<&Slot>| slot.and_then(Slot::setup_stamp).as_ref() == Some(&stamp);
-        if is_set_up(self.worker.slot.as_ref()) {
-            return Ok(Ok(()));
-        }
-        // From here until it has succeeded the folder is set up for nothing.
-        if let Err(not_ready) = self.remember_setup(None) {
-            return Ok(Err(not_ready));
-        }
-        let log = self.log_path("setup", attempt);
-        if let Err(error) = make_log(&log) {
-            return Ok(Err(NotReady::because("making the setup's log file", error)));
-        }
-        let slot = self.slot_path();
-        let command = GuardedCommand {
-            run: &setup.run,
-            cwd: &slot,
-            environment,
-            log: &log,
-            log_rules: self.log_rules(environment),
-            timeout: SETUP_TIMEOUT,
-            grace: self.gates.settings.grace,
-        };
-        let (ended, _) = self.run_guarded(&command).await;
-        let why = match ended {
-            Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => None,
-            Ok(Ended { cause: Cause::Cancel, .. }) => return Ok(Err(NotReady::Cancelled)),
-            Ok(Ended { cause: Cause::Timeout, .. }) => Some(format!("took longer than {} s", SETUP_TIMEOUT.as_secs())),
-            Ok(Ended { end: End::Code(code), .. }) => Some(format!("failed with exit code {code}")),
-            Ok(Ended { end: End::Signal(signal), .. }) => Some(format!("was ended by signal {signal}")),
-            Err(error) if tells_of_trouble(&error.to_string()) => {
-                return Ok(Err(NotReady::Trouble(format!("the setup `{}` could not be run: {error}", setup.run))));
-            }
-            Err(error) => Some(format!("could not be run: {error}")),
-        };
-        if let Some(why) = why {
-            if let Some(full) = self.full_disk(environment).await? {
-                self.forgiven += 1;
-                let message = format!("the setup `{}` {why}, and {full}", setup.run);
-                return Ok(Err(NotReady::Failed { message, log: Some(log) }));
-            }
-            return Ok(Err(NotReady::Failed { message: format!("the setup `{}` {why}", setup.run), log: Some(log) }));
-        }
-        if let Err(not_ready) = self.remember_setup(Some(&stamp)) {
-            return Ok(Err(not_ready));
-        }
-        if let Err(not_ready) = self.switch(Clean::TrackedAndUntracked, |_| {}).await? {
-            return Ok(Err(not_ready));
-        }
-        if is_set_up(self.worker.slot.as_ref()) {
-            return Ok(Ok(()));
-        }
-        let message = format!("the setup `{}` left the slot in a state that cannot be switched", setup.run);
-        Ok(Err(NotReady::Failed { message, log: Some(log) }))
-    }
-
     /// The first full disk among those that a gate in this environment and lexpr write to.
     async fn full_disk(&self, environment: &Environment) -> Result<Option<room::Full>, PortError> {
         let temporary = environment.get(OsStr::new("TMPDIR")).map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
@@ -385,26 +211,6 @@ impl JobRun<'_> {
         let settings = &self.gates.settings;
         let variables = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         LogRules { max_bytes: settings.log_max_bytes, secrets: secrets::values(variables, &settings.redact) }
-    }
-
-    fn remember_setup(&mut self, stamp: Option<&str>) -> Result<(), NotReady> {
-        let Some(slot) = &mut self.worker.slot else { return Ok(()) };
-        slot.set_setup_stamp(stamp).map_err(|error| NotReady::because("remembering what the slot is set up for", error))
-    }
-
-    /// Blocking work on the worker's slot.
-    async fn in_slot<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&Slot) -> Result<T, String> + Send + 'static,
-    ) -> Result<Result<T, String>, PortError> {
-        let Some(slot) = self.worker.slot.take() else { return Ok(Err("there is no slot".to_owned())) };
-        let (slot, done) = blocking(move || {
-            let done = work(&slot);
-            (slot, done)
-        })
-        .await?;
-        self.worker.slot = Some(slot);
-        Ok(done)
     }
 
     /// Runs a command under the worker's guard, which is started where there is none, and sees

@@ -57,15 +57,7 @@ impl Workbench {
         }
         let Claim { head, by } = claim;
         let bases = self.history.merge_bases(&self.objects, by, head)?;
-        let (ours, theirs) = (self.objects.commit(by)?.tree, self.objects.commit(head)?.tree);
-        let is_true = match bases[..] {
-            [] => false,
-            [base] => {
-                let base = self.objects.commit(base)?.tree;
-                self.merges_to_nothing(base, ours, theirs)?
-            }
-            _ => self.merges_to_nothing_by_git(by, ours, head)?,
-        };
+        let is_true = !bases.is_empty() && self.brings_nothing(&bases, by, head)?;
         self.claims.insert(claim, is_true);
         Ok(is_true)
     }

@@ -5,6 +5,8 @@
 //! graph. What a step comes to depends on the commits given and on nothing else: no time of day, no
 //! machine, no run.
 
+mod merging;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,11 +15,11 @@ use gix::ObjectId;
 use super::brought::Inspector;
 use super::command::{Git, GitError};
 use super::history::{Claim, Divergence, History};
-use super::merge_tree::{Clash, MergeTree, MergeTreeError, Merged};
+use super::merge_tree::{Clash, MergeTree, MergeTreeError};
 use super::message::{self, Signature, Squashed, Words};
 use super::objects::{Objects, ObjectsError, commit_id, from_commit, from_tree};
 use super::quarantine::Quarantine;
-use super::splice::{Spliced, Splicer, changes};
+use super::splice::{Splicer, changes};
 use crate::plan::globs::GlobError;
 use crate::plan::{Identity, MergeSettings};
 use crate::ports::ComposeItem;
@@ -174,14 +176,7 @@ impl Workbench {
         if let Some(unsound) = self.inspector.inspect(&mut self.objects, Some(left_at), head_commit.tree)? {
             return Ok(unchanged(Some(cannot_be_merged(unsound.to_string()))));
         }
-        let outcome = match divergence.bases[..] {
-            [base] => {
-                let base = self.objects.commit(base)?.tree;
-                self.merge(base, before.tree, head_commit.tree)?
-            }
-            _ => self.merge_by_git(shadow, before.tree, head)?,
-        };
-        let tree = match outcome {
+        let tree = match self.merge_commits(&divergence.bases, shadow, before.tree, head)? {
             Outcome::Tree(tree) => tree,
             Outcome::Clash(clash) => {
                 let conflict = self.explain(before, item, beneath, &clash)?;
@@ -250,49 +245,6 @@ impl Workbench {
         parents.extend(landed);
         let words = self.words(landed[0])?;
         self.commit(tree, &parents, &words, "Landed earlier under another id\n")
-    }
-
-    /// Whether merging `theirs` into `ours`, whose one merge base has tree `base`, leaves `ours` as it
-    /// is.
-    pub(super) fn merges_to_nothing(
-        &mut self,
-        base: ObjectId,
-        ours: ObjectId,
-        theirs: ObjectId,
-    ) -> Result<bool, ComposeError> {
-        Ok(matches!(self.merge(base, ours, theirs)?, Outcome::Tree(tree) if tree == ours))
-    }
-
-    /// The same of commits that have several merge bases.
-    pub(super) fn merges_to_nothing_by_git(
-        &mut self,
-        ours: ObjectId,
-        our_tree: ObjectId,
-        theirs: ObjectId,
-    ) -> Result<bool, ComposeError> {
-        Ok(matches!(self.merge_by_git(ours, our_tree, theirs)?, Outcome::Tree(tree) if tree == our_tree))
-    }
-
-    /// Merges trees that have one base: spliced where nothing meets, else by git.
-    fn merge(&mut self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
-        match self.splicer.splice(&mut self.objects, base, ours, theirs)? {
-            Spliced::Tree(tree) => {
-                self.counts.spliced += 1;
-                Ok(Outcome::Tree(tree))
-            }
-            Spliced::AskGit => {
-                let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
-                self.merge_by_git(our_commit, ours, their_commit)
-            }
-        }
-    }
-
-    fn merge_by_git(&mut self, ours: ObjectId, our_tree: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
-        self.counts.by_git += 1;
-        Ok(match self.merges.merge(&mut self.objects, ours, our_tree, theirs)? {
-            Merged::Clean(tree) => Outcome::Tree(tree),
-            Merged::Conflicted(clash) => Outcome::Clash(clash),
-        })
     }
 
     /// One commit with all of the item's changes on the landed line, empty where the line has them

@@ -6,6 +6,7 @@
 
 mod endings;
 mod evidence;
+mod item;
 mod limits;
 mod pool;
 mod proof;
@@ -15,6 +16,7 @@ mod red;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use endings::OpenLanding;
+pub use item::{ItemView, LandedItem, Stage};
 pub use limits::{LimitReport, LimitsView};
 pub use pool::Pool;
 pub use proof::{Gates, ReusedView};
@@ -24,8 +26,8 @@ use super::outcome::is_failure;
 use super::resizing::Resizing;
 use super::undo::Undos;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Decision, Event, FinalItem, GateFinished, GateOutcome, HaltReason, ItemDecided,
-    JobGate, JobPurpose, Landed, LinedUpItem, Overridden, Reason, Recorded, RunStarted, SetAside, Step, Verdict,
+    Composed, CompositePurpose, Decision, Event, GateFinished, GateOutcome, HaltReason, ItemDecided, JobGate,
+    JobPurpose, Landed, Overridden, Recorded, RunStarted, SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -79,61 +81,6 @@ pub struct RunView {
     pub ending: Option<Ending>,
     pub undos: Undos,
     landing: OpenLanding,
-}
-
-/// One item of the run.
-#[derive(Clone, Debug)]
-pub struct ItemView {
-    pub lined_up: LinedUpItem,
-    /// Its commit and tree on base and its dependencies, of the newest cone.
-    pub cone: Option<(CommitId, TreeId)>,
-    pub passed: Option<ItemDecided>,
-    /// Any decision but `passed`.
-    pub decided: Option<ItemDecided>,
-    pub deferred: Option<Reason>,
-    pub landed: Option<LandedItem>,
-    /// Others had landed it when its turn came: nothing had to be moved.
-    pub found_landed: bool,
-    /// The commit by which they did, where that can be named.
-    pub others_landed_as: Option<CommitId>,
-    /// What the end of the run says.
-    pub last_word: Option<FinalItem>,
-    /// When the first job for it began.
-    pub started_at_ms: Option<u64>,
-    /// When it passed or another decision on it fell, whichever came last.
-    pub decided_at_ms: Option<u64>,
-    /// How long jobs for this item alone held a worker.
-    pub busy_ms: u64,
-    /// Its gates were running when the run was asked to stop.
-    pub interrupted: bool,
-    /// Jobs for it that have not ended.
-    running: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct LandedItem {
-    pub apex: ApexId,
-    /// `None` only where the apex was not seen being made.
-    pub commit: Option<CommitId>,
-    pub at_ms: u64,
-}
-
-/// How far an item has come in a run that has not ended.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum Stage {
-    /// For a dependency or a worker.
-    Waiting,
-    /// In a slot: on its cone, or for a second look at what failed there.
-    Running,
-    /// It may be part of an apex.
-    Passed,
-    /// Until its dependencies have landed or not.
-    Deferred,
-    /// Nothing more will happen to it.
-    Done,
 }
 
 /// A move of the target that was begun.
@@ -583,26 +530,5 @@ impl RunView {
 
     fn item_mut(&mut self, name: &ItemName) -> Option<&mut ItemView> {
         self.index.get(name).map(|&ix| &mut self.items[ix])
-    }
-}
-
-impl ItemView {
-    fn new(lined_up: LinedUpItem) -> Self {
-        Self {
-            lined_up,
-            cone: None,
-            passed: None,
-            decided: None,
-            deferred: None,
-            landed: None,
-            found_landed: false,
-            others_landed_as: None,
-            last_word: None,
-            started_at_ms: None,
-            decided_at_ms: None,
-            busy_ms: 0,
-            interrupted: false,
-            running: 0,
-        }
     }
 }

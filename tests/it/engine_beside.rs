@@ -9,16 +9,16 @@ use lexpr::vocabulary::event::{Event, JobPurpose};
 use crate::sim::strategies::result;
 use crate::sim::{Effect, Mishap, OthersMove, Outcome, Stop, When, World, gate, oracle};
 
-fn run(world: &World) -> Outcome {
+pub fn run(world: &World) -> Outcome {
     let outcome = world.run();
     oracle::check(&outcome);
     outcome
 }
 
-const WAYS: [(Landing, u32); 4] =
+pub const WAYS: [(Landing, u32); 4] =
     [(Landing::Pyramid, 1), (Landing::Pyramid, 3), (Landing::Batch, 1), (Landing::Train, 1)];
 
-fn by((landing, group_size): (Landing, u32), items: &str) -> World {
+pub fn by((landing, group_size): (Landing, u32), items: &str) -> World {
     World::of(items).with(|world| {
         world.limits.landing = landing;
         world.group_size = group_size;

@@ -4,21 +4,11 @@ use lexpr::engine::exit;
 use lexpr::plan::Landing;
 use lexpr::vocabulary::event::{Event, FinalStatus, ItemGateStatus, Overridden};
 
-use crate::sim::{Effect, Mishap, OthersMove, Outcome, Stop, When, World, gate, oracle};
+use crate::engine_beside::{self, WAYS, run};
+use crate::sim::{Effect, Mishap, OthersMove, Outcome, Stop, When, World, gate};
 
-fn run(world: &World) -> Outcome {
-    let outcome = world.run();
-    oracle::check(&outcome);
-    outcome
-}
-
-const WAYS: [(Landing, u32); 4] =
-    [(Landing::Pyramid, 1), (Landing::Pyramid, 3), (Landing::Batch, 1), (Landing::Train, 1)];
-
-fn by((landing, group_size): (Landing, u32), items: &str, overrides: &[&str]) -> World {
-    World::of(items).with(|world| {
-        world.limits.landing = landing;
-        world.group_size = group_size;
+fn by(way: (Landing, u32), items: &str, overrides: &[&str]) -> World {
+    engine_beside::by(way, items).with(|world| {
         world.overrides = overrides.iter().map(|name| (*name).to_owned()).collect();
     })
 }

@@ -249,10 +249,7 @@ impl RunState {
         for &ix in &candidates {
             let passed = *self.phase(ix) == Phase::Passed;
             // What was not gated by itself stands on what it depends on.
-            let stands = |dep: &ItemIx| {
-                matches!(self.phase(*dep), Phase::Landed | Phase::AlreadyLanded)
-                    || candidates.binary_search(dep).is_ok()
-            };
+            let stands = |dep: &ItemIx| self.phase(*dep).has_landed() || candidates.binary_search(dep).is_ok();
             self.expect_phase(ix, "a candidate", |phase| {
                 passed || phase.may_land() && self.graph.deps(ix).iter().all(stands)
             })?;
@@ -355,7 +352,7 @@ impl RunState {
 
     /// A deferred item whose dependencies have all landed has its answer.
     pub(super) fn note_overdue(&mut self, ix: ItemIx) {
-        let landed = |dep: &ItemIx| matches!(self.items[dep.get()].phase, Phase::Landed | Phase::AlreadyLanded);
+        let landed = |dep: &ItemIx| self.items[dep.get()].phase.has_landed();
         let Phase::Deferred(reason) = &self.items[ix.get()].phase else { return };
         if !self.graph.deps(ix).iter().all(landed) {
             return;

@@ -18,7 +18,7 @@ impl RunState {
                 // What is put off until a dependency lands that others are in the way of only waits.
                 let waits = matches!(phase, Phase::Deferred(why) if matches!(**why, Reason::DependencyFailed { .. }));
                 let own = (matches!(phase, Phase::Out(..) | Phase::Deferred(_)) && !waits).then_some(ix);
-                let landed = matches!(phase, Phase::Landed | Phase::AlreadyLanded);
+                let landed = phase.has_landed();
                 root.push(if landed { None } else { inherited.or(own) });
                 let (status, reason) = match (phase, inherited) {
                     (Phase::AlreadyLanded, _) => (FinalStatus::AlreadyLanded, None),

@@ -38,7 +38,7 @@ impl RunState {
             .collect();
         for ix in self.graph.indices() {
             let state = &mut self.items[ix.get()];
-            state.in_base |= matches!(state.phase, Phase::Landed | Phase::AlreadyLanded);
+            state.in_base |= state.phase.has_landed();
             state.without = None;
         }
         self.regroup();

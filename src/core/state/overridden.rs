@@ -71,7 +71,7 @@ impl RunState {
     }
 
     /// Whether a gate of the apex need not have passed on `tree`, on which it was overridden.
-    pub(super) fn is_overridden_there(&self, apex: &Apex, wanted: &Wanted, tree: TreeId) -> bool {
+    pub fn is_overridden_there(&self, apex: &Apex, wanted: &Wanted, tree: TreeId) -> bool {
         let Some(overridden) = &apex.overridden else { return false };
         let keyed = self.keyed(wanted, tree, apex.base.commit);
         keyed.is_some_and(|gate| overridden.gates.iter().any(|overridden| overridden.key == gate.key))

@@ -28,6 +28,7 @@ impl Round<'_> {
                     items: apex.candidates.clone(),
                 }),
                 Some(made) if made.conflicts_at_tip > 0 => self.eject_conflicting(made),
+                Some(made) if self.is_at_the_last() => self.judge_the_last(apex, made),
                 Some(made) => self.prove(apex, made),
             },
         }
@@ -203,11 +204,12 @@ impl Round<'_> {
         }));
     }
 
-    /// The passes that prove the first `members` items' tree; `None` where one is missing, which
-    /// a search never asks for.
+    /// The passes that prove the first `members` items' tree, but for what is overridden there; `None` where one is
+    /// missing, which a search never asks for.
     fn proof(&self, apex: &Apex, made: &MadeApex, members: usize) -> Option<Vec<crate::vocabulary::names::VerdictKey>> {
         let at = made.members[members - 1].1;
         made.gates_of(members)
+            .filter(|wanted| !self.state.is_overridden_there(apex, wanted, at.tree))
             .map(|wanted| {
                 let gate = self.state.keyed(wanted, at.tree, apex.base.commit)?;
                 let passed =

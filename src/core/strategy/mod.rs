@@ -45,7 +45,7 @@ fn ask<'a>(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Optio
     round.block_dependents();
     if !round.has_decisions() {
         if round.is_at_the_last() {
-            round.land_the_last();
+            round.apex();
         } else {
             match limits.landing {
                 Landing::Pyramid => round.pyramid(policy),

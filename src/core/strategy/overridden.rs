@@ -2,11 +2,11 @@
 //! a time: so nobody is gated on it, and what does not pass on it is charged to nobody else. Its gates are run all the
 //! same, once: where they pass it lands like any other, and where not the journal has which.
 
-use super::{Action, Judged, LandAction, Round};
+use super::{Judged, Round};
 use crate::core::judge::{Judgement, Standing, Wanted};
-use crate::core::state::{Apex, MadeApex, Phase, Standpoint};
+use crate::core::state::{Apex, MadeApex, Standpoint};
 use crate::plan::Policy;
-use crate::vocabulary::event::{CompositePurpose, Event, ItemGateStatus, JobPurpose, Overridden, OverriddenGate};
+use crate::vocabulary::event::{Event, ItemGateStatus, JobPurpose, Overridden, OverriddenGate};
 use crate::vocabulary::names::CommitId;
 
 impl Round<'_> {
@@ -24,10 +24,9 @@ impl Round<'_> {
         if is_at_work || waits || self.halt.is_some() {
             return;
         }
-        let has_landed = |phase: &Phase| matches!(phase, Phase::Landed | Phase::AlreadyLanded);
         let next = state.last_ones().find(|ix| {
             let mut deps = state.graph().deps(*ix).iter();
-            deps.all(|dep| has_landed(state.phase(*dep)))
+            deps.all(|dep| state.phase(*dep).has_landed())
         });
         let Some(ix) = next else { return };
         if !self.is_blocked_by(policy, ix) {
@@ -36,21 +35,11 @@ impl Round<'_> {
         }
     }
 
-    pub(super) fn land_the_last(&mut self) {
-        let Some(apex) = self.state.apex().filter(|_| self.state.landing().is_none()) else { return };
-        match &apex.made {
-            None => self.actions.push(Action::Compose {
-                purpose: CompositePurpose::Apex { apex: apex.id },
-                base: apex.base.commit,
-                items: apex.candidates.clone(),
-            }),
-            Some(made) if made.conflicts_at_tip > 0 => self.eject_conflicting(made),
-            Some(made) if apex.overridden.is_some() => self.land_overridden(apex, made),
-            Some(made) => self.judge_the_last(apex, made),
+    /// What [`Round::apex`] does with an apex of one that lands last.
+    pub(super) fn judge_the_last(&mut self, apex: &Apex, made: &MadeApex) {
+        if apex.overridden.is_some() {
+            return self.land(apex, made, 1);
         }
-    }
-
-    fn judge_the_last(&mut self, apex: &Apex, made: &MadeApex) {
         let [(ix, at)] = made.members[..] else { return };
         let base = apex.base.commit;
         let purpose = JobPurpose::Apex { apex: apex.id, members: 1 };
@@ -101,19 +90,5 @@ impl Round<'_> {
                 })
             })
             .collect()
-    }
-
-    fn land_overridden(&mut self, apex: &Apex, made: &MadeApex) {
-        let [(ix, at)] = made.members[..] else { return };
-        let overridden = |key| apex.overridden.iter().any(|one| one.gates.iter().any(|gate| gate.key == key));
-        let keyed = made.gates_of(1).filter_map(|wanted| self.state.keyed(wanted, at.tree, apex.base.commit));
-        let proof = keyed.map(|gate| gate.key).filter(|key| !overridden(*key)).collect();
-        self.actions.push(Action::Land(LandAction {
-            apex: apex.id,
-            from: self.state.tip(),
-            to: at,
-            items: vec![ix],
-            proof,
-        }));
     }
 }

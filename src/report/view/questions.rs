@@ -89,8 +89,8 @@ impl RunView {
             let own = if keys.len() > 1 { place().and_then(|place| keys.get(place)) } else { None };
             let key = own.or(keys.first()).copied();
             let is_flaky = || key.is_some_and(|key| self.attempts_of(key).any(|attempt| attempt.flake));
-            let overridden = apex.overridden.iter().flat_map(|overridden| &overridden.gates);
-            let overridden = { overridden }.find(|other| gate.required && other.definition == gate.definition);
+            let mut overridden = apex.overridden.iter().flat_map(|overridden| &overridden.gates);
+            let overridden = overridden.find(|other| gate.required && other.definition == gate.definition);
             let key = key.or(overridden.map(|overridden| overridden.key));
             let status = match (key, overridden) {
                 (_, Some(overridden)) => overridden.status,
