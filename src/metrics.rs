@@ -430,7 +430,10 @@ impl Metrics {
         }
         match &run.outcome {
             GateOutcome::Passed => self.gate_success.inc(),
-            GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => {
+            GateOutcome::Failed { .. }
+            | GateOutcome::Signaled { .. }
+            | GateOutcome::TimedOut { .. }
+            | GateOutcome::OutOfMemory { .. } => {
                 self.gate_failure.inc();
                 tracker.failed.insert(run.key);
             }

@@ -38,8 +38,8 @@ use crate::plan::file::DEFAULT_BATCH_SIZE;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
-use crate::vocabulary::names::RunId;
+use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, FixedImage, OverrideGrant, RunStarted};
+use crate::vocabulary::names::{RunId, RuntimeName};
 use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
@@ -53,6 +53,9 @@ pub(super) struct Options {
     pub overrides: Option<OverrideGrant>,
     pub no_sign: bool,
     pub gate_timeout: Option<Duration>,
+    pub runtime: Option<RuntimeName>,
+    /// What was found of the images of containers.
+    pub images: Vec<FixedImage>,
     /// Absolute.
     pub artifact_dir: Option<PathBuf>,
 }
@@ -66,6 +69,8 @@ impl Options {
             overrides: started.overrides.as_deref().cloned(),
             no_sign: started.no_sign,
             gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
+            runtime: started.runtime.clone(),
+            images: started.images.clone(),
             artifact_dir: started.artifact_dir.clone().map(Into::into),
         }
     }
@@ -352,6 +357,8 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         urgent: options.urgent,
         overrides: options.overrides.as_ref().map(|grant| Box::new(in_canonical_order(grant, prepared))),
         no_sign: options.no_sign,
+        runtime: options.runtime.clone(),
+        images: options.images.clone(),
         gate_timeout_ms: options.gate_timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         artifact_dir: options.artifact_dir.as_ref().map(|folder| folder.to_string_lossy().into_owned()),
         max_workers: limits.max_workers,

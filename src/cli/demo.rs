@@ -153,6 +153,7 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
     let outcome = merge::run(MergeArgs {
         plan: plan.clone(),
         execute: true,
+        runtime: None,
         repository: RepositoryArgs { repo: repository.clone() },
         target: None,
         max_workers: None,

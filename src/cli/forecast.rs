@@ -13,7 +13,7 @@ use crate::wording::Paint;
 /// # Errors
 /// Where the plan or command line is invalid, or git or the disk fails.
 pub fn run(args: &ForecastArgs) -> Result<u8, Failure> {
-    let overrides = Overrides { target: args.target.clone(), max_workers: args.max_workers, gate_timeout: None };
+    let overrides = Overrides { target: args.target.clone(), max_workers: args.max_workers, ..Overrides::default() };
     let opened = prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides)?;
     let runtime = conduct::runtime(conduct::limits(opened.policy()).max_workers)?;
     let report = runtime.block_on(dry_run::rehearse(opened, &Options::default(), MOST_PAIRS))?;

@@ -111,7 +111,8 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
     let (prepared, workshop, past) = match &args.plan {
         Some(plan) => {
             let overrides = Overrides { target: args.target.clone(), ..Overrides::default() };
-            let opened = prepare::open(&plan.to_string_lossy(), &args.repository.repo, &overrides)?;
+            let mut opened = prepare::open(&plan.to_string_lossy(), &args.repository.repo, &overrides)?;
+            opened.fix_images()?;
             let workshop = Workshop::in_folder(&composites, &opened)?;
             (line_up(opened, &workshop.composer).await?, workshop, None)
         }
@@ -379,7 +380,10 @@ async fn judge_once(gates: &LocalGates, job: Job, place: &RunFolder, args: &Gate
     }
     Ok(match run.outcome {
         GateOutcome::Passed => exit::ALL_LANDED,
-        GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => exit::ITEMS_LEFT,
+        GateOutcome::Failed { .. }
+        | GateOutcome::Signaled { .. }
+        | GateOutcome::TimedOut { .. }
+        | GateOutcome::OutOfMemory { .. } => exit::ITEMS_LEFT,
         GateOutcome::Cancelled => exit::INTERRUPTED,
         GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. } => exit::LEXPR_FAILED,
     })

@@ -18,7 +18,8 @@ use crate::git::refusal::LandRefusal;
 use crate::report::dry_run::DryRun;
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::names::RunId;
+use crate::vocabulary::event::FixedImage;
+use crate::vocabulary::names::{RunId, RuntimeName};
 use crate::wording::Paint;
 
 /// Runs the command.
@@ -103,7 +104,7 @@ async fn claim(
 
 /// A new run, from the claim on its target to the last word on it.
 async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination]) -> Result<Outcome, Failure> {
-    let options = options(args, &opened)?;
+    let mut options = options(args, &opened)?;
     let common_dir = opened.repo.common_dir().to_owned();
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
@@ -115,7 +116,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     }
     command::work_for(tentative.folder.mark());
     let folder = tentative.folder.clone();
-    let opened = if waited { open_again(args, &opened.source, &opened.text)? } else { opened };
+    let mut opened = if waited { open_again(args, &opened.source, &opened.text, &[])? } else { opened };
     if let Some(unfinished) = resume::unfinished_of(&common_dir, &opened)? {
         if !args.afresh {
             return Err(resume::refuse(&unfinished, &opened)?);
@@ -123,8 +124,9 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         leftovers::clear_for_good(&opened.repo, &unfinished)?;
     }
     resume::tell_of_others(&common_dir, &opened)?;
+    options.images = opened.fix_images()?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
-    let (prepared, lander) = get_ready(args, opened, &folder, &workshop, patience).await?;
+    let (prepared, lander) = get_ready(args, opened, &folder, &workshop, (patience, &options.images)).await?;
     conduct::tell_of_hooks(&lander)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;
@@ -151,7 +153,7 @@ async fn get_ready(
     mut opened: Opened,
     folder: &RunFolder,
     workshop: &Workshop,
-    patience: Patience,
+    (patience, images): (Patience, &[FixedImage]),
 ) -> Result<(Prepared, LocalLander), Failure> {
     let mut times_left = opened.policy().max_rebases;
     let mut held = None;
@@ -170,7 +172,7 @@ async fn get_ready(
                 // Another run may land faster than this one gets ready: it has to wait, once.
                 held = Some(turn);
                 times_left -= 1;
-                opened = open_again(args, &prepared.source, &prepared.text)?;
+                opened = open_again(args, &prepared.source, &prepared.text, images)?;
                 continue;
             }
             looked => looked.map_err(in_the_way)?,
@@ -184,8 +186,9 @@ fn open(args: &MergeArgs) -> Result<Opened, Failure> {
     prepare::open(&args.plan.to_string_lossy(), &args.repository.repo, &overrides(args))
 }
 
-fn open_again(args: &MergeArgs, source: &str, text: &str) -> Result<Opened, Failure> {
-    prepare::open_again(source, text, &args.repository.repo, &overrides(args))
+fn open_again(args: &MergeArgs, source: &str, text: &str, images: &[FixedImage]) -> Result<Opened, Failure> {
+    let overrides = Overrides { images: images.to_vec(), ..overrides(args) };
+    prepare::open_again(source, text, &args.repository.repo, &overrides)
 }
 
 fn overrides(args: &MergeArgs) -> Overrides {
@@ -193,6 +196,8 @@ fn overrides(args: &MergeArgs) -> Overrides {
         target: args.target.clone(),
         max_workers: args.max_workers,
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
+        runtime: args.runtime.as_deref().map(RuntimeName::new),
+        images: Vec::new(),
     }
 }
 
@@ -236,6 +241,8 @@ fn options(args: &MergeArgs, opened: &Opened) -> Result<Options, Failure> {
         overrides: overriding::grant(&args.overrides, opened)?,
         no_sign: args.no_sign,
         gate_timeout: args.gate_timeout.map(Duration::from_secs),
+        runtime: args.runtime.as_deref().map(RuntimeName::new),
+        images: Vec::new(),
         artifact_dir: artifact_dir.transpose()?,
     })
 }

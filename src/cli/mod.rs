@@ -137,6 +137,9 @@ pub struct MergeArgs {
     /// How long a gate without a timeout of its own may run
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub gate_timeout: Option<u64>,
+    /// Have this runtime run all gates: one of the plan's `policy.runtimes`, container, or local
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
     /// Where gates' artifacts are kept; default: in the run's folder
     #[arg(long, value_name = "DIR")]
     pub artifact_dir: Option<PathBuf>,

@@ -11,17 +11,19 @@ use super::source::read_plan;
 use super::speak;
 use crate::cache::{Cache, CacheStats};
 use crate::diagnostics;
+use crate::gate::container;
 use crate::git::compose::{ComposeSettings, ShadowComposer};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
 use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::Graph;
-use crate::plan::problem::{Problem, Severity, Source};
+use crate::plan::problem::{Problem, Severity, Source, nearest};
 use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
-use crate::vocabulary::event::{LinedUpItem, RunStarted};
-use crate::vocabulary::names::{CommitId, ItemName, PlanDigest};
+use crate::vocabulary::event::{FixedImage, LinedUpItem, RunStarted};
+use crate::vocabulary::names::{CommitId, ItemName, PlanDigest, RuntimeName};
+use crate::wording::shown;
 
 /// A plan whose target and branches are known.
 #[derive(Debug)]
@@ -80,6 +82,19 @@ impl Opened {
         &self.plan
     }
 
+    /// Finds out what the images of containers stand for, and has gates run in these and no others. Blocks, for as long
+    /// as it takes to pull those that are not here.
+    ///
+    /// # Errors
+    /// Where there is no such image, or no engine.
+    pub fn fix_images(&mut self) -> Result<Vec<FixedImage>, Failure> {
+        let pulls = |image: &str| speak::note(&format!("pulling {}\n", shown(image)));
+        let images = container::fix_images(&self.plan, pulls)
+            .map_err(|error| Failure::internal(error.to_string()).with_hint(error.hint()))?;
+        use_images(&images, &mut self.plan);
+        Ok(images)
+    }
+
     /// The items that a run has, too: by name, or by another name the same head.
     pub fn shared_with(&self, started: &RunStarted) -> Vec<&ItemName> {
         let names: HashSet<_> = started.items.iter().map(|item| &item.name).collect();
@@ -115,6 +130,10 @@ pub struct Overrides {
     pub max_workers: Option<MaxWorkers>,
     /// For gates without a timeout of their own.
     pub gate_timeout: Option<Duration>,
+    /// What runs all gates.
+    pub runtime: Option<RuntimeName>,
+    /// What the images of containers stand for, as far as that has been asked.
+    pub images: Vec<FixedImage>,
 }
 
 /// Reads and checks a plan and finds its target and branches. Problems are shown on standard error.
@@ -144,7 +163,7 @@ pub fn open_again(source: &str, text: &str, repository: &Path, overrides: &Overr
 
 fn resolve(source: &str, checked: Checked, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
     let Checked { mut plan, places, .. } = checked;
-    apply(overrides, &mut plan);
+    apply(overrides, &mut plan)?;
     let repo = UserRepo::open(repository)?;
     let begun = Instant::now();
     let named: Vec<Named<'_>> = plan
@@ -231,8 +250,10 @@ pub fn again(
         target: None,
         max_workers: Some(max_workers.unwrap_or(workers_of(started))),
         gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
+        runtime: started.runtime.clone(),
+        images: started.images.clone(),
     };
-    apply(&overrides, &mut plan);
+    apply(&overrides, &mut plan)?;
     let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (item.name.clone(), at)).collect();
     let implied: Vec<(usize, usize)> = started
         .items
@@ -296,19 +317,46 @@ fn show(source: &Source, problems: &[Problem]) {
 /// One plan has one order; a process that prepares several remembers so many.
 const ORDERS_KEPT: u64 = 16;
 
-fn apply(overrides: &Overrides, plan: &mut Plan) {
+fn apply(overrides: &Overrides, plan: &mut Plan) -> Result<(), Failure> {
     if let Some(target) = &overrides.target {
         plan.target.clone_from(target);
     }
     if overrides.max_workers.is_some() {
         plan.policy.max_workers = overrides.max_workers;
     }
-    let Some(timeout) = overrides.gate_timeout else { return };
-    for item in &mut plan.items {
-        for gate in &mut item.gates {
-            if !gate.own_timeout {
-                *gate = Arc::new(Gate { timeout, ..(**gate).clone() });
-            }
+    if let Some(timeout) = overrides.gate_timeout {
+        for gate in plan.items.iter_mut().flat_map(|item| &mut item.gates).filter(|gate| !gate.own_timeout) {
+            *gate = Arc::new(Gate { timeout, ..(**gate).clone() });
+        }
+    }
+    if let Some(name) = &overrides.runtime {
+        run_all_by(name, plan)?;
+    }
+    use_images(&overrides.images, plan);
+    Ok(())
+}
+
+/// Has one runtime run all gates, whatever the plan has run each.
+fn run_all_by(name: &RuntimeName, plan: &mut Plan) -> Result<(), Failure> {
+    for gate in plan.items.iter_mut().flat_map(|item| &mut item.gates) {
+        let runtime = plan.policy.runtimes.of(name.as_str(), &gate.asked).map_err(|error| {
+            let near = nearest(name.as_str(), plan.policy.runtimes.names());
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "the plan names its runtimes in `policy.runtimes`; `local` is this machine's shell".to_owned(),
+            };
+            Failure::usage(format!("--runtime {name}: gate {}: {error}", gate.name)).with_hint(hint)
+        })?;
+        *gate = Arc::new((**gate).clone().run_by(runtime));
+    }
+    Ok(())
+}
+
+/// Has gates run in the very images that were found for them.
+fn use_images(images: &[FixedImage], plan: &mut Plan) {
+    for gate in plan.items.iter_mut().flat_map(|item| &mut item.gates) {
+        if let Some(runtime) = gate.runtime.container().and_then(|container| container::fixed(container, images)) {
+            *gate = Arc::new((**gate).clone().run_by(runtime));
         }
     }
 }

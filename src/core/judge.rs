@@ -162,7 +162,7 @@ impl KnownRuns {
 
     /// Counts one ended attempt. `verdict` is what its run came to, if it was the last attempt.
     pub fn count(&mut self, outcome: &GateOutcome, verdict: Option<Verdict>) {
-        if let GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } = outcome {
+        if outcome.is_failure() {
             self.failures_so_far += 1;
         }
         match outcome {

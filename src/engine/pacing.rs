@@ -109,7 +109,8 @@ impl Pacing {
             GateOutcome::Passed
             | GateOutcome::Failed { .. }
             | GateOutcome::Signaled { .. }
-            | GateOutcome::TimedOut { .. } => false,
+            | GateOutcome::TimedOut { .. }
+            | GateOutcome::OutOfMemory { .. } => false,
         };
         if !is_refused && self.limits.values().all(|pace| pace.refusals == 0) {
             return;

@@ -57,6 +57,8 @@ pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec
         urgent: false,
         overrides: None,
         no_sign: false,
+        runtime: None,
+        images: Vec::new(),
         gate_timeout_ms: None,
         artifact_dir: None,
         max_workers: limits.max_workers,

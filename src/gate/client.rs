@@ -1,7 +1,7 @@
 //! lexpr's end of a guard: starts one, hands it commands, tells when they have ended with all
 //! they started. Dropping it closes the pipe, upon which the guard kills whatever still runs.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -53,8 +53,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One command as a guard shall run it.
 #[derive(Debug)]
 pub(super) struct GuardedCommand<'a> {
-    /// Given to the shell.
-    pub(super) run: &'a str,
+    /// The program's path and its arguments, see [`shell`].
+    pub(super) argv: &'a [OsString],
+    /// What ends what the command starts beyond the guard's reach, should lexpr die before that; empty where it starts
+    /// nothing of the kind.
+    pub(super) at_death: &'a [OsString],
     pub(super) cwd: &'a Path,
     pub(super) environment: &'a Environment,
     /// An existing file.
@@ -221,12 +224,18 @@ impl Guard {
 /// What reads a gate's command.
 pub const SHELL: &str = "/bin/sh";
 
+/// A command line as the shell takes it.
+pub(super) fn shell(run: &str) -> Vec<OsString> {
+    [SHELL, "-c", run].map(OsString::from).into()
+}
+
 fn start(run: u64, command: &GuardedCommand) -> Start {
     let text = |text: &OsStr| OsText::from(text);
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Start {
         run,
-        argv: [SHELL, "-c", command.run].map(|arg| text(OsStr::new(arg))).into(),
+        argv: command.argv.iter().map(|word| text(word)).collect(),
+        at_death: command.at_death.iter().map(|word| text(word)).collect(),
         cwd: text(command.cwd.as_os_str()),
         env: command.environment.iter().map(|(name, value)| (text(name), text(value))).collect(),
         log: text(command.log.as_os_str()),

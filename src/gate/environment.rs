@@ -88,6 +88,20 @@ pub(super) fn of_gate(
     environment
 }
 
+/// The environment of a gate that sees nothing of this machine's: its own variables, and what lexpr tells it.
+/// [`GateTold::artifacts`] is a folder there, or is told by whoever knows where it is.
+pub(super) fn of_gate_elsewhere(
+    own: &BTreeMap<String, String>,
+    surroundings: &Surroundings,
+    told: &GateTold,
+) -> Environment {
+    let mut environment = of_gate(Environment::new(), own, surroundings, told);
+    environment.remove(OsStr::new("LEXPR_ARTIFACTS"));
+    // It finds its repository where it stands, and no question of git's holds it up.
+    environment.entry("GIT_TERMINAL_PROMPT".into()).or_insert("0".into());
+    environment
+}
+
 fn tell(environment: &mut Environment, name: &str, value: impl ToString) {
     environment.insert(name.into(), value.to_string().into());
 }

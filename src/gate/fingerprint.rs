@@ -67,6 +67,7 @@ impl LocalGates {
             GateOutcome::Failed { exit_code } => format!("failed with exit code {exit_code}"),
             GateOutcome::Signaled { signal } => format!("was ended by signal {signal}"),
             GateOutcome::TimedOut { after_ms, .. } => format!("took longer than {} s", after_ms / 1000),
+            GateOutcome::OutOfMemory { .. } => "was ended for want of memory".to_owned(),
             GateOutcome::RateLimited { exit_code } => format!("was rate limited, exit code {exit_code}"),
             GateOutcome::Cancelled => "was ended".to_owned(),
             GateOutcome::Infrastructure { message } => format!("could not be run: {message}"),

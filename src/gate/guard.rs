@@ -46,14 +46,20 @@ const MOST_DESCRIPTORS: usize = 64;
 /// How long the rest of a command's output may take to be written once all it started is gone. A
 /// stranger that was handed the pipe must not keep the guard.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
+/// An engine takes a container away in a second or two.
+const AT_DEATH_LIMIT: Duration = Duration::from_secs(30);
 
 /// Serves until standard input ends, then kills all descendants.
 pub fn run() -> ExitCode {
+    let mut cut_short = None;
     let served = set_up().and_then(|()| {
         reply(&Reply::Ready { protocol: PROTOCOL })?;
-        serve(&mut Requests::default())
+        serve(&mut Requests::default(), &mut cut_short)
     });
     kill_everything();
+    if let Some(start) = cut_short {
+        run_at_death(&start);
+    }
     // Nobody is left to read a reason: lexpr sees the end of our output and says so.
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -78,12 +84,20 @@ fn set_up() -> io::Result<()> {
     Ok(())
 }
 
+/// `cut_short` becomes the command that had not ended when lexpr died.
+///
 /// # Errors
 /// Where lexpr can no longer be talked to: all is to be killed.
-fn serve(requests: &mut Requests) -> io::Result<()> {
+fn serve(requests: &mut Requests, cut_short: &mut Option<Start>) -> io::Result<()> {
     loop {
         match requests.take()? {
-            Some(Request::Start(start)) => run_command(requests, *start)?,
+            Some(Request::Start(start)) => {
+                let start = cut_short.insert(*start);
+                if !run_command(requests, start)? {
+                    return Ok(());
+                }
+                *cut_short = None;
+            }
             // The command had ended by itself when this was on its way.
             Some(Request::Cancel { .. }) => {}
             None if requests.ended => return Ok(()),
@@ -149,18 +163,51 @@ fn wait_for(requests: &mut Requests, exits: &[OwnedFd], limit: Option<Duration>)
     if something_to_read { requests.read() } else { Ok(()) }
 }
 
-/// Runs one command to its end and to the end of everything it started.
-fn run_command(requests: &mut Requests, start: Start) -> io::Result<()> {
-    let mut command = match Running::start(&start) {
+/// Runs one command to its end and to the end of everything it started; false where lexpr died before that.
+fn run_command(requests: &mut Requests, start: &Start) -> io::Result<bool> {
+    let mut command = match Running::start(start) {
         Ok(command) => command,
-        Err(why) => return reply(&Reply::NotStarted { why }),
+        Err(why) => return reply(&Reply::NotStarted { why }).map(|()| true),
     };
     let ended = watch_command(requests, &mut command, start.run);
     if !ORPHANS_COME_TO_US && !matches!(ended, Ok(Some(_))) {
         // The group is all that can be reached, and only from here.
         command.signal_all(Signal::KILL);
     }
-    ended?.map_or(Ok(()), |ended| reply(&Reply::Ended(ended)))
+    match ended? {
+        Some(ended) => reply(&Reply::Ended(ended)).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Ends what a command had started beyond our reach, such as a container of a daemon's. Nobody is left to hear how
+/// that went, and whoever resumes the run looks for it again.
+fn run_at_death(start: &Start) {
+    let text = |text| OsString::from(Clone::clone(text));
+    let mut argv = start.at_death.iter().map(text);
+    let Some(program) = argv.next() else { return };
+    #[expect(clippy::disallowed_methods, reason = "this is the place where what gates started is ended")]
+    let mut command = Command::new(program);
+    command
+        .args(argv)
+        .current_dir("/")
+        .env_clear()
+        .envs(start.env.iter().map(|(name, value)| (text(name), text(value))))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let Ok(child) = command.spawn() else { return };
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let give_up_at = Instant::now() + AT_DEATH_LIMIT;
+    while Instant::now() < give_up_at && reap_children(|_, _| {}) {
+        let exit = pid.and_then(exit_descriptor);
+        let mut descriptors: Vec<PollFd> =
+            exit.iter().map(|exit| PollFd::from_borrowed_fd(exit.as_fd(), PollFlags::IN)).collect();
+        let limit = Timespec::try_from(LOOK_AGAIN).ok();
+        // Whatever it returns, the next round looks for itself.
+        let _ = poll(&mut descriptors, limit.as_ref());
+    }
+    kill_everything();
 }
 
 /// `None` when lexpr is gone.

@@ -2,6 +2,7 @@
 //! Every attempt finds the same tree, whatever the one before did to the slot. What an outcome
 //! means for an item is not known here.
 
+mod boxing;
 mod ready;
 
 use std::convert::Infallible;
@@ -18,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 pub(super) use ready::NotReady;
 
 use super::artifacts::{self, Kept, Shelf, within};
-use super::client::{Guard, GuardError, GuardedCommand, cancelled};
+use super::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
+use super::container::Boxed;
 use super::environment::{Environment, GateTold, Surroundings, of_gate};
 use super::log::{self, as_file_name};
 use super::processes::RecentProcesses;
@@ -161,26 +163,39 @@ impl JobRun<'_> {
             let kept = Kept { missing: gate.artifacts.clone(), ..Kept::default() };
             return self.report(outcome, millis(begun.elapsed()), 0, log, kept).await.map(Some);
         };
+        let boxed = match self.box_up(attempt, &gate.run, Some(&shelf.written), &log).await? {
+            Ok(boxed) => boxed,
+            Err(message) => return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some),
+        };
         let command = GuardedCommand {
-            run: &gate.run,
+            argv: &boxed.as_deref().map_or_else(|| shell(&gate.run), |boxed| boxed.argv().to_vec()),
+            at_death: &boxed.as_deref().map_or_else(Vec::new, Boxed::removal),
             cwd: &real_cwd,
             environment: &environment,
             log: &log,
-            log_rules: self.log_rules(&environment),
+            log_rules: self.log_rules(&environment, gate),
             timeout: gate.timeout,
             grace: self.gates.settings.grace,
         };
         let (ended, peak) = self.run_guarded(&command).await;
+        let (ended, outcome) = match ended {
+            Ok(ended) => {
+                let outcome = self.outcome_of(&ended, gate, boxed.as_ref()).await?;
+                (Ok(ended), Some(outcome))
+            }
+            Err(error) => (Err(error), None),
+        };
         // Before anything is copied, and before anything is tidied up.
-        let is_failure = ended.as_ref().is_ok_and(|ended| is_failure(&outcome_of(ended, gate)));
+        let is_failure = outcome.as_ref().is_some_and(GateOutcome::is_failure);
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
+        self.unbox(boxed, &log).await?;
         let globs = gate.artifacts.clone();
         let secrets = command.log_rules.secrets.clone();
         let (kept, spare) = blocking(move || artifacts::keep(&globs, &cwd, &slot, shelf)).await?;
         self.worker.spare_shelf = spare;
         let kept = kept.without(&secrets);
-        match ended {
-            Ok(ended) => {
+        match ended.map(|ended| (ended, outcome.unwrap_or(GateOutcome::Cancelled))) {
+            Ok((ended, outcome)) => {
                 let outcome = match full {
                     Some(full) if self.forgiven < FORGIVEN_ON_A_FULL_DISK => {
                         self.forgiven += 1;
@@ -189,9 +204,9 @@ impl JobRun<'_> {
                     Some(full) => {
                         // It counts. Whoever reads what the gate said shall know what it met.
                         write_note(&log, &full.to_string());
-                        outcome_of(&ended, gate)
+                        outcome
                     }
-                    None => outcome_of(&ended, gate),
+                    None => outcome,
                 };
                 self.report(outcome, ended.duration_ms, peak, log, kept).await.map(Some)
             }
@@ -207,10 +222,12 @@ impl JobRun<'_> {
         blocking(move || room::first_full(folders.iter().map(PathBuf::as_path))).await
     }
 
-    fn log_rules(&self, environment: &Environment) -> LogRules {
+    fn log_rules(&self, environment: &Environment, gate: &Gate) -> LogRules {
         let settings = &self.gates.settings;
         let variables = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
-        LogRules { max_bytes: settings.log_max_bytes, secrets: secrets::values(variables, &settings.redact) }
+        let passed = gate.runtime.container().map_or(&[][..], |container| &container.policy.pass_env);
+        let redact: Vec<String> = settings.redact.iter().chain(passed).cloned().collect();
+        LogRules { max_bytes: settings.log_max_bytes, secrets: secrets::values(variables, &redact) }
     }
 
     /// Runs a command under the worker's guard, which is started where there is none, and sees
@@ -315,7 +332,7 @@ impl JobRun<'_> {
     }
 }
 
-fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {
+pub(super) fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {
     let signal = match ended.end {
         End::Signal(signal) => Some(signal),
         End::Code(_) => None,
@@ -330,10 +347,6 @@ fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {
         (Cause::Itself, End::Code(exit_code)) => GateOutcome::Failed { exit_code },
         (Cause::Itself, End::Signal(signal)) => GateOutcome::Signaled { signal },
     }
-}
-
-fn is_failure(outcome: &GateOutcome) -> bool {
-    matches!(outcome, GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. })
 }
 
 /// Keeps `peak` at the most that all processes below `guard` were seen to hold together.

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod client;
+pub mod container;
 mod environment;
 mod fingerprint;
 pub mod guard;

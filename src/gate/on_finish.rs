@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::client::{Guard, GuardedCommand};
+use super::client::{shell, Guard, GuardedCommand};
 use super::environment::Environment;
 use super::log;
 use super::protocol::{Cause, End, Ended};
@@ -70,7 +70,8 @@ impl OnFinish<'_> {
         let mut guard = Guard::start(self.guard_exe, log).await.map_err(|error| error.to_string())?;
         let command = GuardedCommand {
             // A guard's command has nothing to read by itself.
-            run: &format!("exec <\"${REPORT}\"\n{}", self.command),
+            argv: &shell(&format!("exec <\"${REPORT}\"\n{}", self.command)),
+            at_death: &[],
             cwd: self.cwd,
             environment: &environment,
             log: self.log,

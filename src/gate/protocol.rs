@@ -10,7 +10,7 @@ use super::pump::LogRules;
 
 /// Raised with every change of this file: lexpr may have been replaced on disk while it runs,
 /// and then starts a guard of another version.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Text of the operating system, which need not be UTF-8: a string where it is, else its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct Start {
     pub timeout_ms: u64,
     /// Between TERM and KILL after a timeout or a cancel.
     pub grace_ms: u64,
+    /// The program's path and its arguments: run should lexpr die before the command has ended, when all
+    /// that descends from the guard is gone. It ends what does not descend from it. Empty: nothing.
+    pub at_death: Vec<OsText>,
 }
 
 /// From the guard.
@@ -145,6 +148,7 @@ mod tests {
                 log_rules: LogRules { max_bytes: 1, secrets: vec![bytes.to_vec()] },
                 timeout_ms: u64::MAX,
                 grace_ms: 0,
+                at_death: vec![OsText::from(OsStr::from_bytes(bytes))],
             };
             let request = Request::Start(Box::new(start));
             let sent = line(&request).unwrap();

@@ -66,7 +66,10 @@ impl Attempts {
                 Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, self.not_run) }
             }
             GateOutcome::Failed { exit_code: NOT_EXECUTABLE | NOT_FOUND } => Next::Done(Verdict::Failed),
-            GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => {
+            GateOutcome::Failed { .. }
+            | GateOutcome::Signaled { .. }
+            | GateOutcome::TimedOut { .. }
+            | GateOutcome::OutOfMemory { .. } => {
                 self.failures += 1;
                 if self.failures >= self.policy.max_attempts {
                     return Next::Done(Verdict::Failed);

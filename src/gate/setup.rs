@@ -4,6 +4,7 @@
 use crate::git::command::{Config, Git, GitError};
 use crate::git::slot::Slot;
 use crate::plan::Setup;
+use crate::plan::runtime::Runtime;
 use crate::plan::globs::{GlobError, path_globs};
 use crate::vocabulary::names::{SubjectDigest, TreeId};
 
@@ -16,12 +17,12 @@ pub(super) enum SetupError {
     Glob(#[from] GlobError),
 }
 
-/// What a slot is set up for when the setup has run on `tree`: the command, and the files of the
+/// What a slot is set up for when the setup has run on `tree`: the command, what runs it, and the files of the
 /// tree (paths, modes and contents) that match its inputs. Blocks.
 ///
 /// # Errors
 /// Where the tree, which the slot must hold, cannot be read.
-pub(super) fn stamp(setup: &Setup, slot: &Slot, tree: TreeId) -> Result<String, SetupError> {
+pub(super) fn stamp(setup: &Setup, runtime: &Runtime, slot: &Slot, tree: TreeId) -> Result<String, SetupError> {
     let mut entries = Vec::new();
     if !setup.inputs.is_empty() {
         let inputs = path_globs(&setup.inputs)?;
@@ -34,7 +35,8 @@ pub(super) fn stamp(setup: &Setup, slot: &Slot, tree: TreeId) -> Result<String, 
         };
         entries = listed.split(|&byte| byte == 0).filter(matches).map(<[u8]>::to_vec).collect();
     }
-    let parts = std::iter::once(setup.definition.as_bytes()).chain(entries.iter().map(Vec::as_slice));
+    let definition = runtime.define(setup.definition);
+    let parts = std::iter::once(definition.as_bytes()).chain(entries.iter().map(Vec::as_slice));
     Ok(SubjectDigest::of(parts).to_string())
 }
 

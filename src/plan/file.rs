@@ -15,6 +15,7 @@ use serde_json::Value;
 
 pub use super::forms_file::{DirectoryRenamesFile, GroupSizeFile, SchemaVersion};
 use super::limits_file::{ClaimsFile, ResourceFile};
+use super::runtimes_file::{ContainerFile, RuntimePolicyFile};
 use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
 
@@ -183,11 +184,12 @@ pub struct GateFile {
     #[schemars(inner(length(min = 1)), example = ["target/nextest/junit.xml"])]
     pub artifacts: Option<Vec<String>>,
 
-    /// What runs the command. This build has `local` only and refuses the others.
-    #[schemars(extend("default" = "local"))]
-    pub runtime: Option<RuntimeFile>,
+    /// What runs the command: `local` (this machine's shell), `container`, or one of the policy's `runtimes` by its
+    /// name. Default: the policy's `defaultRuntime`.
+    #[schemars(length(min = 1), example = &"container")]
+    pub runtime: Option<String>,
 
-    /// For `runtime: container`, which is not available in this build.
+    /// The container it runs in, where a container is what runs it.
     pub container: Option<ContainerFile>,
 }
 
@@ -197,59 +199,6 @@ pub struct GateFile {
 pub enum AtFile {
     Cone,
     Apex,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub enum RuntimeFile {
-    Local,
-    Container,
-    Slurm,
-    CiService,
-}
-
-/// The container a gate would run in.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Container")]
-pub struct ContainerFile {
-    /// The image, as the container's engine names it.
-    #[schemars(required, length(min = 1))]
-    pub image: Option<String>,
-
-    /// What is started in place of the image's own entry point, word by word.
-    pub entrypoint: Option<Vec<String>>,
-
-    /// What the container sees of the host besides the tree. Default: nothing.
-    pub mounts: Option<Vec<MountFile>>,
-}
-
-/// A folder or volume of the host in a container.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Mount")]
-pub struct MountFile {
-    /// On the host: a folder's path (`bind`) or a volume's name (`volume`).
-    #[schemars(required)]
-    pub source: Option<String>,
-
-    /// Where it stands in the container: a path.
-    #[schemars(required)]
-    pub target: Option<String>,
-
-    /// Whether `source` is a folder of the host or a volume of the container's engine.
-    #[serde(rename = "type")]
-    #[schemars(extend("default" = "bind"))]
-    pub kind: Option<MountKindFile>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(inline)]
-pub enum MountKindFile {
-    Bind,
-    Volume,
 }
 
 /// What holds for the whole run.
@@ -350,6 +299,13 @@ pub struct PolicyFile {
     /// anything has passed. Only in a build with the feature `shared-cache`.
     #[schemars(length(min = 1), example = &"redis://cache.example:6379/0", example = &"file:///mnt/team/lexpr")]
     pub cache: Option<String>,
+
+    /// What runs gates, by names that gates and `defaultRuntime` use: containers of this machine.
+    pub runtimes: Option<BTreeMap<String, RuntimePolicyFile>>,
+
+    /// What runs the gates that name no `runtime`.
+    #[schemars(length(min = 1), extend("default" = "local"))]
+    pub default_runtime: Option<String>,
 
     /// Sizes and limits: memory, how many items land at once, and what passes are remembered.
     pub performance: Option<PerformanceFile>,

@@ -22,6 +22,8 @@ pub mod problem;
 pub mod reach;
 mod reader;
 pub mod reference;
+pub mod runtime;
+mod runtimes_file;
 pub mod spanned;
 mod sure;
 mod tree;
@@ -38,6 +40,7 @@ pub use workers::MaxWorkers;
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
 
+use self::runtime::{Asked, Runtime, Runtimes};
 use crate::vocabulary::names::{DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest};
 use crate::vocabulary::verdict::GateParts;
 
@@ -75,6 +78,11 @@ pub struct Gate {
     pub name: GateName,
     /// Everything that makes this gate another gate than one with the same name.
     pub definition: DefinitionDigest,
+    /// What that would be if this machine's shell ran it.
+    pub local_definition: DefinitionDigest,
+    pub runtime: Runtime,
+    /// What it asks of whatever runs it.
+    pub asked: Asked,
     /// Given to `sh -c`.
     pub run: String,
     /// Relative to the tree's root, `/`-separated, never leaving it; empty for the root.
@@ -114,16 +122,27 @@ impl Gate {
             artifacts: self.artifacts.clone(),
             timeout_ms: self.own_timeout.then(|| u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX)),
             clean: self.clean,
+            runtime: self.runtime.to_string(),
         }
     }
 }
 
 impl Gate {
+    /// The same command, run by `runtime`: another gate.
+    pub fn run_by(mut self, runtime: Runtime) -> Self {
+        self.definition = runtime.define(self.local_definition);
+        self.runtime = runtime;
+        self
+    }
+
     /// One of which a plan says no more than this: required, on the whole tree, tried once.
     pub fn bare(name: GateName, definition: DefinitionDigest, run: String, timeout: Duration) -> Self {
         Self {
             name,
             definition,
+            local_definition: definition,
+            runtime: Runtime::Local,
+            asked: Asked::default(),
             run,
             cwd: String::new(),
             env: BTreeMap::new(),
@@ -193,6 +212,7 @@ pub struct Policy {
     /// Part of every verdict's key.
     pub cache_salt: Option<String>,
     pub fingerprint: Option<FingerprintCommand>,
+    pub runtimes: Runtimes,
     /// Where verdicts are kept besides the repository.
     pub cache: Option<CachePlace>,
     pub performance: Performance,

@@ -4,7 +4,7 @@
 //! are not worth one, with the exception of an apex: it may take as long as everything before it.
 
 use crate::report::json::passed;
-use crate::report::outcome::{is_failure, outcome_after, outcome_text};
+use crate::report::outcome::{outcome_after, outcome_text};
 use crate::report::resizing;
 use crate::report::summary::{evidence, evidence_on_target, limit_name};
 use crate::report::view::{AttemptView, ItemView, JobView, RunView, Stage};
@@ -214,7 +214,7 @@ impl Page<'_> {
         };
         let mut lines = vec![line];
         // A failure that decides an item is shown with the decision; of this one there is no other word.
-        if !attempt.required && is_failure(&run.outcome) && !run.log.is_empty() {
+        if !attempt.required && run.outcome.is_failure() && !run.log.is_empty() {
             lines.push(self.more(&format!("log: {}", shown(&run.log))));
             let again = whose(&job.purpose).and_then(|item| self.view.reproduce(item, &run.gate));
             lines.extend(again.map(|command| self.more(&format!("reproduce: {command}"))));
@@ -263,7 +263,7 @@ impl Page<'_> {
             Some(true) if matches!(job.purpose, JobPurpose::Group { .. }) => Vec::new(),
             Some(true) => vec![self.line(Tone::Good, "proven", &text)],
             None => vec![self.line(Tone::Notice, "no verdict", &text)],
-            Some(false) => match required().rfind(|attempt| is_failure(&attempt.run.outcome)) {
+            Some(false) => match required().rfind(|attempt| attempt.run.outcome.is_failure()) {
                 None => vec![self.line(Tone::Bad, "refuted", &text)],
                 Some(AttemptView { run, .. }) => {
                     let how = outcome_after(&run.outcome, run.duration_ms);

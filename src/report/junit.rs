@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use super::Report;
 use super::dry_run::{DryRun, DryRunItem, Forecast};
 use super::json::{AttemptReport, GateReport, ItemReport, RunReport};
-use super::outcome::{gate_words, is_failure, outcome_text};
+use super::outcome::{gate_words, outcome_text};
 use super::summary::status_words;
 use super::undo::is_taken_back;
 use super::view::Stage;
@@ -73,7 +73,7 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
     let status = match gate.status {
         ItemGateStatus::Passed | ItemGateStatus::Flaky => {
             let mut status = TestCaseStatus::success();
-            let failures = gate.attempts.iter().filter(|attempt| is_failure(&attempt.run.outcome));
+            let failures = gate.attempts.iter().filter(|attempt| attempt.run.outcome.is_failure());
             for failure in failures {
                 status.add_rerun(rerun(failure));
             }
@@ -92,7 +92,7 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             let how = last.map_or_else(|| "failed".to_owned(), |attempt| outcome_text(&attempt.run.outcome));
             let mut status = failed(kind(last), &how);
             // The first is the failure, the others came to the same.
-            for attempt in gate.attempts.iter().skip(1).filter(|attempt| is_failure(&attempt.run.outcome)) {
+            for attempt in gate.attempts.iter().skip(1).filter(|attempt| attempt.run.outcome.is_failure()) {
                 status.add_rerun(rerun(attempt));
             }
             status
@@ -117,6 +117,7 @@ fn kind(attempt: Option<&AttemptReport>) -> &'static str {
     match attempt.map(|attempt| &attempt.run.outcome) {
         Some(GateOutcome::TimedOut { .. }) => "timeout",
         Some(GateOutcome::Signaled { .. }) => "signal",
+        Some(GateOutcome::OutOfMemory { .. }) => "out of memory",
         _ => "exit status",
     }
 }

@@ -2,17 +2,6 @@
 
 use crate::vocabulary::event::{GateOutcome, ItemGateStatus, in_one_line};
 
-/// It says something against the tree.
-pub fn is_failure(outcome: &GateOutcome) -> bool {
-    match outcome {
-        GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } | GateOutcome::TimedOut { .. } => true,
-        GateOutcome::Passed
-        | GateOutcome::Cancelled
-        | GateOutcome::Infrastructure { .. }
-        | GateOutcome::RateLimited { .. } => false,
-    }
-}
-
 /// What became of a gate of an item, in words.
 pub fn gate_words(status: ItemGateStatus) -> &'static str {
     match status {
@@ -39,6 +28,10 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
         }
         GateOutcome::Cancelled => "cancelled".to_owned(),
         GateOutcome::RateLimited { exit_code } => format!("rate limited (exit status {exit_code})"),
+        GateOutcome::OutOfMemory { limit_bytes: Some(limit), .. } => {
+            format!("ended for want of memory (the limit is {})", crate::wording::bytes(*limit))
+        }
+        GateOutcome::OutOfMemory { limit_bytes: None, .. } => "ended for want of memory".to_owned(),
         GateOutcome::Infrastructure { message } => {
             format!("could not be run: {}", crate::wording::shown(&in_one_line(message)))
         }
@@ -53,6 +46,7 @@ pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
         | GateOutcome::Failed { .. }
         | GateOutcome::Signaled { .. }
         | GateOutcome::Cancelled
+        | GateOutcome::OutOfMemory { .. }
         | GateOutcome::RateLimited { .. } => {
             format!("{text} after {}", crate::wording::duration(duration_ms))
         }

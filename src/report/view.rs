@@ -22,7 +22,6 @@ pub use pool::Pool;
 pub use proof::{Gates, ReusedView};
 pub use red::RedGates;
 
-use super::outcome::is_failure;
 use super::resizing::Resizing;
 use super::undo::Undos;
 use crate::vocabulary::event::{
@@ -419,7 +418,7 @@ impl RunView {
         job.attempts.push(position);
         let purpose = job.purpose.clone();
         let required = job.gates.iter().find(|gate| gate.key == run.key).is_none_or(|gate| gate.required);
-        let failed_before = self.attempts_of(run.key).last().is_some_and(|attempt| is_failure(&attempt.run.outcome));
+        let failed_before = self.attempts_of(run.key).last().is_some_and(|attempt| attempt.run.outcome.is_failure());
         let flake = match run.verdict {
             Some(Verdict::Passed { flaky }) => flaky || failed_before,
             _ => false,

@@ -8,6 +8,7 @@ mod endings;
 mod limits;
 mod overriding;
 mod pool;
+mod runtimes;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,10 @@ pub use self::endings::{
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};
 pub use self::pool::PoolReason;
+pub use self::runtimes::FixedImage;
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
-    RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
+    RunId, RuntimeName, SubjectDigest, TreeId, VerdictKey, WorkerId,
 };
 use super::verdict::{Fingerprint, Remembered};
 
@@ -177,6 +179,12 @@ pub struct RunStarted {
     pub overrides: Option<Box<OverrideGrant>>,
     /// Unsigned commits may land although the user's configuration asks for signed ones.
     pub no_sign: bool,
+    /// What the command line would have run all gates, in place of what the plan says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeName>,
+    /// What the images of containers stood for when the run began: every gate's definition has that of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<FixedImage>,
     /// What the command line gave to gates without a timeout of their own.
     pub gate_timeout_ms: Option<u64>,
     /// Where artifacts go, if not to the run's own folder.
@@ -421,11 +429,26 @@ pub enum GateOutcome {
     Infrastructure {
         message: String,
     },
+    /// It was ended, or a part of it, for using more memory than its runtime lets it.
+    OutOfMemory {
+        exit_code: i32,
+        limit_bytes: Option<u64>,
+    },
     /// It ended with the status by which it says that somebody refused to serve it for now. Never a
     /// verdict: it is asked for again.
     RateLimited {
         exit_code: i32,
     },
+}
+
+impl GateOutcome {
+    /// It says something against the tree.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Signaled { .. } | Self::TimedOut { .. } | Self::OutOfMemory { .. } => true,
+            Self::Passed | Self::Cancelled | Self::Infrastructure { .. } | Self::RateLimited { .. } => false,
+        }
+    }
 }
 
 /// What a run of a gate, with all its attempts, says of a tree.

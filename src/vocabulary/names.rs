@@ -62,6 +62,10 @@ text_name! {
     GateName
 }
 text_name! {
+    /// The name of one way to run gates: an entry of the policy's `runtimes`, or a kind of its own.
+    RuntimeName
+}
+text_name! {
     /// The id of one run, `YYYYMMDD-HHMMSS-xxxx`: sorts by the time the run began (UTC).
     RunId
 }

@@ -74,6 +74,17 @@ pub struct GateParts {
     /// Of its own, in milliseconds.
     pub timeout_ms: Option<u64>,
     pub clean: bool,
+    /// What ran it, in words; not told of verdicts of before there was more than this machine's shell.
+    #[serde(default = "local", skip_serializing_if = "is_local")]
+    pub runtime: String,
+}
+
+fn local() -> String {
+    "local".to_owned()
+}
+
+fn is_local(runtime: &str) -> bool {
+    runtime == "local"
 }
 
 /// All that one key is made of.
@@ -124,6 +135,7 @@ impl KeyParts {
         let timeout = |gate: &GateParts| gate.timeout_ms.map_or_else(|| "none".to_owned(), |ms| format!("{ms} ms"));
         found.compare("timeout of its own", &timeout(now), &timeout(was));
         found.compare("clean", &now.clean.to_string(), &was.clean.to_string());
+        found.compare("runtime", &now.runtime, &was.runtime);
         if found.0.is_empty() && now.definition != was.definition {
             found.compare("definition", &now.definition.to_string(), &was.definition.to_string());
         }

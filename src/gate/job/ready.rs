@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::boxing::answer;
 use super::{Attempt, JobRun, blocking, make_log};
 use crate::gate::artifacts;
-use crate::gate::client::{Guard, GuardedCommand};
+use crate::gate::client::{Guard, GuardedCommand, shell};
+use crate::gate::container::Boxed;
 use crate::gate::environment::{Environment, of_slot};
 use crate::gate::processes;
 use crate::gate::protocol::{Cause, End, Ended};
@@ -136,7 +138,8 @@ impl JobRun<'_> {
         environment: &Environment,
     ) -> Result<Result<(), NotReady>, PortError> {
         let (plan, tree) = (setup.clone(), self.job.tree);
-        let stamp = self.in_slot(move |slot| stamp(&plan, slot, tree).map_err(|error| error.to_string())).await?;
+        let runtime = attempt.gate.gate.runtime.clone();
+        let stamp = self.in_slot(move |slot| stamp(&plan, &runtime, slot, tree).map_err(|error| error.to_string())).await?;
         let stamp = match stamp {
             Ok(stamp) => stamp,
             Err(message) => return Ok(Err(NotReady::told(message))),
@@ -154,17 +157,28 @@ impl JobRun<'_> {
             return Ok(Err(NotReady::because("making the setup's log file", error)));
         }
         let slot = self.slot_path();
+        let boxed = match self.box_up(attempt, &setup.run, None, &log).await? {
+            Ok(boxed) => boxed,
+            Err(message) => return Ok(Err(NotReady::Failed { message, log: Some(log) })),
+        };
         let command = GuardedCommand {
-            run: &setup.run,
+            argv: &boxed.as_deref().map_or_else(|| shell(&setup.run), |boxed| boxed.argv().to_vec()),
+            at_death: &boxed.as_deref().map_or_else(Vec::new, Boxed::removal),
             cwd: &slot,
             environment,
             log: &log,
-            log_rules: self.log_rules(environment),
+            log_rules: self.log_rules(environment, &attempt.gate.gate),
             timeout: SETUP_TIMEOUT,
             grace: self.gates.settings.grace,
         };
         let (ended, _) = self.run_guarded(&command).await;
+        let unanswered = match (&ended, &boxed) {
+            (Ok(ended), Some(boxed)) if ended.cause == Cause::Itself => answer(boxed).await?,
+            _ => None,
+        };
+        self.unbox(boxed, &log).await?;
         let why = match ended {
+            Ok(_) if unanswered.is_some() => unanswered,
             Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => None,
             Ok(Ended { cause: Cause::Cancel, .. }) => return Ok(Err(NotReady::Cancelled)),
             Ok(Ended { cause: Cause::Timeout, .. }) => Some(format!("took longer than {} s", SETUP_TIMEOUT.as_secs())),

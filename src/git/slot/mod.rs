@@ -133,6 +133,11 @@ impl Slot {
         &self.work_tree
     }
 
+    /// Folders of objects that its repository borrows.
+    pub fn object_dirs(&self) -> &[PathBuf] {
+        &self.settings.object_dirs
+    }
+
     /// For a process that works in the slot: as long as it has this open, nobody takes the slot.
     ///
     /// # Errors

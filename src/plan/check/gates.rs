@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::policy::GateRules;
 use super::{Checker, seconds};
-use crate::plan::file::{AtFile, GateFile, RuntimeFile};
+use crate::plan::file::{AtFile, GateFile};
 use crate::plan::globs::{bounded_together, path_glob};
 use crate::plan::limits_file::ClaimsFile;
 use crate::plan::pointer::{Pointer, Step};
 use crate::plan::problem::{Quoted, nearest};
+use crate::plan::runtime::Runtime;
 use crate::plan::{Gate, GateAt};
 use crate::vocabulary::names::{DefinitionDigest, GateName};
 
@@ -45,7 +46,7 @@ impl Checker<'_> {
         if let Some(run) = &file.run {
             self.command(&place.join("run"), run);
         }
-        self.runtime(place, &file);
+        let (runtime, asked) = self.runtime(place, file.runtime.as_deref(), file.container, rules);
         let env = file.env.unwrap_or_default();
         self.env(&place.join("env"), &env);
         let cwd = self.cwd(&place.join("cwd"), file.cwd.as_deref().unwrap_or_default());
@@ -83,8 +84,12 @@ impl Checker<'_> {
             context,
             rate_limit_exit_code: file.rate_limit_exit_code,
         };
-        Some(Gate {
-            definition: definition.digest(),
+        let digest = definition.digest();
+        let gate = Gate {
+            definition: digest,
+            local_definition: digest,
+            runtime: Runtime::Local,
+            asked,
             retry: rules.retry(&name),
             name: GateName::new(name),
             run,
@@ -100,23 +105,8 @@ impl Checker<'_> {
             context,
             artifacts,
             required,
-        })
-    }
-
-    fn runtime(&mut self, place: &Pointer, file: &GateFile) {
-        let what = match file.runtime {
-            Some(RuntimeFile::Container) => "`runtime: container`",
-            Some(RuntimeFile::Slurm) => "`runtime: slurm`",
-            Some(RuntimeFile::CiService) => "`runtime: ci-service`",
-            Some(RuntimeFile::Local) | None => {
-                if file.container.is_some() {
-                    let hint = "remove it to run the command on this machine";
-                    self.not_in_this_build(&place.join("container"), "`container`", hint);
-                }
-                return;
-            }
         };
-        self.not_in_this_build(&place.join("runtime"), what, "write `local` to run the command on this machine");
+        Some(gate.run_by(runtime))
     }
 
     fn env(&mut self, place: &Pointer, env: &BTreeMap<String, String>) {

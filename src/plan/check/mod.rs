@@ -7,6 +7,7 @@
 mod gates;
 mod items;
 mod policy;
+mod runtimes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;

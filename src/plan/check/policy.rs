@@ -14,6 +14,7 @@ use crate::plan::globs::name_glob;
 use crate::plan::limits_file::{PacedFile, PacingFile, ResourceFile};
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Problem, Quoted, Severity, nearest};
+use crate::plan::runtime::Runtimes;
 use crate::plan::{
     AdminGreen, CachePlace, DirectoryRenames, FingerprintCommand, GroupSize, Identity, Landing, MergeSettings,
     Performance, Policy, Resource, Retry, Setup, Spend,
@@ -33,6 +34,7 @@ pub(super) struct GateRules {
     pub timeout: Duration,
     pub landing: Landing,
     pub resources: BTreeMap<String, Resource>,
+    pub runtimes: Runtimes,
 }
 
 impl GateRules {
@@ -41,7 +43,7 @@ impl GateRules {
     }
 }
 
-fn at(key: &'static str) -> Pointer {
+pub(super) fn at(key: &'static str) -> Pointer {
     Pointer::root().join("policy").join(key)
 }
 
@@ -80,6 +82,7 @@ impl Checker<'_> {
         let resources: BTreeMap<String, Resource> =
             file.resources.unwrap_or_default().into_iter().map(|(name, file)| (name, resource(&file))).collect();
         let optional_names = file.optional_gates.unwrap_or_default();
+        let runtimes = self.runtimes(file.runtimes.unwrap_or_default(), file.default_runtime);
         let rules = GateRules {
             required: file.required_gates.unwrap_or_default(),
             optional: optional_names.iter().cloned().collect(),
@@ -88,6 +91,7 @@ impl Checker<'_> {
             timeout: seconds(file.gate_timeout_seconds.unwrap_or(DEFAULT_GATE_TIMEOUT_SECONDS)),
             landing,
             resources,
+            runtimes,
         };
         let block_on = self.block_on(file.block_on.unwrap_or_default());
         let policy = Policy {
@@ -116,6 +120,7 @@ impl Checker<'_> {
             ),
             cache_salt: file.cache_salt,
             fingerprint: file.fingerprint.and_then(|fingerprint| self.fingerprint(fingerprint)),
+            runtimes: rules.runtimes.clone(),
             cache: file.cache.and_then(|cache| self.cache(&cache)),
             performance: performance(&file.performance.unwrap_or_default()),
         };

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::outcome::is_failure;
 use crate::report::view::{JobView, RunView};
 use crate::vocabulary::event::{GateOutcome, JobPurpose};
 use crate::vocabulary::names::{GateName, ItemName, JobId, WorkerId};
@@ -43,7 +42,7 @@ pub struct GateSpan {
 impl Occupation {
     /// A gate of it said something against the tree.
     pub fn has_failed(&self) -> bool {
-        self.gates.iter().filter_map(|gate| gate.outcome.as_ref()).any(is_failure)
+        self.gates.iter().filter_map(|gate| gate.outcome.as_ref()).any(GateOutcome::is_failure)
     }
 }
 

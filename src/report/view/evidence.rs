@@ -2,7 +2,6 @@
 //! itself.
 
 use super::{AttemptView, RunView};
-use crate::report::outcome::is_failure;
 use crate::vocabulary::event::{GateOutcome, JobPurpose, Reason};
 use crate::vocabulary::names::{DefinitionDigest, ItemName, TreeId, VerdictKey};
 
@@ -12,10 +11,10 @@ impl RunView {
     pub fn evidence(&self, item: &ItemName, reason: &Reason) -> Option<&AttemptView> {
         match reason {
             Reason::GateFailed { key, .. } | Reason::DependenciesFail { key, .. } => {
-                self.attempts_of(*key).rev().find(|attempt| is_failure(&attempt.run.outcome))
+                self.attempts_of(*key).rev().find(|attempt| attempt.run.outcome.is_failure())
             }
             Reason::RedOnTarget { key, .. } => {
-                let mut failures = self.attempts_of(*key).rev().filter(|attempt| is_failure(&attempt.run.outcome));
+                let mut failures = self.attempts_of(*key).rev().filter(|attempt| attempt.run.outcome.is_failure());
                 failures.find(|attempt| self.judges(attempt, item) || self.stands_for(*key, item))
             }
             Reason::Infrastructure { gate, .. } => self.attempts.iter().rev().find(|attempt| {
@@ -44,7 +43,7 @@ impl RunView {
         let subject = |tree: TreeId| self.subjects.get(&(definition, tree));
         let is_same = |other: TreeId| other == tree || subject(tree).is_some_and(|this| subject(other) == Some(this));
         self.attempts.iter().rposition(|attempt| {
-            is_failure(&attempt.run.outcome)
+            attempt.run.outcome.is_failure()
                 && self.jobs.get(&attempt.run.job).is_some_and(|job| is_same(job.tree))
                 && self.definition(attempt) == Some(definition)
         })

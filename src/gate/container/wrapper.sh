@@ -1,0 +1,22 @@
+# Inside the container, as its first process: runs the gate's command and then says, in a file that lexpr reads, which
+# commit it found and what the command came to. Who is first ignores TERM unless it is told what to do; and nothing but
+# a shell is asked of an image.
+#
+# $1: what lexpr knows its answer by. The rest: the command, word by word.
+ticket=$1
+shift
+head=none
+read -r head <"$LEXPR_TREE_FOLDER/.git/HEAD"
+unset LEXPR_TREE_FOLDER
+"$@" &
+gate=$!
+trap 'kill -TERM "$gate" 2>/dev/null' TERM INT HUP
+wait "$gate"
+code=$?
+# A signal ends the wait, and not always the command.
+while kill -0 "$gate" 2>/dev/null; do
+    wait "$gate"
+    code=$?
+done
+echo "$ticket $head $code" >/lexpr/proof/answer
+exit "$code"

@@ -1,0 +1,88 @@
+//! What a gate's container has to do with its job: it is made for each attempt, asked what the gate came to, and taken
+//! away whatever that was. A gate that the shell of this machine runs has none.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Attempt, JobRun, blocking, outcome_of, write_note};
+use crate::gate::container::{Boxed, Inside};
+use crate::gate::environment::{GateTold, of_gate_elsewhere};
+use crate::gate::protocol::{Cause, Ended};
+use crate::plan::Gate;
+use crate::ports::PortError;
+use crate::vocabulary::event::GateOutcome;
+
+impl JobRun<'_> {
+    /// The container that is to run `command` for a gate, where one is; why it cannot be made.
+    pub(super) async fn box_up(
+        &self,
+        attempt: Attempt<'_>,
+        command: &str,
+        artifacts: Option<&Path>,
+        log: &Path,
+    ) -> Result<Result<Option<Arc<Boxed>>, String>, PortError> {
+        let gate = &attempt.gate.gate;
+        let Some(container) = gate.runtime.container() else { return Ok(Ok(None)) };
+        let told = GateTold {
+            name: gate.name.as_str(),
+            attempt: attempt.number,
+            artifacts: Path::new(""),
+            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
+        };
+        let inside = Inside {
+            mark: &self.gates.settings.mark,
+            commit: self.job.commit,
+            run: command,
+            slot: &self.slot_path(),
+            objects: self.worker.slot.as_ref().map_or(&[], |slot| slot.object_dirs()),
+            // A setup is for the tree as a whole.
+            cwd: if artifacts.is_some() { &gate.cwd } else { "" },
+            environment: &of_gate_elsewhere(&gate.env, &self.surroundings(), &told),
+            artifacts,
+            log,
+        };
+        Ok(Boxed::new(container, &inside).map(|boxed| Some(Arc::new(boxed))))
+    }
+
+    /// What an attempt came to, by its own process or by its container.
+    pub(super) async fn outcome_of(
+        &self,
+        ended: &Ended,
+        gate: &Gate,
+        boxed: Option<&Arc<Boxed>>,
+    ) -> Result<GateOutcome, PortError> {
+        let Some(boxed) = boxed.filter(|_| ended.cause == Cause::Itself) else { return Ok(outcome_of(ended, gate)) };
+        let boxed = Arc::clone(boxed);
+        let outcome = blocking(move || boxed.outcome()).await?;
+        Ok(match outcome {
+            GateOutcome::Failed { exit_code } if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
+                GateOutcome::RateLimited { exit_code }
+            }
+            other => other,
+        })
+    }
+
+    /// Takes the container away.
+    pub(super) async fn unbox(&self, boxed: Option<Arc<Boxed>>, log: &Path) -> Result<(), PortError> {
+        let Some(boxed) = boxed else { return Ok(()) };
+        if let Err(error) = blocking(move || boxed.remove()).await? {
+            write_note(log, &format!("the container could not be removed: {error}"));
+        }
+        Ok(())
+    }
+}
+
+/// Why a command in a container, which ended by itself, has not succeeded; `None` where it has.
+pub(super) async fn answer(boxed: &Arc<Boxed>) -> Result<Option<String>, PortError> {
+    let boxed = Arc::clone(boxed);
+    Ok(match blocking(move || boxed.outcome()).await? {
+        GateOutcome::Passed => None,
+        GateOutcome::Failed { exit_code } => Some(format!("failed with exit code {exit_code}")),
+        GateOutcome::OutOfMemory { .. } => Some("was ended for want of memory".to_owned()),
+        GateOutcome::Infrastructure { message } => Some(format!("could not be run: {message}")),
+        GateOutcome::Signaled { .. }
+        | GateOutcome::TimedOut { .. }
+        | GateOutcome::Cancelled
+        | GateOutcome::RateLimited { .. } => Some("ended in a way that containers do not".to_owned()),
+    })
+}

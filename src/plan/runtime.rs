@@ -1,0 +1,254 @@
+//! Who runs a gate: this machine's shell, or an engine that exists. The policy says what engines there are and how they
+//! are used; a gate may ask for more of one. What it asks is part of its definition, as its verdict depends on it.
+
+use std::collections::BTreeMap;
+
+use crate::vocabulary::event::FixedImage;
+use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
+
+/// This machine's shell: what every plan has.
+pub const LOCAL: &str = "local";
+
+/// What runs one gate, with all that both the policy and the gate ask of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Runtime {
+    #[default]
+    Local,
+    Container(Box<Container>),
+}
+
+impl Runtime {
+    /// `None`: this machine's shell.
+    pub fn name(&self) -> Option<&RuntimeName> {
+        match self {
+            Self::Local => None,
+            Self::Container(container) => Some(&container.runtime),
+        }
+    }
+
+    /// The image as the plan names it, where it is a container's.
+    pub fn container(&self) -> Option<&Container> {
+        match self {
+            Self::Local => None,
+            Self::Container(container) => Some(container),
+        }
+    }
+
+    /// What a gate is that `local` would be if it ran here, run by this.
+    pub fn define(&self, local: DefinitionDigest) -> DefinitionDigest {
+        let parts = match self {
+            Self::Local => return local,
+            Self::Container(container) => container.parts(),
+        };
+        let all = std::iter::once(local.as_bytes()).chain(parts.iter().map(String::as_bytes));
+        DefinitionDigest::of(all)
+    }
+}
+
+impl std::fmt::Display for Runtime {
+    /// For people who compare two.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local => f.write_str(LOCAL),
+            Self::Container(container) => {
+                write!(f, "{}, image {}", container.runtime, container.image)?;
+                container.fixed.as_ref().map_or(Ok(()), |fixed| write!(f, " ({})", fixed.id))
+            }
+        }
+    }
+}
+
+/// An entry of the policy's `runtimes`, or what a kind is where it has none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RuntimePolicy {
+    Container(ContainerPolicy),
+}
+
+/// What all containers of one runtime have in common.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ContainerPolicy {
+    /// `None`: whichever is there.
+    pub engine: Option<String>,
+    /// For gates that name none.
+    pub image: Option<String>,
+    /// As the engine names it; `None`: no network.
+    pub network: Option<String>,
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a processor.
+    pub milli_cpus: Option<u32>,
+    /// `UID` or `UID:GID`; `None`: whoever runs lexpr.
+    pub user: Option<String>,
+    pub mounts: Vec<Mount>,
+    /// Names of variables of lexpr's own environment.
+    pub pass_env: Vec<String>,
+}
+
+/// What a gate asks of a runtime beyond what the policy says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    pub image: Option<String>,
+    pub entrypoint: Option<Vec<String>>,
+    pub mounts: Vec<Mount>,
+}
+
+/// A container that a gate runs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    pub runtime: RuntimeName,
+    pub policy: ContainerPolicy,
+    /// As the plan names it.
+    pub image: String,
+    /// What that stands for, once it has been asked.
+    pub fixed: Option<FixedImage>,
+    /// In place of the shell.
+    pub entrypoint: Option<Vec<String>>,
+    /// The policy's, then the gate's.
+    pub mounts: Vec<Mount>,
+}
+
+impl Container {
+    /// All that a verdict may depend on. Which program starts the container is not among it, nor how much of the machine
+    /// it may use.
+    fn parts(&self) -> Vec<String> {
+        let list = |list: &[String]| std::iter::once(list.len().to_string()).chain(list.to_vec()).collect::<Vec<_>>();
+        let option = |text: &Option<String>| list(text.as_slice());
+        let mut parts = vec!["container".to_owned()];
+        parts.push(self.fixed.as_ref().map_or(&self.image, |fixed| &fixed.id).clone());
+        parts.extend(list(self.entrypoint.as_deref().unwrap_or_default()));
+        parts.extend(option(&self.policy.network));
+        parts.extend(option(&self.policy.user));
+        parts.extend(list(&self.policy.pass_env));
+        let mounts: Vec<String> = self.mounts.iter().map(Mount::to_string).collect();
+        parts.extend(list(&mounts));
+        parts
+    }
+}
+
+/// A folder or volume of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub source: String,
+    pub target: String,
+    pub is_volume: bool,
+    pub read_only: bool,
+}
+
+impl std::fmt::Display for Mount {
+    /// As engines take it for `--mount`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { source, target, .. } = self;
+        write!(f, "type={},source={source},target={target}", if self.is_volume { "volume" } else { "bind" })?;
+        if self.read_only { f.write_str(",readonly") } else { Ok(()) }
+    }
+}
+
+/// There is no such runtime, or it cannot run the gate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRuntime {
+    #[error("no runtime is called `{0}`")]
+    Unknown(String),
+    #[error("the gate runs in a container of `{0}`, and neither says of which image")]
+    NoImage(String),
+}
+
+/// The policy's `runtimes`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Runtimes {
+    /// By name; a kind without an entry stands for itself.
+    pub named: BTreeMap<RuntimeName, RuntimePolicy>,
+    /// What runs gates that name nothing; `None`: this machine's shell.
+    pub default: Option<RuntimeName>,
+}
+
+impl Runtimes {
+    /// Of which runtimes there is one without an entry.
+    pub const KINDS: [&str; 1] = ["container"];
+
+    /// What the runtime of that name makes of a gate that asks for this.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or it lacks what neither says.
+    pub fn of(&self, name: &str, asked: &Asked) -> Result<Runtime, NoRuntime> {
+        if name == LOCAL {
+            return Ok(Runtime::Local);
+        }
+        let runtime = RuntimeName::new(name);
+        let policy = match (self.named.get(&runtime), name) {
+            (Some(policy), _) => policy.clone(),
+            (None, "container") => RuntimePolicy::Container(ContainerPolicy::default()),
+            (None, _) => return Err(NoRuntime::Unknown(name.to_owned())),
+        };
+        match policy {
+            RuntimePolicy::Container(policy) => {
+                let image = asked.image.clone().or_else(|| policy.image.clone());
+                let image = image.ok_or_else(|| NoRuntime::NoImage(name.to_owned()))?;
+                let mounts = policy.mounts.iter().chain(&asked.mounts).cloned().collect();
+                let entrypoint = asked.entrypoint.clone();
+                let container = Container { runtime, policy, image, fixed: None, entrypoint, mounts };
+                Ok(Runtime::Container(Box::new(container)))
+            }
+        }
+    }
+
+    /// All names there are, for whoever mistypes one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(RuntimeName::as_str).chain(Self::KINDS).chain([LOCAL])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container() -> Container {
+        let policy = ContainerPolicy { image: Some("debian:12".to_owned()), ..ContainerPolicy::default() };
+        let named = BTreeMap::from([(RuntimeName::new("boxed"), RuntimePolicy::Container(policy))]);
+        let runtimes = Runtimes { named, default: None };
+        runtimes.of("boxed", &Asked::default()).unwrap().container().unwrap().clone()
+    }
+
+    #[test]
+    fn a_gate_is_another_one_with_everything_of_its_container_that_a_verdict_may_depend_on() {
+        let mount = Mount { source: "/a".to_owned(), target: "/b".to_owned(), is_volume: false, read_only: false };
+        let plain = container();
+        let fixed = FixedImage {
+            runtime: plain.runtime.clone(),
+            image: plain.image.clone(),
+            engine: "podman".to_owned(),
+            id: "sha256:1".to_owned(),
+        };
+        let policy = |change: fn(&mut ContainerPolicy)| {
+            let mut changed = plain.clone();
+            change(&mut changed.policy);
+            changed
+        };
+        let all = [
+            plain.clone(),
+            Container { image: "debian:13".to_owned(), ..plain.clone() },
+            Container { fixed: Some(fixed), ..plain.clone() },
+            Container { entrypoint: Some(vec!["bash".to_owned()]), ..plain.clone() },
+            Container { mounts: vec![mount.clone()], ..plain.clone() },
+            Container { mounts: vec![Mount { read_only: true, ..mount }], ..plain.clone() },
+            policy(|policy| policy.network = Some("host".to_owned())),
+            policy(|policy| policy.user = Some("0".to_owned())),
+            policy(|policy| policy.pass_env = vec!["A".to_owned()]),
+        ];
+        let local = DefinitionDigest::of([b"gate".as_slice()]);
+        let digests: std::collections::HashSet<_> =
+            all.iter().map(|container| Runtime::Container(Box::new(container.clone())).define(local)).collect();
+        assert_eq!(digests.len(), all.len());
+        assert!(!digests.contains(&Runtime::Local.define(local)));
+        let of_other_size = policy(|policy| policy.memory_bytes = Some(1));
+        assert!(digests.contains(&Runtime::Container(Box::new(of_other_size)).define(local)));
+    }
+
+    #[test]
+    fn a_gate_s_own_image_goes_before_that_of_the_runtime_and_one_there_must_be() {
+        let asked = Asked { image: Some("mine".to_owned()), ..Asked::default() };
+        let runtimes = Runtimes::default();
+        assert_eq!(runtimes.of("container", &asked).unwrap().container().unwrap().image, "mine");
+        assert_eq!(runtimes.of("container", &Asked::default()), Err(NoRuntime::NoImage("container".to_owned())));
+        assert_eq!(runtimes.of("podman", &asked), Err(NoRuntime::Unknown("podman".to_owned())));
+        assert_eq!(runtimes.of(LOCAL, &asked), Ok(Runtime::Local));
+    }
+}
