@@ -6,10 +6,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
-use super::{CleanArgs, conduct, resume, speak, status};
+use super::{CleanArgs, conduct, leftovers, resume, speak, status};
 use crate::clock::SystemClock;
 use crate::core::account::Account;
-use crate::gate::orphans;
 use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
 use crate::git::slot::repository_id;
@@ -201,7 +200,9 @@ impl Sweep<'_> {
     fn remove_run(&mut self, folder: &RunFolder, hold: Option<&Hold>, what: &str) -> Result<(), Failure> {
         let size = runs::disk_usage(&folder.path);
         if let Some(hold) = hold {
-            orphans::end_all(&folder.mark());
+            // Of a journal that cannot be read nobody knows which engines it had containers of.
+            let images = resume::read(folder).map_or_else(|_| Vec::new(), |(_, started)| started.images);
+            leftovers::end_gates(folder, &images);
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;

@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::failure::Failure;
 use super::{conduct, resume, speak};
 use crate::core::account::Account;
-use crate::gate::holders;
-use crate::gate::orphans;
+use crate::gate::{container, holders, orphans};
 use crate::git::land::LocalLander;
 use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
 use crate::runs::RunFolder;
-use crate::vocabulary::event::{Event, Recorded};
+use crate::vocabulary::event::{Event, FixedImage, Recorded};
 use crate::wording::shown;
 
 /// A program that writes refs by itself (an editor's) holds a lock for milliseconds. One that is the
@@ -73,7 +72,7 @@ pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
 pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
     let held = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
     let (Some(_held), Ok((past, started))) = (held, resume::read(folder)) else { return Ok(()) };
-    end_gates(folder);
+    end_gates(folder, &started.images);
     if settle_gits(repo.common_dir(), folder)? == Gits::Gone && moving_since(&past.events).is_none() {
         remove_locks(&conduct::lander(repo, folder, &started.target, None, true, None), &past.events)?;
     }
@@ -81,8 +80,15 @@ pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), 
 }
 
 /// Ends gates of the run whose guard was killed with it.
-pub(super) fn end_gates(folder: &RunFolder) {
-    let (run, ended) = (&folder.id, orphans::end_all(&folder.mark()));
+pub(super) fn end_gates(folder: &RunFolder, images: &[FixedImage]) {
+    let run = &folder.id;
+    // Before their processes: with these a container would end by itself, and be taken for one that has failed.
+    match container::remove_of_run(images, &folder.mark()) {
+        Ok(0) => {}
+        Ok(removed) => speak::note(&format!("{removed} containers outlived run {run} and were removed\n")),
+        Err(error) => speak::note(&format!("containers of run {run} may be left: {error}\n")),
+    }
+    let ended = orphans::end_all(&folder.mark());
     if ended > 0 {
         speak::note(&format!("{ended} processes of gates outlived run {run} and were ended\n"));
     }

@@ -94,7 +94,7 @@ async fn resume(
         return Ok(Outcome { exit_code, items });
     }
     command::work_for(folder.mark());
-    leftovers::end_gates(folder);
+    leftovers::end_gates(folder, &started.images);
     let text = std::fs::read(folder.plan()).map_err(|error| {
         Failure::io("reading", &folder.plan(), &error).with_hint(
             "without the plan that it began with a run cannot go on: run that plan again, with --afresh; what has \

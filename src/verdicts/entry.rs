@@ -155,6 +155,7 @@ pub(super) mod tests {
                     artifacts: Vec::new(),
                     timeout_ms: None,
                     clean: false,
+                    runtime: "local".to_owned(),
                 },
                 subject: SubjectDigest::of([subject.as_bytes()]),
                 tree: TreeId::from_bytes(&[1; 20]).unwrap(),

@@ -230,6 +230,7 @@ mod tests {
                 artifacts: Vec::new(),
                 timeout_ms: None,
                 clean: false,
+                runtime: "local".to_owned(),
             },
             subject: SubjectDigest::of([tree.as_bytes()]),
             tree,

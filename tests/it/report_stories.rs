@@ -91,6 +91,8 @@ impl Story {
             urgent: false,
             overrides: None,
             no_sign: false,
+            runtime: None,
+            images: Vec::new(),
             gate_timeout_ms: None,
             artifact_dir: None,
             max_workers: 4,

@@ -3,6 +3,7 @@
 
 mod run;
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -15,6 +16,9 @@ use crate::vocabulary::event::FixedImage;
 
 /// Looked for in this order, where the plan names none: the first needs no daemon.
 const ENGINES: [&str; 2] = ["podman", "docker"];
+
+/// By which containers of a run are known.
+const RUN_LABEL: &str = "lexpr.run";
 
 /// Containers cannot be had as the plan wants them.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +206,29 @@ pub fn fix_images(plan: &Plan, mut pulls: impl FnMut(&str)) -> Result<Vec<FixedI
         fixed.push(FixedImage { runtime, image, engine: engine.program, id });
     }
     Ok(fixed)
+}
+
+/// Ends and removes what containers of these images are left of the run that is known by `mark`: how many. Blocks.
+///
+/// # Errors
+/// Where the engine that has them does not work.
+pub fn remove_of_run(images: &[FixedImage], mark: &str) -> Result<usize, ContainerError> {
+    let engines: BTreeSet<&str> = images.iter().map(|image| image.engine.as_str()).collect();
+    let mut removed = 0;
+    for program in engines {
+        let engine = Engine { program: program.to_owned() };
+        let label = format!("label={RUN_LABEL}={mark}");
+        let args = ["ps", "--all", "--quiet", "--filter", &label];
+        let listed = engine.output(args)?;
+        if !listed.status.success() {
+            return Err(engine.failed(&args, &listed));
+        }
+        for id in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
+            engine.remove(id)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// Of a gate that runs in a container: the same, in the very image that was found for it.

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{ContainerError, Engine, State};
+use super::{ContainerError, Engine, RUN_LABEL, State};
 use crate::gate::client::SHELL;
 use crate::gate::environment::Environment;
 use crate::plan::runtime::{Container, Mount};
@@ -92,7 +92,7 @@ impl Boxed {
         let mut words: Vec<OsString> = [self.engine.program(), "run", "--name", &self.name].map(OsString::from).into();
         // Who is removed with its container leaves nothing that could be asked.
         let mut say = |option: &str, value: &str| words.extend([option.into(), value.into()]);
-        say("--label", &format!("lexpr.run={}", inside.mark));
+        say("--label", &format!("{RUN_LABEL}={}", inside.mark));
         say("--network", policy.network.as_deref().unwrap_or("none"));
         // It goes to lexpr's own log.
         say("--log-driver", "none");
@@ -162,10 +162,11 @@ impl Boxed {
     /// The status that the container said its command ended with, if it said so of this attempt and this commit.
     fn answer(&self) -> Answer {
         let Ok(text) = fs::read_to_string(self.proof.join("answer")) else { return Answer::None };
-        let Some((name, rest)) = text.trim_end().split_once(' ') else { return Answer::None };
-        match rest.split_once(' ').map(|(head, code)| (head, code.parse())) {
-            Some((head, Ok(code))) if name == self.name && head == self.commit.to_string() => Answer::Code(code),
-            Some((head, Ok(_))) if name == self.name => Answer::OfAnotherTree(head.to_owned()),
+        let [name, head, code, killed] = text.trim_end().split(' ').collect::<Vec<_>>()[..] else { return Answer::None };
+        match (code.parse(), killed.parse::<u64>()) {
+            _ if name != self.name => Answer::None,
+            (Ok(_), Ok(_)) if head != self.commit.to_string() => Answer::OfAnotherTree(head.to_owned()),
+            (Ok(code), Ok(killed)) => Answer::Code { code, out_of_memory: killed > 0 },
             _ => Answer::None,
         }
     }
@@ -185,7 +186,11 @@ impl Boxed {
 /// What a container said itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Code(i32),
+    Code {
+        code: i32,
+        /// Something of the gate's was killed for want of memory.
+        out_of_memory: bool,
+    },
     /// It found another commit where the tree should be, or none.
     OfAnotherTree(String),
     None,
@@ -198,15 +203,16 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
         Ok(state) => state,
         Err(error) => return cannot_tell(format!("what became of the container is not known: {error}")),
     };
-    let State { status, exit_code, out_of_memory } = state;
+    let State { status, exit_code, out_of_memory: all_of_it } = state;
     match answer {
-        Answer::Code(0) if exit_code == 0 && status == "exited" => GateOutcome::Passed,
-        Answer::Code(code) if code != 0 && out_of_memory => {
+        // `stopped` is one that podman has not tidied up yet.
+        Answer::Code { code: 0, .. } if exit_code == 0 && matches!(&*status, "exited" | "stopped") => GateOutcome::Passed,
+        Answer::Code { code, out_of_memory } if code != 0 && (out_of_memory || all_of_it) => {
             GateOutcome::OutOfMemory { exit_code: code, limit_bytes: memory_limit }
         }
-        Answer::None if out_of_memory => GateOutcome::OutOfMemory { exit_code, limit_bytes: memory_limit },
-        Answer::Code(code) if code != 0 => GateOutcome::Failed { exit_code: code },
-        Answer::Code(code) => cannot_tell(format!(
+        Answer::None if all_of_it => GateOutcome::OutOfMemory { exit_code, limit_bytes: memory_limit },
+        Answer::Code { code, .. } if code != 0 => GateOutcome::Failed { exit_code: code },
+        Answer::Code { code, .. } => cannot_tell(format!(
             "the gate said that it ended with {code}, and the engine that its container is {status} with {exit_code}"
         )),
         Answer::OfAnotherTree(head) => {
@@ -242,17 +248,21 @@ mod tests {
         Ok(State { status: status.to_owned(), exit_code, out_of_memory })
     }
 
+    fn said(code: i32) -> Answer {
+        Answer::Code { code, out_of_memory: false }
+    }
+
     #[test]
     fn a_pass_takes_the_gates_own_word_and_an_engine_that_agrees() {
         let passes = |answer, state| judge(answer, state, None) == GateOutcome::Passed;
-        assert!(passes(Answer::Code(0), state("exited", 0, false)));
+        assert!(passes(said(0), state("exited", 0, false)));
         let unsaid = [
             (Answer::None, state("exited", 0, false)),
-            (Answer::Code(7), state("exited", 0, false)),
-            (Answer::Code(0), state("exited", 7, false)),
-            (Answer::Code(0), state("running", 0, false)),
+            (said(7), state("exited", 0, false)),
+            (said(0), state("exited", 7, false)),
+            (said(0), state("running", 0, false)),
             (Answer::OfAnotherTree("none".to_owned()), state("exited", 0, false)),
-            (Answer::Code(0), Err(ContainerError::NoEngine)),
+            (said(0), Err(ContainerError::NoEngine)),
         ];
         for (answer, state) in unsaid {
             let told = format!("{answer:?}, {state:?}");
@@ -265,12 +275,14 @@ mod tests {
         let infrastructure = |answer, state| matches!(judge(answer, state, None), GateOutcome::Infrastructure { .. });
         assert!(infrastructure(Answer::None, state("exited", 125, false)));
         assert!(infrastructure(Answer::None, state("exited", 137, false)));
-        assert!(infrastructure(Answer::Code(0), state("exited", 137, false)));
+        assert!(infrastructure(said(0), state("exited", 137, false)));
         let limit = Some(1 << 20);
         let full = GateOutcome::OutOfMemory { exit_code: 137, limit_bytes: limit };
         assert_eq!(judge(Answer::None, state("exited", 137, true), limit), full);
-        assert_eq!(judge(Answer::Code(137), state("exited", 137, true), limit), full);
-        assert_eq!(judge(Answer::Code(0), state("exited", 0, true), limit), GateOutcome::Passed, "it got over it");
-        assert_eq!(judge(Answer::Code(7), state("exited", 7, false), limit), GateOutcome::Failed { exit_code: 7 });
+        assert_eq!(judge(said(137), state("exited", 137, true), limit), full);
+        let partly = Answer::Code { code: 137, out_of_memory: true };
+        assert_eq!(judge(partly, state("exited", 137, false), limit), full, "podman sees no more than the first process");
+        assert_eq!(judge(said(0), state("exited", 0, true), limit), GateOutcome::Passed, "it got over it");
+        assert_eq!(judge(said(7), state("exited", 7, false), limit), GateOutcome::Failed { exit_code: 7 });
     }
 }

@@ -18,5 +18,12 @@ while kill -0 "$gate" 2>/dev/null; do
     wait "$gate"
     code=$?
 done
-echo "$ticket $head $code" >/lexpr/proof/answer
+# Whom the kernel killed for want of memory: the engine sees no more than the first process.
+killed=0
+for events in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ -r "$events" ] && while read -r what count; do
+        [ "$what" = oom_kill ] && killed=$count
+    done <"$events"
+done
+echo "$ticket $head $code $killed" >/lexpr/proof/answer
 exit "$code"

@@ -83,6 +83,7 @@ impl Checker<'_> {
         rules: &GateRules,
     ) -> (Runtime, Asked) {
         let asks_for_a_container = container.is_some();
+        let names_an_image = container.as_ref().is_some_and(|file| file.image.is_some());
         let asked = container.map_or_else(Asked::default, |file| Asked {
             image: self.no_option(&place.join("container").join("image"), file.image),
             entrypoint: file.entrypoint,
@@ -92,6 +93,9 @@ impl Checker<'_> {
         let name = named.unwrap_or(default);
         // What was found wrong with the policy need not be found wrong with every gate.
         let policy_is_faulty = self.conformity.is_faulty(&Pointer::root().join("policy"));
+        if names_an_image && asked.image.is_none() {
+            return (Runtime::Local, asked);
+        }
         if named.is_some_and(|name| !self.is_known_runtime(&place.join("runtime"), name, &rules.runtimes)) {
             return (Runtime::Local, asked);
         }
@@ -104,7 +108,7 @@ impl Checker<'_> {
                     let hint = "add `container: { image: … }` to the gate, or an `image` to the runtime";
                     self.error_with_hint(&key, error.to_string(), hint);
                 }
-                Runtime::Local
+                return (Runtime::Local, asked);
             }
         };
         if asks_for_a_container && runtime == Runtime::Local && !policy_is_faulty {

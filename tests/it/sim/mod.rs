@@ -25,6 +25,7 @@ use std::time::Duration;
 use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::{Limits, Outcomes};
+use lexpr::plan::runtime::Runtimes;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{
     DirectoryRenames, Gate, GateAt, GroupSize, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend,
@@ -157,23 +158,15 @@ impl GateSpec {
     fn build(&self) -> Gate {
         let inputs = self.inputs.clone().unwrap_or_default().join(",");
         let parts = [self.run.as_str(), &inputs, if self.context { "context" } else { "" }];
+        let definition = DefinitionDigest::of(parts.map(str::as_bytes));
+        let name = GateName::new(&self.name);
         Gate {
-            name: GateName::new(&self.name),
-            definition: DefinitionDigest::of(parts.map(str::as_bytes)),
-            run: self.run.clone(),
-            cwd: String::new(),
-            env: BTreeMap::new(),
-            timeout: Duration::from_secs(1800),
-            own_timeout: false,
             inputs: self.inputs.clone(),
-            resources: BTreeMap::new(),
-            rate_limit_exit_code: None,
             at: GateAt { cone: self.cone, apex: self.apex },
-            clean: false,
             context: self.context,
-            artifacts: Vec::new(),
             required: self.required,
             retry: Retry { max_attempts: self.max_attempts, backoff: Duration::from_secs(1) },
+            ..Gate::bare(name, definition, self.run.clone(), Duration::from_secs(1800))
         }
     }
 }
@@ -491,6 +484,7 @@ impl World {
             merge: MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict },
             cache_salt: None,
             fingerprint: None,
+            runtimes: Runtimes::default(),
             cache: None,
             performance: Performance {
                 max_memory_bytes: None,
@@ -524,6 +518,8 @@ impl World {
             urgent: self.urgent,
             overrides: self.grant(graph),
             no_sign: false,
+            runtime: None,
+            images: Vec::new(),
             gate_timeout_ms: None,
             artifact_dir: None,
             max_workers: self.limits.max_workers,

@@ -111,6 +111,7 @@ fn told(event: &Event) -> Option<String> {
                 GateOutcome::Passed => "passed",
                 GateOutcome::Failed { .. } | GateOutcome::Signaled { .. } => "failed",
                 GateOutcome::TimedOut { .. } => "timed out",
+                GateOutcome::OutOfMemory { .. } => "out of memory",
                 GateOutcome::Cancelled => "cancelled",
                 GateOutcome::Infrastructure { .. } => "could not be run",
                 GateOutcome::RateLimited { .. } => "rate limited",
