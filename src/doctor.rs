@@ -87,6 +87,8 @@ pub enum Check {
     Loopback,
     /// How a run would be shown.
     Terminal,
+    /// What runs gates, as far as it was asked to.
+    Runtime,
 }
 
 impl Check {
@@ -112,6 +114,7 @@ impl Check {
             Self::Shell => "shell",
             Self::Loopback => "loopback",
             Self::Terminal => "terminal",
+            Self::Runtime => "runtime",
         }
     }
 }

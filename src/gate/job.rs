@@ -165,7 +165,9 @@ impl JobRun<'_> {
         };
         let boxed = match self.box_up(attempt, &gate.run, Some(&shelf.written), &log).await? {
             Ok(boxed) => boxed,
-            Err(message) => return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some),
+            Err(message) => {
+                return self.not_run(message, millis(begun.elapsed()), log, Kept::default()).await.map(Some);
+            }
         };
         let command = GuardedCommand {
             argv: &boxed.as_deref().map_or_else(|| shell(&gate.run), |boxed| boxed.argv().to_vec()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::client::{shell, Guard, GuardedCommand};
+use super::client::{Guard, GuardedCommand, shell};
 use super::environment::Environment;
 use super::log;
 use super::protocol::{Cause, End, Ended};

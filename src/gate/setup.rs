@@ -4,8 +4,8 @@
 use crate::git::command::{Config, Git, GitError};
 use crate::git::slot::Slot;
 use crate::plan::Setup;
-use crate::plan::runtime::Runtime;
 use crate::plan::globs::{GlobError, path_globs};
+use crate::plan::runtime::Runtime;
 use crate::vocabulary::names::{SubjectDigest, TreeId};
 
 /// It could not be told what a slot is to be set up for.

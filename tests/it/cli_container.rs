@@ -101,7 +101,8 @@ fn for_want_of_memory_a_gate_fails_and_is_told_so() {
 fn a_gate_that_ignores_term_is_ended_when_its_time_is_up() {
     let Some(engine) = engine() else { return };
     let world = world(&["x"]);
-    let gate = "{ name: unit, timeoutSeconds: 1, run: 'if [ -f x.txt ]; then trap \"\" TERM; while :; do sleep 1; done; fi' }";
+    let gate =
+        "{ name: unit, timeoutSeconds: 1, run: 'if [ -f x.txt ]; then trap \"\" TERM; while :; do sleep 1; done; fi' }";
     let ended = execute(&world, engine, &plan("", gate, &["x"]), &[]);
     assert_eq!(ended.code, 3, "{}", ended.said);
     assert!(outcomes(&ended.report).iter().all(|how| how == "timedOut"), "{}", ended.report["items"][0]);
@@ -169,15 +170,23 @@ fn an_image_that_is_not_to_be_had_stops_a_run_before_it_begins() {
     let gate = "{ name: unit, run: 'true', container: { image: 'localhost/nobody-has-this:1' } }";
     let ended = execute(&world, engine, &plan("", gate, &["x"]), &[]);
     assert_eq!(ended.code, 1, "{}", ended.said);
-    assert!(ended.said.contains("localhost/nobody-has-this:1 is not on this machine and could not be pulled"), "{}", ended.said);
-    assert!(!world.repo().join(".git/lexpr/runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()), "no run began");
+    assert!(
+        ended.said.contains("localhost/nobody-has-this:1 is not on this machine and could not be pulled"),
+        "{}",
+        ended.said
+    );
+    assert!(
+        !world.repo().join(".git/lexpr/runs").read_dir().is_ok_and(|mut runs| runs.next().is_some()),
+        "no run began"
+    );
 }
 
 #[test]
 fn an_entry_point_that_is_not_there_fails_as_a_missing_command_does() {
     let Some(engine) = engine() else { return };
     let world = world(&["x"]);
-    let gate = format!("{{ name: unit, run: 'true', container: {{ image: \"{IMAGE}\", entrypoint: [/bin/nothing] }} }}");
+    let gate =
+        format!("{{ name: unit, run: 'true', container: {{ image: \"{IMAGE}\", entrypoint: [/bin/nothing] }} }}");
     let ended = execute(&world, engine, &plan("", &gate, &["x"]), &[]);
     // What is missing is the gate's own choice, and is told as a shell tells of a command that is not there.
     assert_eq!(statuses(&ended.report), ["x failed"], "{}", ended.said);
@@ -202,7 +211,8 @@ fn a_pass_is_known_again_in_the_same_image_and_in_no_other() {
     assert_eq!(execute(&world, engine, &plan, &["--afresh"]).code, 0);
     assert_eq!(runs(), 3, "all three were known");
     // The tag comes to stand for another image.
-    let changed = engine.podman(&["run", "--name", &tag[10..tag.len() - 2], "--network", "none", IMAGE, "/bin/touch", "/new"]);
+    let changed =
+        engine.podman(&["run", "--name", &tag[10..tag.len() - 2], "--network", "none", IMAGE, "/bin/touch", "/new"]);
     assert!(changed.status.success(), "{changed:?}");
     engine.podman(&["commit", &tag[10..tag.len() - 2], &tag]);
     engine.podman(&["rm", &tag[10..tag.len() - 2]]);
@@ -232,7 +242,8 @@ fn docker_s_containers_are_believed_and_ended_as_podman_s_are() {
     let world = world(&["x", "y", "z"]);
     std::fs::create_dir(world.path("shared")).unwrap();
     let shared = world.path("shared");
-    let mounts = format!(", engine: docker, memoryMB: 20, mounts: [{{ source: \"{}\", target: /shared }}]", shared.display());
+    let mounts =
+        format!(", engine: docker, memoryMB: 20, mounts: [{{ source: \"{}\", target: /shared }}]", shared.display());
     let gate = "{ name: unit, run: '[ -e /shared/calm ] || { touch /shared/begun; while :; do sleep 0.1; done; }; \
         [ ! -f x.txt ] || exit 7; [ ! -f y.txt ] || head -c 200000000 /dev/zero | tail' }";
     world.plan(&plan(&mounts, gate, &["x", "y", "z"]));
@@ -258,4 +269,32 @@ fn docker_s_containers_are_believed_and_ended_as_podman_s_are() {
     let of_y = &report["items"][1]["gates"][0]["attempts"][0]["outcome"];
     assert_eq!(*of_y, serde_json::json!({ "how": "outOfMemory", "exitCode": 137, "limitBytes": 20 << 20 }));
     assert_eq!(containers(), "");
+}
+
+#[test]
+fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
+    let Some(engine) = engine() else { return };
+    let world = world(&["x"]);
+    let gate = "{ name: unit, run: 'true' }";
+    world.plan(&plan("", gate, &["x"]));
+    let path = world.path("plan.yaml").display().to_string();
+    let doctor = |args: &[&str]| {
+        let output =
+            command(&world, engine, &[&["doctor", "--plan", &path, "--runtime"], args].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = doctor(&["boxed"]);
+    assert_eq!(code, Some(0), "{said}");
+    for word in ["found the tree and passed", "was told from one that passes", "that was cancelled was gone after"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(doctor(&["local"]).0, Some(0));
+    let (code, said) = doctor(&["boxd"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("the plan has boxed, container, local"), "{said}");
+    world.plan(&plan(", network: nobody-made-this", gate, &["x"]));
+    let (code, said) = doctor(&["boxed"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a gate that should pass: could not be run"), "{said}");
+    assert!(!world.path("cache/lexpr").read_dir().is_ok_and(|mut left| left.next().is_some()), "nothing is left of it");
 }

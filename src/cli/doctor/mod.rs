@@ -3,6 +3,9 @@
 mod machine;
 mod places;
 mod repository;
+mod runtime;
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -25,6 +28,13 @@ pub struct DoctorArgs {
     /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
     #[arg(long, value_name = "REF")]
     pub target: Option<String>,
+    /// Prove a runtime instead: run a gate that passes, one that fails and one that is cancelled, in a small repository
+    /// made for that
+    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    pub runtime: Option<String>,
+    /// The plan that has the runtime; default: plan.yaml
+    #[arg(long, value_name = "PLAN", requires = "runtime")]
+    pub plan: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
     pub format: CheckFormat,
 }
@@ -32,9 +42,12 @@ pub struct DoctorArgs {
 /// Runs the command. What is wrong is its answer, with exit code 1.
 ///
 /// # Errors
-/// Where standard output cannot be written.
+/// Where standard output cannot be written, or there is no such runtime.
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
-    let checkup = Checkup::new(findings(args));
+    let checkup = Checkup::new(match &args.runtime {
+        Some(name) => runtime::findings(name, args)?,
+        None => findings(args),
+    });
     match args.format {
         CheckFormat::Text => speak::result(&text(&checkup, Paint::for_stream(&std::io::stdout())))?,
         CheckFormat::Json => {

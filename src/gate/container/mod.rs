@@ -42,7 +42,9 @@ impl ContainerError {
             Self::NoEngine => "install one of them, or name it in the runtime's `engine`",
             Self::NotStarted { .. } => "is that the program which the runtime's `engine` means?",
             Self::NoImage { .. } => "pull or build it yourself, or correct its name in the plan",
-            Self::Failed { .. } | Self::Unreadable { .. } => "see that the engine works: `lexpr doctor --runtime NAME` tries it",
+            Self::Failed { .. } | Self::Unreadable { .. } => {
+                "see that the engine works: `lexpr doctor --runtime NAME` tries it"
+            }
         }
     }
 }
@@ -150,7 +152,8 @@ impl Engine {
         let args = self.removal(container);
         let removed = self.output(&args[1..])?;
         // Of one that never was, docker says so and fails.
-        let is_gone = removed.status.success() || String::from_utf8_lossy(&removed.stderr).to_lowercase().contains("no such container");
+        let is_gone = removed.status.success()
+            || String::from_utf8_lossy(&removed.stderr).to_lowercase().contains("no such container");
         if is_gone { Ok(()) } else { Err(self.failed(&["rm", "--force", container], &removed)) }
     }
 
@@ -183,6 +186,17 @@ impl Engine {
     }
 }
 
+/// What the image of a container stands for now. Blocks, for as long as pulling takes.
+///
+/// # Errors
+/// Where it cannot be had.
+pub fn fix(container: &Container) -> Result<FixedImage, ContainerError> {
+    let engine = Engine::find(container.policy.engine.as_deref())?;
+    let id = engine.image(&container.image)?;
+    let (runtime, image) = (container.runtime.clone(), container.image.clone());
+    Ok(FixedImage { runtime, image, engine: engine.program, id })
+}
+
 /// What the images of a plan's gates stand for now, each asked for once. Blocks, for as long as pulling takes.
 ///
 /// # Errors
@@ -194,16 +208,10 @@ pub fn fix_images(plan: &Plan, mut pulls: impl FnMut(&str)) -> Result<Vec<FixedI
         if fixed.iter().any(|known| known.is_of(&container.runtime, &container.image)) {
             continue;
         }
-        let engine = Engine::find(container.policy.engine.as_deref())?;
-        let id = match engine.local_image(&container.image)? {
-            Some(id) => id,
-            None => {
-                pulls(&container.image);
-                engine.image(&container.image)?
-            }
-        };
-        let (runtime, image) = (container.runtime.clone(), container.image.clone());
-        fixed.push(FixedImage { runtime, image, engine: engine.program, id });
+        if Engine::find(container.policy.engine.as_deref())?.local_image(&container.image)?.is_none() {
+            pulls(&container.image);
+        }
+        fixed.push(fix(container)?);
     }
     Ok(fixed)
 }

@@ -71,8 +71,14 @@ impl Boxed {
         make_open_folder(&proof).map_err(|error| format!("making {}: {error}", proof.display()))?;
         let told = [inside.mark.as_bytes(), inside.log.as_os_str().as_encoded_bytes(), inside.commit.as_bytes()];
         let name = format!("lexpr-{}", FileDigest::of(told));
-        let mut boxed =
-            Self { engine, name, commit: inside.commit, memory_limit: container.policy.memory_bytes, proof, argv: Vec::new() };
+        let mut boxed = Self {
+            engine,
+            name,
+            commit: inside.commit,
+            memory_limit: container.policy.memory_bytes,
+            proof,
+            argv: Vec::new(),
+        };
         boxed.argv = boxed.command_line(container, inside);
         Ok(boxed)
     }
@@ -162,7 +168,9 @@ impl Boxed {
     /// The status that the container said its command ended with, if it said so of this attempt and this commit.
     fn answer(&self) -> Answer {
         let Ok(text) = fs::read_to_string(self.proof.join("answer")) else { return Answer::None };
-        let [name, head, code, killed] = text.trim_end().split(' ').collect::<Vec<_>>()[..] else { return Answer::None };
+        let [name, head, code, killed] = text.trim_end().split(' ').collect::<Vec<_>>()[..] else {
+            return Answer::None;
+        };
         match (code.parse(), killed.parse::<u64>()) {
             _ if name != self.name => Answer::None,
             (Ok(_), Ok(_)) if head != self.commit.to_string() => Answer::OfAnotherTree(head.to_owned()),
@@ -206,7 +214,9 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
     let State { status, exit_code, out_of_memory: all_of_it } = state;
     match answer {
         // `stopped` is one that podman has not tidied up yet.
-        Answer::Code { code: 0, .. } if exit_code == 0 && matches!(&*status, "exited" | "stopped") => GateOutcome::Passed,
+        Answer::Code { code: 0, .. } if exit_code == 0 && matches!(&*status, "exited" | "stopped") => {
+            GateOutcome::Passed
+        }
         Answer::Code { code, out_of_memory } if code != 0 && (out_of_memory || all_of_it) => {
             GateOutcome::OutOfMemory { exit_code: code, limit_bytes: memory_limit }
         }
@@ -281,7 +291,11 @@ mod tests {
         assert_eq!(judge(Answer::None, state("exited", 137, true), limit), full);
         assert_eq!(judge(said(137), state("exited", 137, true), limit), full);
         let partly = Answer::Code { code: 137, out_of_memory: true };
-        assert_eq!(judge(partly, state("exited", 137, false), limit), full, "podman sees no more than the first process");
+        assert_eq!(
+            judge(partly, state("exited", 137, false), limit),
+            full,
+            "podman sees no more than the first process"
+        );
         assert_eq!(judge(said(0), state("exited", 0, true), limit), GateOutcome::Passed, "it got over it");
         assert_eq!(judge(said(7), state("exited", 7, false), limit), GateOutcome::Failed { exit_code: 7 });
     }

@@ -139,7 +139,8 @@ impl JobRun<'_> {
     ) -> Result<Result<(), NotReady>, PortError> {
         let (plan, tree) = (setup.clone(), self.job.tree);
         let runtime = attempt.gate.gate.runtime.clone();
-        let stamp = self.in_slot(move |slot| stamp(&plan, &runtime, slot, tree).map_err(|error| error.to_string())).await?;
+        let stamp =
+            self.in_slot(move |slot| stamp(&plan, &runtime, slot, tree).map_err(|error| error.to_string())).await?;
         let stamp = match stamp {
             Ok(stamp) => stamp,
             Err(message) => return Ok(Err(NotReady::told(message))),

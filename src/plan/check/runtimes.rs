@@ -13,11 +13,7 @@ use crate::vocabulary::names::RuntimeName;
 const MEBIBYTE: u64 = 1024 * 1024;
 
 impl Checker<'_> {
-    pub(super) fn runtimes(
-        &mut self,
-        files: BTreeMap<String, RuntimePolicyFile>,
-        default: Option<String>,
-    ) -> Runtimes {
+    pub(super) fn runtimes(&mut self, files: BTreeMap<String, RuntimePolicyFile>, default: Option<String>) -> Runtimes {
         let mut named = BTreeMap::new();
         for (name, file) in files {
             let place = at("runtimes").join(name.clone());
@@ -32,10 +28,10 @@ impl Checker<'_> {
             }
         }
         let mut runtimes = Runtimes { named, default: None };
-        if let Some(name) = default.filter(|name| name != LOCAL) {
-            if self.is_known_runtime(&at("defaultRuntime"), &name, &runtimes) {
-                runtimes.default = Some(RuntimeName::new(&name));
-            }
+        if let Some(name) = default.filter(|name| name != LOCAL)
+            && self.is_known_runtime(&at("defaultRuntime"), &name, &runtimes)
+        {
+            runtimes.default = Some(RuntimeName::new(&name));
         }
         runtimes
     }
@@ -151,14 +147,19 @@ impl Checker<'_> {
                 // Engines take mounts as one word, in which commas part what is said of them.
                 if text.contains([',', '\0', '\n', '"']) {
                     is_sound = false;
-                    let message = format!("{} cannot be mounted: it holds a comma, a quote or a line break", Quoted(text));
+                    let message =
+                        format!("{} cannot be mounted: it holds a comma, a quote or a line break", Quoted(text));
                     self.error(&place.join(key), message);
                 }
             }
             if !is_volume && !source.starts_with('/') {
                 is_sound = false;
                 let hint = "write the whole path, or `type: volume`";
-                self.error_with_hint(&place.join("source"), format!("{} is no path from the root", Quoted(&source)), hint);
+                self.error_with_hint(
+                    &place.join("source"),
+                    format!("{} is no path from the root", Quoted(&source)),
+                    hint,
+                );
             }
             if !target.starts_with('/') {
                 is_sound = false;
@@ -177,7 +178,10 @@ impl Checker<'_> {
     fn no_option(&mut self, place: &Pointer, word: Option<String>) -> Option<String> {
         let word = word?;
         if word.starts_with('-') || word.trim().is_empty() || word.chars().any(char::is_control) {
-            let message = format!("{} cannot be meant: it is blank, begins with a dash or holds a control character", Quoted(&word));
+            let message = format!(
+                "{} cannot be meant: it is blank, begins with a dash or holds a control character",
+                Quoted(&word)
+            );
             self.error(place, message);
             return None;
         }

@@ -18,15 +18,14 @@ pub mod strategies;
 mod watch;
 mod words;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::{Limits, Outcomes};
-use lexpr::plan::runtime::Runtimes;
 use lexpr::plan::graph::Graph;
+use lexpr::plan::runtime::Runtimes;
 use lexpr::plan::{
     DirectoryRenames, Gate, GateAt, GroupSize, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend,
 };

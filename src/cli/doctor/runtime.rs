@@ -1,0 +1,262 @@
+//! Proving a runtime before it is trusted: a gate that passes, one that fails and one that is cancelled are run by it, on
+//! a small repository made for that, and what it says of each is held against what it should say.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::DoctorArgs;
+use crate::cli::conduct;
+use crate::cli::failure::Failure;
+use crate::cli::scratch::ScratchFolder;
+use crate::cli::source::read_plan;
+use crate::doctor::{Check, Finding};
+use crate::gate::processes::RecentProcesses;
+use crate::gate::{GateSettings, LocalGates, container, orphans, own_executable};
+use crate::git::quarantine::Quarantine;
+use crate::git::repo::{Target, UserRepo};
+use crate::git::scratch::{self, ScratchCommit};
+use crate::git::slot::{SlotPool, SlotSettings, repository_id};
+use crate::plan::runtime::{Asked, LOCAL, Runtime};
+use crate::plan::{Gate, Plan};
+use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
+use crate::report::outcome::outcome_text;
+use crate::runs::RunFolder;
+use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::names::{DefinitionDigest, JobId, RunId, VerdictKey, WorkerId};
+use crate::wording::{duration, shown};
+
+/// What the gates look for in the tree.
+const FILE: (&str, &str) = ("probe.txt", "lexpr was here\n");
+/// A status that nothing else gives.
+const STATUS: i32 = 37;
+/// Longer than any runtime takes to start a gate, and no longer than somebody waits for an answer.
+const LIMIT: Duration = Duration::from_secs(300);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What was asked of a runtime.
+#[derive(Clone, Copy)]
+enum Trial {
+    Passes,
+    Fails,
+    Cancelled,
+}
+
+impl Trial {
+    const ALL: [Self; 3] = [Self::Passes, Self::Fails, Self::Cancelled];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Passes => "passes",
+            Self::Fails => "fails",
+            Self::Cancelled => "is-cancelled",
+        }
+    }
+
+    fn command(self) -> String {
+        let (path, text) = (FILE.0, FILE.1.trim_end());
+        match self {
+            Self::Passes => format!("read -r line <{path} && [ \"$line\" = '{text}' ] && [ -n \"$LEXPR_COMMIT\" ]"),
+            Self::Fails => format!("exit {STATUS}"),
+            Self::Cancelled => "echo begun; while :; do sleep 1; done".to_owned(),
+        }
+    }
+}
+
+/// Runs the trials. What cannot be tried is a finding, too.
+///
+/// # Errors
+/// Where the plan cannot be read, or has no such runtime.
+pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
+    let (runtime, plan) = find(name, args)?;
+    let mut findings = Vec::new();
+    let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed))) {
+        None => runtime,
+        Some((_, Err(error))) => {
+            return Ok(vec![Finding::fail(Check::Runtime, format!("{name}: {error}")).remedy(error.hint())]);
+        }
+        Some((boxed, Ok(image))) => {
+            let what = format!("{name}: {}, image {} ({})", image.engine, boxed.image, image.id);
+            findings.push(Finding::ok(Check::Runtime, what));
+            container::fixed(boxed, &[image]).unwrap_or(Runtime::Local)
+        }
+    };
+    let scratch = ScratchFolder::create()?;
+    let place = RunFolder { id: RunId::new("doctor"), path: scratch.path().to_owned() };
+    let tried = conduct::runtime(1)?.block_on(try_all(name, &runtime, plan.as_ref(), &place));
+    orphans::end_all(&place.mark());
+    scratch.remove();
+    findings.extend(tried?);
+    Ok(findings)
+}
+
+/// The runtime of that name as gates of the plan have it.
+fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Plan>), Failure> {
+    if name == LOCAL && args.plan.is_none() {
+        return Ok((Runtime::Local, None));
+    }
+    let path = args.plan.as_deref().unwrap_or(Path::new("plan.yaml")).to_string_lossy().into_owned();
+    let checked = read_plan(&path).map_err(|invalid| {
+        let hint =
+            format!("`lexpr check {}` says what is wrong; `--plan` names the plan that has the runtime", shown(&path));
+        Failure::usage(invalid.to_string()).with_hint(hint)
+    })?;
+    let plan = checked.plan;
+    // With the image of the first gate that it runs, where the policy names none.
+    let gates = plan.items.iter().flat_map(|item| &item.gates);
+    let asked = gates.clone().find(|gate| gate.runtime.name().is_some_and(|of| of.as_str() == name));
+    let asked = asked.map_or_else(Asked::default, |gate| gate.asked.clone());
+    let runtime = plan.policy.runtimes.of(name, &asked).map_err(|error| {
+        let names: Vec<&str> = plan.policy.runtimes.names().collect();
+        Failure::usage(error.to_string()).with_hint(format!("the plan has {}", names.join(", ")))
+    })?;
+    Ok((runtime, Some(plan)))
+}
+
+async fn try_all(
+    name: &str,
+    runtime: &Runtime,
+    plan: Option<&Plan>,
+    place: &RunFolder,
+) -> Result<Vec<Finding>, Failure> {
+    let (gates, target) = workbench(plan, place)?;
+    let mut findings = Vec::new();
+    for (at, trial) in Trial::ALL.into_iter().enumerate() {
+        let begun = Instant::now();
+        let ended = run((&gates, &target, &place.logs()), runtime, trial, at).await;
+        findings.push(judge(name, trial, ended, begun.elapsed()));
+    }
+    Ok(findings)
+}
+
+/// A repository with one commit, and what runs gates on it.
+fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(LocalGates, Target), Failure> {
+    let path = place.path.join("repository");
+    let first = ScratchCommit { message: "Something to run gates on", files: &[FILE] };
+    scratch::create(&path, first, &[]).map_err(|error| Failure::internal(error.to_string()))?;
+    let repo = UserRepo::open(&path)?;
+    let target = repo.resolve("main", &[])?.target;
+    let quarantine =
+        Quarantine::create(&place.quarantine(), &repo).map_err(|error| Failure::internal(error.to_string()))?;
+    let slots = SlotPool::new(SlotSettings {
+        cache_root: place.path.join("slots"),
+        repository_id: repository_id(repo.common_dir()),
+        object_dirs: vec![repo.objects().to_owned(), quarantine.objects()],
+        store: Some(quarantine.store().clone()),
+        target_branch: target.short_name().to_owned(),
+    });
+    let settings = GateSettings {
+        run: place.id.clone(),
+        mark: place.mark(),
+        logs: place.logs(),
+        artifacts: place.artifacts(),
+        guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
+        environment: std::env::vars_os().collect(),
+        log_max_bytes: 1024 * 1024,
+        redact: plan.map(|plan| plan.policy.redact.clone()).unwrap_or_default(),
+        grace: GateSettings::DEFAULT_GRACE,
+    };
+    Ok((LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), target))
+}
+
+/// How a trial ended: its last attempt and, of a cancelled one, how long it took from when that was asked.
+type Ended = Result<(Option<GateRun>, Option<Duration>), PortError>;
+
+/// Waits until the gate that is cancelled has begun to print. Nothing tells of that: a log is what a gate wrote.
+async fn said_something(logs: &Path) {
+    loop {
+        let files = std::fs::read_dir(logs).into_iter().flatten().flatten();
+        let mut of_it = files.filter(|file| file.file_name().to_string_lossy().starts_with(Trial::Cancelled.name()));
+        if of_it.any(|file| file.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn run(
+    (gates, target, logs): (&LocalGates, &Target, &Path),
+    runtime: &Runtime,
+    trial: Trial,
+    at: usize,
+) -> Ended {
+    let definition = DefinitionDigest::of([trial.name().as_bytes()]);
+    let gate = Gate::bare(trial.name().into(), definition, trial.command(), LIMIT).run_by(runtime.clone());
+    let job = Job {
+        job: JobId(at as u64),
+        worker: WorkerId(0),
+        commit: target.commit,
+        tree: target.tree,
+        base: target.commit,
+        gates: vec![JobGateRun { key: VerdictKey::of([definition.as_bytes()]), gate: Arc::new(gate), item: None }],
+        fail_fast: true,
+        clean_slot: false,
+        setup: None,
+    };
+    let (tell, mut news) = mpsc::unbounded_channel();
+    let (cancel, cancelled) = watch::channel(false);
+    let mut asked = None;
+    let mut last = None;
+    let mut done = gates.run(job, tell, cancelled);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            Some(told) = news.recv() => match told {
+                JobNews::Finished { run, .. } => last = Some(*run),
+                JobNews::Started { .. } | JobNews::Stuck(_) => {}
+            },
+            ended = &mut done => break ended,
+            // It is to be ended where it runs, and not before it got there.
+            () = said_something(logs), if asked.is_none() && matches!(trial, Trial::Cancelled) => {
+                asked = Some(Instant::now());
+                cancel.send_replace(true);
+            }
+        }
+    };
+    while let Ok(told) = news.try_recv() {
+        if let JobNews::Finished { run, .. } = told {
+            last = Some(*run);
+        }
+    }
+    ended?;
+    Ok((last, asked.map(|asked: Instant| asked.elapsed())))
+}
+
+fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (run, until_gone) = match ended {
+        Ok(ended) => ended,
+        Err(error) => return Finding::fail(Check::Runtime, format!("{name}: {error}")),
+    };
+    let took = duration(millis(took));
+    let outcome = run.as_ref().map(|run| &run.outcome);
+    match (trial, outcome) {
+        (Trial::Passes, Some(GateOutcome::Passed)) => {
+            Finding::ok(Check::Runtime, format!("{name}: a gate found the tree and passed, {took} in all"))
+        }
+        (Trial::Fails, Some(GateOutcome::Failed { exit_code: STATUS })) => Finding::ok(
+            Check::Runtime,
+            format!("{name}: a gate that fails was told from one that passes, {took} in all"),
+        ),
+        (Trial::Cancelled, Some(GateOutcome::Cancelled)) => {
+            let gone = duration(millis(until_gone.unwrap_or_default()));
+            Finding::ok(Check::Runtime, format!("{name}: a gate that was cancelled was gone after {gone}"))
+        }
+        (trial, outcome) => {
+            let should = match trial {
+                Trial::Passes => "a gate that should pass",
+                Trial::Fails => "a gate that should fail",
+                Trial::Cancelled => "a gate that was cancelled",
+            };
+            let came_to = outcome.map_or_else(|| "was not run".to_owned(), outcome_text);
+            let finding = Finding::fail(Check::Runtime, format!("{name}: {should}: {came_to}"));
+            match run.map(|run| run.tail).filter(|tail| !tail.is_empty()) {
+                Some(tail) => finding.meaning(format!("it said: {tail}")),
+                None => finding,
+            }
+        }
+    }
+}
