@@ -79,6 +79,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
     let items: Vec<Arc<ComposeItem>> = graph.indices().map(item).collect();
     let limits = Limits {
         landing: policy.landing,
+        elsewhere: 0,
         max_workers: 8,
         workers_at_first: None,
         batch_size: DEFAULT_BATCH_SIZE,

@@ -20,6 +20,7 @@ fn scenario(items: usize) -> Scenario {
     let policy = check("-", b"schemaVersion: v1\nitems: []\n").expect("a plan without items is one").plan.policy;
     let limits = Limits {
         landing: policy.landing,
+        elsewhere: 0,
         max_workers: 1,
         workers_at_first: None,
         batch_size: DEFAULT_BATCH_SIZE,

@@ -109,6 +109,7 @@ const WAYS: [(Landing, u32); 4] =
 
 const fn limits(landing: Landing) -> Limits {
     Limits {
+        elsewhere: 0,
         landing,
         max_workers: 4,
         workers_at_first: None,

@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::{FaceArgs, ProgressKind, leftovers, status, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
-use crate::core::limits::{Limits, Outcomes};
+use crate::core::limits::{Limits, Outcomes, elsewhere};
 use crate::core::pool;
 use crate::core::strategy::groups::divide;
 use crate::crash;
@@ -282,6 +282,7 @@ pub(super) fn limits(policy: &Policy) -> Limits {
     Limits {
         landing: policy.landing,
         max_workers,
+        elsewhere: 0,
         workers_at_first,
         batch_size: policy.performance.batch_size.unwrap_or(match policy.landing {
             Landing::Pyramid => DEFAULT_BATCH_SIZE,
@@ -461,7 +462,8 @@ pub(super) fn run_setup(
     fingerprint: Option<Fingerprint>,
 ) -> RunSetup {
     let Recalled { gates, items } = durations::recall(prepared.repo.common_dir());
-    let mut limits = Limits { history: items, ..limits(&prepared.policy) };
+    let elsewhere = elsewhere(&prepared.graph);
+    let mut limits = Limits { history: items, elsewhere, ..limits(&prepared.policy) };
     // It lands beside runs that may land all the time, and giving up is no way to be urgent.
     if options.urgent {
         limits.max_rebases = u32::MAX;

@@ -17,7 +17,7 @@ use super::scratch::ScratchFolder;
 use crate::clock::SystemClock;
 use crate::core::forecast::work::Rehearsed;
 use crate::core::judge::Surroundings;
-use crate::core::limits::Limits;
+use crate::core::limits::{Limits, elsewhere};
 use crate::core::strategy::groups::divide;
 use crate::durations;
 use crate::engine::rehearsal::{self, NothingKept};
@@ -50,7 +50,8 @@ pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> R
     let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
     let history = durations::recall(prepared.repo.common_dir()).items;
-    let mut limits = Limits { history, ..limits_beforehand(&policy) };
+    let elsewhere = elsewhere(&prepared.graph);
+    let mut limits = Limits { history, elsewhere, ..limits_beforehand(&policy) };
     limits.groups = divide(&prepared.graph, policy.group_size, &limits);
     // Nothing is refused, so nobody has to look ahead for who breaks it: each gate runs once on what lands.
     limits.spend = Spend::Gates;

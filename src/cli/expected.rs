@@ -8,7 +8,7 @@ use super::conduct::limits_beforehand;
 use crate::core::critical_path::GateDurations;
 use crate::core::forecast::price::{self, Price, Way};
 use crate::core::forecast::work::Work;
-use crate::core::limits::{Limits, Outcomes};
+use crate::core::limits::{Limits, Outcomes, elsewhere};
 use crate::git::pairs::Pairs;
 use crate::plan::globs::path_globs;
 use crate::plan::graph::{Graph, ItemIx};
@@ -91,7 +91,11 @@ impl Pricing<'_> {
             let policy = Policy { landing, group_size, ..self.policy.clone() };
             Scenario {
                 graph: Arc::clone(self.graph),
-                limits: Limits { history: self.history, ..limits_beforehand(&policy) },
+                limits: Limits {
+                    history: self.history,
+                    elsewhere: elsewhere(self.graph),
+                    ..limits_beforehand(&policy)
+                },
                 group_size,
                 policy: Arc::new(policy),
                 gate_ms: gate_ms.clone(),

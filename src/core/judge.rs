@@ -127,6 +127,8 @@ pub struct KnownRuns {
     unrunnable: Option<String>,
     /// How often in a row it was rate limited.
     rate_limited: u32,
+    /// Ended ones, whatever they came to.
+    attempts: u32,
 }
 
 /// So often in a row a gate is asked for again that is rate limited: with doubling waits that takes a good quarter of an
@@ -162,6 +164,7 @@ impl KnownRuns {
 
     /// Counts one ended attempt. `verdict` is what its run came to, if it was the last attempt.
     pub fn count(&mut self, outcome: &GateOutcome, verdict: Option<Verdict>) {
+        self.attempts += 1;
         if outcome.is_failure() {
             self.failures_so_far += 1;
         }
@@ -185,6 +188,11 @@ impl KnownRuns {
             }
         }
         self.failures += std::mem::take(&mut self.failures_so_far);
+    }
+
+    /// How many attempts have ended.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// `None` while no run has come to a verdict.

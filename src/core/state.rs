@@ -24,7 +24,8 @@ use crate::vocabulary::event::{
     UndoDirection,
 };
 use crate::vocabulary::names::{
-    ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey,
+    ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, RuntimeName, SubjectDigest, TreeId,
+    VerdictKey,
 };
 use crate::vocabulary::trail::Trail;
 use crate::vocabulary::verdict;
@@ -494,6 +495,17 @@ impl RunState {
         self.users.get(&definition).map(|(gate, _)| gate)
     }
 
+    /// The runtime that has a job, where that takes no slot of this machine.
+    pub fn elsewhere(&self, job: &JobStarted) -> Option<&RuntimeName> {
+        let gate = self.gate(job.gates.first()?.definition)?;
+        gate.runtime.elsewhere().map(|(runtime, _)| runtime)
+    }
+
+    /// Jobs in work in slots of this machine.
+    pub fn jobs_here(&self) -> usize {
+        self.jobs().values().filter(|job| self.elsewhere(job).is_none()).count()
+    }
+
     /// How many items have a gate of this definition.
     pub fn users(&self, definition: DefinitionDigest) -> u32 {
         self.users.get(&definition).map_or(0, |(_, users)| *users)
@@ -505,6 +517,11 @@ impl RunState {
 
     pub fn standing(&self, key: &VerdictKey) -> Option<Standing<'_>> {
         self.known.get(key)?.standing()
+    }
+
+    /// How many attempts of a key this run has seen the end of.
+    pub fn attempts(&self, key: &VerdictKey) -> u32 {
+        self.known.get(key).map_or(0, KnownRuns::attempts)
     }
 
     /// What this run alone has seen of a key.

@@ -375,7 +375,7 @@ impl Engine<'_> {
         }
         let look = Look {
             at_ms,
-            busy: u32::try_from(self.state.jobs().len()).unwrap_or(u32::MAX),
+            busy: u32::try_from(self.state.jobs_here()).unwrap_or(u32::MAX),
             work_waits: strategy::wants_a_slot(&self.state, &self.setup.limits, &self.setup.policy),
             memory: self.throttle.pressure(),
         };

@@ -86,11 +86,13 @@ impl Engine<'_> {
     }
 
     fn start_job(&mut self, action: GateAction) -> Result<(), EngineError> {
-        if self.is_throttled()? {
+        let is_here = action.gates.first().is_none_or(|first| first.gate.runtime.elsewhere().is_none());
+        // What runs elsewhere takes no memory of this machine.
+        if is_here && self.is_throttled()? {
             return Ok(());
         }
         let job = self.state.next_job();
-        let worker = self.free_worker();
+        let worker = self.free_worker(is_here);
         let gates: Vec<JobGateRun> = action
             .gates
             .iter()
@@ -165,13 +167,15 @@ impl Engine<'_> {
         waits
     }
 
-    fn free_worker(&self) -> WorkerId {
+    /// One of this machine has a slot, which stays warm for it: those elsewhere are numbered after them.
+    fn free_worker(&self, is_here: bool) -> WorkerId {
         let taken: HashSet<u32> = self.state.jobs().values().map(|job| job.worker.0).collect();
-        WorkerId((0..).find(|worker| !taken.contains(worker)).unwrap_or(0))
+        let first = if is_here { 0 } else { self.setup.limits.max_workers };
+        WorkerId((first..).find(|worker| !taken.contains(worker)).unwrap_or(first))
     }
 
     pub(super) fn is_throttled(&mut self) -> Result<bool, EngineError> {
-        let running = !self.state.jobs().is_empty();
+        let running = self.state.jobs_here() > 0;
         let (throttled, event) = self.throttle.check(self.now_ms(), running);
         if let Some(event) = event {
             self.record(event)?;

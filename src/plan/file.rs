@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use super::forms_file::{DirectoryRenamesFile, GroupSizeFile, SchemaVersion};
 use super::limits_file::{ClaimsFile, ResourceFile};
-use super::runtimes_file::{ContainerFile, RuntimePolicyFile};
+use super::runtimes_file::{ContainerFile, RuntimePolicyFile, SlurmFile};
 use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
 
@@ -184,13 +184,16 @@ pub struct GateFile {
     #[schemars(inner(length(min = 1)), example = ["target/nextest/junit.xml"])]
     pub artifacts: Option<Vec<String>>,
 
-    /// What runs the command: `local` (this machine's shell), `container`, or one of the policy's `runtimes` by its
+    /// What runs the command: `local` (this machine's shell), `container`, `slurm`, or one of the policy's `runtimes` by its
     /// name. Default: the policy's `defaultRuntime`.
     #[schemars(length(min = 1), example = &"container")]
     pub runtime: Option<String>,
 
     /// The container it runs in, where a container is what runs it.
     pub container: Option<ContainerFile>,
+
+    /// What it asks of a cluster, where one runs it.
+    pub slurm: Option<SlurmFile>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
@@ -300,8 +303,14 @@ pub struct PolicyFile {
     #[schemars(length(min = 1), example = &"redis://cache.example:6379/0", example = &"file:///mnt/team/lexpr")]
     pub cache: Option<String>,
 
-    /// What runs gates, by names that gates and `defaultRuntime` use: containers of this machine.
+    /// What runs gates, by names that gates and `defaultRuntime` use: containers of this machine, or a cluster.
     pub runtimes: Option<BTreeMap<String, RuntimePolicyFile>>,
+
+    /// A repository that lexpr and the nodes of a cluster reach, by a URL or an absolute path: commits that are gated
+    /// elsewhere are sent there, below `refs/lexpr/`. Default: the repository itself, which takes a file system that both
+    /// have.
+    #[schemars(length(min = 1), example = &"ssh://git@git.example/shop.git")]
+    pub exchange: Option<String>,
 
     /// What runs the gates that name no `runtime`.
     #[schemars(length(min = 1), extend("default" = "local"))]

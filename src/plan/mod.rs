@@ -213,6 +213,8 @@ pub struct Policy {
     pub cache_salt: Option<String>,
     pub fingerprint: Option<FingerprintCommand>,
     pub runtimes: Runtimes,
+    /// By which commits get to where gates run elsewhere; `None`: the repository itself.
+    pub exchange: Option<String>,
     /// Where verdicts are kept besides the repository.
     pub cache: Option<CachePlace>,
     pub performance: Performance,

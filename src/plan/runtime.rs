@@ -2,7 +2,9 @@
 //! are used; a gate may ask for more of one. What it asks is part of its definition, as its verdict depends on it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::runtimes_file::{DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES};
 use crate::vocabulary::event::FixedImage;
 use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
 
@@ -15,6 +17,7 @@ pub enum Runtime {
     #[default]
     Local,
     Container(Box<Container>),
+    Slurm(Box<Cluster>),
 }
 
 impl Runtime {
@@ -23,15 +26,27 @@ impl Runtime {
         match self {
             Self::Local => None,
             Self::Container(container) => Some(&container.runtime),
+            Self::Slurm(cluster) => Some(&cluster.runtime),
         }
     }
 
-    /// The image as the plan names it, where it is a container's.
     pub fn container(&self) -> Option<&Container> {
         match self {
-            Self::Local => None,
             Self::Container(container) => Some(container),
+            Self::Local | Self::Slurm(_) => None,
         }
+    }
+
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Slurm(cluster) => Some(cluster),
+            Self::Local | Self::Container(_) => None,
+        }
+    }
+
+    /// Where it takes no slot of this machine: the runtime, and how many gates that has at once.
+    pub fn elsewhere(&self) -> Option<(&RuntimeName, u32)> {
+        self.cluster().map(|cluster| (&cluster.runtime, cluster.policy.max_in_flight))
     }
 
     /// What a gate is that `local` would be if it ran here, run by this.
@@ -39,6 +54,7 @@ impl Runtime {
         let parts = match self {
             Self::Local => return local,
             Self::Container(container) => container.parts(),
+            Self::Slurm(cluster) => cluster.parts(),
         };
         let all = std::iter::once(local.as_bytes()).chain(parts.iter().map(String::as_bytes));
         DefinitionDigest::of(all)
@@ -54,6 +70,10 @@ impl std::fmt::Display for Runtime {
                 write!(f, "{}, image {}", container.runtime, container.image)?;
                 container.fixed.as_ref().map_or(Ok(()), |fixed| write!(f, " ({})", fixed.id))
             }
+            Self::Slurm(cluster) => {
+                let parts = cluster.parts();
+                write!(f, "{}, {}", cluster.runtime, parts.join(" ").trim_end())
+            }
         }
     }
 }
@@ -62,6 +82,94 @@ impl std::fmt::Display for Runtime {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RuntimePolicy {
     Container(ContainerPolicy),
+    Slurm(SlurmPolicy),
+}
+
+/// How gates get onto a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlurmMode {
+    /// As steps of one allocation of so many nodes.
+    Pool { nodes: u32 },
+    /// As jobs of their own.
+    Batch,
+}
+
+/// What all gates that one runtime sends to a cluster have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlurmPolicy {
+    pub mode: SlurmMode,
+    pub max_in_flight: u32,
+    pub queue_limit: Duration,
+    /// On nodes.
+    pub work_dir: Option<String>,
+    /// Names of variables of lexpr's own environment.
+    pub pass_env: Vec<String>,
+    pub needs: SlurmNeeds,
+}
+
+impl Default for SlurmPolicy {
+    fn default() -> Self {
+        Self {
+            mode: SlurmMode::Pool { nodes: 1 },
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            queue_limit: Duration::from_secs(DEFAULT_QUEUE_MINUTES * 60),
+            work_dir: None,
+            pass_env: Vec::new(),
+            needs: SlurmNeeds::default(),
+        }
+    }
+}
+
+/// What a gate asks of a cluster; what it does not, the cluster decides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SlurmNeeds {
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    pub constraint: Option<String>,
+    pub cpus: Option<u32>,
+    pub memory_mb: Option<u64>,
+    pub gpus: Option<u32>,
+    /// By the cluster's own clock.
+    pub time_limit: Option<Duration>,
+}
+
+impl SlurmNeeds {
+    /// These, and of `policy` what they leave open.
+    fn over(&self, policy: &Self) -> Self {
+        let text = |own: &Option<String>, policy: &Option<String>| own.clone().or_else(|| policy.clone());
+        Self {
+            partition: text(&self.partition, &policy.partition),
+            account: text(&self.account, &policy.account),
+            qos: text(&self.qos, &policy.qos),
+            constraint: text(&self.constraint, &policy.constraint),
+            cpus: self.cpus.or(policy.cpus),
+            memory_mb: self.memory_mb.or(policy.memory_mb),
+            gpus: self.gpus.or(policy.gpus),
+            time_limit: self.time_limit.or(policy.time_limit),
+        }
+    }
+}
+
+/// The part of a cluster that a gate runs on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    pub runtime: RuntimeName,
+    pub policy: SlurmPolicy,
+    /// The gate's, and of the policy's what it leaves open.
+    pub needs: SlurmNeeds,
+}
+
+impl Cluster {
+    /// All that a verdict may depend on: what kind of node it is, and not how it is come by.
+    fn parts(&self) -> Vec<String> {
+        let SlurmNeeds { partition, constraint, gpus, .. } = &self.needs;
+        let word = |text: &Option<String>| text.clone().unwrap_or_default();
+        let gpus = gpus.map(|gpus| gpus.to_string()).unwrap_or_default();
+        let mut parts = vec!["slurm".to_owned(), word(partition), word(constraint), gpus];
+        parts.extend(self.policy.pass_env.iter().cloned());
+        parts
+    }
 }
 
 /// What all containers of one runtime have in common.
@@ -89,6 +197,7 @@ pub struct Asked {
     pub image: Option<String>,
     pub entrypoint: Option<Vec<String>>,
     pub mounts: Vec<Mount>,
+    pub slurm: SlurmNeeds,
 }
 
 /// A container that a gate runs in.
@@ -162,7 +271,7 @@ pub struct Runtimes {
 
 impl Runtimes {
     /// Of which runtimes there is one without an entry.
-    pub const KINDS: [&str; 1] = ["container"];
+    pub const KINDS: [&str; 2] = ["container", "slurm"];
 
     /// What the runtime of that name makes of a gate that asks for this.
     ///
@@ -176,6 +285,7 @@ impl Runtimes {
         let policy = match (self.named.get(&runtime), name) {
             (Some(policy), _) => policy.clone(),
             (None, "container") => RuntimePolicy::Container(ContainerPolicy::default()),
+            (None, "slurm") => RuntimePolicy::Slurm(SlurmPolicy::default()),
             (None, _) => return Err(NoRuntime::Unknown(name.to_owned())),
         };
         match policy {
@@ -186,6 +296,10 @@ impl Runtimes {
                 let entrypoint = asked.entrypoint.clone();
                 let container = Container { runtime, policy, image, fixed: None, entrypoint, mounts };
                 Ok(Runtime::Container(Box::new(container)))
+            }
+            RuntimePolicy::Slurm(policy) => {
+                let needs = asked.slurm.over(&policy.needs);
+                Ok(Runtime::Slurm(Box::new(Cluster { runtime, policy, needs })))
             }
         }
     }
@@ -240,6 +354,29 @@ mod tests {
         assert!(!digests.contains(&Runtime::Local.define(local)));
         let of_other_size = policy(|policy| policy.memory_bytes = Some(1));
         assert!(digests.contains(&Runtime::Container(Box::new(of_other_size)).define(local)));
+    }
+
+    #[test]
+    fn a_gate_asks_a_cluster_for_what_it_needs_itself_before_what_the_policy_says() {
+        let needs = SlurmNeeds { cpus: Some(2), partition: Some("long".to_owned()), ..SlurmNeeds::default() };
+        let policy = SlurmPolicy { needs, ..SlurmPolicy::default() };
+        let named = BTreeMap::from([(RuntimeName::new("big"), RuntimePolicy::Slurm(policy))]);
+        let runtimes = Runtimes { named, default: None };
+        let slurm = SlurmNeeds { cpus: Some(8), ..SlurmNeeds::default() };
+        let asked = Asked { slurm, ..Asked::default() };
+        let runtime = runtimes.of("big", &asked).unwrap();
+        let cluster = runtime.cluster().unwrap();
+        assert_eq!((cluster.needs.cpus, cluster.needs.partition.as_deref()), (Some(8), Some("long")));
+        assert_eq!(runtime.elsewhere(), Some((&RuntimeName::new("big"), DEFAULT_MAX_IN_FLIGHT)));
+        let local = DefinitionDigest::of([b"gate".as_slice()]);
+        let plain = runtimes.of("big", &Asked::default()).unwrap();
+        assert_eq!(
+            runtime.define(local),
+            plain.define(local),
+            "a verdict does not depend on how many processors there were"
+        );
+        let unnamed = runtimes.of("slurm", &asked).unwrap();
+        assert_ne!(runtime.define(local), unnamed.define(local), "nor is one partition the other");
     }
 
     #[test]

@@ -3,12 +3,20 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+/// Enough for an array of gates on a large cluster, and a bound on what one mistake starts.
+pub const MOST_IN_FLIGHT: u32 = 10_000;
+/// Gates that one runtime elsewhere has at once, where the plan does not say.
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 16;
+/// How long a gate may wait for a node, where the plan does not say.
+pub const DEFAULT_QUEUE_MINUTES: u64 = 120;
+
 /// One way to run gates, by a name that gates and `defaultRuntime` use.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Runtime")]
 pub struct RuntimePolicyFile {
-    /// In containers of this machine (`container`). `slurm` and `ci-service` are not available in this build.
+    /// In containers of this machine (`container`), or on a Slurm cluster (`slurm`). `ci-service` is not available in
+    /// this build.
     #[serde(rename = "type")]
     #[schemars(required)]
     pub kind: Option<RuntimeKindFile>,
@@ -23,7 +31,7 @@ pub struct RuntimePolicyFile {
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub memory_mb: Option<u64>,
 
-    /// Processors for one gate. Containers take fractions of one, too.
+    /// Processors for one gate; in containers also a fraction of one.
     #[schemars(range(min = 0.01, max = 4096))]
     pub cpus: Option<f64>,
 
@@ -46,6 +54,97 @@ pub struct RuntimePolicyFile {
 
     /// Of containers: what all of them see of the host besides the tree.
     pub mounts: Option<Vec<MountFile>>,
+
+    /// Of a cluster: how many gates it has at once, besides the `maxWorkers` of this machine.
+    #[schemars(range(min = 1, max = MOST_IN_FLIGHT), extend("default" = DEFAULT_MAX_IN_FLIGHT))]
+    pub max_in_flight: Option<u32>,
+
+    /// Of a cluster: a gate that has no node for so long is asked for anew, three times at most.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_QUEUE_MINUTES))]
+    pub queue_minutes: Option<u64>,
+
+    /// Of a cluster: each gate a step of one allocation that is kept for the run (`pool`), or a job of its own (`batch`).
+    #[schemars(extend("default" = "pool"))]
+    pub mode: Option<SlurmModeFile>,
+
+    /// Of a pool: how many nodes it has.
+    #[schemars(range(min = 1, max = MOST_IN_FLIGHT), extend("default" = 1))]
+    pub nodes: Option<u32>,
+
+    /// Of a cluster: how long a pool, or the job of one gate, may last by the cluster's own clock. Gates end by lexpr's.
+    #[schemars(range(min = 1, max = 525_600))]
+    pub time_minutes: Option<u64>,
+
+    /// Of a cluster: the folder on each node for what gates need there. Default: one of the user's below `$TMPDIR`.
+    #[schemars(length(min = 1), example = &"/scratch/lexpr")]
+    pub work_dir: Option<String>,
+
+    /// Of a cluster: the partition that jobs are for.
+    #[schemars(length(min = 1))]
+    pub partition: Option<String>,
+
+    /// Of a cluster: whose account jobs are charged to.
+    #[schemars(length(min = 1))]
+    pub account: Option<String>,
+
+    /// Of a cluster: the quality of service that jobs ask for.
+    #[schemars(length(min = 1))]
+    pub qos: Option<String>,
+
+    /// Of a cluster: features that nodes must have, as Slurm writes them.
+    #[schemars(length(min = 1))]
+    pub constraint: Option<String>,
+
+    /// Of a cluster: graphics processors for one gate.
+    #[schemars(range(min = 1, max = 1024))]
+    pub gpus: Option<u32>,
+}
+
+/// What a gate asks of a cluster, in place of what the runtime asks for all of them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Slurm")]
+pub struct SlurmFile {
+    /// The partition that its job is for.
+    #[schemars(length(min = 1))]
+    pub partition: Option<String>,
+
+    /// Whose account its job is charged to.
+    #[schemars(length(min = 1))]
+    pub account: Option<String>,
+
+    /// The quality of service that its job asks for.
+    #[schemars(length(min = 1))]
+    pub qos: Option<String>,
+
+    /// Features that its node must have, as Slurm writes them.
+    #[schemars(length(min = 1))]
+    pub constraint: Option<String>,
+
+    /// Processors.
+    #[schemars(range(min = 1, max = 4096))]
+    pub cpus: Option<u32>,
+
+    /// Megabytes.
+    #[serde(rename = "memoryMB")]
+    #[schemars(range(min = 1, max = 1_073_741_824))]
+    pub memory_mb: Option<u64>,
+
+    /// Graphics processors.
+    #[schemars(range(min = 1, max = 1024))]
+    pub gpus: Option<u32>,
+
+    /// How long its job may last by the cluster's own clock.
+    #[schemars(range(min = 1, max = 525_600))]
+    pub time_minutes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum SlurmModeFile {
+    Pool,
+    Batch,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]

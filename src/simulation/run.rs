@@ -109,6 +109,7 @@ pub fn watched(
         .map(|ix| Arc::new(ComposeItem::of(graph, ix, CommitId::from_bytes(&[1; 20]).expect("20 bytes"), Vec::new())))
         .collect();
     let mut limits = Limits {
+        elsewhere: 0,
         max_workers: u32::try_from(setting.workers).unwrap_or(u32::MAX).max(1),
         workers_at_first: None,
         second_opinion: setting.second_opinion,

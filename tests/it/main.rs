@@ -48,6 +48,7 @@ mod differential;
 mod docs;
 mod docs_tour;
 mod engine_beside;
+mod engine_elsewhere;
 mod engine_findings;
 mod engine_groups;
 mod engine_limits;

@@ -26,6 +26,7 @@ fn scenario(items: usize) -> Scenario {
     let policy = policy();
     let limits = Limits {
         landing: policy.landing,
+        elsewhere: 0,
         max_workers: 1,
         workers_at_first: None,
         batch_size: DEFAULT_BATCH_SIZE,

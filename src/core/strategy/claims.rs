@@ -2,8 +2,8 @@
 //! waits for what is in use keeps a place on all that it claims, so that nobody who asks for less overtakes it.
 //! As every claim is within its limit, one may always start when nothing runs.
 //!
-//! A gate that claims more than those before it, has a pace to keep or may be rate limited begins a job of its own:
-//! so nothing is held while gates run that do not need it, and no slot stands waiting for it.
+//! A gate that claims more than those before it, has a pace to keep, may be rate limited or runs elsewhere begins a job of
+//! its own: so nothing is held while gates run that do not need it, and no slot stands waiting for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +59,7 @@ impl<'a> Queue<'a> {
 
     /// Nothing that is limited has to do with this gate.
     pub(super) fn is_out_of(&self, gate: &Gate) -> bool {
-        self.needs(gate).is_empty() && gate.rate_limit_exit_code.is_none()
+        self.needs(gate).is_empty() && gate.rate_limit_exit_code.is_none() && gate.runtime.elsewhere().is_none()
     }
 
     /// How many of `gates`, from the first on, make one job.
@@ -68,6 +68,7 @@ impl<'a> Queue<'a> {
         let at_hand = self.needs(&first.gate);
         let begins_a_job = |gate: &KeyedGate| {
             gate.gate.rate_limit_exit_code.is_some()
+                || [first, gate].iter().any(|gate| gate.gate.runtime.elsewhere().is_some())
                 || self.needs(&gate.gate).iter().any(|(name, amount)| {
                     at_hand.get(name).is_none_or(|there| there < amount) || has_a_pace(self.resources, name)
                 })

@@ -35,7 +35,7 @@ const SHORTEST_LANE: usize = 3;
 /// As many together as are about as likely to pass as not cost the fewest runs; for the shortest run, only as
 /// many as leave every worker something to do.
 pub fn divide(graph: &Graph, size: GroupSize, limits: &Limits) -> Option<Arc<Groups>> {
-    let workers = limits.slots_at_first().max(1) as usize;
+    let workers = limits.width_at_first().max(1) as usize;
     let groups = match size {
         GroupSize::Fixed(1) => return None,
         // The same groups on any number of workers.

@@ -11,7 +11,7 @@ mod overridden;
 pub mod pyramid;
 mod train;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use claims::Queue;
@@ -24,7 +24,7 @@ use crate::plan::{Gate, Landing, Policy, Spend};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobPurpose, Reason,
 };
-use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, JobId, TreeId, VerdictKey};
+use crate::vocabulary::names::{ApexId, CommitId, DefinitionDigest, JobId, RuntimeName, TreeId, VerdictKey};
 
 /// What may happen next, by the strategy that the plan asks for. Empty while everything waits for something
 /// under way, and at the end.
@@ -107,9 +107,12 @@ struct Round<'a> {
     state: &'a RunState,
     limits: &'a Limits,
     actions: Vec<Action>,
-    /// In work or free.
-    slots: usize,
+    /// In work or free, here and elsewhere.
+    width: usize,
+    /// Of this machine.
     free_slots: usize,
+    /// How many gates runtimes elsewhere have.
+    elsewhere: BTreeMap<&'a RuntimeName, u32>,
     /// A job was not started although nothing but a slot is missing.
     lacks_a_slot: bool,
     /// Keys that are being run, or will be by an action of this round: equal keys share one run.
@@ -133,14 +136,22 @@ impl<'a> Round<'a> {
     fn new(state: &'a RunState, limits: &'a Limits, policy: &'a Policy) -> Self {
         let claimed = state.jobs().values().flat_map(|job| job.gates.iter().map(|gate| gate.key)).collect();
         let slots = limits.slots(state.pool()) as usize;
-        let free_slots = slots.saturating_sub(state.jobs().len());
+        let mut elsewhere = BTreeMap::new();
+        if limits.elsewhere > 0 {
+            for runtime in state.jobs().values().filter_map(|job| state.elsewhere(job)) {
+                *elsewhere.entry(runtime).or_default() += 1;
+            }
+        }
+        let jobs_elsewhere: u32 = elsewhere.values().sum();
+        let free_slots = slots.saturating_sub(state.jobs().len() - jobs_elsewhere as usize);
         let limited = Queue::new(state, &policy.resources);
         Self {
             state,
             limits,
             actions: Vec::new(),
-            slots,
+            width: slots.saturating_add(limits.elsewhere as usize),
             free_slots,
+            elsewhere,
             lacks_a_slot: false,
             claimed,
             awaited: HashSet::new(),
@@ -270,7 +281,7 @@ impl<'a> Round<'a> {
         match self.limits.spend {
             Spend::Gates => 1,
             // Not what the pool has become: which prefixes are tried hangs on verdicts alone.
-            Spend::Time => self.limits.slots_at_first() as usize,
+            Spend::Time => self.limits.width_at_first() as usize,
         }
     }
 
@@ -287,14 +298,33 @@ impl<'a> Round<'a> {
         if being_run || !self.limited.lets_start(&action.gates) {
             return;
         }
-        if self.free_slots == 0 {
-            self.lacks_a_slot = true;
+        if !self.takes_a_place(&action.gates) {
             return;
         }
-        self.free_slots -= 1;
         self.limited.take(&action.gates);
         self.claimed.extend(action.gates.iter().map(|gate| gate.key));
         self.actions.push(Action::Gate(action));
+    }
+
+    /// A slot of this machine for a job of these gates, or a place in the runtime that has them; false where none is free.
+    fn takes_a_place(&mut self, gates: &[KeyedGate]) -> bool {
+        let runtime = gates.first().and_then(|first| self.state.gate(first.gate.definition)?.runtime.elsewhere());
+        match runtime {
+            Some((runtime, most)) => {
+                let taken = self.elsewhere.entry(runtime).or_default();
+                let is_free = *taken < most;
+                *taken += u32::from(is_free);
+                is_free
+            }
+            None if self.free_slots == 0 => {
+                self.lacks_a_slot = true;
+                false
+            }
+            None => {
+                self.free_slots -= 1;
+                true
+            }
+        }
     }
 
     /// Ends jobs that looked ahead to what nobody asks any more: of an apex that is gone, and of whatever kind once all is

@@ -56,7 +56,7 @@ impl Round<'_> {
 
     /// Makes the cones of the next items in start order, or their groups, and blocks those a policy names.
     fn open_more(&mut self, policy: &Policy) {
-        let wanted = self.slots * CONES_AHEAD_PER_WORKER;
+        let wanted = self.width * CONES_AHEAD_PER_WORKER;
         let held_back = self.limited.held_back().min(MOST_HELD_BACK);
         let mut room = (wanted + held_back).saturating_sub(self.state.open_count() + self.state.group_count());
         let limits = self.limits;

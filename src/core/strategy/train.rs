@@ -62,7 +62,7 @@ impl Round<'_> {
                 waiting += usize::from(judged != Some(Judgement::Passed));
             }
         }
-        let most = self.limits.max_workers as usize * POSITIONS_AHEAD_PER_WORKER;
+        let most = self.limits.max_workers.saturating_add(self.limits.elsewhere) as usize * POSITIONS_AHEAD_PER_WORKER;
         for ix in line.filter(|ix| apex.candidates.binary_search(ix).is_err()) {
             if waiting >= most {
                 break;

@@ -39,14 +39,14 @@ impl Checker<'_> {
         gates
     }
 
-    fn gate(&mut self, place: &Pointer, file: GateFile, rules: &GateRules) -> Option<Gate> {
+    fn gate(&mut self, place: &Pointer, mut file: GateFile, rules: &GateRules) -> Option<Gate> {
         if let Some(name) = &file.name {
             self.name(|| place.join("name"), name);
         }
         if let Some(run) = &file.run {
             self.command(&place.join("run"), run);
         }
-        let (runtime, asked) = self.runtime(place, file.runtime.as_deref(), file.container, rules);
+        let (runtime, asked) = self.runtime(place, &mut file, rules);
         let env = file.env.unwrap_or_default();
         self.env(&place.join("env"), &env);
         let cwd = self.cwd(&place.join("cwd"), file.cwd.as_deref().unwrap_or_default());

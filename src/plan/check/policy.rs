@@ -121,6 +121,7 @@ impl Checker<'_> {
             cache_salt: file.cache_salt,
             fingerprint: file.fingerprint.and_then(|fingerprint| self.fingerprint(fingerprint)),
             runtimes: rules.runtimes.clone(),
+            exchange: file.exchange.and_then(|exchange| self.exchange(exchange)),
             cache: file.cache.and_then(|cache| self.cache(&cache)),
             performance: performance(&file.performance.unwrap_or_default()),
         };

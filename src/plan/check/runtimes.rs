@@ -2,13 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::Checker;
 use super::policy::{GateRules, at};
+use super::{Checker, seconds};
+use crate::plan::file::GateFile;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Quoted, nearest};
-use crate::plan::runtime::{Asked, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes};
-use crate::plan::runtimes_file::{ContainerFile, MountFile, MountKindFile, RuntimeKindFile, RuntimePolicyFile};
+use crate::plan::runtime::{
+    Asked, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes, SlurmMode, SlurmNeeds,
+    SlurmPolicy,
+};
+use crate::plan::runtimes_file::{
+    MountFile, MountKindFile, RuntimeKindFile, RuntimePolicyFile, SlurmFile, SlurmModeFile,
+};
 use crate::vocabulary::names::RuntimeName;
+
+const CONTAINER: &str = "container";
+const SLURM: &str = "slurm";
+const CI_SERVICE: &str = "ci-service";
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
@@ -37,19 +47,21 @@ impl Checker<'_> {
     }
 
     fn runtime_policy(&mut self, place: &Pointer, name: &str, file: RuntimePolicyFile) -> Option<RuntimePolicy> {
-        let is_of_another_kind = match file.kind? {
-            RuntimeKindFile::Container => matches!(name, "slurm" | "ci-service"),
-            kind => {
-                let what = if kind == RuntimeKindFile::Slurm { "`type: slurm`" } else { "`type: ci-service`" };
-                self.not_in_this_build(&place.join("type"), what, "write `container`, or leave the runtime out");
+        let kind = match file.kind? {
+            RuntimeKindFile::Container => CONTAINER,
+            RuntimeKindFile::Slurm => SLURM,
+            RuntimeKindFile::CiService => {
+                let hint = "write `container` or `slurm`, or leave the runtime out";
+                self.not_in_this_build(&place.join("type"), "`type: ci-service`", hint);
                 return None;
             }
         };
-        if is_of_another_kind {
+        if name != kind && matches!(name, CONTAINER | SLURM | CI_SERVICE) {
             let message = format!("a runtime called {} would be taken for one of that type", Quoted(name));
             let problem = self.document.error_at_key(place, message);
             self.report(problem.hint("give it another name"));
         }
+        self.keys_of_other_kinds(place, kind, &file);
         let pass_env = file.pass_env.unwrap_or_default();
         for (index, variable) in pass_env.iter().enumerate() {
             if variable.contains(['=', '\0']) {
@@ -57,35 +69,137 @@ impl Checker<'_> {
                 self.error(&place.join("passEnv").join(index), message);
             }
         }
-        Some(RuntimePolicy::Container(ContainerPolicy {
-            engine: self.no_option(&place.join("engine"), file.engine),
-            image: self.no_option(&place.join("image"), file.image),
-            network: self.no_option(&place.join("network"), file.network).filter(|network| network != "none"),
-            memory_bytes: file.memory_mb.map(|megabytes| megabytes.saturating_mul(MEBIBYTE)),
-            // The schema holds it between 0.01 and 4096.
-            milli_cpus: file.cpus.map(|cpus| (cpus * 1000.0).round() as u32),
-            user: file.user,
-            mounts: self.mounts(&place.join("mounts"), file.mounts),
+        if kind == CONTAINER {
+            return Some(RuntimePolicy::Container(ContainerPolicy {
+                engine: self.no_option(&place.join("engine"), file.engine),
+                image: self.no_option(&place.join("image"), file.image),
+                network: self.no_option(&place.join("network"), file.network).filter(|network| network != "none"),
+                memory_bytes: file.memory_mb.map(|megabytes| megabytes.saturating_mul(MEBIBYTE)),
+                // The schema holds it between 0.01 and 4096.
+                milli_cpus: file.cpus.map(|cpus| (cpus * 1000.0).round() as u32),
+                user: file.user,
+                mounts: self.mounts(&place.join("mounts"), file.mounts),
+                pass_env,
+            }));
+        }
+        let mode = match (file.mode, file.nodes) {
+            (Some(SlurmModeFile::Batch), nodes) => {
+                if nodes.is_some() {
+                    let message = "`nodes` has no effect: each gate is a job of its own";
+                    let problem = self.document.error_at_key(&place.join("nodes"), message);
+                    self.report(problem.warning().hint("leave it out, or write `mode: pool`"));
+                }
+                if !pass_env.is_empty() {
+                    let message = "Slurm writes the environment of a job into a file, where nothing is a secret";
+                    self.error_with_hint(&place.join("passEnv"), message, "write `mode: pool`, or leave it out");
+                }
+                SlurmMode::Batch
+            }
+            (Some(SlurmModeFile::Pool) | None, nodes) => SlurmMode::Pool { nodes: nodes.unwrap_or(1) },
+        };
+        if let Some(cpus) = file.cpus.filter(|cpus| cpus.fract() != 0.0) {
+            self.error(&place.join("cpus"), format!("{cpus} is no number of processors that a cluster could give"));
+        }
+        if let Some(folder) = file.work_dir.as_deref().filter(|folder| !folder.starts_with('/')) {
+            let message = format!("{} is no path from the root", Quoted(folder));
+            self.error_with_hint(&place.join("workDir"), message, "begin it with a slash");
+        }
+        let defaults = SlurmPolicy::default();
+        let needs = SlurmFile {
+            partition: file.partition,
+            account: file.account,
+            qos: file.qos,
+            constraint: file.constraint,
+            cpus: file.cpus.map(|cpus| cpus as u32),
+            memory_mb: file.memory_mb,
+            gpus: file.gpus,
+            time_minutes: file.time_minutes,
+        };
+        Some(RuntimePolicy::Slurm(SlurmPolicy {
+            mode,
+            max_in_flight: file.max_in_flight.unwrap_or(defaults.max_in_flight),
+            queue_limit: file.queue_minutes.map_or(defaults.queue_limit, minutes),
+            work_dir: file.work_dir,
             pass_env,
+            needs: self.slurm_needs(place, needs),
         }))
     }
 
+    /// Says which keys are of no use to a runtime of this kind.
+    fn keys_of_other_kinds(&mut self, place: &Pointer, kind: &str, file: &RuntimePolicyFile) {
+        let of_containers = [
+            ("engine", file.engine.is_some()),
+            ("image", file.image.is_some()),
+            ("network", file.network.is_some()),
+            ("user", file.user.is_some()),
+            ("mounts", file.mounts.is_some()),
+        ];
+        let of_clusters = [
+            ("maxInFlight", file.max_in_flight.is_some()),
+            ("queueMinutes", file.queue_minutes.is_some()),
+            ("mode", file.mode.is_some()),
+            ("nodes", file.nodes.is_some()),
+            ("timeMinutes", file.time_minutes.is_some()),
+            ("workDir", file.work_dir.is_some()),
+            ("partition", file.partition.is_some()),
+            ("account", file.account.is_some()),
+            ("qos", file.qos.is_some()),
+            ("constraint", file.constraint.is_some()),
+            ("gpus", file.gpus.is_some()),
+        ];
+        let (strange, whose): (&[_], _) =
+            if kind == CONTAINER { (&of_clusters, "of clusters") } else { (&of_containers, "of containers") };
+        for (key, _) in strange.iter().filter(|(_, is_there)| *is_there) {
+            let message = format!("`{key}` is {whose}, and this runtime is `type: {kind}`");
+            self.report(self.document.error_at_key(&place.join(*key), message));
+        }
+    }
+
+    fn slurm_needs(&mut self, place: &Pointer, file: SlurmFile) -> SlurmNeeds {
+        SlurmNeeds {
+            partition: self.no_option(&place.join("partition"), file.partition),
+            account: self.no_option(&place.join("account"), file.account),
+            qos: self.no_option(&place.join("qos"), file.qos),
+            constraint: self.no_option(&place.join("constraint"), file.constraint),
+            cpus: file.cpus,
+            memory_mb: file.memory_mb,
+            gpus: file.gpus,
+            time_limit: file.time_minutes.map(minutes),
+        }
+    }
+
+    /// A repository's address: what git could take for nothing else, and holds no password.
+    pub(super) fn exchange(&mut self, address: String) -> Option<String> {
+        let place = at("exchange");
+        let is_path_or_url = address.starts_with('/') || address.contains("://") || is_scp_like(&address);
+        if !is_path_or_url {
+            let message = format!("{} is neither a URL nor a path from the root", Quoted(&address));
+            self.error_with_hint(&place, message, "nodes know no remotes of yours: write where the repository is");
+            return None;
+        }
+        let with_password = address.split_once("://").and_then(|(_, rest)| rest.split('/').next()?.split_once('@'));
+        if with_password.is_some_and(|(user, _)| user.contains(':')) {
+            let message = "a password has no place in a plan";
+            self.error_with_hint(&place, message, "let git on the nodes know it, by a credential helper or a key");
+            return None;
+        }
+        self.no_option(&place, Some(address))
+    }
+
     /// What runs a gate, and what it asks of that; `local` where something is wrong.
-    pub(super) fn runtime(
-        &mut self,
-        place: &Pointer,
-        named: Option<&str>,
-        container: Option<ContainerFile>,
-        rules: &GateRules,
-    ) -> (Runtime, Asked) {
-        let asks_for_a_container = container.is_some();
+    pub(super) fn runtime(&mut self, place: &Pointer, file: &mut GateFile, rules: &GateRules) -> (Runtime, Asked) {
+        let (container, slurm) = (file.container.take(), file.slurm.take());
+        let (asks_for_a_container, asks_for_a_cluster) = (container.is_some(), slurm.is_some());
         let names_an_image = container.as_ref().is_some_and(|file| file.image.is_some());
-        let asked = container.map_or_else(Asked::default, |file| Asked {
+        let mut asked = container.map_or_else(Asked::default, |file| Asked {
             image: self.no_option(&place.join("container").join("image"), file.image),
             entrypoint: file.entrypoint,
             mounts: self.mounts(&place.join("container").join("mounts"), file.mounts),
+            slurm: SlurmNeeds::default(),
         });
+        asked.slurm = self.slurm_needs(&place.join("slurm"), slurm.unwrap_or_default());
         let default = rules.runtimes.default.as_ref().map_or(LOCAL, RuntimeName::as_str);
+        let named = file.runtime.as_deref();
         let name = named.unwrap_or(default);
         // What was found wrong with the policy need not be found wrong with every gate.
         let policy_is_faulty = self.conformity.is_faulty(&Pointer::root().join("policy"));
@@ -97,7 +211,7 @@ impl Checker<'_> {
         }
         let runtime = match rules.runtimes.of(name, &asked) {
             Ok(runtime) => runtime,
-            Err(NoRuntime::Unknown(_)) => Runtime::Local,
+            Err(NoRuntime::Unknown(_)) => return (Runtime::Local, asked),
             Err(error @ NoRuntime::NoImage(_)) => {
                 if !policy_is_faulty {
                     let key = if named.is_some() { place.join("runtime") } else { place.join("name") };
@@ -107,17 +221,26 @@ impl Checker<'_> {
                 return (Runtime::Local, asked);
             }
         };
-        if asks_for_a_container && runtime == Runtime::Local && !policy_is_faulty {
-            let message = format!("`container` has no effect: `{name}` runs this gate");
-            let problem = self.document.error_at_key(&place.join("container"), message);
-            self.report(problem.warning().hint("add `runtime: container`, or leave it out"));
+        if runtime.elsewhere().is_some() && file.artifacts.as_ref().is_some_and(|globs| !globs.is_empty()) {
+            let message = format!("artifacts are not brought back from where {} runs gates", Quoted(name));
+            let hint = "leave them out, or run this gate on this machine (`runtime: local`)";
+            self.error_with_hint(&place.join("artifacts"), message, hint);
+        }
+        let idle = [
+            ("container", asks_for_a_container && runtime.container().is_none()),
+            ("slurm", asks_for_a_cluster && runtime.cluster().is_none()),
+        ];
+        for (key, _) in idle.into_iter().filter(|(_, is_idle)| *is_idle && !policy_is_faulty) {
+            let message = format!("`{key}` has no effect: `{name}` runs this gate");
+            let problem = self.document.error_at_key(&place.join(key), message);
+            self.report(problem.warning().hint(format!("add `runtime: {key}`, or leave it out")));
         }
         (runtime, asked)
     }
 
     /// Says so where there is no runtime of that name.
     fn is_known_runtime(&mut self, place: &Pointer, name: &str, runtimes: &Runtimes) -> bool {
-        if matches!(name, "slurm" | "ci-service") && !runtimes.names().any(|known| known == name) {
+        if name == CI_SERVICE {
             let hint = "write `local` to run the command on this machine";
             self.not_in_this_build(place, &format!("`{name}`"), hint);
             return false;
@@ -129,7 +252,7 @@ impl Checker<'_> {
             let message = format!("no runtime is called {}", Quoted(name));
             let near = nearest(name, runtimes.names());
             let problem = self.document.error(place, message).did_you_mean(near);
-            let hint = "there are `local`, `container` and those that `policy.runtimes` names";
+            let hint = "there are `local`, `container`, `slurm` and those that `policy.runtimes` names";
             self.report(if near.is_some() { problem } else { problem.hint(hint) });
         }
         is_known
@@ -187,4 +310,13 @@ impl Checker<'_> {
         }
         Some(word)
     }
+}
+
+fn minutes(minutes: u64) -> std::time::Duration {
+    seconds(minutes.saturating_mul(60))
+}
+
+/// `HOST:PATH`, as git takes it for ssh (git-clone(1), "GIT URLS").
+fn is_scp_like(address: &str) -> bool {
+    address.split_once(':').is_some_and(|(host, path)| !host.is_empty() && !host.contains('/') && !path.is_empty())
 }

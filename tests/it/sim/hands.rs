@@ -54,6 +54,8 @@ pub(super) struct Inner {
     pub(super) journal_was_full: bool,
     pub(super) in_work: BTreeSet<WorkerId>,
     pub(super) most_in_work: usize,
+    /// Of these, by workers of this machine.
+    pub(super) most_here: usize,
     composites: usize,
     landing_attempts: usize,
     recoveries: usize,
@@ -252,6 +254,10 @@ impl Hands {
 
     pub fn jobs_in_work(&self) -> usize {
         self.lock().in_work.len()
+    }
+
+    pub fn most_here(&self) -> usize {
+        self.lock().most_here
     }
 
     pub fn most_in_work(&self) -> usize {

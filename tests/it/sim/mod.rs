@@ -25,14 +25,14 @@ use globset::Glob;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::limits::{Limits, Outcomes};
 use lexpr::plan::graph::Graph;
-use lexpr::plan::runtime::Runtimes;
+use lexpr::plan::runtime::{Cluster, Runtime, Runtimes, SlurmPolicy};
 use lexpr::plan::{
     DirectoryRenames, Gate, GateAt, GroupSize, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend,
 };
 use lexpr::ports::ComposeItem;
 use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpItem, OverrideGrant, RunStarted};
 use lexpr::vocabulary::names::{
-    CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
+    CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, RuntimeName, TreeId, VerdictKey,
 };
 
 pub use content::{Content, GateRecord};
@@ -103,6 +103,8 @@ pub struct GateSpec {
     pub inputs: Option<Vec<String>>,
     pub context: bool,
     pub max_attempts: u32,
+    /// A runtime on another machine has it, and so many of its like at once.
+    pub elsewhere: Option<u32>,
 }
 
 pub fn gate(name: &str) -> GateSpec {
@@ -115,6 +117,7 @@ pub fn gate(name: &str) -> GateSpec {
         inputs: None,
         context: false,
         max_attempts: 1,
+        elsewhere: None,
     }
 }
 
@@ -149,6 +152,11 @@ impl GateSpec {
         self
     }
 
+    pub fn elsewhere(mut self, at_once: u32) -> Self {
+        self.elsewhere = Some(at_once);
+        self
+    }
+
     pub fn told_its_item(mut self) -> Self {
         self.context = true;
         self
@@ -159,13 +167,19 @@ impl GateSpec {
         let parts = [self.run.as_str(), &inputs, if self.context { "context" } else { "" }];
         let definition = DefinitionDigest::of(parts.map(str::as_bytes));
         let name = GateName::new(&self.name);
+        let bare = Gate::bare(name, definition, self.run.clone(), Duration::from_secs(1800));
+        let runtime = self.elsewhere.map_or(Runtime::Local, |max_in_flight| {
+            let policy = SlurmPolicy { max_in_flight, ..SlurmPolicy::default() };
+            let runtime = RuntimeName::new(format!("of-{max_in_flight}"));
+            Runtime::Slurm(Box::new(Cluster { runtime, needs: policy.needs.clone(), policy }))
+        });
         Gate {
             inputs: self.inputs.clone(),
             at: GateAt { cone: self.cone, apex: self.apex },
             context: self.context,
             required: self.required,
             retry: Retry { max_attempts: self.max_attempts, backoff: Duration::from_secs(1) },
-            ..Gate::bare(name, definition, self.run.clone(), Duration::from_secs(1800))
+            ..bare.run_by(runtime)
         }
     }
 }
@@ -311,6 +325,7 @@ impl World {
             overrides: Vec::new(),
             limits: Limits {
                 landing: Landing::Pyramid,
+                elsewhere: 0,
                 max_workers: 4,
                 workers_at_first: None,
                 batch_size: 50,
@@ -484,6 +499,7 @@ impl World {
             cache_salt: None,
             fingerprint: None,
             runtimes: Runtimes::default(),
+            exchange: None,
             cache: None,
             performance: Performance {
                 max_memory_bytes: None,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::{Either, select};
 use lexpr::core::judge::Surroundings;
+use lexpr::core::limits::elsewhere;
 use lexpr::core::strategy::groups::divide;
 use lexpr::engine::{self, EngineError, Observer, Past, Ports, RunEnd, RunSetup};
 use lexpr::plan::GroupSize;
@@ -23,7 +24,8 @@ impl World {
     /// Runs the plan in this world to its end.
     pub fn run(&self) -> Outcome {
         let mut divided = self.clone();
-        divided.limits.groups = divide(&self.graph(), GroupSize::Fixed(self.group_size), &self.limits);
+        divided.limits.elsewhere = elsewhere(&self.graph());
+        divided.limits.groups = divide(&self.graph(), GroupSize::Fixed(self.group_size), &divided.limits);
         divided.run_divided()
     }
 

@@ -186,9 +186,13 @@ impl GateRunner for Hands {
                 assert!(*cancel.borrow() || !inner.journal_failed, "nothing starts after the journal has failed");
                 self.count_load(&mut inner);
                 assert!(inner.in_work.insert(job.worker), "invariant 7: a worker does two jobs at once");
-                let (in_work, workers) = (inner.in_work.len(), self.world.limits.max_workers as usize);
-                assert!(in_work <= workers, "invariant 7: {in_work} jobs on {workers} workers");
+                let workers = self.world.limits.max_workers;
+                let in_work = inner.in_work.iter().filter(|worker| worker.0 < workers).count();
+                assert!(in_work <= workers as usize, "invariant 7: {in_work} jobs on {workers} workers");
+                let is_elsewhere = job.gates[0].gate.runtime.elsewhere().is_some();
+                assert_eq!(is_elsewhere, job.worker.0 >= workers, "a slot is for what runs here, and for nothing else");
                 inner.most_in_work = inner.most_in_work.max(inner.in_work.len());
+                inner.most_here = inner.most_here.max(in_work);
             }
             let mut result = Ok(());
             for at in 0..job.gates.len() {

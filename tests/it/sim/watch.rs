@@ -17,7 +17,7 @@ use lexpr::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
     LandingIntended, Overridden, Reason, Recorded, Verdict,
 };
-use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, TreeId, VerdictKey};
+use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, RuntimeName, TreeId, VerdictKey};
 
 use super::World;
 use super::content::Content;
@@ -278,15 +278,33 @@ impl Watch {
         })
     }
 
+    /// The runtime elsewhere that has a job, and how many it may have.
+    fn elsewhere(&self, job: &JobStarted) -> Option<(&RuntimeName, u32)> {
+        let mut gates = self.graph.indices().flat_map(|ix| self.graph.gates(ix));
+        gates.find(|gate| gate.definition == job.gates[0].definition)?.runtime.elsewhere()
+    }
+
     fn check_job(&self, job: &JobStarted, now: u64, inner: &Inner) {
         let limits = &self.world.limits;
         let jobs = &self.account.jobs;
         assert!(!self.account.is_over, "a job starts in a run that is over");
         let workers = self.account.pool.or(limits.workers_at_first).unwrap_or(limits.max_workers);
-        assert!(jobs.len() < workers as usize, "invariant 7: more jobs than workers");
-        assert!(job.worker.0 < limits.max_workers, "invariant 7: worker {} of {}", job.worker.0, limits.max_workers);
+        let beside = jobs.values().filter(|other| self.elsewhere(other) == self.elsewhere(job)).count();
+        match self.elsewhere(job) {
+            None => {
+                assert!(beside < workers as usize, "invariant 7: more jobs than workers");
+                let most = limits.max_workers;
+                assert!(job.worker.0 < most, "invariant 7: worker {} of {most}", job.worker.0);
+            }
+            Some((runtime, most)) => {
+                assert!(beside < most as usize, "invariant 7: more than {most} gates in flight on {runtime}");
+                assert_eq!(job.gates.len(), 1, "elsewhere each gate is a job of its own");
+            }
+        }
         assert!(jobs.values().all(|other| other.worker != job.worker), "invariant 7: a worker does two jobs at once");
-        if let Some(threshold) = self.world.memory_threshold.filter(|_| !jobs.is_empty()) {
+        let some_here = jobs.values().any(|other| self.elsewhere(other).is_none());
+        let is_held_back = some_here && self.elsewhere(job).is_none();
+        if let Some(threshold) = self.world.memory_threshold.filter(|_| is_held_back) {
             let (at, used) = inner.measured.expect("invariant 7: a gate starts before memory was measured");
             assert!(used <= threshold, "invariant 7: a gate starts at {used} bytes of {threshold}");
             assert!(now - at <= MEASURED_AT_MOST_MS_AGO, "invariant 7: a gate starts on memory measured long ago");
