@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::{Gate, Setup};
 use crate::vocabulary::event::{
-    Artifact, GateOutcome, LandedByOthers, LinedUpGate, LinedUpItem, SetAside, Step, Verdict,
+    Artifact, GateOutcome, LandedByOthers, LinedUpGate, LinedUpItem, RanElsewhere, SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -81,6 +81,7 @@ impl ComposeItem {
             required: gate.required,
             by_inputs: gate.inputs.is_some(),
             clean: gate.clean,
+            runtime: gate.runtime.name().cloned(),
         };
         LinedUpItem {
             name: self.name.clone(),
@@ -165,6 +166,8 @@ pub struct JobGateRun {
     pub key: VerdictKey,
     /// For a gate with `context: true`: the item it runs for.
     pub item: Option<ItemName>,
+    /// How many attempts of this key the journal has the end of.
+    pub ran: u32,
 }
 
 /// News from a job, sent as it happens.
@@ -202,6 +205,7 @@ pub struct GateRun {
     pub tail: String,
     pub artifacts: Vec<Artifact>,
     pub missing_artifacts: Vec<String>,
+    pub elsewhere: Option<RanElsewhere>,
 }
 
 impl GateRun {
@@ -218,6 +222,7 @@ impl GateRun {
             tail: String::new(),
             artifacts: Vec::new(),
             missing_artifacts: Vec::new(),
+            elsewhere: None,
         }
     }
 }

@@ -22,8 +22,10 @@ use crate::core::strategy::groups::divide;
 use crate::crash;
 use crate::durations::{self, Lesson, Recalled};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
+use crate::gate::elsewhere::{AllGates, ClusterGates, Exchange};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
+use crate::git::command::{Config, Git};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
@@ -110,8 +112,8 @@ impl Run<'_> {
             tell_of_the_cut(folder, past);
         }
         let processes = Arc::new(RecentProcesses::default());
-        let gates = gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?;
-        let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, &gates, past.as_ref()).await?;
+        let gates = Arc::new(gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?);
+        let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, gates.here(), past.as_ref()).await?;
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
         let faces = Faces::open(asked, prepared, folder.logs(), &memory).await?;
@@ -120,7 +122,7 @@ impl Run<'_> {
         let lander = lander.told_to(move |awaited| progress.say(&turns::waiting_for(&target, awaited)));
         let ports = Ports {
             composer: workshop.composer.clone(),
-            gates: Arc::new(gates),
+            gates: gates.clone(),
             lander: Arc::new(lander),
             clock: Arc::new(SystemClock::new()),
             memory: memory.clone(),
@@ -145,6 +147,10 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        if let Err(error) = gates.elsewhere().clear().await {
+            let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            super::speak::note(&format!("{}{hint}\n", error.message));
+        }
         let remembered = verdicts.as_deref().map(lasting::close);
         lesson.keep(prepared.repo.common_dir());
         let report = faces.report(remembered).map(|report| Report::Execute(Box::new(report)));
@@ -433,7 +439,7 @@ fn gates(
     quarantine: &Quarantine,
     folder: &RunFolder,
     processes: Arc<RecentProcesses>,
-) -> Result<LocalGates, Failure> {
+) -> Result<AllGates, Failure> {
     let slots = SlotPool::new(SlotSettings {
         cache_root: cache_root(),
         repository_id: repository_id(prepared.repo.common_dir()),
@@ -452,7 +458,12 @@ fn gates(
         redact: prepared.policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
     };
-    Ok(LocalGates::new(settings, slots, processes))
+    // With the user's own ways to reach a remote.
+    let git = Git::new(quarantine.folder(), Config::Users);
+    let here = || prepared.repo.common_dir().to_string_lossy().into_owned();
+    let exchange = Exchange::new(git, prepared.policy.exchange.clone().unwrap_or_else(here), folder.id.clone());
+    let elsewhere = ClusterGates::new(settings.clone(), exchange);
+    Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
 }
 
 pub(super) fn run_setup(

@@ -334,7 +334,7 @@ impl Bench<'_> {
             commit: made.commit,
             tree: made.tree,
             base: recipe.base,
-            gates: vec![JobGateRun { gate: Arc::new(Gate { retry, ..(*gate).clone() }), key, item }],
+            gates: vec![JobGateRun { gate: Arc::new(Gate { retry, ..(*gate).clone() }), key, item, ran: 0 }],
             fail_fast: true,
             clean_slot: true,
             setup: policy.setup.clone().map(Arc::new),

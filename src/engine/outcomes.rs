@@ -29,7 +29,7 @@ impl Engine<'_> {
 
     fn gate_finished(&mut self, job: JobId, gate: usize, attempt: u32, run: GateRun) -> Result<(), EngineError> {
         let Some(running) = self.running.get_mut(&job) else { return Ok(()) };
-        let Some(JobGateRun { gate, key, item }) = running.gates.get(gate).cloned() else { return Ok(()) };
+        let Some(JobGateRun { gate, key, item, .. }) = running.gates.get(gate).cloned() else { return Ok(()) };
         running.has_judged |= run.verdict.is_some() && run.outcome != GateOutcome::Cancelled;
         let (tree, context) = (running.tree, item.map(|item| (item, running.base)));
         let store = self.ports.verdicts.clone();
@@ -49,9 +49,10 @@ impl Engine<'_> {
             tail: run.tail,
             artifacts: run.artifacts,
             missing_artifacts: run.missing_artifacts,
+            elsewhere: run.elsewhere,
         });
         let now_ms = self.now_ms();
-        if let Some(adaptive) = &mut self.adaptive {
+        if let Some(adaptive) = self.adaptive.as_mut().filter(|_| finished.elsewhere.is_none()) {
             adaptive.gate_finished(&finished, gate.definition, now_ms);
         }
         self.record(Event::GateFinished(finished))?;
@@ -158,6 +159,7 @@ impl Engine<'_> {
                 tail: String::new(),
                 artifacts: Vec::new(),
                 missing_artifacts: Vec::new(),
+                elsewhere: None,
             })))?;
         }
         self.record(Event::JobFinished { job })

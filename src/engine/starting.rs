@@ -100,6 +100,7 @@ impl Engine<'_> {
                 gate: Arc::clone(&keyed.gate),
                 key: keyed.key,
                 item: keyed.context.map(|ix| self.setup.graph.name(ix).clone()),
+                ran: self.state.attempts(&keyed.key),
             })
             .collect();
         self.record(Event::JobStarted(Box::new(JobStarted {

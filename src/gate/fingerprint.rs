@@ -93,6 +93,7 @@ fn job(command: &FingerprintCommand, base: CommitId, tree: TreeId) -> Job {
             gate: Arc::new(gate),
             key: VerdictKey::of([b"fingerprint".as_slice(), command.run.as_bytes()]),
             item: None,
+            ran: 0,
         }],
         fail_fast: true,
         clean_slot: false,

@@ -292,6 +292,7 @@ impl JobRun<'_> {
             tail,
             artifacts: kept.artifacts,
             missing_artifacts: kept.missing,
+            elsewhere: None,
         })
     }
 
@@ -366,7 +367,7 @@ async fn watch_memory(processes: &Arc<RecentProcesses>, guard: Option<i32>, peak
 }
 
 /// With its folder, should it be the first in it.
-fn make_log(path: &Path) -> std::io::Result<()> {
+pub(super) fn make_log(path: &Path) -> std::io::Result<()> {
     open_log(path, File::options().create(true).write(true).truncate(true)).map(drop)
 }
 

@@ -5,6 +5,7 @@
 mod artifacts;
 mod client;
 pub mod container;
+pub mod elsewhere;
 mod environment;
 mod fingerprint;
 pub mod guard;
@@ -26,5 +27,6 @@ mod visible;
 pub use client::SHELL;
 pub use fingerprint::FingerprintError;
 pub use log::digest;
+pub use pump::LogRules;
 pub use run::{GateSettings, LocalGates, own_executable};
 pub use shell::ShellEnd;

@@ -161,6 +161,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// By what allocations and jobs for gates that ask for this are told from others: letters, digits, `-` and `_`.
+    pub fn place(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let name: String = self.runtime.as_str().chars().map(plain).take(40).collect();
+        let asked = format!("{:?} {:?}", self.policy.mode, self.needs);
+        let digest = DefinitionDigest::of([self.runtime.as_str().as_bytes(), asked.as_bytes()]).to_string();
+        format!("{name}-{}", &digest[..8])
+    }
+
     /// All that a verdict may depend on: what kind of node it is, and not how it is come by.
     fn parts(&self) -> Vec<String> {
         let SlurmNeeds { partition, constraint, gpus, .. } = &self.needs;

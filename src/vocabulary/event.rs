@@ -19,7 +19,7 @@ pub use self::endings::{
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};
 pub use self::pool::PoolReason;
-pub use self::runtimes::FixedImage;
+pub use self::runtimes::{FixedImage, RanElsewhere};
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
     RunId, RuntimeName, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -244,6 +244,9 @@ pub struct LinedUpGate {
     /// Ignored files are removed before it runs. Not told by runs of before it was asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clean: bool,
+    /// What runs it; `None`: this machine's shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeName>,
 }
 
 /// What a composite was made for.
@@ -401,6 +404,9 @@ pub struct GateFinished {
     pub artifacts: Vec<Artifact>,
     /// Artifact patterns that matched no file.
     pub missing_artifacts: Vec<String>,
+    /// `None`: in a slot of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<RanElsewhere>,
 }
 
 /// How an attempt ended.

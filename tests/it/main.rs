@@ -102,6 +102,8 @@ mod sim;
 mod simulated;
 mod slot_random;
 mod slot_switch;
+mod slurm_gates;
+mod slurm_world;
 mod soak;
 mod storm;
 mod text_merges;

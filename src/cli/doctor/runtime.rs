@@ -191,7 +191,7 @@ async fn run(
         commit: target.commit,
         tree: target.tree,
         base: target.commit,
-        gates: vec![JobGateRun { key: VerdictKey::of([definition.as_bytes()]), gate: Arc::new(gate), item: None }],
+        gates: vec![JobGateRun { key: VerdictKey::of([definition.as_bytes()]), gate: Arc::new(gate), item: None, ran: 0 }],
         fail_fast: true,
         clean_slot: false,
         setup: None,

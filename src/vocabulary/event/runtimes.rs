@@ -18,6 +18,16 @@ pub struct FixedImage {
     pub id: String,
 }
 
+/// Where an attempt of a gate ran that took no slot of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RanElsewhere {
+    /// `None` where it did not get that far, or nobody told.
+    pub node: Option<String>,
+    /// From when it was asked for until a node had it.
+    pub queued_ms: u64,
+}
+
 impl FixedImage {
     pub fn is_of(&self, runtime: &RuntimeName, image: &str) -> bool {
         self.runtime == *runtime && self.image == image

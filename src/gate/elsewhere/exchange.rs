@@ -1,0 +1,128 @@
+//! How a tree gets to the machines that gate it, and what came of it back: as commits under `refs/lexpr/<run>/` of a
+//! repository that both sides reach. Nothing else there is touched. Every function blocks.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+
+use super::super::pump::{LogRules, pump};
+use crate::git::command::{Config, Git, GitError, bare_command, expect_success, output};
+use crate::vocabulary::names::{CommitId, RunId};
+
+/// So many refs are removed with one push: a command line has an end.
+const AT_ONCE: usize = 200;
+
+/// A repository that lexpr and its workers reach.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    git: Git,
+    address: String,
+    run: RunId,
+}
+
+/// What a worker sent back could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BringError {
+    #[error("{0}")]
+    Git(#[from] GitError),
+    #[error("what the gate printed could not be written to {log}: {source}")]
+    Log { log: String, source: io::Error },
+}
+
+impl Exchange {
+    /// `git` has the commits; `address` is a URL or an absolute path, and means the same repository here and on nodes.
+    pub fn new(git: Git, address: impl Into<String>, run: RunId) -> Self {
+        Self { git, address: address.into(), run }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The ref of this name.
+    pub(super) fn name_of(&self, name: &str) -> String {
+        format!("refs/lexpr/{}/{name}", self.run)
+    }
+
+    /// Sends a commit there.
+    pub(super) fn push(&self, commit: CommitId, name: &str) -> Result<(), GitError> {
+        self.send(&[format!("+{commit}:{}", self.name_of(name))])
+    }
+
+    /// What is there for the run: full names of refs.
+    pub(super) fn refs(&self) -> Result<Vec<String>, GitError> {
+        let below = self.name_of("*");
+        let listed = self.git.at_the_terminal().line(["ls-remote", "--refs", "--", &self.address, &below])?;
+        let names = listed.lines().filter_map(|line| line.split_once('\t').map(|(_, name)| name.to_owned()));
+        // A pattern matches at any slash.
+        Ok(names.filter(|name| name.starts_with(&self.name_of(""))).collect())
+    }
+
+    /// Removes all that is there for the run.
+    pub(super) fn clear(&self) -> Result<(), GitError> {
+        for names in self.refs()?.chunks(AT_ONCE) {
+            self.send(&names.iter().map(|name| format!(":{name}")).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, refspecs: &[String]) -> Result<(), GitError> {
+        // As in `git::push`: these refs and nothing with them, no hook and no signature.
+        let options = ["push", "--quiet", "--no-verify", "--no-signed", "--no-follow-tags", "--recurse-submodules=no"];
+        let mut args: Vec<&str> = options.to_vec();
+        args.extend(["--", self.address.as_str()]);
+        args.extend(refspecs.iter().map(String::as_str));
+        self.git.at_the_terminal().run(args).map(drop)
+    }
+
+    /// Fetches what a worker sent to the ref of this name: its account, and what the gate printed, which is added to
+    /// `log`. `None`: it has sent nothing.
+    pub(super) fn bring(
+        &self,
+        name: &str,
+        format: &str,
+        log: &Path,
+        rules: &LogRules,
+    ) -> Result<Option<Vec<u8>>, BringError> {
+        let name = self.name_of(name);
+        if !self.refs()?.contains(&name) {
+            return Ok(None);
+        }
+        // In a repository of its own: nobody needs these objects again.
+        let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
+        let mut init = bare_command(Config::RepositoryOnly);
+        let args = ["init", "--quiet", "--bare", "--template="];
+        init.args(args).arg(format!("--object-format={format}")).arg(folder.path());
+        expect_success(&args, output(init, None)?)?;
+        let here = Git::new(folder.path(), Config::Users).at_the_terminal();
+        here.run([
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--depth=1",
+            "--",
+            &self.address,
+            &format!("{name}:refs/lexpr/result"),
+        ])?;
+        let account = here.run(["cat-file", "blob", "refs/lexpr/result:account"])?;
+        let mut cat = here.command();
+        cat.args(["cat-file", "blob", "refs/lexpr/result:log"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut cat = cat.spawn().map_err(GitError::NotStarted)?;
+        let printed = cat.stdout.take().ok_or_else(|| GitError::NotStarted(io::ErrorKind::BrokenPipe.into()))?;
+        let file = OpenOptions::new().append(true).open(log);
+        let pumped = file.and_then(|file| pump(printed, file, rules));
+        let ended = cat.wait().map_err(GitError::NotStarted)?;
+        pumped.map_err(|source| BringError::Log { log: log.display().to_string(), source })?;
+        if !ended.success() {
+            let command = "cat-file blob refs/lexpr/result:log".to_owned();
+            return Err(GitError::Unreadable { command, why: ended.to_string() }.into());
+        }
+        Ok(Some(account))
+    }
+}
+
+/// The name that git has for how objects of this repository are named.
+pub(super) fn object_format(commit: CommitId) -> &'static str {
+    if commit.as_bytes().len() == 32 { "sha256" } else { "sha1" }
+}

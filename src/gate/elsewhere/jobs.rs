@@ -1,0 +1,268 @@
+//! Jobs whose gates run on clusters, as the loop asks for them: each gate is an errand, and what comes back is told as a
+//! gate of this machine tells it. Who has no such gate starts nothing here.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use super::slurm::{Mode, Slurm, SlurmSettings};
+use super::{Errand, Exchange, Returned};
+use crate::gate::client::cancelled;
+use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
+use crate::gate::log::{self, as_file_name};
+use crate::gate::pump::LogRules;
+use crate::gate::retry::{Attempts, Next};
+use crate::gate::{GateSettings, LocalGates, secrets};
+use crate::plan::runtime::{Cluster, SlurmMode};
+use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
+use crate::vocabulary::event::{GateOutcome, RanElsewhere, Verdict};
+
+/// All gates of a run: those of this machine, and those that clusters run.
+#[derive(Debug)]
+pub struct AllGates {
+    here: LocalGates,
+    elsewhere: ClusterGates,
+}
+
+impl AllGates {
+    pub fn new(here: LocalGates, elsewhere: ClusterGates) -> Self {
+        Self { here, elsewhere }
+    }
+
+    pub fn here(&self) -> &LocalGates {
+        &self.here
+    }
+
+    pub fn elsewhere(&self) -> &ClusterGates {
+        &self.elsewhere
+    }
+}
+
+impl GateRunner for AllGates {
+    fn run(
+        &self,
+        job: Job,
+        news: mpsc::UnboundedSender<JobNews>,
+        cancel: watch::Receiver<bool>,
+    ) -> BoxFuture<'_, Result<(), PortError>> {
+        match job.gates.first().and_then(|first| first.gate.runtime.cluster()) {
+            Some(cluster) => {
+                let slurm = self.elsewhere.cluster(cluster);
+                Box::pin(self.elsewhere.run(slurm, job, news, cancel))
+            }
+            None => self.here.run(job, news, cancel),
+        }
+    }
+}
+
+/// Gates that clusters run.
+#[derive(Debug)]
+pub struct ClusterGates {
+    settings: GateSettings,
+    exchange: Exchange,
+    /// By the part of a cluster that gates ask for; those that ask for another have an allocation of their own.
+    clusters: Mutex<Vec<(Cluster, Arc<Slurm>)>>,
+}
+
+impl ClusterGates {
+    pub fn new(settings: GateSettings, exchange: Exchange) -> Self {
+        Self { settings, exchange, clusters: Mutex::default() }
+    }
+
+    /// The cluster as gates that ask for this have it.
+    pub fn cluster(&self, asked: &Cluster) -> Arc<Slurm> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, slurm)) = clusters.iter().find(|(known, _)| known == asked) {
+            return Arc::clone(slurm);
+        }
+        let slurm = Arc::new(Slurm::new(self.settings_of(asked)));
+        clusters.push((asked.clone(), Arc::clone(&slurm)));
+        slurm
+    }
+
+    fn settings_of(&self, asked: &Cluster) -> SlurmSettings {
+        let (settings, needs) = (&self.settings, &asked.needs);
+        SlurmSettings {
+            name: asked.place(),
+            run: settings.run.clone(),
+            mark: settings.mark.clone(),
+            mode: match asked.policy.mode {
+                SlurmMode::Pool { nodes } => Mode::Pool { nodes },
+                SlurmMode::Batch => Mode::Batch,
+            },
+            partition: needs.partition.clone(),
+            account: needs.account.clone(),
+            qos: needs.qos.clone(),
+            constraint: needs.constraint.clone(),
+            cpus: needs.cpus.unwrap_or(1),
+            memory_mb: needs.memory_mb,
+            gpus: needs.gpus,
+            time_limit: needs.time_limit,
+            queue_limit: asked.policy.queue_limit,
+            exchange: self.exchange.clone(),
+            work_dir: asked.policy.work_dir.clone().map(PathBuf::from),
+            environment: settings.environment.clone(),
+            guard_exe: settings.guard_exe.clone(),
+            grace: settings.grace,
+        }
+    }
+
+    /// Ends and removes all that is left of the run on the clusters that it had, if it had any.
+    ///
+    /// # Errors
+    /// Where one cannot be asked, or something does not end.
+    pub async fn clear(&self) -> Result<(), PortError> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (_, slurm) in clusters {
+            slurm.clear().await?;
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        slurm: Arc<Slurm>,
+        job: Job,
+        news: mpsc::UnboundedSender<JobNews>,
+        mut cancel: watch::Receiver<bool>,
+    ) -> Result<(), PortError> {
+        for (position, gate) in job.gates.iter().enumerate() {
+            let run = GateOnItsWay { gates: self, slurm: &slurm, job: &job, gate, position, news: &news };
+            match run.to_its_end(&mut cancel).await? {
+                Some(Verdict::Passed { .. }) => {}
+                Some(Verdict::Failed) if !(gate.gate.required && job.fail_fast) => {}
+                Some(Verdict::Failed | Verdict::Unknown) | None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One gate of a job, with all its attempts.
+struct GateOnItsWay<'a> {
+    gates: &'a ClusterGates,
+    slurm: &'a Slurm,
+    job: &'a Job,
+    gate: &'a JobGateRun,
+    position: usize,
+    news: &'a mpsc::UnboundedSender<JobNews>,
+}
+
+impl GateOnItsWay<'_> {
+    /// `None` where it was cancelled before or between its attempts.
+    async fn to_its_end(&self, cancel: &mut watch::Receiver<bool>) -> Result<Option<Verdict>, PortError> {
+        let gate = &self.gate.gate;
+        let mut attempts = Attempts::new(gate.retry, self.gates.settings.run.clone(), self.gate.key);
+        for number in 1.. {
+            if *cancel.borrow() {
+                return Ok(None);
+            }
+            let errand = self.errand(number);
+            let has_begun = AtomicBool::new(false);
+            let begin = |_: &str| {
+                has_begun.store(true, Ordering::Relaxed);
+                self.tell(JobNews::Started { job: self.job.job, gate: self.position, attempt: number });
+            };
+            let returned = self.slurm.run(&errand, cancel.clone(), begin).await?;
+            if !has_begun.load(Ordering::Relaxed) {
+                if returned.outcome == GateOutcome::Cancelled {
+                    return Ok(None);
+                }
+                begin("");
+            }
+            let mut run = self.report(returned, errand.log).await?;
+            let next = attempts.after(&run.outcome);
+            match next {
+                Next::Done(verdict) => run.verdict = Some(verdict),
+                Next::Again { after } => run.backoff_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            }
+            self.tell(JobNews::Finished {
+                job: self.job.job,
+                gate: self.position,
+                attempt: number,
+                run: Box::new(run),
+            });
+            match next {
+                Next::Done(verdict) => return Ok(Some(verdict)),
+                Next::Again { after } => tokio::select! {
+                    () = tokio::time::sleep(after) => {}
+                    () = cancelled(cancel) => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, news: JobNews) {
+        // Nobody listens any more: then nobody waits for it either.
+        let _ = self.news.send(news);
+    }
+
+    fn errand(&self, number: u32) -> Errand {
+        let (gate, settings) = (&self.gate.gate, &self.gates.settings);
+        let told = GateTold {
+            name: gate.name.as_str(),
+            attempt: number,
+            artifacts: std::path::Path::new(""),
+            context: self.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
+        };
+        let Job { commit, tree, .. } = *self.job;
+        let surroundings = Surroundings { run: &settings.run, mark: &settings.mark, commit, tree };
+        let environment = of_gate_elsewhere(&gate.env, &surroundings, &told);
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let pass_env = gate.runtime.cluster().map(|cluster| cluster.policy.pass_env.clone()).unwrap_or_default();
+        let redact: Vec<String> = settings.redact.iter().chain(&pass_env).cloned().collect();
+        let own = settings.environment.iter().filter(|(name, _)| pass_env.iter().any(|passed| **passed == **name));
+        let variables = own.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let told_ones = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let secrets = secrets::values(variables.chain(told_ones), &redact);
+        let (name, key) = (as_file_name(gate.name.as_str()), self.gate.key.in_file_names());
+        Errand {
+            // What the journal knows the end of was another errand.
+            ticket: format!("{}-{}", self.gate.key, self.gate.ran + number - 1),
+            commit,
+            tree,
+            setup: self.job.setup.as_ref().map(|setup| setup.run.clone()),
+            command: gate.run.clone(),
+            cwd: gate.cwd.clone(),
+            env: environment.into_iter().map(|(name, value)| (text(name), text(value))).collect(),
+            pass_env,
+            timeout: gate.timeout,
+            log: settings.logs.join(format!("{name}-{key}{}", self.job.job.log_ending(number))),
+            log_rules: LogRules { max_bytes: settings.log_max_bytes, secrets },
+        }
+    }
+
+    async fn report(&self, returned: Returned, log: PathBuf) -> Result<GateRun, PortError> {
+        let gate = &self.gate.gate;
+        let Returned { outcome, node, queued_ms, ran_ms, peak_memory_bytes, out_of_memory } = returned;
+        let limit = gate.runtime.cluster().and_then(|cluster| cluster.needs.memory_mb);
+        let outcome = match outcome {
+            GateOutcome::Failed { exit_code } if out_of_memory => {
+                let limit_bytes = limit.map(|megabytes| megabytes.saturating_mul(1024 * 1024));
+                GateOutcome::OutOfMemory { exit_code, limit_bytes }
+            }
+            GateOutcome::Failed { exit_code } if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
+                GateOutcome::RateLimited { exit_code }
+            }
+            other => other,
+        };
+        let path = log.clone();
+        let read = tokio::task::spawn_blocking(move || (log::digest(&path).ok(), log::tail(&path).unwrap_or_default()));
+        let (log_digest, tail) = read.await.map_err(|error| PortError {
+            message: format!("reading a log ended early: {error}"),
+            hint: Some("this is a bug in lexpr; please report it".to_owned()),
+        })?;
+        Ok(GateRun {
+            peak_memory_bytes,
+            log,
+            log_digest,
+            tail,
+            elsewhere: Some(RanElsewhere { node, queued_ms }),
+            ..GateRun::in_name_only(outcome, None, ran_ms)
+        })
+    }
+}

@@ -1,0 +1,314 @@
+//! Gates as jobs of their own. A job outlives the lexpr that submitted it, and sends back what came of it by git; whoever
+//! asks for the same ticket finds the job, or what it sent. While it runs, what it prints is not seen.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, watch};
+
+use super::client::{ClientError, LONGEST_CALL};
+use super::queue::{JobSeen, Phase, Queue};
+use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, millis};
+use crate::gate::client::cancelled;
+use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
+use crate::gate::elsewhere::exchange::object_format;
+use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, setup_limit};
+use crate::gate::elsewhere::{Errand, Returned};
+use crate::vocabulary::event::GateOutcome;
+
+/// Between looks at one job; all jobs of a run are looked at together.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const LATER_LOOKS: Duration = Duration::from_secs(2);
+/// What a job may take beyond the times it is given: a prolog, sending back a long log, an epilog.
+const SLACK: Duration = Duration::from_secs(600);
+/// How often it is tried to submit one job while the controller comes and goes.
+const SUBMISSIONS: u32 = 5;
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    cluster: Arc<Cluster>,
+    queue: Arc<Queue>,
+    /// What there was before this lexpr asked for anything.
+    before: OnceCell<Before>,
+    /// By ticket. Each is submitted once, however many ask and whoever stops waiting.
+    submitted: Mutex<HashMap<String, Arc<OnceCell<u64>>>>,
+}
+
+/// What was left by a lexpr that is gone.
+#[derive(Debug)]
+struct Before {
+    /// That have not ended.
+    jobs: HashMap<String, u64>,
+    /// Full names of refs of the exchange.
+    refs: HashSet<String>,
+}
+
+/// How a job was seen to end.
+enum JobEnd {
+    Seen(JobSeen),
+    /// Slurm forgets jobs (slurm.conf(5), MinJobAge).
+    Forgotten,
+    /// lexpr ended it, for this reason.
+    Cut(String),
+    Cancelled,
+}
+
+impl Batch {
+    pub(super) fn new(cluster: Arc<Cluster>) -> Self {
+        let queue = Arc::new(Queue::new(cluster.client.clone(), cluster.prefix()));
+        Self { cluster, queue, before: OnceCell::new(), submitted: Mutex::default() }
+    }
+
+    pub(super) async fn run(
+        &self,
+        errand: &Errand,
+        mut cancel: watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+    ) -> Result<Returned, Trouble> {
+        let asked = Instant::now();
+        let mut queued = None;
+        let end = if self.before().await?.refs.contains(&self.cluster.settings.exchange.name_of(&result_of(errand))) {
+            JobEnd::Forgotten
+        } else {
+            let job = tokio::select! {
+                job = self.job(errand) => job?,
+                // Should it be submitted by now it is found and ended when the run is cleared up, as is one that waits.
+                () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+            };
+            self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?
+        };
+        let queued_ms = queued.unwrap_or_else(|| millis(asked.elapsed()));
+        let returned = self.what_came_of(errand, end, queued_ms).await;
+        let has_ended = |returned: &Returned| {
+            !matches!(returned.outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. })
+        };
+        if !returned.as_ref().is_ok_and(has_ended) {
+            // Who asks again wants another try.
+            self.submitted.lock().unwrap_or_else(PoisonError::into_inner).remove(&errand.ticket);
+        }
+        returned
+    }
+
+    async fn before(&self) -> Result<&Before, Trouble> {
+        self.before
+            .get_or_try_init(async || {
+                // In this order: what a job sends is there before it has ended.
+                let jobs = self.queue.look(Instant::now()).await?;
+                let alive = jobs.iter().filter(|job| job.phase() != Phase::Ended);
+                let mut jobs: Vec<(String, u64)> = alive.map(|job| (job.name.clone(), job.id)).collect();
+                // The first of a name counts, should a killed lexpr have left two.
+                jobs.sort_by_key(|(_, id)| std::cmp::Reverse(*id));
+                let exchange = self.cluster.settings.exchange.clone();
+                let refs = self.cluster.of_exchange(move || exchange.refs()).await?;
+                Ok(Before { jobs: jobs.into_iter().collect(), refs: refs.into_iter().collect() })
+            })
+            .await
+    }
+
+    /// The job of an errand, submitted unless it was.
+    async fn job(&self, errand: &Errand) -> Result<u64, Trouble> {
+        let name = self.job_name(errand);
+        if let Some(job) = self.before().await?.jobs.get(&name)
+            && !self.submitted.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&errand.ticket)
+            && self.is_alive(*job).await?
+        {
+            return Ok(*job);
+        }
+        let cell = {
+            let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(submitted.entry(errand.ticket.clone()).or_default())
+        };
+        let submission = Submission {
+            cluster: Arc::clone(&self.cluster),
+            queue: Arc::clone(&self.queue),
+            name,
+            errand: errand.clone(),
+        };
+        // It goes on if nobody waits for it any more: else there might be a job that nobody knows of.
+        let submitting = tokio::spawn(async move { cell.get_or_try_init(|| submission.submit()).await.copied() });
+        submitting.await.map_err(|error| Trouble::Said(format!("submitting a job ended early: {error}")))?
+    }
+
+    async fn is_alive(&self, job: u64) -> Result<bool, Trouble> {
+        let jobs = self.queue.look(Instant::now()).await?;
+        Ok(jobs.iter().any(|seen| seen.id == job && seen.phase() != Phase::Ended))
+    }
+
+    fn job_name(&self, errand: &Errand) -> String {
+        format!("{}.{}", self.cluster.name(), errand.ticket)
+    }
+
+    /// Waits for a job to end, or ends it.
+    async fn follow(
+        &self,
+        errand: &Errand,
+        job: u64,
+        asked: Instant,
+        cancel: &mut watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+        queued: &mut Option<u64>,
+    ) -> Result<JobEnd, Trouble> {
+        let settings = &self.cluster.settings;
+        let limits = [errand.timeout, settings.grace, setup_limit(errand), LONGEST_PREPARATION, SLACK];
+        let longest = limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit));
+        let since = Instant::now();
+        let mut pause = FIRST_LOOK;
+        let mut started = Some(started);
+        let mut running_since = None;
+        loop {
+            let jobs = self.queue.look(since).await?;
+            let Some(seen) = jobs.iter().find(|seen| seen.id == job) else { return Ok(JobEnd::Forgotten) };
+            let cut = match seen.phase() {
+                Phase::Ended => return Ok(JobEnd::Seen(seen.clone())),
+                Phase::Waiting if asked.elapsed() > settings.queue_limit => {
+                    let minutes = asked.elapsed().as_secs() / 60;
+                    Some(format!("job {job} was queued for {minutes} min; Slurm says why it waits: {}", seen.reason))
+                }
+                Phase::Waiting => None,
+                Phase::Running | Phase::Ending => {
+                    if let Some(started) = started.take() {
+                        started(&seen.node);
+                        *queued = Some(millis(asked.elapsed()));
+                        pause = FIRST_LOOK;
+                    }
+                    let since = *running_since.get_or_insert_with(Instant::now);
+                    let is_overdue = since.elapsed() > longest;
+                    is_overdue.then(|| {
+                        format!("job {job} on {} had not ended {} s after it began", seen.node, longest.as_secs())
+                    })
+                }
+            };
+            if let Some(why) = cut {
+                self.end(job).await?;
+                return Ok(JobEnd::Cut(why));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cancelled(cancel) => {
+                    self.end(job).await?;
+                    return Ok(JobEnd::Cancelled);
+                }
+            }
+            pause = (pause * 3 / 2).min(LATER_LOOKS);
+        }
+    }
+
+    /// Ends a job and waits until it has ended.
+    async fn end(&self, job: u64) -> Result<(), Trouble> {
+        self.cluster.end_job(job).await?;
+        let begun = Instant::now();
+        while self.is_alive(job).await? {
+            if begun.elapsed() > LONGEST_END {
+                return Err(Trouble::Said(format!("job {job} does not end; see `scontrol show job {job}`")));
+            }
+            tokio::time::sleep(FIRST_LOOK).await;
+        }
+        Ok(())
+    }
+
+    async fn what_came_of(&self, errand: &Errand, end: JobEnd, queued_ms: u64) -> Result<Returned, Trouble> {
+        let (exchange, sent) = (self.cluster.settings.exchange.clone(), errand.clone());
+        let brought =
+            blocking(move || exchange.bring(&result_of(&sent), object_format(sent.commit), &sent.log, &sent.log_rules));
+        let (mut engine, why, node) = match end {
+            JobEnd::Cancelled => {
+                let account = Account::default();
+                return Ok(account.returned(GateOutcome::Cancelled, &EngineSays::default(), queued_ms));
+            }
+            JobEnd::Cut(why) => (EngineSays::default(), why, None),
+            JobEnd::Forgotten => {
+                let why = "Slurm does not know the job any more, and it has sent nothing back; a longer MinJobAge keeps jobs known";
+                (EngineSays::default(), why.to_owned(), None)
+            }
+            JobEnd::Seen(job) => {
+                let JobSeen { id, state, reason, node, .. } = job;
+                let against_a_pass = (state != "COMPLETED").then(|| format!("the state of job {id} is {state}"));
+                let advice = match state.as_str() {
+                    "TIMEOUT" => "; a longer time limit gives it time",
+                    "NODE_FAIL" | "BOOT_FAIL" => "; its node is lost, see `sinfo -R`",
+                    _ => "",
+                };
+                let why = format!("job {id} ended as {state} ({reason}) and has sent nothing back{advice}");
+                let out_of_memory = state == "OUT_OF_MEMORY";
+                (EngineSays { against_a_pass, out_of_memory, remarks: Vec::new() }, why, Some(node))
+            }
+        };
+        let brought =
+            brought.await?.map_err(|error| Trouble::Said(format!("bringing back what came of the gate: {error}")))?;
+        let mut account = match &brought {
+            Some(text) => Account::read(text, &nonce(&errand.ticket, errand.commit)),
+            None => Account::default(),
+        };
+        if account.node.is_none() {
+            account.node = node.filter(|node| !node.is_empty());
+        }
+        if brought.is_none() && !engine.out_of_memory {
+            engine.remarks.clear();
+            return Ok(account.returned(account.infrastructure(&engine, &why), &engine, queued_ms));
+        }
+        Ok(account.returned(account.outcome(errand, &engine), &engine, queued_ms))
+    }
+}
+
+/// One job to be submitted.
+struct Submission {
+    cluster: Arc<Cluster>,
+    queue: Arc<Queue>,
+    name: String,
+    errand: Errand,
+}
+
+impl Submission {
+    async fn submit(&self) -> Result<u64, Trouble> {
+        let settings = &self.cluster.settings;
+        let at = self.cluster.push(&self.errand).await?;
+        let result = settings.exchange.name_of(&result_of(&self.errand));
+        let variables = self.cluster.instructions(&self.errand, &at, Some(&result)).variables()?;
+        let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
+        let mut args = vec![
+            "--parsable".to_owned(),
+            // A job that is started anew by Slurm waits two minutes, and lexpr tries again by itself.
+            "--no-requeue".to_owned(),
+            format!("--job-name={}", self.name),
+            "--nodes=1".to_owned(),
+            "--ntasks=1".to_owned(),
+            format!("--cpus-per-task={}", settings.cpus.max(1)),
+            "--chdir=/".to_owned(),
+            // What the gate prints, the worker has.
+            "--output=/dev/null".to_owned(),
+            "--error=/dev/null".to_owned(),
+            // These, and no profile of the user's.
+            format!("--export={}", names.join(",")),
+        ];
+        args.extend(settings.memory_mb.map(|mb| format!("--mem={mb}")));
+        args.extend(settings.gpus.map(|gpus| format!("--gpus={gpus}")));
+        args.extend(self.cluster.request());
+        args.extend(self.cluster.shunned());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let script = format!("#!/bin/sh\n{SCRIPT}");
+        for submission in 1.. {
+            match self.cluster.client.once("sbatch", &args, &variables, script.as_bytes(), LONGEST_CALL).await {
+                // `job` or `job;cluster`.
+                Ok(said) => {
+                    let id = said.trim().split(';').next().and_then(|id| id.parse().ok());
+                    return id.ok_or_else(|| Trouble::Said(format!("sbatch gave no job id: {said}")));
+                }
+                Err(ClientError::Absent { .. } | ClientError::Hangs { .. }) if submission < SUBMISSIONS => {
+                    // It may have been heard all the same. This waits until the controller is back.
+                    let jobs = self.queue.look(Instant::now()).await?;
+                    if let Some(job) = jobs.iter().find(|job| job.name == self.name && job.phase() != Phase::Ended) {
+                        return Ok(job.id);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Said("the job could not be submitted".to_owned()))
+    }
+}
+
+/// Where a worker sends what came of an errand.
+fn result_of(errand: &Errand) -> String {
+    format!("{}-result", errand.ticket)
+}

@@ -1,0 +1,151 @@
+//! Asking Slurm: its own client programs, in an environment that names the cluster and says nothing else. What they answer
+//! is text; what it means is the caller's.
+
+use std::ffi::{OsStr, OsString};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::git::command::{STARTED_BY, is_gone};
+
+/// Of the caller's environment: where the cluster is, who asks, and how programs are found. Everything else of Slurm's
+/// would be options (sbatch(1), srun(1): "INPUT ENVIRONMENT VARIABLES").
+const KEPT: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LD_LIBRARY_PATH",
+    "SLURM_CONF",
+    "SLURM_CONF_SERVER",
+    "SLURM_CLUSTERS",
+    "SLURM_JWT",
+    "KRB5CCNAME",
+];
+/// A client that has said nothing for so long hangs.
+pub(super) const LONGEST_CALL: Duration = Duration::from_secs(100);
+/// A controller that is started anew is back within seconds, one that moves to its backup within a minute or two.
+const PATIENCE: Duration = Duration::from_secs(180);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// What clients say of a controller that is not there (slurm_errno.h).
+const ABSENT: [&str; 6] = [
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Connection refused",
+    "Zero Bytes were transmitted",
+    "Slurm backup controller in standby mode",
+    "Slurm controller is not responding",
+];
+
+/// Slurm could not be asked, or would not.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("`{program}` could not be started: {why}")]
+    NotStarted { program: String, why: String },
+    #[error("`{program}` gave no answer within {seconds} s; see whether `sinfo` answers")]
+    Hangs { program: String, seconds: u64 },
+    #[error("`{program}`: the Slurm controller has not answered for {} s; see whether `sinfo` answers: {said}", PATIENCE.as_secs())]
+    Absent { program: String, said: String },
+    #[error(
+        "`{program}`: Slurm does not accept who asks; see whether munged runs here and has the cluster's key: {said}"
+    )]
+    Stranger { program: String, said: String },
+    #[error("`{program}` failed: {said}")]
+    Refused { program: String, said: String },
+}
+
+/// How to start Slurm's programs.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Client {
+    /// `callers`: the caller's environment. `mark`: by which what was started for the run is known, should lexpr be killed.
+    pub(super) fn new(callers: &[(OsString, OsString)], mark: &str) -> Self {
+        let is_kept = |name: &OsStr| KEPT.iter().any(|kept| name == *kept);
+        let mut environment: Vec<_> = callers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
+        // Messages that are read are the English ones, and times the same for everybody.
+        environment.push(("LC_ALL".into(), "C".into()));
+        environment.push((STARTED_BY.into(), mark.into()));
+        Self { environment }
+    }
+
+    pub(super) fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
+    /// Asks something that may be asked again: while there is no controller, it is.
+    pub(super) async fn ask(&self, program: &str, args: &[&str]) -> Result<String, ClientError> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.once(program, args, &[], b"", LONGEST_CALL).await {
+                Err(ClientError::Absent { .. }) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks once, with variables for the program to hand on, something for it to read, and so much time. A program that
+    /// takes longer, or is not waited for, goes on.
+    pub(super) async fn once(
+        &self,
+        program: &str,
+        args: &[&str],
+        variables: &[(&'static str, OsString)],
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<String, ClientError> {
+        let not_started = |error: std::io::Error| {
+            let hint = if is_gone(&error) { "; is Slurm's client installed, and on the PATH?" } else { "" };
+            ClientError::NotStarted { program: program.to_owned(), why: format!("{error}{hint}") }
+        };
+        #[expect(clippy::disallowed_methods, reason = "this is the place where Slurm's programs are started")]
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C is lexpr's to act on.
+            .process_group(0);
+        let mut child = command.spawn().map_err(not_started)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that reads nothing says why.
+            let _ = stdin.write_all(input).await;
+        }
+        match tokio::time::timeout(limit, child.wait_with_output()).await {
+            Ok(Ok(output)) => answer(program, &output),
+            Ok(Err(error)) => Err(not_started(error)),
+            Err(_) => Err(ClientError::Hangs { program: program.to_owned(), seconds: limit.as_secs() }),
+        }
+    }
+}
+
+fn answer(program: &str, output: &Output) -> Result<String, ClientError> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let program = program.to_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let tells = |what: &str| said.contains(what);
+    Err(if tells("unge") || tells("Invalid authentication credential") || tells("Protocol authentication error") {
+        ClientError::Stranger { program, said }
+    } else if ABSENT.iter().any(|absent| tells(absent)) {
+        ClientError::Absent { program, said }
+    } else {
+        ClientError::Refused { program, said }
+    })
+}

@@ -1,0 +1,306 @@
+//! Gates on a Slurm cluster: as steps of one allocation that is kept (`pool`), or as jobs of their own (`batch`). Slurm says
+//! where a gate runs and when; how it ended, the worker's account says.
+
+mod batch;
+mod client;
+mod pool;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use self::batch::Batch;
+use self::client::{Client, ClientError};
+use self::pool::Pool;
+use self::queue::Phase;
+use super::worker::{Instructions, NotAName};
+use super::{Errand, Exchange, Returned};
+use crate::gate::client::GuardError;
+use crate::gate::job::make_log;
+use crate::git::command::GitError;
+use crate::ports::PortError;
+use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::names::RunId;
+
+/// What was told to end, and its processes with it, has this long: Slurm's KillWait is 30 s where nobody changed it, and
+/// an epilog may take its time.
+const LONGEST_END: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A node on which lexpr could not run a gate gets none for so long, while there are others.
+const SHUNNED_FOR: Duration = Duration::from_secs(120);
+
+/// How gates get onto the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One allocation of so many whole nodes, kept while the run lasts, and a step of it for each gate.
+    Pool { nodes: u32 },
+    /// One job for each gate. It outlives lexpr, and is found again.
+    Batch,
+}
+
+/// What holds for all gates that one run sends to one cluster. What is not set, Slurm decides.
+#[derive(Clone, Debug)]
+pub struct SlurmSettings {
+    /// The runtime's name in the plan; letters, digits, `-` and `_`.
+    pub name: String,
+    pub run: RunId,
+    /// By which processes of the run are known, see [`crate::runs::RunFolder::mark`].
+    pub mark: String,
+    pub mode: Mode,
+    pub partition: Option<String>,
+    pub account: Option<String>,
+    pub qos: Option<String>,
+    pub constraint: Option<String>,
+    /// Of each gate.
+    pub cpus: u32,
+    /// Of each gate.
+    pub memory_mb: Option<u64>,
+    /// Of each gate; in a pool, each node is asked for as many.
+    pub gpus: Option<u32>,
+    /// Of the allocation, or of each job; Slurm counts in minutes. A gate's own limit is lexpr's to keep.
+    pub time_limit: Option<Duration>,
+    /// A gate that has no node for so long is given up.
+    pub queue_limit: Duration,
+    pub exchange: Exchange,
+    /// On nodes; a folder of the user's under `$TMPDIR` where not set.
+    pub work_dir: Option<PathBuf>,
+    /// The caller's environment, such as [`std::env::vars_os`] gives it.
+    pub environment: Vec<(OsString, OsString)>,
+    /// As in [`crate::gate::GateSettings`].
+    pub guard_exe: PathBuf,
+    /// From TERM to KILL when a gate's time is up or it is cancelled.
+    pub grace: Duration,
+}
+
+/// Runs gates on a Slurm cluster.
+#[derive(Debug)]
+pub struct Slurm {
+    cluster: Arc<Cluster>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Pool(Pool),
+    Batch(Batch),
+}
+
+/// The cluster as one run has it.
+#[derive(Debug)]
+struct Cluster {
+    settings: SlurmSettings,
+    client: Client,
+    /// Since when.
+    shunned: Mutex<BTreeMap<String, Instant>>,
+}
+
+/// Why a gate could not be run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}")]
+    Slurm(#[from] ClientError),
+    #[error("the exchange {address}: {source}")]
+    Exchange { address: String, source: GitError },
+    #[error("{0}")]
+    Guard(#[from] GuardError),
+    #[error("{0}")]
+    Name(#[from] NotAName),
+    #[error("{0}")]
+    Said(String),
+}
+
+impl Slurm {
+    pub fn new(settings: SlurmSettings) -> Self {
+        let client = Client::new(&settings.environment, &settings.mark);
+        let mode = settings.mode;
+        let cluster = Arc::new(Cluster { settings, client, shunned: Mutex::default() });
+        let way = match mode {
+            Mode::Pool { nodes } => Way::Pool(Pool::new(Arc::clone(&cluster), nodes)),
+            Mode::Batch => Way::Batch(Batch::new(Arc::clone(&cluster))),
+        };
+        Self { cluster, way }
+    }
+
+    /// Runs an errand to its end, or finds what came of it. `started` is told the node once one has it; `cancel` turning
+    /// true ends what runs there. A future that is dropped ends nothing: who asks again finds it.
+    ///
+    /// # Errors
+    /// Where lexpr itself fails. What goes wrong on the cluster, or on the way there, is an outcome.
+    pub async fn run(
+        &self,
+        errand: &Errand,
+        cancel: watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+    ) -> Result<Returned, PortError> {
+        make_log(&errand.log).map_err(|error| PortError {
+            message: format!("making {}: {error}", errand.log.display()),
+            hint: Some("see to that first".to_owned()),
+        })?;
+        let asked = Instant::now();
+        let returned = match &self.way {
+            Way::Pool(pool) => pool.run(errand, cancel, started).await,
+            Way::Batch(_) if !errand.pass_env.is_empty() => {
+                return Err(PortError {
+                    message: format!("{} cannot be given to a job of Slurm's in secret", errand.pass_env.join(", ")),
+                    hint: Some("Slurm writes the environment of a job into a file: use `mode: pool`".to_owned()),
+                });
+            }
+            Way::Batch(batch) => batch.run(errand, cancel, started).await,
+        };
+        let returned = returned.unwrap_or_else(|trouble| Returned {
+            outcome: GateOutcome::Infrastructure { message: trouble.to_string() },
+            node: None,
+            queued_ms: millis(asked.elapsed()),
+            ran_ms: 0,
+            peak_memory_bytes: None,
+            out_of_memory: false,
+        });
+        if let (GateOutcome::Infrastructure { .. }, Some(node)) = (&returned.outcome, &returned.node) {
+            self.cluster.shun(node);
+        }
+        Ok(returned)
+    }
+
+    /// Ends and removes all that is left of the run: jobs, allocations, refs. What nodes keep is their cache.
+    ///
+    /// # Errors
+    /// Where Slurm or the exchange cannot be asked, or something does not end.
+    pub async fn clear(&self) -> Result<(), PortError> {
+        self.cluster.clear().await.map_err(|trouble| PortError {
+            message: format!("clearing up after run {} on the cluster: {trouble}", self.cluster.settings.run),
+            hint: Some(format!("what is left is in `squeue --me`, by names that begin with {}", self.cluster.prefix())),
+        })
+    }
+}
+
+impl Cluster {
+    /// Names of all that was started for the run begin so.
+    fn prefix(&self) -> String {
+        format!("lexpr-{}.", self.settings.run)
+    }
+
+    /// The name of the allocation, or what those of jobs begin with.
+    fn name(&self) -> String {
+        format!("{}{}", self.prefix(), self.settings.name)
+    }
+
+    /// What to ask Slurm for, whatever it is for.
+    fn request(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let options = [
+            ("partition", settings.partition.clone()),
+            ("account", settings.account.clone()),
+            ("qos", settings.qos.clone()),
+            ("constraint", settings.constraint.clone()),
+            // Minutes, begun ones too.
+            ("time", settings.time_limit.map(|limit| limit.as_secs().div_ceil(60).max(1).to_string())),
+        ];
+        options.into_iter().filter_map(|(option, value)| Some(format!("--{option}={}", value?))).collect()
+    }
+
+    fn instructions<'a>(&'a self, errand: &'a Errand, at: &'a str, result: Option<&'a str>) -> Instructions<'a> {
+        let settings = &self.settings;
+        Instructions {
+            errand,
+            exchange: &settings.exchange,
+            at,
+            result,
+            work_dir: settings.work_dir.as_deref(),
+            grace: settings.grace,
+            environment: &settings.environment,
+        }
+    }
+
+    /// Brings the errand's commit to where nodes find it. The ref's full name.
+    async fn push(&self, errand: &Errand) -> Result<String, Trouble> {
+        let (exchange, commit, ticket) = (self.settings.exchange.clone(), errand.commit, errand.ticket.clone());
+        self.of_exchange(move || exchange.push(commit, &ticket)).await?;
+        Ok(self.settings.exchange.name_of(&errand.ticket))
+    }
+
+    async fn of_exchange<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let done = blocking(work).await?;
+        done.map_err(|source| Trouble::Exchange { address: self.settings.exchange.address().to_owned(), source })
+    }
+
+    fn shun(&self, node: &str) {
+        self.shunned.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), Instant::now());
+    }
+
+    /// As an option, should there be any.
+    fn shunned(&self) -> Option<String> {
+        let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
+        shunned.retain(|_, since| since.elapsed() < SHUNNED_FOR);
+        let nodes: Vec<&str> = shunned.keys().map(String::as_str).collect();
+        (!nodes.is_empty()).then(|| format!("--exclude={}", nodes.join(",")))
+    }
+
+    async fn clear(&self) -> Result<(), Trouble> {
+        let left = |jobs: Vec<queue::JobSeen>| -> Vec<queue::JobSeen> {
+            jobs.into_iter().filter(|job| job.phase() != Phase::Ended).collect()
+        };
+        let begun = Instant::now();
+        let mut jobs = left(queue::jobs(&self.client, &self.prefix()).await?);
+        for job in &jobs {
+            self.end_job(job.id).await?;
+        }
+        while !jobs.is_empty() {
+            if begun.elapsed() > LONGEST_END {
+                let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
+                return Err(Trouble::Said(format!("jobs {} do not end", ids.join(", "))));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            jobs = left(queue::jobs(&self.client, &self.prefix()).await?);
+        }
+        let exchange = self.settings.exchange.clone();
+        self.of_exchange(move || exchange.clear()).await
+    }
+
+    /// TERM, and KILL after Slurm's KillWait.
+    async fn end_job(&self, job: u64) -> Result<(), ClientError> {
+        self.scancel(&[&job.to_string()]).await
+    }
+
+    /// One that has ended meanwhile needs no ending.
+    async fn scancel(&self, args: &[&str]) -> Result<(), ClientError> {
+        match self.client.ask("scancel", args).await {
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused { said, .. })
+                if said.contains("Invalid job id") || said.contains("already completing or completed") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// For a gate that was cancelled before a node had it.
+fn cancelled_early(asked: Instant) -> Returned {
+    Returned {
+        outcome: GateOutcome::Cancelled,
+        node: None,
+        queued_ms: millis(asked.elapsed()),
+        ran_ms: 0,
+        peak_memory_bytes: None,
+        out_of_memory: false,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs what blocks where it holds up no other task.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Trouble::Said(format!("work for a gate elsewhere ended early: {error}")))
+}

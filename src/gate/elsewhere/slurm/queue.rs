@@ -1,0 +1,128 @@
+//! What `squeue` says of jobs and steps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, ClientError};
+
+/// Between two looks at the queue, whoever asks: a cluster's controller serves many.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// One job as Slurm has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JobSeen {
+    pub(super) id: u64,
+    pub(super) name: String,
+    /// In Slurm's words: `PENDING`, `RUNNING`, ….
+    pub(super) state: String,
+    pub(super) node: String,
+    /// Of all its nodes.
+    pub(super) cpus: u32,
+    pub(super) nodes: u32,
+    /// Why it waits or ended.
+    pub(super) reason: String,
+}
+
+/// What is known of a state (squeue(1), "JOB STATE CODES").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Waiting,
+    Running,
+    /// Its processes are being ended.
+    Ending,
+    Ended,
+}
+
+impl JobSeen {
+    pub(super) fn phase(&self) -> Phase {
+        match self.state.as_str() {
+            "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "RESV_DEL_HOLD"
+            | "SPECIAL_EXIT" => Phase::Waiting,
+            "RUNNING" | "SUSPENDED" | "STOPPED" | "RESIZING" | "SIGNALING" | "STAGE_OUT" => Phase::Running,
+            "COMPLETING" => Phase::Ending,
+            _ => Phase::Ended,
+        }
+    }
+}
+
+/// Jobs of this user, ended ones too, for as long as Slurm remembers them.
+const JOBS: [&str; 5] = ["--noheader", "--me", "--states=all", "--format=%i|%T|%N|%C|%D|%r|%j", "--array"];
+
+/// All jobs of this user whose names begin with `prefix`.
+pub(super) async fn jobs(client: &Client, prefix: &str) -> Result<Vec<JobSeen>, ClientError> {
+    let listed = client.ask("squeue", &JOBS).await?;
+    Ok(listed.lines().filter_map(read_job).filter(|job| job.name.starts_with(prefix)).collect())
+}
+
+fn read_job(line: &str) -> Option<JobSeen> {
+    // The name is last: it may hold anything.
+    let mut parts = line.splitn(7, '|').map(str::trim);
+    let mut part = || parts.next();
+    Some(JobSeen {
+        id: part()?.parse().ok()?,
+        state: part()?.to_owned(),
+        node: part()?.to_owned(),
+        cpus: part()?.parse().ok()?,
+        nodes: part()?.parse().ok()?,
+        reason: part()?.to_owned(),
+        name: part()?.to_owned(),
+    })
+}
+
+/// The steps of one job that run: their names in Slurm, and those that they were given.
+pub(super) async fn steps(client: &Client, job: u64) -> Result<Vec<(String, String)>, ClientError> {
+    let job = format!("--jobs={job}");
+    let listed = match client.ask("squeue", &["--noheader", "--steps", &job, "--format=%i|%j"]).await {
+        // A job that is not there has none.
+        Err(ClientError::Refused { said, .. }) if said.contains("Invalid job id") => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let steps = listed.lines().filter_map(|line| line.trim().split_once('|'));
+    // What Slurm starts for the job itself (`1.batch`, `1.extern`) is none of ours.
+    let is_numbered = |id: &str| id.rsplit('.').next().is_some_and(|step| step.parse::<u32>().is_ok());
+    Ok(steps.filter(|(id, _)| is_numbered(id)).map(|(id, name)| (id.to_owned(), name.to_owned())).collect())
+}
+
+/// The queue as all that wait for jobs of one run see it: one question for all of them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    client: Client,
+    prefix: String,
+    seen: tokio::sync::Mutex<Option<(Instant, Arc<[JobSeen]>)>>,
+}
+
+impl Queue {
+    pub(super) fn new(client: Client, prefix: String) -> Self {
+        Self { client, prefix, seen: tokio::sync::Mutex::default() }
+    }
+
+    /// As it is, or was a moment ago; but never as it was before `since`.
+    pub(super) async fn look(&self, since: Instant) -> Result<Arc<[JobSeen]>, ClientError> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, jobs)) = &*seen
+            && *at >= since
+            && at.elapsed() < BETWEEN_LOOKS
+        {
+            return Ok(Arc::clone(jobs));
+        }
+        let at = Instant::now();
+        let jobs: Arc<[JobSeen]> = jobs(&self.client, &self.prefix).await?.into();
+        *seen = Some((at, Arc::clone(&jobs)));
+        Ok(jobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_read_whatever_its_name_holds() {
+        let job = read_job("12|RUNNING|w[1-2]|4|2|None|lexpr-r.a|b c").unwrap();
+        assert_eq!((job.id, job.name.as_str(), job.cpus, job.nodes), (12, "lexpr-r.a|b c", 4, 2));
+        assert_eq!(job.phase(), Phase::Running);
+        assert_eq!(read_job("slurm_load_jobs error"), None);
+        // Nobody knows all words of all versions: what is unknown has not passed.
+        assert_eq!(JobSeen { state: "NODE_FAIL".to_owned(), ..job }.phase(), Phase::Ended);
+    }
+}

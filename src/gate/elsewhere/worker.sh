@@ -1,0 +1,273 @@
+# Runs one gate on a node and says how it went: what `account.rs` reads. Sent to the node as it is, with all that it is to
+# know in variables ERRAND_*. Needs sh, git and coreutils; flock(1) where there is one.
+#
+# What it says goes to standard error, one line each, `lexpr-<what> <nonce> ...`; what the gate prints, to standard
+# output. With ERRAND_RESULT set nobody listens: then both go into files, which are pushed to that ref of the exchange.
+
+# A node's own, not those of whoever sent the errand.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+USER=$(id -un)
+LOGNAME=$USER
+eval "HOME=~$USER"
+export PATH USER LOGNAME HOME
+
+say() { printf 'lexpr-%s %s %s\n' "$1" "$ERRAND_NONCE" "$2" >&2; }
+
+# What git does for the worker asks nobody anything and starts no hook.
+export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
+# In the checkout no user's and no machine's settings count; where a remote is spoken to they do.
+plain_git() {
+    GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null XDG_CONFIG_HOME=/dev/null GIT_ATTR_NOSYSTEM=1 \
+        git -c core.hooksPath=/dev/null -c core.fsmonitor=false "$@"
+}
+# A network that swallows packets must not keep a node for ever.
+far_git() { timeout -k 5 "$ERRAND_FETCH_TIMEOUT" git -c core.hooksPath=/dev/null "$@"; }
+
+# Nobody but the gate gets to see it.
+environment=$ERRAND_ENV
+unset ERRAND_ENV
+timeout=$(command -v timeout)
+
+stopped=
+running=
+# `timeout` hands it on to the whole process group of what it runs, and follows with KILL.
+trap 'stopped=1; [ -z "$running" ] || kill -s TERM "$running" 2>/dev/null' TERM INT HUP
+
+remove() {
+    # Folders without write permission are what some package managers leave.
+    rm -rf "$1" 2>/dev/null || { chmod -R u+rwX "$1" 2>/dev/null; rm -rf "$1"; }
+}
+
+work=${ERRAND_WORK_DIR:-${TMPDIR:-/tmp}/lexpr-$USER}
+own=$work/gate-$ERRAND_TICKET.$$
+mkdir -p "$work" 2>/dev/null
+chmod 700 "$work" 2>/dev/null
+# In a folder that all may write to, the name may have been taken by somebody else.
+if ! [ -d "$work" ] || [ -L "$work" ] || ! [ -O "$work" ] || ! mkdir "$own"; then
+    say trouble "the folder $work cannot be used: it must be this user's own, on a disk with room"
+    exit 1
+fi
+trap 'cd /; remove "$own"' EXIT
+# What workers left that were killed.
+for left in "$work"/gate-*.*; do
+    kill -0 "${left##*.}" 2>/dev/null || remove "$left"
+done
+
+if [ -n "$ERRAND_RESULT" ]; then
+    exec 2>"$own/account" >"$own/log"
+fi
+say at "${SLURMD_NODENAME:-$(uname -n)} ${SLURM_JOB_ID:-0}.${SLURM_STEP_ID:-batch}"
+
+# Pushes what was said and printed, as the tree of a commit of its own.
+send_back() {
+    [ -n "$ERRAND_RESULT" ] || return 0
+    result=$own/result.git
+    plain_git init -q --bare --object-format="$ERRAND_FORMAT" "$result" || return
+    cd "$result" || return
+    account=$(plain_git hash-object -w --no-filters "$own/account") || return
+    log=$(plain_git hash-object -w --no-filters "$own/log") || return
+    tree=$(printf '100644 blob %s\taccount\n100644 blob %s\tlog\n' "$account" "$log" | plain_git mktree) || return
+    commit=$(GIT_AUTHOR_NAME=lexpr GIT_AUTHOR_EMAIL=lexpr GIT_COMMITTER_NAME=lexpr GIT_COMMITTER_EMAIL=lexpr \
+        plain_git commit-tree -m "lexpr: what came of $ERRAND_TICKET" "$tree") || return
+    for pause in 1 4 15 0; do
+        far_git push -q --no-verify "$ERRAND_EXCHANGE" "+$commit:$ERRAND_RESULT" && return
+        [ -z "$stopped" ] || return
+        sleep "$pause"
+    done
+    return 1
+}
+
+# $1: the exit status. Nothing is said after it but by who ends the step.
+leave() {
+    if [ -n "$stopped" ]; then
+        exit 143
+    fi
+    if ! send_back; then
+        exit 1
+    fi
+    exit "$1"
+}
+
+trouble() {
+    say trouble "$1"
+    leave 1
+}
+
+milliseconds() {
+    now=$(date +%s%N)
+    case $now in
+        *[!0-9]*) now=$(date +%s)000000000 ;;
+    esac
+    echo "${now%??????}"
+}
+
+# Fetches the commit alone into the repository $1.
+fetch_into() {
+    if ! [ -f "$1/lexpr-made" ]; then
+        remove "$1"
+        plain_git init -q --bare --object-format="$ERRAND_FORMAT" "$1" && : >"$1/lexpr-made" || return
+    fi
+    # Locks of a git that was killed: whoever gets here is alone.
+    rm -f "$1/shallow.lock" "$1/packed-refs.lock" "$1"/refs/lexpr/*.lock
+    # The ref is what the next fetch tells the exchange that it has.
+    far_git -C "$1" fetch -q --depth=1 --no-tags --no-auto-gc --no-write-fetch-head --recurse-submodules=no --force \
+        "$ERRAND_EXCHANGE" "$ERRAND_REF:refs/lexpr/last" || return
+    fetched=$(plain_git -C "$1" rev-parse --verify -q refs/lexpr/last)
+    if [ "$fetched" != "$ERRAND_COMMIT" ]; then
+        echo "the exchange has ${fetched:-nothing} at $ERRAND_REF, and not $ERRAND_COMMIT" >&2
+        return 1
+    fi
+}
+
+# Without flock(1) nothing is kept from gate to gate: there is no other lock that ends with who holds it.
+store=$own/store
+if command -v flock >/dev/null; then
+    store=$work/cache-$ERRAND_CACHE
+    exec 9>"$store.lock"
+    flock -w "$ERRAND_FETCH_TIMEOUT" 9 || trouble "another worker has had the cache $store for too long"
+fi
+# A cache that is damaged is passed by: others may borrow from it.
+if ! fetch_into "$store" && { store=$own/store; ! fetch_into "$store"; }; then
+    trouble "the commit could not be fetched from the exchange"
+fi
+exec 9>&-
+
+top=$own/tree
+if ! plain_git init -q --template= --object-format="$ERRAND_FORMAT" "$top" ||
+    ! echo "$store/objects" >"$top/.git/objects/info/alternates" ||
+    ! echo "$ERRAND_COMMIT" >"$top/.git/shallow" ||
+    ! plain_git -C "$top" checkout -q --detach "$ERRAND_COMMIT" ||
+    ! tree=$(plain_git -C "$top" rev-parse --verify -q "HEAD^{tree}"); then
+    trouble "the commit could not be checked out"
+fi
+mkdir "$own/tmp" "$own/artifacts" || trouble "the disk of $work has no room"
+
+# Ends what is left of the process group $1.
+end_group() {
+    kill -s TERM -- "-$1" 2>/dev/null || return 0
+    tries=20
+    while [ "$tries" -gt 0 ]; do
+        kill -0 -- "-$1" 2>/dev/null || return 0
+        sleep 0.1
+        tries=$((tries - 1))
+    done
+    kill -s KILL -- "-$1" 2>/dev/null
+}
+
+# Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
+run() {
+    rm -f "$own/status"
+    begun=$(milliseconds)
+    (
+        cd "$2" || exit
+        # Where no name that the gate's environment sets can reach it.
+        set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts"
+        unset GIT_SSH_COMMAND ERRAND_NONCE ERRAND_TICKET ERRAND_EXCHANGE ERRAND_CACHE ERRAND_REF ERRAND_RESULT \
+            ERRAND_COMMIT ERRAND_FORMAT ERRAND_WORK_DIR ERRAND_SETUP ERRAND_SETUP_TIMEOUT ERRAND_COMMAND ERRAND_CWD \
+            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL
+        export TMPDIR="$own/tmp"
+        export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CEILING_DIRECTORIES="$own"
+        eval "$environment"
+        export LEXPR_ARTIFACTS="$6"
+        # What it runs is a process group of its own.
+        exec "$1" -k "$2" "$3" /bin/sh -c '/bin/sh -c "$1"; echo "$?" >"$2"' sh "$4" "$5"
+    ) </dev/null 2>&1 &
+    running=$!
+    [ -z "$stopped" ] || kill -s TERM "$running" 2>/dev/null
+    while :; do
+        wait "$running"
+        of_timeout=$?
+        kill -0 "$running" 2>/dev/null || break
+    done
+    ran=$(($(milliseconds) - begun))
+    end_group "$running"
+    running=
+    status=
+    if [ -s "$own/status" ]; then
+        read -r status <"$own/status"
+    elif [ "$of_timeout" != 124 ] && [ "$ran" -lt "$((${3%.*} * 1000))" ]; then
+        # It ended its whole process group.
+        status=$of_timeout
+    fi
+}
+
+# The control group of the step, where Slurm makes one: $1 is a file of it.
+of_step() {
+    while IFS=: read -r number _ path; do
+        case $number:$path in
+            0:*/step_*) cat "/sys/fs/cgroup${path%%/user/*}/$1" 2>/dev/null; return ;;
+        esac
+    done </proc/self/cgroup
+}
+killed_for_memory() {
+    of_step memory.events | while read -r what count; do
+        [ "$what" = oom_kill ] && echo "$count"
+    done
+}
+
+if [ -n "$ERRAND_SETUP" ]; then
+    run "$ERRAND_SETUP" "$top" "$ERRAND_SETUP_TIMEOUT"
+    [ -z "$stopped" ] || leave 143
+    [ "$status" = 0 ] || trouble "the setup \`$ERRAND_SETUP\` ${status:+failed with exit code }${status:-took longer than $ERRAND_SETUP_TIMEOUT s}"
+    # Only what git ignores outlasts it.
+    plain_git -C "$top" reset -q --hard "$ERRAND_COMMIT" && plain_git -C "$top" clean -qffd ||
+        trouble "the checkout could not be made clean after the setup"
+fi
+
+if [ -n "$ERRAND_RESULT" ]; then
+    # The beginning and the end, since a disk has an end, too.
+    mkfifo "$own/pipe" || trouble "a pipe could not be made"
+    { head -c "$ERRAND_LOG_HEAD"; tail -c "$ERRAND_LOG_TAIL" >"$own/log-end"; } <"$own/pipe" >>"$own/log" &
+    writer=$!
+    exec >"$own/pipe"
+fi
+
+before=$(killed_for_memory)
+say begun "$(date +%s)"
+inside=$(cd "$top/$ERRAND_CWD" 2>/dev/null && pwd -P)
+case $inside/ in
+    "$(cd "$top" && pwd -P)"/*)
+        run "$ERRAND_COMMAND" "$inside" "$ERRAND_TIMEOUT"
+        say ran "$ran"
+        ;;
+    *)
+        echo "lexpr: the gate's cwd \`$ERRAND_CWD\` is not a folder of this tree"
+        status=126
+        ;;
+esac
+peak=$(of_step memory.peak)
+[ -z "$peak" ] || say memory "$peak"
+[ "$(killed_for_memory)" = "$before" ] || say short-of-memory ""
+
+if [ -n "$ERRAND_RESULT" ]; then
+    exec >&-
+    # A stranger that has the pipe must not keep the node.
+    tries=50
+    while [ "$tries" -gt 0 ] && kill -0 "$writer" 2>/dev/null; do
+        sleep 0.1
+        tries=$((tries - 1))
+    done
+    kill "$writer" 2>/dev/null
+    wait "$writer"
+    # Less than that was all of it.
+    [ "$(wc -c <"$own/log-end")" -lt "$ERRAND_LOG_TAIL" ] ||
+        printf '\n[lexpr: what came here is left out; policy.logMaxMB says how much is kept]\n' >>"$own/log"
+    cat "$own/log-end" >>"$own/log"
+fi
+
+cd /
+remove "$top"
+remove "$own/tmp"
+remove "$own/artifacts"
+if [ "$store" != "$own/store" ] && exec 9>"$store.lock" && flock -n 9; then
+    # Borrowed objects stay for longer than any gate runs.
+    plain_git -C "$store" -c gc.autoDetach=false -c gc.pruneExpire=2.weeks.ago gc --auto --quiet >&2
+    exec 9>&-
+fi
+[ -z "$stopped" ] || leave 143
+if [ -z "$status" ]; then
+    say time-up ""
+    leave 124
+fi
+say proof "$tree $status"
+leave "$status"
