@@ -458,12 +458,17 @@ fn gates(
         redact: prepared.policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
     };
+    let elsewhere = elsewhere_of(&settings, prepared, quarantine);
+    Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
+}
+
+/// What sends gates to clusters, where the plan does.
+pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, quarantine: &Quarantine) -> ClusterGates {
     // With the user's own ways to reach a remote.
     let git = Git::new(quarantine.folder(), Config::Users);
     let here = || prepared.repo.common_dir().to_string_lossy().into_owned();
-    let exchange = Exchange::new(git, prepared.policy.exchange.clone().unwrap_or_else(here), folder.id.clone());
-    let elsewhere = ClusterGates::new(settings.clone(), exchange);
-    Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
+    let address = prepared.policy.exchange.clone().unwrap_or_else(here);
+    ClusterGates::new(settings.clone(), Exchange::new(git, address, settings.run.clone()))
 }
 
 pub(super) fn run_setup(

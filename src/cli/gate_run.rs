@@ -23,6 +23,7 @@ use super::{RepositoryArgs, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
 use crate::engine::exit;
+use crate::gate::elsewhere::AllGates;
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans, own_executable};
 use crate::git::command;
@@ -138,7 +139,16 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
     command::work_for(place.mark());
     let gates = bench.gates(args, id, &place)?;
     let job = bench.job(owner, gate, &recipe, &made);
-    if args.shell { shell(&gates, &job, &place).await } else { judge_once(&gates, job, &place, args).await }
+    if args.shell {
+        return match job.gates[0].gate.runtime.cluster() {
+            Some(cluster) => Err(Failure::usage(format!("{} runs this gate: a shell is to be had on this machine", cluster.runtime))
+                .with_hint("without --shell the gate runs there again, with its output here")),
+            None => shell(gates.here(), &job, &place).await,
+        };
+    }
+    let ended = judge_once(&gates, job, &place, args).await;
+    gates.elsewhere().clear().await?;
+    ended
 }
 
 fn no_run(error: RunsError) -> Failure {
@@ -293,7 +303,7 @@ impl Bench<'_> {
         }
     }
 
-    fn gates(&self, args: &GateRunArgs, id: RunId, place: &RunFolder) -> Result<LocalGates, Failure> {
+    fn gates(&self, args: &GateRunArgs, id: RunId, place: &RunFolder) -> Result<AllGates, Failure> {
         let artifacts = match &args.artifact_dir {
             Some(folder) => std::path::absolute(folder).map_err(|error| Failure::io("finding", folder, &error))?,
             None => place.artifacts(),
@@ -316,7 +326,8 @@ impl Bench<'_> {
             redact: self.prepared.policy.redact.clone(),
             grace: GateSettings::DEFAULT_GRACE,
         };
-        Ok(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())))
+        let elsewhere = conduct::elsewhere_of(&settings, self.prepared, &self.workshop.quarantine);
+        Ok(AllGates::new(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), elsewhere))
     }
 
     fn job(&self, owner: ItemIx, gate: Arc<Gate>, recipe: &Recipe, made: &Composite) -> Job {
@@ -348,7 +359,7 @@ fn gone(what: &str, commit: CommitId) -> Failure {
 }
 
 /// Runs the job's gate with its output to the terminal, and says how it ended.
-async fn judge_once(gates: &LocalGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Result<u8, Failure> {
+async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Result<u8, Failure> {
     let name = shown(job.gates[0].gate.name.as_str()).into_owned();
     let (tell, mut news) = mpsc::unbounded_channel();
     let follower = follow::Follower::start(place.logs());

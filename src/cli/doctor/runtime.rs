@@ -13,20 +13,22 @@ use crate::cli::failure::Failure;
 use crate::cli::scratch::ScratchFolder;
 use crate::cli::source::read_plan;
 use crate::doctor::{Check, Finding};
+use crate::gate::elsewhere::{AllGates, ClusterGates, Exchange};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, container, orphans, own_executable};
+use crate::git::command::{Config, Git};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Target, UserRepo};
 use crate::git::scratch::{self, ScratchCommit};
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
-use crate::plan::runtime::{Asked, LOCAL, Runtime};
+use crate::plan::runtime::{Asked, Cluster, LOCAL, Runtime, SlurmMode};
 use crate::plan::{Gate, Plan};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::report::outcome::outcome_text;
-use crate::runs::RunFolder;
+use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::{DefinitionDigest, JobId, RunId, VerdictKey, WorkerId};
-use crate::wording::{duration, shown};
+use crate::wording::{count, duration, shown};
 
 /// What the gates look for in the tree.
 const FILE: (&str, &str) = ("probe.txt", "lexpr was here\n");
@@ -72,7 +74,7 @@ impl Trial {
 /// Where the plan cannot be read, or has no such runtime.
 pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
     let (runtime, plan) = find(name, args)?;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = runtime.cluster().map(|cluster| told(name, cluster)).into_iter().collect();
     let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed))) {
         None => runtime,
         Some((_, Err(error))) => {
@@ -85,12 +87,21 @@ pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Fa
         }
     };
     let scratch = ScratchFolder::create()?;
-    let place = RunFolder { id: RunId::new("doctor"), path: scratch.path().to_owned() };
+    let place = RunFolder { id: RunId::new(format!("doctor-{}", runs::fresh_id())), path: scratch.path().to_owned() };
     let tried = conduct::runtime(1)?.block_on(try_all(name, &runtime, plan.as_ref(), &place));
     orphans::end_all(&place.mark());
     scratch.remove();
     findings.extend(tried?);
     Ok(findings)
+}
+
+fn told(name: &str, cluster: &Cluster) -> Finding {
+    let way = match cluster.policy.mode {
+        SlurmMode::Pool { nodes } => format!("a pool of {}", count(nodes as usize, "node")),
+        SlurmMode::Batch => "a job for each gate".to_owned(),
+    };
+    let partition = cluster.needs.partition.as_deref().map_or_else(String::new, |name| format!(", partition {name}"));
+    Finding::ok(Check::Runtime, format!("{name}: Slurm, {way}{partition}, {} at once", cluster.policy.max_in_flight))
 }
 
 /// The runtime of that name as gates of the plan have it.
@@ -129,11 +140,14 @@ async fn try_all(
         let ended = run((&gates, &target, &place.logs()), runtime, trial, at).await;
         findings.push(judge(name, trial, ended, begun.elapsed()));
     }
+    if let Err(error) = gates.elsewhere().clear().await {
+        findings.push(Finding::fail(Check::Runtime, format!("{name}: {error}")));
+    }
     Ok(findings)
 }
 
 /// A repository with one commit, and what runs gates on it.
-fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(LocalGates, Target), Failure> {
+fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target), Failure> {
     let path = place.path.join("repository");
     let first = ScratchCommit { message: "Something to run gates on", files: &[FILE] };
     scratch::create(&path, first, &[]).map_err(|error| Failure::internal(error.to_string()))?;
@@ -159,7 +173,12 @@ fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(LocalGates, Targ
         redact: plan.map(|plan| plan.policy.redact.clone()).unwrap_or_default(),
         grace: GateSettings::DEFAULT_GRACE,
     };
-    Ok((LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), target))
+    let address = plan.and_then(|plan| plan.policy.exchange.clone());
+    let address = address.unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned());
+    let exchange = Exchange::new(Git::new(quarantine.folder(), Config::Users), address, settings.run.clone());
+    let elsewhere = ClusterGates::new(settings.clone(), exchange);
+    let here = LocalGates::new(settings, slots, Arc::new(RecentProcesses::default()));
+    Ok((AllGates::new(here, elsewhere), target))
 }
 
 /// How a trial ended: its last attempt and, of a cancelled one, how long it took from when that was asked.
@@ -178,7 +197,7 @@ async fn said_something(logs: &Path) {
 }
 
 async fn run(
-    (gates, target, logs): (&LocalGates, &Target, &Path),
+    (gates, target, logs): (&AllGates, &Target, &Path),
     runtime: &Runtime,
     trial: Trial,
     at: usize,

@@ -9,6 +9,7 @@ use crate::gate::container::{Boxed, Inside};
 use crate::gate::environment::{GateTold, of_gate_elsewhere};
 use crate::gate::protocol::{Cause, Ended};
 use crate::plan::Gate;
+use crate::plan::runtime::Runtime;
 use crate::ports::PortError;
 use crate::vocabulary::event::GateOutcome;
 
@@ -22,7 +23,12 @@ impl JobRun<'_> {
         log: &Path,
     ) -> Result<Result<Option<Arc<Boxed>>, String>, PortError> {
         let gate = &attempt.gate.gate;
-        let Some(container) = gate.runtime.container() else { return Ok(Ok(None)) };
+        let container = match &gate.runtime {
+            Runtime::Local => return Ok(Ok(None)),
+            Runtime::Container(container) => container,
+            // Whoever sends it here would take what this machine says for what the cluster says.
+            Runtime::Slurm(cluster) => return Ok(Err(format!("{} runs it, and not this machine", cluster.runtime))),
+        };
         let told = GateTold {
             name: gate.name.as_str(),
             attempt: attempt.number,
