@@ -123,6 +123,7 @@ async fn a_gate_gets_its_own_variables_and_none_of_the_callers_but_those_that_ar
             let error = came.unwrap_err();
             assert!(error.hint.unwrap().contains("pool"), "Slurm would write it into a file: refused");
         }
+        slurm.clear().await.unwrap();
     }
 }
 
@@ -133,12 +134,14 @@ async fn a_log_of_100_mb_is_bounded_with_both_of_its_ends() {
         let print = "echo first; yes 'a line of thirty-two characters' | head -c 100000000; echo; echo last";
         let mut errand = named(world.errand("long", print), mode);
         errand.log_rules.max_bytes = 4 * 1024 * 1024;
-        let (came, log) = run(&world.slurm(mode), &errand).await;
+        let slurm = world.slurm(mode);
+        let (came, log) = run(&slurm, &errand).await;
         assert_eq!(came.outcome, GateOutcome::Passed, "{mode:?}");
         assert!(log.starts_with("first\n") && log.ends_with("\nlast\n"), "{mode:?}");
         assert!(log.contains("left out"), "{mode:?}");
         let expected = 4 * 1024 * 1024 - 500..4 * 1024 * 1024 + 500;
         assert!(expected.contains(&log.len()), "{mode:?}: {}", log.len());
+        slurm.clear().await.unwrap();
     }
 }
 
@@ -147,7 +150,7 @@ async fn a_cancelled_gate_is_ended_where_it_runs_with_all_it_started() {
     let Some(world) = World::start() else { return };
     for mode in BOTH {
         let slurm = world.slurm(mode);
-        let pid = world.cluster.path(&format!("pid-{mode:?}"));
+        let pid = world.cluster.path(if mode == POOL { "pid-pool" } else { "pid-batch" });
         let command = format!("echo here; sh -c 'trap : TERM; echo $$ > {}; sleep 1000; sleep 1000'", word(&pid));
         let errand = named(world.errand("cancel", &command), mode);
         let (cancel, cancelled) = watch::channel(false);
@@ -166,6 +169,7 @@ async fn a_cancelled_gate_is_ended_where_it_runs_with_all_it_started() {
         assert_eq!(early.0.outcome, GateOutcome::Cancelled, "{mode:?}");
         // Who is asked for it again later runs it.
         assert_eq!(run(&slurm, &Errand { command: "true".to_owned(), ..errand }).await.0.outcome, GateOutcome::Passed);
+        slurm.clear().await.unwrap();
     }
 }
 
@@ -179,7 +183,7 @@ async fn forty_gates_wide_all_end_and_nodes_never_have_more_than_they_have_room_
             settings.memory_mb = None;
         }
         let slurm = lexpr::gate::elsewhere::slurm::Slurm::new(settings);
-        let folder = world.cluster.path(&format!("wide-{mode:?}"));
+        let folder = world.cluster.path(if mode == POOL { "wide-pool" } else { "wide-batch" });
         fs::create_dir(&folder).unwrap();
         // How many are at it, and for long enough to meet others.
         let command = format!(
@@ -235,7 +239,11 @@ async fn invariant_1_what_cannot_be_fetched_or_is_another_commit_is_an_infrastru
         let gone = world.cluster.path("gone.git");
         let hook = world.exchange.dir().join("hooks/post-receive");
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        fs::write(&hook, format!("#!/bin/sh\nmv {} {}\n", word(world.exchange.dir()), word(&gone))).unwrap();
+        fs::write(
+            &hook,
+            format!("#!/bin/sh\nrm hooks/post-receive\nmv {} {}\n", word(world.exchange.dir()), word(&gone)),
+        )
+        .unwrap();
         fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let errand = named(world.errand("unfetched", "echo ran"), mode);
         let coming_back = async {
@@ -258,7 +266,6 @@ async fn invariant_1_what_cannot_be_fetched_or_is_another_commit_is_an_infrastru
         if mode == POOL {
             fs::rename(&gone, world.exchange.dir()).unwrap();
         }
-        fs::remove_file(&hook).unwrap();
 
         // lexpr finds none.
         fs::rename(world.exchange.dir(), &gone).unwrap();

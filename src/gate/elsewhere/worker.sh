@@ -1,5 +1,5 @@
 # Runs one gate on a node and says how it went: what `account.rs` reads. Sent to the node as it is, with all that it is to
-# know in variables ERRAND_*. Needs sh, git and coreutils; flock(1) where there is one.
+# know in variables ERRAND_*, exported or not. Needs sh, git and coreutils; flock(1) where there is one.
 #
 # What it says goes to standard error, one line each, `lexpr-<what> <nonce> ...`; what the gate prints, to standard
 # output. With ERRAND_RESULT set nobody listens: then both go into files, which are pushed to that ref of the exchange.
@@ -154,6 +154,9 @@ end_group() {
     kill -s KILL -- "-$1" 2>/dev/null
 }
 
+# Runs $1 and leaves its exit status in $2. What this shell itself has to say of it is no output of the gate's.
+wrapper='exec 3>&2 2>/dev/null; /bin/sh -c "$1" 2>&3 3>&-; echo "$?" >"$2"'
+
 # Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
 run() {
     rm -f "$own/status"
@@ -161,16 +164,16 @@ run() {
     (
         cd "$2" || exit
         # Where no name that the gate's environment sets can reach it.
-        set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts"
+        set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts" "$wrapper"
         unset GIT_SSH_COMMAND ERRAND_NONCE ERRAND_TICKET ERRAND_EXCHANGE ERRAND_CACHE ERRAND_REF ERRAND_RESULT \
             ERRAND_COMMIT ERRAND_FORMAT ERRAND_WORK_DIR ERRAND_SETUP ERRAND_SETUP_TIMEOUT ERRAND_COMMAND ERRAND_CWD \
-            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL
+            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
         export TMPDIR="$own/tmp"
         export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CEILING_DIRECTORIES="$own"
         eval "$environment"
         export LEXPR_ARTIFACTS="$6"
         # What it runs is a process group of its own.
-        exec "$1" -k "$2" "$3" /bin/sh -c '/bin/sh -c "$1"; echo "$?" >"$2"' sh "$4" "$5"
+        exec "$1" -k "$2" "$3" /bin/sh -c "$7" sh "$4" "$5"
     ) </dev/null 2>&1 &
     running=$!
     [ -z "$stopped" ] || kill -s TERM "$running" 2>/dev/null

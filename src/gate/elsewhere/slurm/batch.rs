@@ -2,6 +2,7 @@
 //! asks for the same ticket finds the job, or what it sent. While it runs, what it prints is not seen.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::object_format;
-use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, setup_limit};
+use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_limit};
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::vocabulary::event::GateOutcome;
 
@@ -265,7 +266,6 @@ impl Submission {
         let at = self.cluster.push(&self.errand).await?;
         let result = settings.exchange.name_of(&result_of(&self.errand));
         let variables = self.cluster.instructions(&self.errand, &at, Some(&result)).variables()?;
-        let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
         let mut args = vec![
             "--parsable".to_owned(),
             // A job that is started anew by Slurm waits two minutes, and lexpr tries again by itself.
@@ -278,17 +278,22 @@ impl Submission {
             // What the gate prints, the worker has.
             "--output=/dev/null".to_owned(),
             "--error=/dev/null".to_owned(),
-            // These, and no profile of the user's.
-            format!("--export={}", names.join(",")),
+            // Nothing of the caller's, and no profile of the user's on the node.
+            "--export=NIL".to_owned(),
         ];
         args.extend(settings.memory_mb.map(|mb| format!("--mem={mb}")));
         args.extend(settings.gpus.map(|gpus| format!("--gpus={gpus}")));
         args.extend(self.cluster.request());
         args.extend(self.cluster.shunned());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let script = format!("#!/bin/sh\n{SCRIPT}");
+        // Slurm keeps a job's environment in a file as it does the script: what is not to be seen is in neither.
+        let mut script = b"#!/bin/sh\n".to_vec();
+        for (name, value) in &variables {
+            script.extend_from_slice(&[name.as_bytes(), b"=", &quoted(value.as_bytes()), b"\n"].concat());
+        }
+        script.extend_from_slice(SCRIPT.as_bytes());
         for submission in 1.. {
-            match self.cluster.client.once("sbatch", &args, &variables, script.as_bytes(), LONGEST_CALL).await {
+            match self.cluster.client.once("sbatch", &args, &script, LONGEST_CALL).await {
                 // `job` or `job;cluster`.
                 Ok(said) => {
                     let id = said.trim().split(';').next().and_then(|id| id.parse().ok());

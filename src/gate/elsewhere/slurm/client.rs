@@ -83,7 +83,7 @@ impl Client {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.once(program, args, &[], b"", LONGEST_CALL).await {
+            match self.once(program, args, b"", LONGEST_CALL).await {
                 Err(ClientError::Absent { .. }) if begun.elapsed() < PATIENCE => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -93,13 +93,12 @@ impl Client {
         }
     }
 
-    /// Asks once, with variables for the program to hand on, something for it to read, and so much time. A program that
+    /// Asks once, with something for the program to read, and so much time. A program that
     /// takes longer, or is not waited for, goes on.
     pub(super) async fn once(
         &self,
         program: &str,
         args: &[&str],
-        variables: &[(&'static str, OsString)],
         input: &[u8],
         limit: Duration,
     ) -> Result<String, ClientError> {
@@ -113,7 +112,6 @@ impl Client {
             .args(args)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())

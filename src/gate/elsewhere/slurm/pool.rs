@@ -197,7 +197,7 @@ impl Pool {
         // It goes on if nobody waits for this gate any more: the allocation is found by its name.
         let asking = tokio::spawn(async move {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            client.once("salloc", &args, &[], b"", limit).await
+            client.once("salloc", &args, b"", limit).await
         });
         asking.await.map_err(|error| Trouble::Said(format!("asking for nodes ended early: {error}")))??;
         let gone = || {
@@ -214,34 +214,39 @@ impl Pool {
         }
     }
 
-    /// Ends the steps of these names, and waits until they have ended.
+    /// Ends the steps of these names, and waits until they have ended. What is on a node that is lost has, as far as
+    /// anybody can tell.
     async fn end_steps(&self, job: u64, of: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+        let client = &self.cluster.client;
         let begun = Instant::now();
-        let mut is_killed = false;
-        let mut first = true;
+        let (mut is_told, mut is_killed) = (false, false);
+        let mut pause = LOOK_AGAIN;
         loop {
-            let mut steps = queue::steps(&self.cluster.client, job).await?;
-            steps.retain(|(_, name)| of(name));
+            let mut steps = queue::steps(client, job).await?;
+            steps.retain(|step| of(&step.name));
+            if !steps.is_empty() && is_told {
+                let lost = queue::lost_nodes(client).await?;
+                steps.retain(|step| !lost.contains(&step.node));
+            }
             if steps.is_empty() {
                 return Ok(());
             }
+            let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
             if begun.elapsed() > LONGEST_END {
-                let ids: Vec<String> = steps.into_iter().map(|(id, _)| id).collect();
+                let ids = ids.join(", ");
                 return Err(Trouble::Said(format!(
-                    "steps {} of a gate that is to be run again do not end",
-                    ids.join(", ")
+                    "steps {ids} do not end, and their gates are not run again beside them"
                 )));
             }
-            let kill = !is_killed && begun.elapsed() > self.cluster.settings.grace + SLACK;
-            for (id, _) in &steps {
-                if kill {
-                    self.cluster.scancel(&[id]).await?;
-                } else if first {
-                    self.cluster.scancel(&["--signal=TERM", id]).await?;
-                }
+            if !is_told {
+                self.cluster.scancel(&[&["--signal=TERM"], ids.as_slice()].concat()).await?;
+                is_told = true;
+            } else if !is_killed && begun.elapsed() > self.cluster.settings.grace + SLACK {
+                self.cluster.scancel(&ids).await?;
+                is_killed = true;
             }
-            (first, is_killed) = (false, is_killed || kill);
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
 

@@ -69,18 +69,40 @@ fn read_job(line: &str) -> Option<JobSeen> {
     })
 }
 
-/// The steps of one job that run: their names in Slurm, and those that they were given.
-pub(super) async fn steps(client: &Client, job: u64) -> Result<Vec<(String, String)>, ClientError> {
+/// One step that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StepSeen {
+    /// `job.step`.
+    pub(super) id: String,
+    pub(super) node: String,
+    pub(super) name: String,
+}
+
+/// The steps of one job that run.
+pub(super) async fn steps(client: &Client, job: u64) -> Result<Vec<StepSeen>, ClientError> {
     let job = format!("--jobs={job}");
-    let listed = match client.ask("squeue", &["--noheader", "--steps", &job, "--format=%i|%j"]).await {
+    let listed = match client.ask("squeue", &["--noheader", "--steps", &job, "--format=%i|%N|%j"]).await {
         // A job that is not there has none.
         Err(ClientError::Refused { said, .. }) if said.contains("Invalid job id") => return Ok(Vec::new()),
         listed => listed?,
     };
-    let steps = listed.lines().filter_map(|line| line.trim().split_once('|'));
+    Ok(listed.lines().filter_map(read_step).collect())
+}
+
+fn read_step(line: &str) -> Option<StepSeen> {
+    let mut parts = line.splitn(3, '|').map(str::trim);
+    let (id, node, name) = (parts.next()?, parts.next()?, parts.next()?);
     // What Slurm starts for the job itself (`1.batch`, `1.extern`) is none of ours.
-    let is_numbered = |id: &str| id.rsplit('.').next().is_some_and(|step| step.parse::<u32>().is_ok());
-    Ok(steps.filter(|(id, _)| is_numbered(id)).map(|(id, name)| (id.to_owned(), name.to_owned())).collect())
+    id.rsplit('.').next()?.parse::<u32>().ok()?;
+    Some(StepSeen { id: id.to_owned(), node: node.to_owned(), name: name.to_owned() })
+}
+
+/// Nodes that Slurm has given up, or hears nothing of.
+pub(super) async fn lost_nodes(client: &Client) -> Result<Vec<String>, ClientError> {
+    let listed = client.ask("sinfo", &["--noheader", "--Node", "--format=%N|%T"]).await?;
+    let nodes = listed.lines().filter_map(|line| line.split_once('|'));
+    let is_lost = |state: &str| state.contains("down") || state.trim_end().ends_with('*');
+    Ok(nodes.filter(|(_, state)| is_lost(state)).map(|(node, _)| node.to_owned()).collect())
 }
 
 /// The queue as all that wait for jobs of one run see it: one question for all of them.
