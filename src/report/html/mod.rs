@@ -4,6 +4,7 @@
 //! The parts are made one by one, as the live page shows them, too.
 
 mod landings;
+mod layout;
 pub mod look;
 pub mod markup;
 mod now;
