@@ -27,6 +27,8 @@ pub struct Lost {
     pub item: String,
     pub branch: String,
     pub seen: Option<LastSeen>,
+    /// A merge in the target that names such a branch, although the target has not the head that was seen last.
+    pub merge: Option<String>,
     /// A remote's branch of the same name.
     pub elsewhere: Option<String>,
 }
@@ -112,9 +114,12 @@ fn note_of(lost: &Lost, outline: &Outline) -> String {
         some => format!("take the item out, also of the deps of {}", list(some)),
     };
     let named = if lost.branch == lost.item { String::new() } else { format!(" {}", shown(&lost.branch)) };
+    let why = match &lost.merge {
+        None => "nothing says that its work is in base".to_owned(),
+        Some(merge) => format!("{merge} in base merged another head of that name"),
+    };
     format!(
-        "left alone {}: its branch{named} is gone, and nothing says that its work is in base; merge refuses the plan until \
-         you {back}, or {out}",
+        "left alone {}: its branch{named} is gone, and {why}; merge refuses the plan until you {back}, or {out}",
         shown(&lost.item),
     )
 }

@@ -19,7 +19,8 @@ pub struct NamedMerge {
 /// # Errors
 /// Where git fails or the commit is not there.
 pub fn named_merges(git: &Git, tip: CommitId) -> Result<HashMap<String, NamedMerge>, GitError> {
-    let args = ["log", "--merges", "-z", "--encoding=UTF-8", "--date=short", "--format=%H %cd %s"];
+    let args =
+        ["log", "--merges", "--no-show-signature", "-z", "--encoding=UTF-8", "--date=short", "--format=%H %cd %s"];
     let answer = git.run(args.into_iter().chain([tip.to_string().as_str()]))?;
     let mut found = HashMap::new();
     for record in String::from_utf8_lossy(&answer).split('\0').filter(|record| !record.is_empty()) {

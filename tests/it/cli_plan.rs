@@ -294,6 +294,11 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     world.git(&["checkout", "-q", "main"]);
     world.git(&["merge", "-q", "--no-ff", "-m", "Merge branch 'a'", "side"]);
     let seen = updated_without(&world, &plan);
+    let merge = world.git(&["rev-parse", "--short=10", "main"]);
+    let begins = begins.replace(
+        "nothing says that its work is in base",
+        &format!("{merge} of 2023-11-14 in base merged another head of that name"),
+    );
     assert!(seen.starts_with(&format!("{begins}bring it back with `git branch a {head}`, as run ")), "{seen}");
     world.git(&["branch", "a", &head]);
     assert_eq!(world.lexpr(["plan", "--update", file]).expect(0).stderr, format!("{file} is up to date\n"));

@@ -1,13 +1,13 @@
 //! Items of a plan that are no branches of the repository: other revisions, and branches that are gone. Of a gone one it
 //! is looked for what says whether the target has it: its head, as a run had it, and merges that name it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::survey;
 use crate::cli::failure::Failure;
 use crate::draft::update::{LastSeen, Lost};
 use crate::git::branches::Branch;
-use crate::git::named_merges::named_merges;
+use crate::git::named_merges::{NamedMerge, named_merges};
 use crate::git::repo::{Named, RepoError, Target, UserRepo};
 use crate::journal;
 use crate::plan::Item;
@@ -50,38 +50,33 @@ pub(super) fn trace(repo: &UserRepo, target: &Target, items: &[&Item], all: &[Br
             }
         }
     }
-    // A head that the target has not outweighs a merge of the same name, which may be an earlier branch's.
-    let unseen: Vec<&&Item> = gone.iter().filter(|item| !seen.contains_key(&*item.branch)).collect();
-    if !unseen.is_empty() {
-        let merges = named_merges(repo.git(), target.commit)?;
-        for item in unseen {
-            if let Some(merge) = merges.get(&item.branch).or_else(|| merges.get(without_remote(&item.branch, all))) {
-                let (commit, date) = (merge.commit.short(), &merge.date);
-                landed.insert(
-                    &item.branch,
-                    format!("its branch is gone, and {commit} of {date} in base says that it merged it"),
-                );
+    let open: Vec<&Item> = gone.iter().copied().filter(|item| !landed.contains_key(&*item.branch)).collect();
+    let merges = if open.is_empty() { HashMap::new() } else { named_merges(repo.git(), target.commit)? };
+    for item in open {
+        let merge = merges.get(&item.branch).or_else(|| merges.get(without_remote(&item.branch, all)));
+        let merge = merge.map(|NamedMerge { commit, date }| format!("{} of {date}", commit.short()));
+        match (merge, seen.get(&*item.branch)) {
+            (Some(merge), None) => {
+                landed.insert(&item.branch, format!("its branch is gone, and {merge} in base says that it merged it"));
             }
+            // A head that the target has not outweighs a merge of the same name, which may be an earlier branch's.
+            (merge, seen) => traces.lost.push(Lost {
+                item: item.name.as_str().to_owned(),
+                branch: item.branch.clone(),
+                seen: seen.cloned(),
+                merge,
+                elsewhere: elsewhere(&item.branch, all),
+            }),
         }
     }
-    for item in gone {
-        match landed.remove(&*item.branch) {
-            Some(why) => traces.landed.push((item.branch.clone(), why)),
-            None => {
-                let below = format!("/{}", item.branch);
-                let mut elsewhere = all.iter().filter(|branch| !branch.is_local && branch.name.ends_with(&below));
-                let elsewhere = elsewhere.next().map(|branch| branch.name.clone());
-                let seen = seen.get(&*item.branch).cloned();
-                traces.lost.push(Lost {
-                    item: item.name.as_str().to_owned(),
-                    branch: item.branch.clone(),
-                    seen,
-                    elsewhere,
-                });
-            }
-        }
-    }
+    traces.landed = landed.into_iter().map(|(branch, why)| (branch.to_owned(), why)).collect();
     Ok(traces)
+}
+
+/// A remote's branch of the same name.
+fn elsewhere(branch: &str, all: &[Branch]) -> Option<String> {
+    let below = format!("/{branch}");
+    all.iter().find(|other| !other.is_local && other.name.ends_with(&below)).map(|other| other.name.clone())
 }
 
 /// Items by whether a run would find a head for them.
@@ -102,8 +97,14 @@ fn resolved<'a>(repo: &UserRepo, target: &str, items: &[&'a Item]) -> Result<Res
     let (gone, known): (Vec<_>, Vec<_>) = items.iter().enumerate().partition(|(at, _)| missing.contains(at));
     let known: Vec<&Item> = known.into_iter().map(|(_, item)| *item).collect();
     let heads = repo.resolve(target, &named(&known))?.heads;
-    let gone = gone.into_iter().map(|(_, item)| *item).collect();
-    Ok(Resolved { known: known.into_iter().zip(heads).collect(), gone })
+    // A tag that is not where the plan pins it is there all the same: what that comes to is for people.
+    let mut nowhere = Vec::new();
+    for (_, item) in gone {
+        if repo.commit(&item.branch)?.is_none() {
+            nowhere.push(*item);
+        }
+    }
+    Ok(Resolved { known: known.into_iter().zip(heads).collect(), gone: nowhere })
 }
 
 /// By branch, the head that the newest run which had it found it at, where that commit is still there.
