@@ -4,7 +4,10 @@
 #   docker run --rm --init --user "$(id -u):$(id -g)" -v "$PWD:/repo" lexpr merge plan.yaml
 #
 # --init: something has to reap what gates leave to process 1. --user: the repository's owner, or git refuses to work in
-# it. Slots lie in /cache; mount a volume there to keep builds warm.
+# it. Slots lie in /cache; mount a volume there to keep builds warm. To --push over ssh, which works for nobody that it finds
+# no name of ("No user exists for uid"), lend it yours, with your keys and hosts:
+#
+#   -v /etc/passwd:/etc/passwd:ro -v "$HOME/.ssh:$HOME/.ssh:ro"
 
 FROM rust:1-slim-trixie AS build
 WORKDIR /src

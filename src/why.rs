@@ -203,8 +203,8 @@ fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
         (Some(Reason::RedOnTarget { gate, .. }), _) if was_let_go(item) => {
             let command = reproduce::command(&item.name, gate, &report.run);
             format!(
-                "No tree with it was gated: `{command}` tries it on {target} alone. If it passes there, land it by a plan \
-                 of it alone or with `landing: pyramid`; else make {} pass on {target} itself, {again}.",
+                "No tree with it was gated: `{command}` tries it on {target} alone. If it passes there, give it the highest \
+                 `priority`, else make {} pass on {target} itself, {again}.",
                 shown(gate.as_str())
             )
         }

@@ -20,9 +20,8 @@ pub struct InitArgs {
     /// Branches to land, as for `lexpr plan`. Without any, all local branches
     #[arg(value_name = "GLOB")]
     pub globs: Vec<String>,
-    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
-    #[arg(long, value_name = "REF")]
-    pub base: Option<String>,
+    #[command(flatten)]
+    pub onto: plan::args::OntoArgs,
     /// A gate that every item gets; may be given several times. Without any, they are guessed from the repository
     #[arg(long = "gate", value_name = "NAME=COMMAND")]
     pub gates: Vec<String>,
@@ -58,7 +57,7 @@ pub fn run(args: &InitArgs) -> Result<u8, Failure> {
     };
     let mut files = Vec::new();
     if !is_there(&top.join(PLAN)) {
-        let draft = plan::drafted(&repo, &args.globs, args.base.as_deref(), plan::named_gates(&args.gates)?)?;
+        let draft = plan::drafted(&repo, &args.globs, &args.onto, plan::named_gates(&args.gates)?)?;
         if draft.items.is_empty() {
             plan::tell_of(&draft);
             return Err(Failure::usage(

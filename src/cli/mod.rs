@@ -227,7 +227,7 @@ pub struct FaceArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Serve /metrics and /healthz here while the run goes on, for example 127.0.0.1:9464
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "ADDRESS")]
     pub metrics_addr: Option<String>,
     /// Write the metrics here when the run has ended, for a textfile collector
     #[arg(long, value_name = "FILE")]

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::names::item_name;
 use super::text::{comment, item_text, scalar};
 use super::{Draft, DraftDep};
-use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline};
+use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline, Outlined};
 use crate::plan::natural::natural_cmp;
 use crate::plan::reach::reaches;
-use crate::wording::shown;
+use crate::vocabulary::names::{CommitId, RunId};
+use crate::wording::{list, shell_word, shown};
 
 /// A plan's text after it was brought up to date, and what happened to it.
 #[derive(Debug)]
@@ -20,9 +21,29 @@ pub struct Updated {
     pub notes: Vec<String>,
 }
 
+/// An item whose branch is gone, and of which nothing says that the target has it.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    pub item: String,
+    pub branch: String,
+    pub seen: Option<LastSeen>,
+    /// A merge in the target that names such a branch, although the target has not the head that was seen last.
+    pub merge: Option<String>,
+    /// A remote's branch of the same name.
+    pub elsewhere: Option<String>,
+}
+
+/// Where a run found a branch that is gone by now.
+#[derive(Clone, Debug)]
+pub struct LastSeen {
+    pub head: CommitId,
+    pub run: RunId,
+}
+
 /// Makes `outline`'s plan what `draft` says. Its items stand for branches, as the plan's do: those that have landed by
-/// `draft` go, those that the plan lacks come.
-pub fn updated(outline: &Outline, draft: &Draft) -> Updated {
+/// `draft` go, those that the plan lacks come. What is `lost` stays, for its work would not land and others build on it:
+/// who took it out unasked would hide that.
+pub fn updated(outline: &Outline, draft: &Draft, lost: &[Lost]) -> Updated {
     let mut notes = Vec::new();
     let mut amendment = Amendment::default();
     let items: BTreeMap<&str, &str> =
@@ -38,6 +59,7 @@ pub fn updated(outline: &Outline, draft: &Draft) -> Updated {
     }
     let item_of =
         |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
+    notes.extend(lost.iter().map(|lost| note_of(lost, outline)));
     let mut wiring = Wiring::of(outline);
     for new in &draft.items {
         let deps = new.deps.iter().map(|dep| DraftDep { name: item_of(&dep.name), why: dep.why.clone() });
@@ -73,6 +95,33 @@ pub fn updated(outline: &Outline, draft: &Draft) -> Updated {
     let Amended { text, left } = outline.amended(&amendment, order(outline));
     notes.extend(left.iter().map(|left| format!("by hand: {}", shown(left))));
     Updated { text, notes }
+}
+
+/// What is to be done about an item whose branch is gone.
+fn note_of(lost: &Lost, outline: &Outline) -> String {
+    let branch = shell_word(&lost.branch);
+    let back = match (&lost.elsewhere, &lost.seen) {
+        (Some(elsewhere), _) => format!("bring it back with `git branch {branch} {}`", shell_word(elsewhere)),
+        (None, Some(LastSeen { head, run })) => {
+            format!("bring it back with `git branch {branch} {}`, as run {run} had it", head.short())
+        }
+        (None, None) => "bring it back".to_owned(),
+    };
+    let depend = |item: &&Outlined| item.deps.contains(&lost.item);
+    let dependents: Vec<&str> = outline.items().iter().filter(depend).map(|item| &*item.name).collect();
+    let out = match dependents.as_slice() {
+        [] => "take the item out".to_owned(),
+        some => format!("take the item out, also of the deps of {}", list(some)),
+    };
+    let named = if lost.branch == lost.item { String::new() } else { format!(" {}", shown(&lost.branch)) };
+    let why = match &lost.merge {
+        None => "nothing says that its work is in base".to_owned(),
+        Some(merge) => format!("{merge} in base merged another head of that name"),
+    };
+    format!(
+        "left alone {}: its branch{named} is gone, and {why}; merge refuses the plan until you {back}, or {out}",
+        shown(&lost.item),
+    )
 }
 
 /// New items go where they would stand in a plan that is written anew; behind all others where somebody put the items in
@@ -124,11 +173,11 @@ mod tests {
     }
 
     fn update(text: &str, draft: &Draft) -> Updated {
-        let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft);
+        let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft, &[]);
         if let Err(invalid) = check("plan", updated.text.as_bytes()) {
             panic!("{:?}\n{}", invalid.problems, updated.text);
         }
-        let again = super::updated(&Outline::read("plan", updated.text.as_bytes()).unwrap(), draft);
+        let again = super::updated(&Outline::read("plan", updated.text.as_bytes()).unwrap(), draft, &[]);
         assert_eq!(again.text, updated.text, "twice is once");
         updated
     }
@@ -238,6 +287,7 @@ items:
         let updated = super::updated(
             &Outline::read("plan", alias.as_bytes()).unwrap(),
             &draft(&[("a", &[]), ("b", &[]), ("c", &["b"])], &[]),
+            &[],
         );
         assert_eq!(updated.text, alias);
         assert!(updated.notes[1].starts_with("by hand: deps of c come by an alias"), "{:?}", updated.notes);

@@ -21,6 +21,7 @@ pub mod markers;
 pub mod merge_tree;
 pub mod message;
 pub mod migrate;
+pub mod named_merges;
 mod new_objects;
 pub mod objects;
 pub mod own_commits;

@@ -21,7 +21,8 @@ pub struct OwnCommit {
 /// Where git fails or a commit is not there.
 pub fn own_commits(git: &Git, base: CommitId, heads: &[CommitId]) -> Result<Vec<Vec<OwnCommit>>, GitError> {
     // From standard input: there may be more heads than arguments. Parents last, as a walk needs them.
-    let args = ["log", "--stdin", "-z", "--topo-order", "--encoding=UTF-8", "--format=%H %P%n%B"];
+    let args =
+        ["log", "--stdin", "--no-show-signature", "-z", "--topo-order", "--encoding=UTF-8", "--format=%H %P%n%B"];
     let mut input = format!("^{base}\n");
     heads.iter().for_each(|head| input.extend([head.to_string().as_str(), "\n"]));
     let answer = git.run_with_input(args, input.as_bytes())?;

@@ -273,6 +273,18 @@ impl UserRepo {
         }
     }
 
+    /// The commit that `revision` is, a local branch before a tag; `None` where it is none.
+    ///
+    /// # Errors
+    /// Where git fails.
+    pub fn commit(&self, revision: &str) -> Result<Option<CommitId>, GitError> {
+        let meanings = revisions(revision);
+        let mut questions = Questions::default();
+        questions.ask_all(meanings.clone());
+        let answers = questions.put_to(&self.git)?;
+        Ok(meanings.iter().find_map(|meaning| answers.commit(meaning)))
+    }
+
     /// Those of `commits` that are not there, in one git process.
     ///
     /// # Errors

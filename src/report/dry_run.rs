@@ -15,6 +15,9 @@ use crate::wording::{Paint, Tone, count, counted, duration, list, ref_name, show
 /// As many paths as the sentence of a [`Reason`] names.
 const PATHS_IN_SENTENCE: usize = 3;
 
+/// What is said of an item that `--override` names.
+const LANDS_LAST: &str = "lands last, overridden if its gates do not pass";
+
 /// A dry run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -235,8 +238,8 @@ impl DryRunItem {
         if let Some(why) = self.why() {
             let _ = write!(line, ": {}", shown(&why));
         }
-        if self.may_be_overridden && self.forecast == Forecast::Lands {
-            line.push_str("; lands last, overridden if its gates do not pass");
+        if self.lands_last() {
+            let _ = write!(line, "; {LANDS_LAST}");
         }
         if !self.item.deps.is_empty() {
             let deps =
@@ -251,6 +254,16 @@ impl DryRunItem {
             let _ = write!(line, "; gates: {}", list(names(&cone.gates)));
         }
         line
+    }
+
+    /// It would land after all others, whether its gates pass or not.
+    pub fn lands_last(&self) -> bool {
+        self.may_be_overridden && self.forecast == Forecast::Lands
+    }
+
+    /// What there is to say of it beside its forecast: why it would not land, or that it may be overridden.
+    pub fn remark(&self) -> Option<String> {
+        self.why().or_else(|| self.lands_last().then(|| LANDS_LAST.to_owned()))
     }
 
     /// Why it would not land, in words.

@@ -255,7 +255,7 @@ fn dry_run(dry: &DryRun) -> String {
                 "| {level} | {} | {} | {} | {} | {gates} |",
                 code(item.item.name.as_str()),
                 if bad { format!("**{forecast}**") } else { forecast.to_owned() },
-                escape(&item.why().unwrap_or_default()),
+                escape(&item.remark().unwrap_or_default()),
                 codes(item.item.deps.iter().map(|dep| dep.as_str())),
             );
         }

@@ -11,7 +11,7 @@ use super::undo;
 use super::view::{LimitReport, Stage};
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, HeldBy, LimitOn, Reason};
 use crate::vocabulary::names::GateName;
-use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shown, tail};
+use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shell_word, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
 pub const TAIL_LINES: usize = 20;
@@ -326,12 +326,14 @@ pub fn next_step(report: &RunReport) -> String {
         if report.exit_code == Some(0) {
             return format!("make {} pass on {target}, where it is red now.", shown(gate.as_str()));
         }
+        let gate = shown(gate.as_str());
         let repair = if report.items.iter().any(was_let_go) {
-            ", or land an item that repairs it by a plan of that item alone or with `landing: pyramid`"
+            let try_one = format!("lexpr gate run ITEM {}", shell_word(&gate));
+            format!(", or give the item that repairs it the highest `priority` (`{try_one}` tries one)")
         } else {
-            ""
+            String::new()
         };
-        return format!("make {} pass on {target} itself{repair}, {again}.", shown(gate.as_str()));
+        return format!("make {gate} pass on {target} itself{repair}, {again}.");
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
     let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));

@@ -79,15 +79,15 @@ fn where_there_is_nothing_to_land_or_nowhere_to_write_it_says_what_to_do_and_wri
 }
 
 #[test]
-fn a_detached_head_lands_on_main_all_the_same_and_without_one_a_base_is_asked_for() {
+fn a_detached_head_lands_on_main_all_the_same_and_without_one_a_target_is_asked_for() {
     let world = world();
     world.git(&["checkout", "-q", "--detach"]);
     assert!(world.lexpr(["init", "a"]).expect(0).stdout.contains("1 item to land on main"));
     std::fs::remove_file(world.repo().join("plan.yaml")).unwrap();
     world.git(&["branch", "-q", "-m", "main", "other"]);
     let said = world.lexpr(["init", "a"]).expect(2);
-    assert!(said.stderr.contains("no branch is checked out") && said.stderr.contains("--base"), "{}", said.stderr);
-    assert!(world.lexpr(["init", "a", "--base", "other"]).expect(0).stdout.contains("1 item to land on other"));
+    assert!(said.stderr.contains("no branch is checked out") && said.stderr.contains("--target"), "{}", said.stderr);
+    assert!(world.lexpr(["init", "a", "--target", "other"]).expect(0).stdout.contains("1 item to land on other"));
 }
 
 #[test]

@@ -425,6 +425,43 @@ fn after_an_item_repaired_the_target_the_advice_is_to_run_the_others_again_and_t
 }
 
 #[test]
+fn where_a_batch_lets_the_item_go_that_would_repair_the_target_the_advice_to_put_it_first_lands_all() {
+    for deps in ["", ", deps: [c]"] {
+        let on = if deps.is_empty() { "main" } else { "c" };
+        let world = World::new(
+            README,
+            &[
+                ("a", "main", &[("a", "1\n")]),
+                ("c", "main", &[("c", "1\n")]),
+                ("repair", on, &[("state", "good\n")]),
+                ("worse", "main", &[("worse", "1\n")]),
+            ],
+        );
+        let plan = |priority: &str| {
+            format!(
+                "schemaVersion: v1\npolicy: {{ landing: batch }}\n\
+                 gates: [{{name: unit, run: 'test -e state && test ! -e worse'}}]\n\
+                 items: [{{name: a}}, {{name: c}}, {{name: repair{deps}{priority}}}, {{name: worse}}]\n"
+            )
+        };
+        let told = world.merge(&plan(""), &["--execute"]).expect(3).stdout;
+        says(
+            &told,
+            &["Next: make unit pass on main itself, or give the item that repairs it the highest `priority` \
+               (`lexpr gate run ITEM unit` tries one), then run the same command again"],
+        );
+        world.lexpr(["gate", "run", "a", "unit"]).expect(3);
+        world.lexpr(["gate", "run", "repair", "unit"]).expect(0);
+        if deps.is_empty() {
+            let why = world.lexpr(["why", "repair"]).expect(0).stdout;
+            says(&why, &["If it passes there, give it the highest `priority`, else make unit pass"]);
+        }
+        let landed = world.merge(&plan(", priority: 9"), &["--execute"]).expect(3).stdout;
+        says(&landed, &["3 of 4 items landed on main", "failed worse"]);
+    }
+}
+
+#[test]
 fn while_nobody_repairs_the_target_the_advice_is_to_do_so() {
     let world = world();
     let plan = TWO.replace("'true'", "'test -e never'");

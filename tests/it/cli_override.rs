@@ -181,6 +181,17 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
     assert!(said.stdout.contains(" c; gates: "), "{}", said.stdout);
     let items = &world.report(&world.repo().join("r.json"))["items"];
     assert_eq!((&items[0]["mayBeOverridden"], &items[1]["mayBeOverridden"]), (&Value::Null, &Value::Bool(true)));
+    let written = |name: &str| {
+        world.merge(&plan("merge"), &["--override", "bad", "--reason", "x", "--report", name]).expect(0);
+        fs::read_to_string(world.repo().join(name)).unwrap()
+    };
+    let last = "lands last, overridden if its gates do not pass";
+    let (page, markdown) = (written("r.html"), written("r.md"));
+    assert_eq!(markdown.matches(last).count(), 1, "{markdown}");
+    assert!(markdown.contains(&format!("| `bad` | lands | {last} |")), "{markdown}");
+    assert!(page.contains(&format!("<title>bad: lands last: {last}</title><path ")), "a shape of its own: {page}");
+    assert!(page.contains(&format!("! lands last</span></td><td class=\"why\">{last}</td>")), "{page}");
+    assert_eq!(page.matches(last).count(), 2, "nobody else is marked: {page}");
     world.merge(&plan("merge"), &["--execute", "--override", "bad", "--reason", "--- a/b"]).expect(0);
     let told = world.git(&["log", "-1", "--format=%B", "main"]);
     assert!(told.contains(">: --- a/b"), "{told}");

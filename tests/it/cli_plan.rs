@@ -146,6 +146,40 @@ fn a_target_that_nobody_names_is_the_usual_one_or_what_is_checked_out() {
 }
 
 #[test]
+fn branches_are_compared_with_any_revision_while_the_plan_lands_on_a_branch() {
+    let world = World::new(
+        README,
+        &[
+            ("a", "main", &[("a", "1")]),
+            ("b", "a", &[("b", "1")]),
+            ("c", "b", &[("c", "1")]),
+            ("next", "a", &[("n", "1")]),
+        ],
+    );
+    world.git(&["tag", "v1", "a"]);
+    let stack =
+        "  - name: b\n  - name: c\n    deps:\n      - b # its head is in this branch\n  # Left out: a, in base\n";
+    let plan = |args: &[&str]| {
+        let args = ["plan", "a", "b", "c", "--gate", "t=true"].iter().chain(args);
+        world.lexpr(args).expect(0).stdout.replace("gates:\n  - { name: t, run: \"true\" }\nitems:\n", "")
+    };
+    let head = world.git(&["rev-parse", "--short", "a"]);
+    for base in ["v1", "v1^{commit}", "c~2", "b^", &head, ":/Work on a"] {
+        assert_eq!(plan(&["--base", base]), format!("schemaVersion: v1\ntarget: main\n{stack}"), "{base}");
+    }
+    for branch in ["next", "refs/heads/next"] {
+        let said = plan(&["--base", branch]);
+        assert_eq!(said, format!("schemaVersion: v1\ntarget: next\n{stack}"), "a branch is landed on, too");
+    }
+    assert_eq!(plan(&["--base", "v1", "--target", "next"]), format!("schemaVersion: v1\ntarget: next\n{stack}"));
+    assert_eq!(plan(&["--base", "next", "--target", "main"]), format!("schemaVersion: v1\ntarget: main\n{stack}"));
+    let said = world.lexpr(["plan", "b", "--base", "nowhere"]).expect(2).stderr;
+    assert!(said.contains("--base nowhere: there is no such branch or revision"), "{said}");
+    let said = world.lexpr(["plan", "b", "--target", "v1"]).expect(2).stderr;
+    assert!(said.contains("target \"v1\" is a tag"), "{said}");
+}
+
+#[test]
 fn a_plan_is_brought_up_to_date_and_keeps_what_a_person_wrote() {
     let world =
         World::new(README, &[("a", "main", &[("a", "1")]), ("b", "a", &[("b", "1")]), ("c", "main", &[("c", "1")])]);
@@ -178,6 +212,109 @@ items:
 ";
     assert_eq!(fs::read_to_string(&plan).unwrap(), expected);
     world.lexpr(["merge", file, "--execute"]).expect(0);
+}
+
+/// A plan of a, b on a, and c, all of whose branches are gone but c's, brought up to date.
+fn updated_without(world: &World, plan: &std::path::Path) -> String {
+    let file = plan.to_str().unwrap();
+    let said = world.lexpr(["plan", "--update", file]).expect(0).stderr;
+    assert_eq!(
+        world.lexpr(["plan", "--update", file]).expect(0).stderr.lines().last(),
+        Some(&*format!("{file} is up to date"))
+    );
+    said
+}
+
+const ON_A: &[crate::cli_world::NewBranch<'static>] =
+    &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "1")]), ("c", "main", &[("c", "1")])];
+
+const ON_A_PLAN: &str = "\
+schemaVersion: v1
+items:
+  - name: a
+  - name: b # Ann's
+    deps: [a, c]
+  - name: c
+    deps:
+      - a # by hand
+";
+
+#[test]
+fn an_item_whose_branch_was_merged_and_deleted_goes_by_what_the_merge_says_and_its_dependents_are_free() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan(ON_A_PLAN);
+    world.git(&["merge", "-q", "--no-ff", "--no-edit", "a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let said = updated_without(&world, &plan);
+    let merged = world.git(&["rev-parse", "--short=10", "main"]);
+    assert_eq!(said, format!("- a: its branch is gone, and {merged} of 2023-11-14 in base says that it merged it\n"));
+    let expected = "schemaVersion: v1\nitems:\n  - name: b # Ann's\n    deps: [c]\n  - name: c\n";
+    assert_eq!(fs::read_to_string(&plan).unwrap(), expected);
+    world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
+}
+
+#[test]
+fn an_item_whose_branch_is_gone_goes_where_the_target_has_the_head_that_a_run_had_for_it() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan(&ON_A_PLAN.replace("name: a\n", "name: a\n    strategy: squash\n"));
+    world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
+    world.git(&["branch", "-q", "-D", "a", "b"]);
+    let said = updated_without(&world, &plan);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("- c: in base"), "{said}");
+    assert!(
+        lines[1].starts_with("- a: its branch is gone, and ") && lines[1].contains(" had it: in base as "),
+        "{said}"
+    );
+    assert!(lines[2].starts_with("- b: its branch is gone, and ") && lines[2].ends_with(" had it: in base"), "{said}");
+    assert!(fs::read_to_string(&plan).unwrap().contains("items: []"));
+}
+
+#[test]
+fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_the_way_back() {
+    let world = World::new(README, ON_A);
+    let gated = ON_A_PLAN.replace("items:", "gates: [{name: no, run: 'false'}]\nitems:");
+    let plan = world.plan(&gated);
+    let file = plan.to_str().unwrap();
+    let head = world.git(&["rev-parse", "--short=10", "a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let unseen = updated_without(&world, &plan);
+    let begins = "left alone a: its branch is gone, and nothing says that its work is in base; merge refuses the plan until you ";
+    let ends = "or take the item out, also of the deps of b, c\n";
+    assert!(unseen.starts_with(&format!("{begins}bring it back, {ends}")), "{unseen}");
+    assert_eq!(fs::read_to_string(&plan).unwrap(), gated, "nobody's work is dropped unasked");
+    world.lexpr(["merge", file]).expect(2);
+
+    // A run has had it, and nothing of it has landed; a merge of an earlier branch of that name says nothing.
+    world.git(&["branch", "a", &head]);
+    world.lexpr(["merge", file, "--execute"]).expect(3);
+    world.git(&["branch", "-q", "-D", "a"]);
+    world.git(&["checkout", "-q", "-b", "side"]);
+    world.git(&["commit", "-q", "--allow-empty", "-m", "Other work"]);
+    world.git(&["checkout", "-q", "main"]);
+    world.git(&["merge", "-q", "--no-ff", "-m", "Merge branch 'a'", "side"]);
+    let seen = updated_without(&world, &plan);
+    let merge = world.git(&["rev-parse", "--short=10", "main"]);
+    let begins = begins.replace(
+        "nothing says that its work is in base",
+        &format!("{merge} of 2023-11-14 in base merged another head of that name"),
+    );
+    assert!(seen.starts_with(&format!("{begins}bring it back with `git branch a {head}`, as run ")), "{seen}");
+    world.git(&["branch", "a", &head]);
+    assert_eq!(world.lexpr(["plan", "--update", file]).expect(0).stderr, format!("{file} is up to date\n"));
+}
+
+#[test]
+fn an_item_that_is_no_branch_but_a_revision_goes_where_it_has_landed_and_is_wired_where_not() {
+    let world = World::new(README, ON_A);
+    world.git(&["tag", "v1", "a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    world.git(&["branch", "on-it", "v1"]);
+    let plan = world.plan("schemaVersion: v1\nitems:\n- name: a\n  branch: v1\n- name: on-it\n");
+    let said = world.lexpr(["plan", "--update", plan.to_str().unwrap()]).expect(0).stderr;
+    assert_eq!(said, "+ a depends on on-it: its head is in this branch\n");
+    world.git(&["merge", "-q", "v1"]);
+    assert_eq!(updated_without(&world, &plan), "- on-it: in base\n- a: in base\n");
 }
 
 #[test]

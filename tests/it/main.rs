@@ -7,6 +7,7 @@ mod cli_cache;
 mod cli_claims;
 mod cli_clean;
 mod cli_commands;
+mod cli_completions;
 mod cli_container;
 mod cli_demo;
 mod cli_doctor;

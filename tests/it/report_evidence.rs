@@ -134,9 +134,15 @@ fn where_the_target_is_red_that_is_shown_and_a_failure_of_its_own_only_of_an_ite
     assert_eq!(reproduced, [true, false, false]);
     let text = summary::text(&report, Paint::PLAIN);
     assert!(text.contains("u on main, without any item: exit status 1 after 1.2s\n  | on the target\n"), "{text}");
-    assert!(text.contains("`landing: pyramid`"), "the next step names the way for one that repairs it: {text}");
+    assert!(
+        text.contains("highest `priority` (`lexpr gate run ITEM u` tries one)"),
+        "the next step names the way for one that repairs it: {text}"
+    );
     let fix = why::text(&report, &report.items[2], Paint::PLAIN);
-    assert!(fix.contains("`lexpr gate run fix u 20261121-090000-ab12`"), "{fix}");
+    assert!(
+        fix.contains("`lexpr gate run fix u 20261121-090000-ab12`") && fix.contains("the highest `priority`"),
+        "{fix}"
+    );
     let progress = lines(&events);
     assert_eq!(progress.matches("on main, without any item").count(), 1, "{progress}");
     assert_eq!(progress.matches("reproduce: ").count(), 1, "{progress}");

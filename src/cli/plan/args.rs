@@ -18,9 +18,8 @@ pub struct PlanArgs {
     /// The same, for names that are also words of this command
     #[arg(long, value_name = "GLOB", num_args = 1..)]
     pub branches: Vec<String>,
-    /// The branch to land on; the default is main, master or trunk, whichever there is, else what is checked out
-    #[arg(long, value_name = "REF")]
-    pub base: Option<String>,
+    #[command(flatten)]
+    pub onto: OntoArgs,
     /// A gate that every item gets; may be given several times. Without any, they are guessed from the repository
     #[arg(long = "gate", value_name = "NAME=COMMAND")]
     pub gates: Vec<String>,
@@ -30,12 +29,26 @@ pub struct PlanArgs {
     /// Ask which branches, which gates and where to
     #[arg(long)]
     pub interactive: bool,
-    /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes; all else, comments
-    /// included, stays as it stands. What is commented out stays out
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "gates", "output", "interactive"])]
+    /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes, also where its
+    /// branch is gone since; all else, comments included, stays as it stands. What is commented out stays out. An item
+    /// whose branch is gone without having landed is told of, and stays
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "target", "gates", "output", "interactive"])]
     pub update: Option<PathBuf>,
     #[command(flatten)]
     pub repository: RepositoryArgs,
+}
+
+/// What branches are to land on, and what they are compared with.
+#[derive(Debug, Args)]
+pub struct OntoArgs {
+    /// What branches are compared with: any revision. Those that it has need no landing, and what it has makes no stack.
+    /// The default is the target
+    #[arg(long, value_name = "REF")]
+    pub base: Option<String>,
+    /// The branch to land on; the default is --base where that is a local branch, else main, master or trunk, whichever
+    /// there is, else what is checked out
+    #[arg(long, value_name = "BRANCH")]
+    pub target: Option<String>,
 }
 
 impl PlanArgs {

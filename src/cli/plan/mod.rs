@@ -3,10 +3,13 @@
 pub mod args;
 mod ask;
 mod diff;
+mod gone;
 mod survey;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+
+use args::OntoArgs;
 
 use super::failure::{EXIT_INVALID, Failure};
 use super::{PlanArgs, PlanCommand, speak};
@@ -21,6 +24,7 @@ use crate::output::rewrite_file;
 use crate::plan::amend::Outline;
 use crate::plan::check::{Invalid, check};
 use crate::plan::natural::natural_cmp;
+use crate::vocabulary::names::CommitId;
 use crate::wording::{count, shown};
 
 /// Runs the command.
@@ -44,7 +48,7 @@ fn write(args: &PlanArgs) -> Result<u8, Failure> {
         return Err(exists(file));
     }
     let repo = UserRepo::open(&args.repository.repo)?;
-    let mut draft = drafted(&repo, &args.all_globs(), args.base.as_deref(), named)?;
+    let mut draft = drafted(&repo, &args.all_globs(), &args.onto, named)?;
     let mut output = args.output.clone();
     if args.interactive {
         ask::shape(&mut draft, &mut output)?;
@@ -74,11 +78,15 @@ fn write(args: &PlanArgs) -> Result<u8, Failure> {
 pub(super) fn drafted(
     repo: &UserRepo,
     globs: &[String],
-    base: Option<&str>,
+    onto: &OntoArgs,
     named: Vec<DraftGate>,
 ) -> Result<Draft, Failure> {
     let all = branches::all(repo.git())?;
-    let target = target(repo, &all, base)?;
+    let short = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
+    let is_local = |name: &&str| all.iter().any(|branch| branch.is_local && branch.name == short(name));
+    let base = onto.base.as_deref();
+    let target = target(repo, &all, onto.target.as_deref().or_else(|| base.filter(is_local)))?;
+    let base = base.map_or(Ok(target.commit), |base| commit(repo, base))?;
     let chosen = matching(globs, &all, target.short_name())?;
     if chosen.is_empty() && globs.is_empty() {
         let name = shown(target.short_name()).into_owned();
@@ -88,7 +96,7 @@ pub(super) fn drafted(
     if chosen.is_empty() {
         return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
     }
-    let facts = survey::facts(repo, target.commit, &chosen, &all)?;
+    let facts = survey::facts(repo, base, &chosen, &all)?;
     let mut draft = Draft::of(target.short_name().to_owned(), &facts);
     draft.gates = named;
     if draft.gates.is_empty() {
@@ -129,18 +137,21 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
     let target = target(&repo, &all, Some(&checked.plan.target))?;
     let globs = args.all_globs();
     let mut chosen = if globs.is_empty() { Vec::new() } else { matching(&globs, &all, target.short_name())? };
-    for item in outline.items() {
+    let mut no_branches = Vec::new();
+    for item in &checked.plan.items {
         match all.iter().find(|branch| branch.name == item.branch) {
             Some(branch) if !chosen.contains(branch) => chosen.push(branch.clone()),
             Some(_) => {}
-            None => {
-                speak::note(&format!("left alone {}: {} is no branch here\n", shown(&item.name), shown(&item.branch)))
-            }
+            None => no_branches.push(item),
         }
     }
+    let traces = gone::trace(&repo, &target, &no_branches, &all)?;
+    chosen.extend(traces.revisions);
     chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
     let facts = survey::facts(&repo, target.commit, &chosen, &all)?;
-    let updated = updated(&outline, &Draft::of(target.short_name().to_owned(), &facts));
+    let mut draft = Draft::of(target.short_name().to_owned(), &facts);
+    draft.left_out.extend(traces.landed);
+    let updated = updated(&outline, &draft, &traces.lost);
     for note in &updated.notes {
         speak::note(&format!("{note}\n"));
     }
@@ -189,17 +200,25 @@ fn parse_gate(gate: &str) -> Result<(&str, &str), Failure> {
 /// What a plan lands on where nobody says so: the first of these that is a branch, else what is checked out.
 const USUAL_TARGETS: [&str; 3] = ["main", "master", "trunk"];
 
-pub(super) fn target(repo: &UserRepo, all: &[Branch], base: Option<&str>) -> Result<Target, Failure> {
+pub(super) fn target(repo: &UserRepo, all: &[Branch], named: Option<&str>) -> Result<Target, Failure> {
     let no_items: [Named<'_>; 0] = [];
     let usual = || USUAL_TARGETS.into_iter().find(|name| all.iter().any(|branch| branch.name == *name));
-    let name = match base.or_else(usual) {
+    let name = match named.or_else(usual) {
         Some(name) => name.to_owned(),
         None => branches::checked_out(repo.git())?.ok_or_else(|| {
             Failure::usage("there is no branch main, master or trunk, and no branch is checked out")
-                .with_hint("name the branch to land on with --base")
+                .with_hint("name the branch to land on with --target")
         })?,
     };
     Ok(repo.resolve(&name, &no_items)?.target)
+}
+
+/// The commit that `--base` names.
+fn commit(repo: &UserRepo, base: &str) -> Result<CommitId, Failure> {
+    repo.commit(base)?.ok_or_else(|| {
+        Failure::usage(format!("--base {}: there is no such branch or revision", shown(base)))
+            .with_hint("see `git branch --all` and `git tag`")
+    })
 }
 
 /// The branches that match, the target left out, in natural order; without globs all local ones.

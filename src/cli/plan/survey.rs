@@ -35,7 +35,7 @@ pub(super) fn facts(repo: &UserRepo, base: CommitId, chosen: &[Branch], all: &[B
 
 /// Which branches contain which, and which have landed: read through a repository of lexpr's own
 /// that is deleted again.
-fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
+pub(super) fn relations(repo: &UserRepo, base: CommitId, branches: &[Branch]) -> Result<Relations, Failure> {
     let folder = ScratchFolder::create()?;
     let merge = MergeSettings { renames: true, directory_renames: DirectoryRenames::Conflict };
     let workshop = Workshop::new(folder.path(), repo, ComposeSettings { merge, committer: None, remember_for: None })?;

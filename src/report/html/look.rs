@@ -11,6 +11,8 @@ pub enum Look {
     Landed,
     /// It landed although its gates did not pass.
     Overridden,
+    /// Of a dry run: it would land whether its gates pass or not.
+    Overridable,
     LandedBefore,
     Passed,
     Running,
@@ -57,6 +59,7 @@ impl Look {
 
     pub fn of_planned(item: &DryRunItem) -> Self {
         match item.forecast {
+            Forecast::Lands if item.lands_last() => Self::Overridable,
             Forecast::Lands => Self::Waiting,
             Forecast::AlreadyLanded => Self::LandedBefore,
             Forecast::Conflicted => Self::Conflicted,
@@ -69,6 +72,7 @@ impl Look {
         match self {
             Self::Landed => "landed",
             Self::Overridden => "overridden",
+            Self::Overridable => "overridable",
             Self::LandedBefore => "before",
             Self::Passed => "passed",
             Self::Running => "running",
@@ -84,6 +88,7 @@ impl Look {
     pub fn words(self) -> &'static str {
         match self {
             Self::LandedBefore => "landed before",
+            Self::Overridable => "lands last",
             other => other.class(),
         }
     }
@@ -91,7 +96,7 @@ impl Look {
     pub fn sign(self) -> char {
         match self {
             Self::Landed => '✓',
-            Self::Overridden => '!',
+            Self::Overridden | Self::Overridable => '!',
             Self::LandedBefore => '=',
             Self::Passed => '○',
             Self::Running => '▶',
@@ -110,7 +115,7 @@ impl Look {
             Self::Running | Self::Waiting | Self::Skipped => Shape::Square,
             Self::Failed | Self::Unjudged => Shape::Cut,
             Self::Conflicted | Self::Blocked => Shape::Pointed,
-            Self::Overridden => Shape::Slanted,
+            Self::Overridden | Self::Overridable => Shape::Slanted,
         }
     }
 }

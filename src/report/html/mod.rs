@@ -4,6 +4,7 @@
 //! The parts are made one by one, as the live page shows them, too.
 
 mod landings;
+mod layout;
 pub mod look;
 pub mod markup;
 mod now;
@@ -215,7 +216,7 @@ fn dry_run(report: &DryRun) -> String {
             level: item.item.level,
             deps: item.item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
             look: Look::of_planned(item),
-            why: item.why().unwrap_or_default(),
+            why: item.remark().unwrap_or_default(),
         })
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());

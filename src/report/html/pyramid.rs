@@ -1,14 +1,13 @@
 //! The pyramid as a picture: items in levels, what depends on nothing at the bottom, each above what it depends on,
 //! and the target on top.
 //!
-//! A level that is too long for a line takes several; every box is of one size, so that ten items and three hundred
-//! are read alike.
+//! Every box is of one size, so that ten items and three hundred are read alike; where each stands is `layout`'s.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::layout::{Item, Layout};
 use super::look::{Look, Shape};
 use super::markup::{escaped, text};
 use crate::wording::{cut, shown};
@@ -24,53 +23,36 @@ pub struct Node<'a> {
     pub why: String,
 }
 
-const BOX: (i64, i64) = (136, 30);
-const GAP: (i64, i64) = (12, 12);
+pub const BOX: (i64, i64) = (136, 30);
+pub const GAP: (i64, i64) = (20, 14);
 /// Between levels there is room for lines.
-const BETWEEN_LEVELS: i64 = 40;
-const COLUMNS: usize = 8;
-const MARGIN: i64 = 10;
+pub const BETWEEN_LEVELS: i64 = 40;
+pub const COLUMNS: usize = 8;
+pub const MARGIN: i64 = 16;
 /// As wide as a full line.
-const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
+pub const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
 /// What a box has room for, in cells, sign and space left out.
 const NAME_CELLS: usize = 14;
 
 /// The picture; `top` is written above all, and `style` is markup that it holds.
 pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
-    let lines = lines(nodes);
-    let mut height = MARGIN;
-    let mut places: HashMap<usize, (i64, i64)> = HashMap::new();
-    let mut above_level = None;
-    let target = (WIDTH / 2, height + BOX.1);
-    height += BOX.1;
-    for (level, line) in lines.iter().rev() {
-        height += if above_level == Some(*level) { GAP.1 } else { BETWEEN_LEVELS };
-        above_level = Some(*level);
-        let wide = line.len() as i64 * (BOX.0 + GAP.0) - GAP.0;
-        for (column, at) in line.iter().enumerate() {
-            places.insert(*at, ((WIDTH - wide) / 2 + column as i64 * (BOX.0 + GAP.0), height));
-        }
-        height += BOX.1;
-    }
-    height += MARGIN;
+    let items: Vec<Item<'_>> = nodes.iter().map(|node| Item { level: node.level, deps: &node.deps }).collect();
+    let target = (WIDTH / 2, MARGIN + BOX.1);
+    let layout = Layout::of(&items, target.1);
+    let height = layout.height;
     let mut out = format!(
         "<svg class=\"pyramid\" viewBox=\"0 0 {WIDTH} {height}\" role=\"group\" aria-label=\"The items, each above what it depends on\">\n{style}<g class=\"edges\">\n"
     );
-    let top_line = lines.last().map(|(_, line)| line.as_slice()).unwrap_or_default();
     for (at, node) in nodes.iter().enumerate() {
-        let Some((x, y)) = places.get(&at).copied() else { continue };
-        for (dep, (dep_x, dep_y)) in node.deps.iter().filter_map(|dep| Some((dep, *places.get(dep)?))) {
-            edge(
-                &mut out,
-                (dep_x + BOX.0 / 2, dep_y),
-                (x + BOX.0 / 2, y + BOX.1),
-                node.look,
-                &format!(" data-of=\"{dep} {at}\""),
-            );
+        for dep in &node.deps {
+            edge(&mut out, &layout.way(*dep, at), node.look, &format!(" data-of=\"{dep} {at}\""));
         }
-        // Lines from further down would cross everything.
-        if matches!(node.look, Look::Landed | Look::Overridden | Look::LandedBefore) && top_line.contains(&at) {
-            edge(&mut out, (x + BOX.0 / 2, y), target, node.look, "");
+    }
+    // Lines from further down would cross everything.
+    for at in &layout.topmost {
+        let ((x, y), look) = (layout.places[*at], nodes[*at].look);
+        if matches!(look, Look::Landed | Look::Overridden | Look::LandedBefore) {
+            edge(&mut out, &[(x + BOX.0 / 2, y), target], look, "");
         }
     }
     // Writing to a string does not fail.
@@ -86,9 +68,7 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     );
     let common = common_folder(nodes);
     for (at, node) in nodes.iter().enumerate() {
-        if let Some(place) = places.get(&at) {
-            item(&mut out, at, node, node.name.get(common..).unwrap_or(node.name), *place);
-        }
+        item(&mut out, at, node, node.name.get(common..).unwrap_or(node.name), layout.places[at]);
     }
     out.push_str("</svg>\n");
     out
@@ -121,53 +101,20 @@ pub fn lights(nodes: &[Node<'_>]) -> String {
     if out.is_empty() { out } else { format!("<style>\n{out}</style>\n") }
 }
 
-/// From above what is needed to below what needs it; `of` is markup that says whose it is.
-fn edge(out: &mut String, from: (i64, i64), to: (i64, i64), look: Look, of: &str) {
-    let bend = (from.1 - to.1) / 2;
-    let _ = writeln!(
-        out,
-        "<path class=\"{}\"{of} d=\"M{} {}C{} {} {} {} {} {}\"/>",
-        look.class(),
-        from.0,
-        from.1,
-        from.0,
-        from.1 - bend,
-        to.0,
-        to.1 + bend,
-        to.0,
-        to.1
-    );
-}
-
-/// The lines from the bottom up: each with its level and its items, who depends on neighbours beside them.
-fn lines(nodes: &[Node<'_>]) -> Vec<(u32, Vec<usize>)> {
-    let mut levels: Vec<Vec<usize>> = Vec::new();
-    for (at, node) in nodes.iter().enumerate() {
-        let level = node.level as usize;
-        levels.resize(levels.len().max(level + 1), Vec::new());
-        levels[level].push(at);
-    }
-    let mut column: Vec<f64> = vec![0.0; nodes.len()];
-    let mut lines = Vec::new();
-    for (level, mut members) in levels.into_iter().enumerate() {
-        let wished = |at: &usize| {
-            let deps = &nodes[*at].deps;
-            let sum: f64 = deps.iter().filter_map(|dep| column.get(*dep)).sum();
-            if deps.is_empty() { 0.0 } else { sum / deps.len() as f64 }
+/// From above what is needed to below what needs it, by a way as [`Layout::way`] gives it; `of` is markup that says
+/// whose it is.
+fn edge(out: &mut String, way: &[(i64, i64)], look: Look, of: &str) {
+    let _ = write!(out, "<path class=\"{}\"{of} d=\"M{} {}", look.class(), way[0].0, way[0].1);
+    for (nth, stretch) in way.windows(2).enumerate() {
+        let [from, to] = [stretch[0], stretch[1]];
+        let _ = if nth % 2 == 1 {
+            write!(out, "V{}", to.1)
+        } else {
+            let bend = (from.1 - to.1) / 2;
+            write!(out, "C{} {} {} {} {} {}", from.0, from.1 - bend, to.0, to.1 + bend, to.0, to.1)
         };
-        let wishes: HashMap<usize, f64> = members.iter().map(|at| (*at, wished(at))).collect();
-        members.sort_by(|left, right| wishes[left].total_cmp(&wishes[right]).then(left.cmp(right)));
-        // Lines of one level are about equally long.
-        let number = members.len().div_ceil(COLUMNS).max(1);
-        let length = members.len().div_ceil(number).max(1);
-        for line in members.chunks(length) {
-            for (position, at) in line.iter().enumerate() {
-                column[*at] = position as f64 + (COLUMNS - line.len().min(COLUMNS)) as f64 / 2.0;
-            }
-            lines.push((u32::try_from(level).unwrap_or(u32::MAX), line.to_vec()));
-        }
     }
-    lines
+    out.push_str("\"/>\n");
 }
 
 fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64, i64)) {

@@ -24,7 +24,7 @@ tr:target>td{background:var(--warn)}\
 .edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badline);stroke-dasharray:4 3}\
 .item rect,.item path,.job{stroke-width:1.5}.item{text-decoration:none}.item:hover rect,.item:hover path,.item:focus-visible rect,.item:focus-visible path{stroke-width:3.5}\
 .landed rect,.landed path,.job.landed{fill:var(--good);stroke:var(--goodline)}\
-.overridden rect,.overridden path{fill:var(--risk);stroke:var(--riskline)}\
+.overridden rect,.overridden path{fill:var(--risk);stroke:var(--riskline)}.overridable rect,.overridable path{fill:Canvas;stroke:var(--riskline);stroke-dasharray:4 3}\
 .before rect,.before path{fill:var(--done);stroke:var(--doneline)}\
 .passed rect,.passed path{fill:Canvas;stroke:var(--goodline)}\
 .running rect,.running path,.job.running{fill:var(--live);stroke:var(--liveline)}\
@@ -38,7 +38,7 @@ tr:target>td{background:var(--warn)}\
 .job.apex{stroke-width:3}.tick{stroke:var(--line)}.landing{stroke:var(--goodline);stroke-width:2}.landing.overridden{stroke:var(--riskline);stroke-dasharray:4 2}\
 .timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis,.timeline .sign{text-anchor:middle}.timeline .sign{pointer-events:none}\
 .badge{display:inline-block;border:1.5px solid;border-radius:1rem;padding:0 .6rem;white-space:nowrap}\
-.badge.landed{background:var(--good);border-color:var(--goodline)}.badge.overridden{background:var(--risk);border-color:var(--riskline);border-radius:0}.badge.before{background:var(--done);border-color:var(--doneline)}\
+.badge.landed{background:var(--good);border-color:var(--goodline)}.badge.overridden{background:var(--risk);border-color:var(--riskline);border-radius:0}.badge.overridable{border-color:var(--riskline);border-style:dashed;border-radius:0}.badge.before{background:var(--done);border-color:var(--doneline)}\
 .badge.passed{border-color:var(--goodline)}.badge.running{background:var(--live);border-color:var(--liveline)}\
 .badge.waiting{background:var(--plain);border-color:var(--plainline)}.badge.failed{background:var(--bad);border-color:var(--badline)}\
 .badge.conflicted{background:var(--warn);border-color:var(--warnline)}.badge.blocked{border-color:var(--badline);border-style:dashed}\

@@ -160,16 +160,15 @@ pub fn planned(report: &DryRun) -> String {
         let gates =
             item.cone.as_ref().map(|cone| cone.gates.iter().map(|gate| code(gate.as_str())).collect::<Vec<_>>());
         let look = Look::of_planned(item);
-        let would = if look == Look::Waiting {
-            format!("<span class=\"badge waiting\">{}</span>", item.forecast.words())
-        } else {
-            badge(look)
+        let would = match look {
+            Look::Waiting => format!("<span class=\"badge waiting\">{}</span>", item.forecast.words()),
+            other => badge(other),
         };
         let _ = writeln!(
             out,
             "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{would}</td><td class=\"why\">{}</td><td class=\"name\">{}</td><td>{}</td></tr>",
             code(item.item.name.as_str()),
-            item.why().as_deref().map(text).unwrap_or_default(),
+            item.remark().as_deref().map(text).unwrap_or_default(),
             deps.join(", "),
             gates.unwrap_or_default().join(", ")
         );
