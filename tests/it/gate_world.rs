@@ -107,6 +107,7 @@ impl World {
         let keyed = |gate: Gate| JobGateRun {
             key: VerdictKey::of([gate.name.as_str().as_bytes(), gate.run.as_bytes(), &[u8::from(gate.context)]]),
             item: None,
+            ran: 0,
             gate: Arc::new(gate),
         };
         Job {

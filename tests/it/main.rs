@@ -36,6 +36,7 @@ mod cli_secrets;
 mod cli_shared_cache;
 mod cli_simulate;
 mod cli_trouble;
+mod cli_slurm;
 mod cli_undo;
 mod cli_urgent;
 mod cli_verify;

@@ -43,6 +43,7 @@ pub fn gate(name: &str, required: bool) -> LinedUpGate {
         required,
         by_inputs: false,
         clean: false,
+        runtime: None,
     }
 }
 
@@ -223,6 +224,7 @@ impl Story {
             tail: tail.to_owned(),
             artifacts: Vec::new(),
             missing_artifacts: Vec::new(),
+            elsewhere: None,
         })))
     }
 

@@ -188,7 +188,8 @@ type Ended = Result<(Option<GateRun>, Option<Duration>), PortError>;
 async fn said_something(logs: &Path) {
     loop {
         let files = std::fs::read_dir(logs).into_iter().flatten().flatten();
-        let mut of_it = files.filter(|file| file.file_name().to_string_lossy().starts_with(Trial::Cancelled.name()));
+        let is_its_log = |name: &str| name.starts_with(Trial::Cancelled.name()) && name.ends_with(".log");
+        let mut of_it = files.filter(|file| is_its_log(&file.file_name().to_string_lossy()));
         if of_it.any(|file| file.metadata().is_ok_and(|file| file.is_file() && file.len() > 0)) {
             return;
         }
@@ -215,6 +216,7 @@ async fn run(
         clean_slot: false,
         setup: None,
     };
+    let is_batch = runtime.cluster().is_some_and(|cluster| cluster.policy.mode == SlurmMode::Batch);
     let (tell, mut news) = mpsc::unbounded_channel();
     let (cancel, cancelled) = watch::channel(false);
     let mut asked = None;
@@ -225,11 +227,16 @@ async fn run(
             biased;
             Some(told) = news.recv() => match told {
                 JobNews::Finished { run, .. } => last = Some(*run),
+                // What it prints comes back with what came of it: that a node has it is all there is to wait for.
+                JobNews::Started { .. } if is_batch && matches!(trial, Trial::Cancelled) => {
+                    asked = Some(Instant::now());
+                    cancel.send_replace(true);
+                }
                 JobNews::Started { .. } | JobNews::Stuck(_) => {}
             },
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
-            () = said_something(logs), if asked.is_none() && matches!(trial, Trial::Cancelled) => {
+            () = said_something(logs), if asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
                 asked = Some(Instant::now());
                 cancel.send_replace(true);
             }

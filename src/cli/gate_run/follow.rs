@@ -69,7 +69,9 @@ impl Logs {
     fn show(&mut self, out: &mut impl Write) {
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if !self.seen.iter().any(|(seen, _)| *seen == path) {
+            // Beside them is what other sides say of a gate to lexpr.
+            let is_log = path.extension().is_some_and(|extension| extension == "log");
+            if is_log && !self.seen.iter().any(|(seen, _)| *seen == path) {
                 self.seen.push((path, 0));
             }
         }

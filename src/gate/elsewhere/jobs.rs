@@ -1,6 +1,7 @@
 //! Jobs whose gates run on clusters, as the loop asks for them: each gate is an errand, and what comes back is told as a
 //! gate of this machine tells it. Who has no such gate starts nothing here.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use super::{Errand, Exchange, Returned};
 use crate::gate::client::cancelled;
 use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
 use crate::gate::log::{self, as_file_name};
+use crate::gate::orphans::STARTED_FOR;
 use crate::gate::pump::LogRules;
 use crate::gate::retry::{Attempts, Next};
 use crate::gate::{GateSettings, LocalGates, secrets};
@@ -211,7 +213,9 @@ impl GateOnItsWay<'_> {
         };
         let Job { commit, tree, .. } = *self.job;
         let surroundings = Surroundings { run: &settings.run, mark: &settings.mark, commit, tree };
-        let environment = of_gate_elsewhere(&gate.env, &surroundings, &told);
+        let mut environment = of_gate_elsewhere(&gate.env, &surroundings, &told);
+        // What bears the mark is ended when a run is resumed; a gate over there is found again.
+        environment.remove(OsStr::new(STARTED_FOR));
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         let pass_env = gate.runtime.cluster().map(|cluster| cluster.policy.pass_env.clone()).unwrap_or_default();
         let redact: Vec<String> = settings.redact.iter().chain(&pass_env).cloned().collect();

@@ -30,8 +30,16 @@ timeout=$(command -v timeout)
 
 stopped=
 running=
-# `timeout` hands it on to the whole process group of what it runs, and follows with KILL.
-trap 'stopped=1; [ -z "$running" ] || kill -s TERM "$running" 2>/dev/null' TERM INT HUP
+# `timeout` hands it on to the whole process group of what it runs, and follows with KILL. What was only just forked may
+# still take a signal as this shell does, and forget it.
+end_running() {
+    [ -n "$running" ] || return 0
+    while ! [ -e "$own/forked" ] && kill -0 "$running" 2>/dev/null; do
+        sleep 0.01
+    done
+    kill -s TERM "$running" 2>/dev/null
+}
+trap 'stopped=1; end_running' TERM INT HUP
 
 remove() {
     # Folders without write permission are what some package managers leave.
@@ -159,9 +167,10 @@ wrapper='exec 3>&2 2>/dev/null; /bin/sh -c "$1" 2>&3 3>&-; echo "$?" >"$2"'
 
 # Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
 run() {
-    rm -f "$own/status"
+    rm -f "$own/status" "$own/forked"
     begun=$(milliseconds)
     (
+        : >"$own/forked"
         cd "$2" || exit
         # Where no name that the gate's environment sets can reach it.
         set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts" "$wrapper"
@@ -176,7 +185,7 @@ run() {
         exec "$1" -k "$2" "$3" /bin/sh -c "$7" sh "$4" "$5"
     ) </dev/null 2>&1 &
     running=$!
-    [ -z "$stopped" ] || kill -s TERM "$running" 2>/dev/null
+    [ -z "$stopped" ] || end_running
     while :; do
         wait "$running"
         of_timeout=$?

@@ -163,18 +163,7 @@ fn outcome(effects: &[Effect], run_no: u32) -> GateOutcome {
 }
 
 fn gate_run(outcome: GateOutcome, verdict: Option<Verdict>, duration_ms: u64, backoff_ms: Option<u64>) -> GateRun {
-    GateRun {
-        outcome,
-        verdict,
-        duration_ms,
-        backoff_ms,
-        peak_memory_bytes: None,
-        log: PathBuf::from("log"),
-        log_digest: None,
-        tail: String::new(),
-        artifacts: Vec::new(),
-        missing_artifacts: Vec::new(),
-    }
+    GateRun { backoff_ms, log: PathBuf::from("log"), ..GateRun::in_name_only(outcome, verdict, duration_ms) }
 }
 
 impl GateRunner for Hands {

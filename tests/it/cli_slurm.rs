@@ -1,0 +1,124 @@
+//! Whole runs whose gates a real Slurm cluster runs: what lands is what would land with gates of this machine, and a run
+//! that is killed finds again what it had sent.
+
+use std::process::Command;
+
+use crate::cli_world::{World, statuses, wait_for};
+use crate::slurm_world;
+
+fn cluster() -> Option<slurm_world::World> {
+    slurm_world::World::start()
+}
+
+fn world(items: usize) -> World {
+    let names: Vec<(String, String)> = (0..items).map(|at| (format!("i{at}"), format!("f{at}"))).collect();
+    let files: Vec<[(&str, &str); 1]> = names.iter().map(|(_, file)| [(file.as_str(), "x\n")]).collect();
+    let branches: Vec<_> = names.iter().zip(&files).map(|((name, _), files)| (name.as_str(), "main", &files[..])).collect();
+    World::new(&[("a", "a\n")], &branches)
+}
+
+fn plan(world: &World, gate: &str, items: usize) -> String {
+    let work = world.path("nodes");
+    let items: String = (0..items).map(|at| format!("  - name: i{at}\n")).collect();
+    let slurm = format!("type: slurm, memoryMB: 50, workDir: \"{}\"", work.display());
+    format!(
+        "schemaVersion: v1\npolicy:\n  maxWorkers: 2\n  runtimes:\n    pool: {{ {slurm}, nodes: 2 }}\n    jobs: {{ {slurm}, \
+         mode: batch }}\ngates:\n  - {gate}\nitems:\n{items}"
+    )
+}
+
+/// Commits that nodes fetch.
+fn sent(world: &World) -> Vec<String> {
+    let refs = world.git(&["for-each-ref", "--format=%(refname)", "refs/lexpr/"]);
+    refs.lines().filter(|name| !name.starts_with("refs/lexpr/runs/")).map(str::to_owned).collect()
+}
+
+fn command(world: &World, cluster: &slurm_world::World, args: &[&str]) -> Command {
+    let mut command = world.command(args);
+    command.env("SLURM_CONF", cluster.cluster.configuration());
+    command
+}
+
+#[test]
+fn invariant_8_the_same_lands_as_the_same_commits_whatever_runs_the_gates() {
+    let Some(cluster) = cluster() else { return };
+    let ends: Vec<_> = ["local", "pool", "jobs"]
+        .into_iter()
+        .map(|runtime| {
+            let world = world(12);
+            world.plan(&plan(&world, "{ name: unit, run: 'test -f a && ! test -f f5 && test -n \"$LEXPR_TREE\"' }", 12));
+            let (plan, report) = (world.path("plan.yaml").display().to_string(), world.path("report.json"));
+            let to = report.display().to_string();
+            let args = ["merge", &plan, "--execute", "--runtime", runtime, "--report", &to];
+            let output = command(&world, &cluster, &args).output().unwrap();
+            assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+            let report = world.report(&report);
+            let ran = &report["items"][0]["gates"][0]["attempts"][0]["elsewhere"]["node"];
+            assert_eq!(ran.is_string(), runtime != "local", "{ran}");
+            assert_eq!(sent(&world), [""; 0], "what the nodes fetched is not kept");
+            (world.main(), statuses(&report))
+        })
+        .collect();
+    assert_eq!(ends[0], ends[1]);
+    assert_eq!(ends[0], ends[2]);
+    assert_eq!(cluster.cluster.jobs(), [""; 0], "nothing of it is left on the cluster");
+}
+
+#[test]
+fn invariant_6_a_job_that_outlives_lexpr_is_found_again_and_not_sent_a_second_time() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    std::fs::create_dir(world.path("shared")).unwrap();
+    let shared = world.path("shared");
+    let run = format!("echo ran >>{0}/runs; while [ ! -e {0}/go ]; do sleep 0.1; done", shared.display());
+    world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}' }}"), 1));
+    let plan = world.path("plan.yaml").display().to_string();
+    let runs = || std::fs::read_to_string(shared.join("runs")).unwrap_or_default().lines().count();
+    let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", "jobs"]).spawn().unwrap();
+    wait_for("the gate to begin", || (runs() == 1).then_some(()));
+    lexpr.kill().unwrap();
+    lexpr.wait().unwrap();
+    let mut resumed = command(&world, &cluster, &["resume", "--progress", "json"]).spawn().unwrap();
+    std::fs::write(shared.join("go"), "").unwrap();
+    assert_eq!(resumed.wait().unwrap().code(), Some(0));
+    assert_eq!(runs(), 1, "it was not run again");
+    assert_eq!(cluster.cluster.jobs(), [""; 0]);
+}
+
+#[test]
+fn ctrl_c_takes_everything_off_the_cluster() {
+    let Some(cluster) = cluster() else { return };
+    for runtime in ["pool", "jobs"] {
+        let world = world(3);
+        std::fs::create_dir(world.path("shared")).unwrap();
+        let begun = world.path("shared").join("begun");
+        let run = format!("touch {}; while :; do sleep 0.1; done", begun.display());
+        world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}' }}"), 3));
+        let plan = world.path("plan.yaml").display().to_string();
+        let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", runtime]).spawn().unwrap();
+        wait_for("a gate to begin", || begun.exists().then_some(()));
+        let pid = rustix::process::Pid::from_raw(i32::try_from(lexpr.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(lexpr.wait().unwrap().code(), Some(130), "{runtime}");
+        assert_eq!(cluster.cluster.jobs(), [""; 0], "{runtime}");
+        assert_eq!(sent(&world), [""; 0], "{runtime}");
+    }
+}
+
+#[test]
+fn doctor_proves_a_cluster_and_gate_run_uses_it() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    world.plan(&plan(&world, "{ name: unit, run: 'echo \"on $SLURMD_NODENAME\"; exit 5', runtime: pool }", 1));
+    let plan = world.path("plan.yaml").display().to_string();
+    for runtime in ["pool", "jobs"] {
+        let output = command(&world, &cluster, &["doctor", "--runtime", runtime, "--plan", &plan]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains("a gate that was cancelled was gone"), "{said}");
+    }
+    let output = command(&world, &cluster, &["gate", "run", "i0", "unit", "--plan", &plan]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("on w"), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(cluster.cluster.jobs(), [""; 0]);
+}
