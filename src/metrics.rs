@@ -8,6 +8,7 @@ mod limits;
 mod memory;
 mod queue;
 mod registrar;
+mod runtimes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -20,6 +21,7 @@ use self::limits::LimitMetrics;
 use self::memory::MemoryMetrics;
 use self::queue::{QUEUE_STATES, Queue};
 use self::registrar::Registrar;
+use self::runtimes::RuntimeMetrics;
 use crate::output::{OutputError, write_file};
 use crate::vocabulary::event::{
     CompositePurpose, Decision, Event, GateFinished, GateOutcome, JobPurpose, PoolReason, Reason, Recorded, RunStarted,
@@ -112,6 +114,7 @@ pub struct Metrics {
     resolution_seconds: Histogram,
     plan_seconds: Histogram,
     memory: MemoryMetrics,
+    runtimes: RuntimeMetrics,
     active_workers: IntGauge,
     max_workers: IntGauge,
     workers_limit: IntGauge,
@@ -159,7 +162,8 @@ struct Tracker {
     started_at_ms: u64,
     workers_at_first: i64,
     queue: Queue,
-    jobs: HashMap<JobId, JobPurpose>,
+    /// And whether they have a slot.
+    jobs: HashMap<JobId, (JobPurpose, bool)>,
     /// The number of items of each apex.
     heights: HashMap<ApexId, usize>,
     /// Those whose last attempt failed.
@@ -207,6 +211,7 @@ impl Metrics {
             ),
             plan_seconds: all.histogram("plan_execution_seconds", "Time that a run took.", &PLAN_SECONDS),
             memory: MemoryMetrics::new(&all),
+            runtimes: RuntimeMetrics::new(&all, &GATE_SECONDS, &GATE_SECONDS),
             active_workers: all.gauge("active_workers", "Workers that hold a slot."),
             max_workers: all.gauge("max_workers", "Workers there may be at most."),
             workers_limit: all
@@ -303,6 +308,7 @@ impl Metrics {
         self.events.inc();
         self.limits.apply(recorded);
         self.memory.apply(recorded);
+        self.runtimes.apply(recorded);
         match &recorded.event {
             Event::RunStarted(run) => self.run_started(&mut tracker, recorded.at_ms, run),
             Event::Composed(composed) => {
@@ -316,7 +322,9 @@ impl Metrics {
                 }
             }
             Event::JobStarted(job) => {
-                self.active_workers.inc();
+                // Those behind the last have no slot here: what they do runs elsewhere.
+                let has_a_slot = i64::from(job.worker.0) < self.max_workers.get();
+                self.active_workers.add(i64::from(has_a_slot));
                 let purpose = match &job.purpose {
                     JobPurpose::Cone { .. } => "cone",
                     JobPurpose::Apex { apex, members }
@@ -332,11 +340,11 @@ impl Metrics {
                 };
                 self.jobs.with_label_values(&[purpose]).inc();
                 tracker.queue.job_started(&job.purpose);
-                tracker.jobs.insert(job.job, job.purpose.clone());
+                tracker.jobs.insert(job.job, (job.purpose.clone(), has_a_slot));
             }
             Event::JobFinished { job } => {
-                if let Some(purpose) = tracker.jobs.remove(job) {
-                    self.active_workers.dec();
+                if let Some((purpose, has_a_slot)) = tracker.jobs.remove(job) {
+                    self.active_workers.sub(i64::from(has_a_slot));
                     tracker.queue.job_finished(&purpose);
                 }
             }

@@ -1,7 +1,7 @@
 //! How each metric comes into the registry: under lexpr's prefix, and there from the start.
 
 use prometheus::core::Collector;
-use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Makes metrics and registers them, each with all its series at zero.
 pub(super) struct Registrar {
@@ -22,6 +22,22 @@ impl Registrar {
     pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
         self.register(Histogram::with_opts(opts))
+    }
+
+    pub(super) fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        label: &str,
+        values: &[&str],
+    ) -> HistogramVec {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
+        let histograms = self.register(HistogramVec::new(opts, &[label]));
+        for value in values {
+            histograms.with_label_values(&[value]);
+        }
+        histograms
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {

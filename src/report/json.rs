@@ -197,6 +197,9 @@ pub struct Concurrency {
     pub peak_workers: u32,
     /// Over the whole run.
     pub mean_workers: f64,
+    /// Gates that were in work elsewhere at once, at most.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub peak_elsewhere: u32,
     /// Where `maxWorkers` is `auto`: how many there were, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub pool: Option<Resizing>,
@@ -423,6 +426,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
             max_workers,
             peak_workers: view.pool.peak,
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
+            peak_elsewhere: view.elsewhere.peak,
             pool: view.resizing.adapts().then(|| view.resizing.clone()),
         },
         cache_hit_rate: ratio(view.verdicts.hits, view.verdicts.hits + view.verdicts.misses),
@@ -431,6 +435,11 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
         peak_memory_bytes: view.ending.map(|ending| ending.peak_memory_bytes).filter(|bytes| *bytes > 0),
         metrics,
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `part / whole`, `None` for a whole of 0.

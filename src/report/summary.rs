@@ -257,6 +257,9 @@ pub fn facts(report: &RunReport) -> Vec<String> {
             memory.unwrap_or_default()
         ));
     }
+    if concurrency.peak_elsewhere > 0 {
+        facts.push(format!("{} elsewhere at most at once", count(concurrency.peak_elsewhere as usize, "gate")));
+    }
     facts.extend(concurrency.pool.as_ref().map(Resizing::fact));
     facts
 }

@@ -67,6 +67,8 @@ pub struct RunView {
     /// What gates with `inputs` see of trees.
     subjects: HashMap<(DefinitionDigest, TreeId), SubjectDigest>,
     pub pool: Pool,
+    /// What takes no slot of this machine.
+    pub elsewhere: Pool,
     /// Of the pool, where it adapts.
     pub resizing: Resizing,
     pub throttling: Throttling,
@@ -235,7 +237,7 @@ impl RunView {
             Event::RunStarted(run) => self.start(at, run),
             Event::Composed(composed) => self.composed(composed),
             Event::JobStarted(job) => {
-                self.pool.count(at, 1);
+                self.pool_of(job.worker).count(at, 1);
                 self.job_started(
                     at,
                     job.job,
@@ -263,7 +265,9 @@ impl RunView {
                 self.reused.insert(*key, ReusedView::of(gate, from, remembered.as_deref()));
             }
             Event::JobFinished { job } => {
-                self.pool.count(at, -1);
+                if let Some(worker) = self.jobs.get(job).map(|job| job.worker) {
+                    self.pool_of(worker).count(at, -1);
+                }
                 self.job_finished(at, *job);
             }
             Event::GroupFormed { group, items, .. } => drop(self.groups.insert(*group, items.clone())),
@@ -392,6 +396,12 @@ impl RunView {
             }
             CompositePurpose::Without { .. } | CompositePurpose::Train { .. } => {}
         }
+    }
+
+    /// Workers behind the last that has a slot are those of gates elsewhere.
+    fn pool_of(&mut self, worker: WorkerId) -> &mut Pool {
+        let is_here = self.run.as_ref().is_none_or(|run| worker.0 < run.max_workers);
+        if is_here { &mut self.pool } else { &mut self.elsewhere }
     }
 
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
