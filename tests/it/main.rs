@@ -99,6 +99,7 @@ mod sim;
 mod simulated;
 mod slot_random;
 mod slot_switch;
+mod slurm_alone;
 mod slurm_gates;
 mod slurm_world;
 mod soak;
