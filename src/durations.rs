@@ -182,6 +182,7 @@ mod tests {
             tail: String::new(),
             artifacts: Vec::new(),
             missing_artifacts: Vec::new(),
+            elsewhere: None,
         };
         let lesson = Lesson::default();
         for (seq, event) in

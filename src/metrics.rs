@@ -211,7 +211,7 @@ impl Metrics {
             ),
             plan_seconds: all.histogram("plan_execution_seconds", "Time that a run took.", &PLAN_SECONDS),
             memory: MemoryMetrics::new(&all),
-            runtimes: RuntimeMetrics::new(&all, &GATE_SECONDS, &GATE_SECONDS),
+            runtimes: RuntimeMetrics::new(&all),
             active_workers: all.gauge("active_workers", "Workers that hold a slot."),
             max_workers: all.gauge("max_workers", "Workers there may be at most."),
             workers_limit: all

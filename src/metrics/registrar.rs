@@ -1,7 +1,9 @@
 //! How each metric comes into the registry: under lexpr's prefix, and there from the start.
 
 use prometheus::core::Collector;
-use prometheus::{Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Makes metrics and registers them, each with all its series at zero.
 pub(super) struct Registrar {
@@ -24,20 +26,12 @@ impl Registrar {
         self.register(Histogram::with_opts(opts))
     }
 
-    pub(super) fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        label: &str,
-        values: &[&str],
-    ) -> HistogramVec {
-        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
-        let histograms = self.register(HistogramVec::new(opts, &[label]));
+    pub(super) fn float_counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> CounterVec {
+        let counters = self.register(CounterVec::new(Self::opts(name, help), &[label]));
         for value in values {
-            histograms.with_label_values(&[value]);
+            counters.with_label_values(&[value]);
         }
-        histograms
+        counters
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use prometheus::{CounterVec, IntCounterVec, IntGaugeVec};
 
 use super::registrar::Registrar;
 use crate::vocabulary::event::{Event, GateFinished, GateOutcome, Recorded, RunStarted};
@@ -16,8 +16,8 @@ const LOCAL: &str = "local";
 #[derive(Debug)]
 pub(super) struct RuntimeMetrics {
     in_flight: IntGaugeVec,
-    queue_seconds: HistogramVec,
-    run_seconds: HistogramVec,
+    queue_seconds: CounterVec,
+    run_seconds: CounterVec,
     infrastructure_failures: IntCounterVec,
     known: Mutex<Known>,
 }
@@ -40,20 +40,18 @@ impl Known {
 }
 
 impl RuntimeMetrics {
-    pub(super) fn new(all: &Registrar, queue: &[f64], run: &[f64]) -> Self {
+    pub(super) fn new(all: &Registrar) -> Self {
         Self {
             in_flight: all.gauges("runtime_in_flight", "Gates that a runtime has now.", "runtime", &[LOCAL]),
-            queue_seconds: all.histograms(
-                "runtime_queue_seconds",
-                "Time from when a gate was asked for elsewhere until a node had it.",
-                queue,
+            queue_seconds: all.float_counters(
+                "runtime_queue_seconds_total",
+                "Time that gates elsewhere waited for a node.",
                 "runtime",
                 &[LOCAL],
             ),
-            run_seconds: all.histograms(
-                "runtime_run_seconds",
-                "Time that one attempt of a gate took, by what ran it.",
-                run,
+            run_seconds: all.float_counters(
+                "runtime_run_seconds_total",
+                "Time that attempts of gates took, by what ran them.",
                 "runtime",
                 &[LOCAL],
             ),
@@ -112,9 +110,9 @@ impl RuntimeMetrics {
     fn gate_finished(&self, known: &mut Known, run: &GateFinished) {
         let runtime = known.runtime(run.job, run.key);
         self.gone(known, run.job);
-        self.run_seconds.with_label_values(&[&runtime]).observe(run.duration_ms as f64 / 1e3);
+        self.run_seconds.with_label_values(&[&runtime]).inc_by(run.duration_ms as f64 / 1e3);
         if let Some(elsewhere) = &run.elsewhere {
-            self.queue_seconds.with_label_values(&[&runtime]).observe(elsewhere.queued_ms as f64 / 1e3);
+            self.queue_seconds.with_label_values(&[&runtime]).inc_by(elsewhere.queued_ms as f64 / 1e3);
         }
         if matches!(run.outcome, GateOutcome::Infrastructure { .. }) {
             self.infrastructure_failures.with_label_values(&[&runtime]).inc();

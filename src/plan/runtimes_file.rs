@@ -121,11 +121,11 @@ pub struct SlurmFile {
     #[schemars(length(min = 1))]
     pub constraint: Option<String>,
 
-    /// Processors.
+    /// Processors for the gate.
     #[schemars(range(min = 1, max = 4096))]
     pub cpus: Option<u32>,
 
-    /// Megabytes.
+    /// Megabytes that the gate may use.
     #[serde(rename = "memoryMB")]
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub memory_mb: Option<u64>,

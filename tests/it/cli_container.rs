@@ -291,7 +291,7 @@ fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
     assert_eq!(doctor(&["local"]).0, Some(0));
     let (code, said) = doctor(&["boxd"]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("the plan has boxed, container, local"), "{said}");
+    assert!(said.contains("the plan has boxed, container, slurm, local"), "{said}");
     world.plan(&plan(", network: nobody-made-this", gate, &["x"]));
     let (code, said) = doctor(&["boxed"]);
     assert_eq!(code, Some(1), "{said}");

@@ -13,7 +13,8 @@ fn cluster() -> Option<slurm_world::World> {
 fn world(items: usize) -> World {
     let names: Vec<(String, String)> = (0..items).map(|at| (format!("i{at}"), format!("f{at}"))).collect();
     let files: Vec<[(&str, &str); 1]> = names.iter().map(|(_, file)| [(file.as_str(), "x\n")]).collect();
-    let branches: Vec<_> = names.iter().zip(&files).map(|((name, _), files)| (name.as_str(), "main", &files[..])).collect();
+    let branches: Vec<_> =
+        names.iter().zip(&files).map(|((name, _), files)| (name.as_str(), "main", &files[..])).collect();
     World::new(&[("a", "a\n")], &branches)
 }
 
@@ -46,7 +47,11 @@ fn invariant_8_the_same_lands_as_the_same_commits_whatever_runs_the_gates() {
         .into_iter()
         .map(|runtime| {
             let world = world(12);
-            world.plan(&plan(&world, "{ name: unit, run: 'test -f a && ! test -f f5 && test -n \"$LEXPR_TREE\"' }", 12));
+            world.plan(&plan(
+                &world,
+                "{ name: unit, run: 'test -f a && ! test -f f5 && test -n \"$LEXPR_TREE\"' }",
+                12,
+            ));
             let (plan, report) = (world.path("plan.yaml").display().to_string(), world.path("report.json"));
             let to = report.display().to_string();
             let args = ["merge", &plan, "--execute", "--runtime", runtime, "--report", &to];
@@ -95,7 +100,8 @@ fn ctrl_c_takes_everything_off_the_cluster() {
         let run = format!("touch {}; while :; do sleep 0.1; done", begun.display());
         world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}' }}"), 3));
         let plan = world.path("plan.yaml").display().to_string();
-        let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", runtime]).spawn().unwrap();
+        let mut lexpr =
+            command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", runtime]).spawn().unwrap();
         wait_for("a gate to begin", || begun.exists().then_some(()));
         let pid = rustix::process::Pid::from_raw(i32::try_from(lexpr.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -108,7 +108,7 @@ impl World {
             "do": "start", "run": run, "argv": ["/bin/sh", "-c", script], "cwd": self.folder.path(),
             "env": [["PATH", std::env::var("PATH").unwrap()]], "log": self.path("log"),
             "log_rules": { "max_bytes": 1_000_000, "secrets": [] },
-            "timeout_ms": 1_000_000, "grace_ms": 1_000_000,
+            "timeout_ms": 1_000_000, "grace_ms": 1_000_000, "at_death": [],
         })
     }
 }

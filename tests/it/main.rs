@@ -35,8 +35,8 @@ mod cli_secrets;
 #[cfg(feature = "shared-cache")]
 mod cli_shared_cache;
 mod cli_simulate;
-mod cli_trouble;
 mod cli_slurm;
+mod cli_trouble;
 mod cli_undo;
 mod cli_urgent;
 mod cli_verify;
@@ -104,6 +104,7 @@ mod sim;
 mod simulated;
 mod slot_random;
 mod slot_switch;
+mod slurm_alone;
 mod slurm_gates;
 mod slurm_world;
 mod soak;

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use lexpr::gate::elsewhere::Errand;
-use lexpr::gate::elsewhere::slurm::Mode;
+use lexpr::gate::elsewhere::slurm::{Mode, Slurm};
 use lexpr::vocabulary::event::GateOutcome;
 use tokio::sync::watch;
 
 use crate::gate_guard::{has_ended, number_in, wait_for_end};
 use crate::land_world::file;
-use crate::slurm_world::{BOTH, POOL, ROOM, World, run, run_with, until, word};
+use crate::slurm_world::{BOTH, POOL, ROOM, RUN, World, run, run_with, until, word};
 
 fn infrastructure(outcome: &GateOutcome) -> &str {
     let GateOutcome::Infrastructure { message } = outcome else { panic!("{outcome:?}") };
@@ -141,6 +141,11 @@ async fn a_log_of_100_mb_is_bounded_with_both_of_its_ends() {
         assert!(log.contains("left out"), "{mode:?}");
         let expected = 4 * 1024 * 1024 - 500..4 * 1024 * 1024 + 500;
         assert!(expected.contains(&log.len()), "{mode:?}: {}", log.len());
+        if mode == Mode::Batch {
+            let sent = format!("refs/lexpr/{RUN}/{}-result:log", errand.ticket);
+            let bytes: usize = world.exchange.run(&["cat-file", "-s", &sent]).parse().unwrap();
+            assert!(expected.contains(&bytes), "no node keeps or sends more: {bytes}");
+        }
         slurm.clear().await.unwrap();
     }
 }
@@ -182,7 +187,7 @@ async fn forty_gates_wide_all_end_and_nodes_never_have_more_than_they_have_room_
             // Memory is shared out where no gate asks for any.
             settings.memory_mb = None;
         }
-        let slurm = lexpr::gate::elsewhere::slurm::Slurm::new(settings);
+        let slurm = Slurm::new(settings);
         let folder = world.cluster.path(if mode == POOL { "wide-pool" } else { "wide-batch" });
         fs::create_dir(&folder).unwrap();
         // How many are at it, and for long enough to meet others.
@@ -415,7 +420,7 @@ async fn a_gate_that_no_node_has_room_for_is_given_up_with_the_reason() {
     for mode in BOTH {
         let mut settings = world.settings(mode);
         settings.queue_limit = Duration::from_secs(1);
-        let slurm = lexpr::gate::elsewhere::slurm::Slurm::new(settings);
+        let slurm = Slurm::new(settings);
         let begun = Instant::now();
         let (came, _) = run(&slurm, &named(world.errand("waits", "true"), mode)).await;
         let message = infrastructure(&came.outcome);
@@ -436,7 +441,7 @@ async fn without_munge_a_person_is_told_what_to_look_at() {
         fs::write(&elsewhere, text).unwrap();
         settings.environment.retain(|(name, _)| name != "SLURM_CONF");
         settings.environment.push(("SLURM_CONF".into(), elsewhere.into()));
-        let slurm = lexpr::gate::elsewhere::slurm::Slurm::new(settings);
+        let slurm = Slurm::new(settings);
         let (came, _) = run(&slurm, &named(world.errand("stranger", "true"), mode)).await;
         let message = infrastructure(&came.outcome);
         assert!(message.contains("munged"), "{mode:?}: {message}");

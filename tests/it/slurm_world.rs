@@ -59,6 +59,13 @@ pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Says past the capture of output why a test is none, so that nobody takes it for a pass. CI wants all of them.
+pub fn not_run(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    let terminal = File::options().append(true).open("/dev/stderr");
+    let _ = terminal.and_then(|mut terminal| terminal.write_all(format!("\nNOT RUN: {why}\n").as_bytes()));
+}
+
 /// Daemons in the foreground, ended with it.
 pub struct Cluster {
     folder: TempDir,
@@ -69,17 +76,13 @@ pub struct Cluster {
 
 impl Cluster {
     /// `None` where there is no Slurm.
-    fn start(wrap: impl Fn(&str) -> Vec<String>) -> Option<Self> {
+    fn start(wrap: impl Fn(&Path) -> Vec<String>) -> Option<Self> {
         let missing = ["munged", "slurmctld", "slurmd", "srun"].into_iter().find(|program| {
             let mut look = command("sh");
             !look.args(["-c", "command -v \"$1\" >/dev/null", "sh", program]).status().unwrap().success()
         });
         if let Some(missing) = missing {
-            assert!(std::env::var_os("CI").is_none(), "{missing} is not installed, and CI wants it");
-            // Past the capture of output: nobody shall take this for a pass.
-            let note = format!("\nNOT RUN: {missing} is not installed (Debian: slurmctld slurmd slurm-client munge)\n");
-            let terminal = File::options().append(true).open("/dev/stderr");
-            let _ = terminal.and_then(|mut terminal| terminal.write_all(note.as_bytes()));
+            not_run(&format!("{missing} is not installed (Debian: slurmctld slurmd slurm-client munge)"));
             return None;
         }
         let folder = TempDir::new().unwrap();
@@ -105,7 +108,7 @@ impl Cluster {
         let mut cluster = Self { folder, munged, controller: None, nodes: BTreeMap::new() };
         cluster.start_controller(&[]);
         for node in NODES {
-            let line = wrap(node);
+            let line = wrap(cluster.folder.path());
             let (program, before) = line.split_first().unwrap();
             let mut slurmd = command(program);
             slurmd.args(before).args(["-D", "-N", node]).env("SLURM_CONF", cluster.configuration());
@@ -160,19 +163,26 @@ impl Cluster {
         self.said("squeue", &["-h", "-o", "%j"]).lines().map(str::to_owned).collect()
     }
 
-    /// As if the power was cut: the node's daemon, what watches over steps there, and the steps.
+    /// As if the power was cut: the node's daemon, what watches over the step there, and all of the step.
     pub fn lose_node(&mut self, node: &str, pid_of_gate: i32) {
-        let mut lost = vec![pid_of_gate];
-        let mut pid = pid_of_gate;
-        while name_of(pid) != "slurmstepd" {
-            pid = parent_of(pid);
-            lost.push(pid);
+        let mut watcher = pid_of_gate;
+        while name_of(watcher) != "slurmstepd" {
+            watcher = parent_of(watcher).unwrap();
+        }
+        let processes: Vec<i32> =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        let mut lost = vec![watcher];
+        while let Some(more) = processes
+            .iter()
+            .find(|pid| !lost.contains(*pid) && parent_of(**pid).is_some_and(|parent| lost.contains(&parent)))
+        {
+            lost.push(*more);
         }
         // From the top: nobody shall tell of the end of what is below it.
         let mut daemon = self.nodes.remove(node).unwrap();
         daemon.kill().unwrap();
         daemon.wait().unwrap();
-        for pid in lost.into_iter().rev() {
+        for pid in lost {
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         }
     }
@@ -193,7 +203,7 @@ impl Drop for Cluster {
     }
 }
 
-fn end(process: &mut Child) {
+pub fn end(process: &mut Child) {
     let _ = kill_process(Pid::from_child(process), Signal::TERM);
     let begun = Instant::now();
     while matches!(process.try_wait(), Ok(None)) && begun.elapsed() < Duration::from_secs(10) {
@@ -204,7 +214,7 @@ fn end(process: &mut Child) {
 }
 
 /// Where daemons are found, too, and with no word of theirs on the test's own output.
-fn command(program: &str) -> Command {
+pub fn command(program: &str) -> Command {
     let mut path = std::env::var_os("PATH").unwrap();
     path.push(":/usr/sbin:/sbin");
     let mut command = Command::new(program);
@@ -212,10 +222,14 @@ fn command(program: &str) -> Command {
     command
 }
 
+/// Of loopback, and different ones.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
 fn write_configuration(folder: &Path) {
-    // All at once, so that they differ.
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    let ports: [u16; 3] = free_ports();
     let user = command("id").arg("-un").stdout(Stdio::piped()).output().unwrap();
     let user = String::from_utf8(user.stdout).unwrap();
     let (d, user) = (folder.display(), user.trim());
@@ -257,10 +271,10 @@ fn write_configuration(folder: &Path) {
     fs::write(folder.join("slurm.conf"), text).unwrap();
 }
 
-fn parent_of(pid: i32) -> i32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    rest.split(' ').nth(1).unwrap().parse().unwrap()
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
 }
 
 fn name_of(pid: i32) -> String {
@@ -283,12 +297,12 @@ impl World {
         Self::start_nodes(|_| vec!["slurmd".to_owned()])
     }
 
-    /// With the command that each node's slurmd is started by.
-    pub fn start_nodes(wrap: impl Fn(&str) -> Vec<String>) -> Option<Self> {
+    /// With the command that each node's slurmd is started by, given the folder of all that is of the test.
+    pub fn start_nodes(wrap: impl Fn(&Path) -> Vec<String>) -> Option<Self> {
         let cluster = Cluster::start(wrap)?;
         let repo = Repo::init(&cluster.path("repository.git"), &["--bare"]);
         let exchange = Repo::init(&cluster.path("exchange.git"), &["--bare"]);
-        fs::create_dir(cluster.path("logs")).unwrap();
+        fs::create_dir_all(cluster.path("logs")).unwrap();
         Some(Self { cluster, repo, exchange })
     }
 

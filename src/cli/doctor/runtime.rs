@@ -197,12 +197,7 @@ async fn said_something(logs: &Path) {
     }
 }
 
-async fn run(
-    (gates, target, logs): (&AllGates, &Target, &Path),
-    runtime: &Runtime,
-    trial: Trial,
-    at: usize,
-) -> Ended {
+async fn run((gates, target, logs): (&AllGates, &Target, &Path), runtime: &Runtime, trial: Trial, at: usize) -> Ended {
     let definition = DefinitionDigest::of([trial.name().as_bytes()]);
     let gate = Gate::bare(trial.name().into(), definition, trial.command(), LIMIT).run_by(runtime.clone());
     let job = Job {
@@ -211,7 +206,12 @@ async fn run(
         commit: target.commit,
         tree: target.tree,
         base: target.commit,
-        gates: vec![JobGateRun { key: VerdictKey::of([definition.as_bytes()]), gate: Arc::new(gate), item: None, ran: 0 }],
+        gates: vec![JobGateRun {
+            key: VerdictKey::of([definition.as_bytes()]),
+            gate: Arc::new(gate),
+            item: None,
+            ran: 0,
+        }],
         fail_fast: true,
         clean_slot: false,
         setup: None,

@@ -3,7 +3,7 @@
 //! tried and what its outcome means, is not known here.
 //!
 //! A pass is believed on positive proof alone: a line that names the errand and the tree that git had checked out, and an
-//! engine that does not say otherwise ([`account`]). All that goes wrong on the way is an infrastructure failure.
+//! engine that does not say otherwise (`account`). All that goes wrong on the way is an infrastructure failure.
 
 mod account;
 mod exchange;

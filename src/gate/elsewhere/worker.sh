@@ -21,7 +21,9 @@ plain_git() {
         git -c core.hooksPath=/dev/null -c core.fsmonitor=false "$@"
 }
 # A network that swallows packets must not keep a node for ever.
-far_git() { timeout -k 5 "$ERRAND_FETCH_TIMEOUT" git -c core.hooksPath=/dev/null "$@"; }
+far_git() {
+    [ -z "$stopped" ] && timeout -k 5 "$ERRAND_FETCH_TIMEOUT" git -c core.hooksPath=/dev/null "$@"
+}
 
 # Nobody but the gate gets to see it.
 environment=$ERRAND_ENV
@@ -47,24 +49,25 @@ remove() {
 }
 
 work=${ERRAND_WORK_DIR:-${TMPDIR:-/tmp}/lexpr-$USER}
-own=$work/gate-$ERRAND_TICKET.$$
-mkdir -p "$work" 2>/dev/null
-chmod 700 "$work" 2>/dev/null
+# Some work on a disk that nodes share.
+node=${SLURMD_NODENAME:-$(uname -n)}
+own=$work/gate-$ERRAND_TICKET.$node.$$
+mkdir -p -m 700 "$work" 2>/dev/null
 # In a folder that all may write to, the name may have been taken by somebody else.
 if ! [ -d "$work" ] || [ -L "$work" ] || ! [ -O "$work" ] || ! mkdir "$own"; then
     say trouble "the folder $work cannot be used: it must be this user's own, on a disk with room"
     exit 1
 fi
 trap 'cd /; remove "$own"' EXIT
-# What workers left that were killed.
-for left in "$work"/gate-*.*; do
+# What workers left here that were killed.
+for left in "$work"/gate-*."$node".*; do
     kill -0 "${left##*.}" 2>/dev/null || remove "$left"
 done
 
 if [ -n "$ERRAND_RESULT" ]; then
     exec 2>"$own/account" >"$own/log"
 fi
-say at "${SLURMD_NODENAME:-$(uname -n)} ${SLURM_JOB_ID:-0}.${SLURM_STEP_ID:-batch}"
+say at "$node ${SLURM_JOB_ID:-0}.${SLURM_STEP_ID:-batch}"
 
 # Pushes what was said and printed, as the tree of a commit of its own.
 send_back() {
@@ -118,7 +121,8 @@ fetch_into() {
     # Locks of a git that was killed: whoever gets here is alone.
     rm -f "$1/shallow.lock" "$1/packed-refs.lock" "$1"/refs/lexpr/*.lock
     # The ref is what the next fetch tells the exchange that it has.
-    far_git -C "$1" fetch -q --depth=1 --no-tags --no-auto-gc --no-write-fetch-head --recurse-submodules=no --force \
+    # Kept as packs, which are easily counted.
+    far_git -C "$1" -c fetch.unpackLimit=1 fetch -q --depth=1 --no-tags --no-auto-gc --no-write-fetch-head --recurse-submodules=no --force \
         "$ERRAND_EXCHANGE" "$ERRAND_REF:refs/lexpr/last" || return
     fetched=$(plain_git -C "$1" rev-parse --verify -q refs/lexpr/last)
     if [ "$fetched" != "$ERRAND_COMMIT" ]; then
@@ -155,7 +159,7 @@ end_group() {
     kill -s TERM -- "-$1" 2>/dev/null || return 0
     tries=20
     while [ "$tries" -gt 0 ]; do
-        kill -0 -- "-$1" 2>/dev/null || return 0
+        kill -s 0 -- "-$1" 2>/dev/null || return 0
         sleep 0.1
         tries=$((tries - 1))
     done
@@ -163,7 +167,7 @@ end_group() {
 }
 
 # Runs $1 and leaves its exit status in $2. What this shell itself has to say of it is no output of the gate's.
-wrapper='exec 3>&2 2>/dev/null; /bin/sh -c "$1" 2>&3 3>&-; echo "$?" >"$2"'
+wrapper='exec 3>&2 2>/dev/null; (exec /bin/sh -c "$1" 2>&3 3>&-); echo "$?" >"$2"'
 
 # Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
 run() {
@@ -271,8 +275,9 @@ cd /
 remove "$top"
 remove "$own/tmp"
 remove "$own/artifacts"
-if [ "$store" != "$own/store" ] && exec 9>"$store.lock" && flock -n 9; then
-    # Borrowed objects stay for longer than any gate runs.
+set -- "$store"/objects/pack/*.pack
+if [ "$store" != "$own/store" ] && [ "$#" -gt 50 ] && exec 9>"$store.lock" && flock -n 9; then
+    # What others borrow from it stays for longer than any gate runs.
     plain_git -C "$store" -c gc.autoDetach=false -c gc.pruneExpire=2.weeks.ago gc --auto --quiet >&2
     exec 9>&-
 fi

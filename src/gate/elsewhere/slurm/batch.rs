@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, watch};
@@ -18,9 +18,11 @@ use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::vocabulary::event::GateOutcome;
 
-/// Between looks at one job; all jobs of a run are looked at together.
+/// Between looks at one job, of which all of a run are looked at together: often at a short one, and never much later than
+/// it has taken so far.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 const LATER_LOOKS: Duration = Duration::from_secs(2);
+const LATE_BY: u32 = 5;
 /// What a job may take beyond the times it is given: a prolog, sending back a long log, an epilog.
 const SLACK: Duration = Duration::from_secs(600);
 /// How often it is tried to submit one job while the controller comes and goes.
@@ -39,10 +41,17 @@ pub(super) struct Batch {
 /// What was left by a lexpr that is gone.
 #[derive(Debug)]
 struct Before {
-    /// That have not ended.
-    jobs: HashMap<String, u64>,
+    jobs: Vec<JobSeen>,
     /// Full names of refs of the exchange.
     refs: HashSet<String>,
+}
+
+/// What is to be done about an errand.
+enum Start {
+    Submit,
+    Follow(u64),
+    /// It has sent back what came of it.
+    TakeResult(JobEnd),
 }
 
 /// How a job was seen to end.
@@ -69,15 +78,17 @@ impl Batch {
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         let mut queued = None;
-        let end = if self.before().await?.refs.contains(&self.cluster.settings.exchange.name_of(&result_of(errand))) {
-            JobEnd::Forgotten
-        } else {
-            let job = tokio::select! {
-                job = self.job(errand) => job?,
-                // Should it be submitted by now it is found and ended when the run is cleared up, as is one that waits.
-                () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
-            };
-            self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?
+        let end = match self.start(errand).await? {
+            Start::TakeResult(end) => end,
+            Start::Follow(job) => self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?,
+            Start::Submit => {
+                let job = tokio::select! {
+                    job = self.submit(errand) => job?,
+                    // Should it be submitted by now, it is ended when the run is cleared up.
+                    () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+                };
+                self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?
+            }
         };
         let queued_ms = queued.unwrap_or_else(|| millis(asked.elapsed()));
         let returned = self.what_came_of(errand, end, queued_ms).await;
@@ -86,7 +97,7 @@ impl Batch {
         };
         if !returned.as_ref().is_ok_and(has_ended) {
             // Who asks again wants another try.
-            self.submitted.lock().unwrap_or_else(PoisonError::into_inner).remove(&errand.ticket);
+            self.submitted().insert(errand.ticket.clone(), Arc::default());
         }
         returned
     }
@@ -96,36 +107,45 @@ impl Batch {
             .get_or_try_init(async || {
                 // In this order: what a job sends is there before it has ended.
                 let jobs = self.queue.look(Instant::now()).await?;
-                let alive = jobs.iter().filter(|job| job.phase() != Phase::Ended);
-                let mut jobs: Vec<(String, u64)> = alive.map(|job| (job.name.clone(), job.id)).collect();
-                // The first of a name counts, should a killed lexpr have left two.
-                jobs.sort_by_key(|(_, id)| std::cmp::Reverse(*id));
+                let jobs = jobs.to_vec();
                 let exchange = self.cluster.settings.exchange.clone();
                 let refs = self.cluster.of_exchange(move || exchange.refs()).await?;
-                Ok(Before { jobs: jobs.into_iter().collect(), refs: refs.into_iter().collect() })
+                Ok(Before { jobs, refs: refs.into_iter().collect() })
             })
             .await
     }
 
-    /// The job of an errand, submitted unless it was.
-    async fn job(&self, errand: &Errand) -> Result<u64, Trouble> {
-        let name = self.job_name(errand);
-        if let Some(job) = self.before().await?.jobs.get(&name)
-            && !self.submitted.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&errand.ticket)
-            && self.is_alive(*job).await?
-        {
-            return Ok(*job);
+    fn submitted(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<u64>>>> {
+        // Nothing in here can be half done.
+        self.submitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for what was left of an errand that this lexpr is asked for the first time.
+    async fn start(&self, errand: &Errand) -> Result<Start, Trouble> {
+        let before = self.before().await?;
+        if self.submitted().contains_key(&errand.ticket) {
+            return Ok(Start::Submit);
         }
-        let cell = {
-            let mut submitted = self.submitted.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(submitted.entry(errand.ticket.clone()).or_default())
-        };
-        let submission = Submission {
-            cluster: Arc::clone(&self.cluster),
-            queue: Arc::clone(&self.queue),
-            name,
-            errand: errand.clone(),
-        };
+        let name = self.job_name(errand);
+        let mut jobs: Vec<&JobSeen> = before.jobs.iter().filter(|job| job.name == name).collect();
+        jobs.sort_by_key(|job| job.id);
+        // The first counts, should a killed lexpr have left two.
+        if let Some(job) = jobs.iter().find(|job| job.phase() != Phase::Ended) {
+            return Ok(Start::Follow(job.id));
+        }
+        if before.refs.contains(&self.cluster.settings.exchange.name_of(&result_of(errand))) {
+            let end = jobs.last().map_or(JobEnd::Forgotten, |job| JobEnd::Seen((*job).clone()));
+            return Ok(Start::TakeResult(end));
+        }
+        // One that has ended without a word is as good as none.
+        Ok(Start::Submit)
+    }
+
+    /// The job of an errand, submitted unless it was.
+    async fn submit(&self, errand: &Errand) -> Result<u64, Trouble> {
+        let cell = Arc::clone(self.submitted().entry(errand.ticket.clone()).or_default());
+        let (cluster, queue) = (Arc::clone(&self.cluster), Arc::clone(&self.queue));
+        let submission = Submission { cluster, queue, name: self.job_name(errand), errand: errand.clone() };
         // It goes on if nobody waits for it any more: else there might be a job that nobody knows of.
         let submitting = tokio::spawn(async move { cell.get_or_try_init(|| submission.submit()).await.copied() });
         submitting.await.map_err(|error| Trouble::Said(format!("submitting a job ended early: {error}")))?
@@ -154,7 +174,6 @@ impl Batch {
         let limits = [errand.timeout, settings.grace, setup_limit(errand), LONGEST_PREPARATION, SLACK];
         let longest = limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit));
         let since = Instant::now();
-        let mut pause = FIRST_LOOK;
         let mut started = Some(started);
         let mut running_since = None;
         loop {
@@ -171,7 +190,6 @@ impl Batch {
                     if let Some(started) = started.take() {
                         started(&seen.node);
                         *queued = Some(millis(asked.elapsed()));
-                        pause = FIRST_LOOK;
                     }
                     let since = *running_since.get_or_insert_with(Instant::now);
                     let is_overdue = since.elapsed() > longest;
@@ -184,14 +202,14 @@ impl Batch {
                 self.end(job).await?;
                 return Ok(JobEnd::Cut(why));
             }
+            let so_far = running_since.unwrap_or(since).elapsed();
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep((so_far / LATE_BY).clamp(FIRST_LOOK, LATER_LOOKS)) => {}
                 () = cancelled(cancel) => {
                     self.end(job).await?;
                     return Ok(JobEnd::Cancelled);
                 }
             }
-            pause = (pause * 3 / 2).min(LATER_LOOKS);
         }
     }
 
