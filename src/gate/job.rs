@@ -172,7 +172,7 @@ impl JobRun<'_> {
         let command = GuardedCommand {
             argv: &boxed.as_deref().map_or_else(|| shell(&gate.run), |boxed| boxed.argv().to_vec()),
             at_death: &boxed.as_deref().map_or_else(Vec::new, Boxed::removal),
-            cwd: &real_cwd,
+            cwd: boxed.as_deref().map_or(real_cwd.as_path(), Boxed::folder),
             environment: &environment,
             log: &log,
             log_rules: self.log_rules(&environment, gate),
@@ -190,9 +190,9 @@ impl JobRun<'_> {
         // Before anything is copied, and before anything is tidied up.
         let is_failure = outcome.as_ref().is_some_and(GateOutcome::is_failure);
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
+        let secrets = command.log_rules.secrets.clone();
         self.unbox(boxed, &log).await?;
         let globs = gate.artifacts.clone();
-        let secrets = command.log_rules.secrets.clone();
         let (kept, spare) = blocking(move || artifacts::keep(&globs, &cwd, &slot, shelf)).await?;
         self.worker.spare_shelf = spare;
         let kept = kept.without(&secrets);

@@ -88,6 +88,12 @@ impl Boxed {
         &self.argv
     }
 
+    /// Where the engine's client runs. Not in the tree: podman's monitor leaves a file where it was started when something
+    /// was killed for want of memory.
+    pub(in crate::gate) fn folder(&self) -> &Path {
+        &self.proof
+    }
+
     /// What takes it away, should nobody be left to wait for it.
     pub(in crate::gate) fn removal(&self) -> Vec<OsString> {
         self.engine.removal(&self.name)

@@ -165,7 +165,7 @@ impl JobRun<'_> {
         let command = GuardedCommand {
             argv: &boxed.as_deref().map_or_else(|| shell(&setup.run), |boxed| boxed.argv().to_vec()),
             at_death: &boxed.as_deref().map_or_else(Vec::new, Boxed::removal),
-            cwd: &slot,
+            cwd: boxed.as_deref().map_or(slot.as_path(), Boxed::folder),
             environment,
             log: &log,
             log_rules: self.log_rules(environment, &attempt.gate.gate),
