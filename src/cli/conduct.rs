@@ -37,6 +37,7 @@ use crate::journal::{self, JournalFile};
 use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
+use crate::plan::runtime::Cluster;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
@@ -447,25 +448,39 @@ fn gates(
         store: Some(quarantine.store().clone()),
         target_branch: prepared.target.short_name().to_owned(),
     });
-    let settings = GateSettings {
+    let artifacts = options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts());
+    let settings = gate_settings(prepared, folder, artifacts)?;
+    let elsewhere = elsewhere_of(&settings, prepared, Git::new(quarantine.folder(), Config::Users));
+    Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
+}
+
+fn gate_settings(prepared: &Prepared, folder: &RunFolder, artifacts: PathBuf) -> Result<GateSettings, Failure> {
+    Ok(GateSettings {
         run: folder.id.clone(),
         mark: folder.mark(),
         logs: folder.logs(),
-        artifacts: options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts()),
+        artifacts,
         guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
         environment: std::env::vars_os().collect(),
         log_max_bytes: prepared.policy.log_max_bytes,
         redact: prepared.policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
-    };
-    let elsewhere = elsewhere_of(&settings, prepared, quarantine);
-    Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
+    })
 }
 
-/// What sends gates to clusters, where the plan does.
-pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, quarantine: &Quarantine) -> ClusterGates {
-    // With the user's own ways to reach a remote.
-    let git = Git::new(quarantine.folder(), Config::Users);
+/// Takes off a cluster all that a run has there, whichever of its runtimes had it sent there.
+///
+/// # Errors
+/// Where the cluster or the exchange cannot be asked, or something does not end.
+pub(super) async fn clear_cluster(prepared: &Prepared, folder: &RunFolder, cluster: &Cluster) -> Result<(), Failure> {
+    let settings = gate_settings(prepared, folder, folder.artifacts())?;
+    let git = Git::new(prepared.repo.common_dir(), Config::Users);
+    elsewhere_of(&settings, prepared, git).cluster(cluster).clear().await?;
+    Ok(())
+}
+
+/// What sends gates to clusters, where the plan does. `git` has what they judge, and the user's own ways to reach a remote.
+pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, git: Git) -> ClusterGates {
     let here = || prepared.repo.common_dir().to_string_lossy().into_owned();
     let address = prepared.policy.exchange.clone().unwrap_or_else(here);
     ClusterGates::new(settings.clone(), Exchange::new(git, address, settings.run.clone()))

@@ -26,7 +26,7 @@ use crate::engine::exit;
 use crate::gate::elsewhere::AllGates;
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans, own_executable};
-use crate::git::command;
+use crate::git::command::{self, Config, Git};
 use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::plan::graph::ItemIx;
@@ -328,7 +328,8 @@ impl Bench<'_> {
             redact: self.prepared.policy.redact.clone(),
             grace: GateSettings::DEFAULT_GRACE,
         };
-        let elsewhere = conduct::elsewhere_of(&settings, self.prepared, &self.workshop.quarantine);
+        let elsewhere =
+            conduct::elsewhere_of(&settings, self.prepared, Git::new(self.workshop.quarantine.folder(), Config::Users));
         Ok(AllGates::new(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), elsewhere))
     }
 

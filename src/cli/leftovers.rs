@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
-use super::{conduct, resume, speak};
+use super::{conduct, prepare, resume, speak};
 use crate::core::account::Account;
 use crate::gate::{container, holders, orphans};
 use crate::git::land::LocalLander;
@@ -77,6 +77,32 @@ pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), 
         remove_locks(&conduct::lander(repo, folder, &started.target, None, true, None), &past.events)?;
     }
     Ok(())
+}
+
+/// Takes off clusters what a run left there that nobody goes on with: allocations, jobs, and commits that nodes fetch. What
+/// cannot be taken off is told.
+pub(super) async fn clear_clusters(repo: &UserRepo, folder: &RunFolder) {
+    let Ok((_, started)) = resume::read(folder) else { return };
+    // Most runs have none, and of those no plan need be read.
+    if started.items.iter().flat_map(|item| &item.gates).all(|gate| gate.runtime.is_none()) {
+        return;
+    }
+    let left = |why: &str| speak::note(&format!("what run {} had on a cluster may be left: {why}\n", folder.id));
+    let plan = match std::fs::read(folder.plan()) {
+        Ok(plan) => plan,
+        Err(error) => return left(&format!("its plan cannot be read: {error}")),
+    };
+    let (prepared, _) = match prepare::again(&plan, repo.clone(), &started, None) {
+        Ok(prepared) => prepared,
+        Err(failure) => return left(&failure.message),
+    };
+    let gates = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
+    let clusters: Vec<_> = gates.filter_map(|gate| gate.runtime.cluster()).collect();
+    if let Some(first) = clusters.first()
+        && let Err(error) = conduct::clear_cluster(&prepared, folder, first).await
+    {
+        left(&error.message);
+    }
 }
 
 /// Ends gates of the run whose guard was killed with it.

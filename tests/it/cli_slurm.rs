@@ -128,3 +128,29 @@ fn doctor_proves_a_cluster_and_gate_run_uses_it() {
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("on w"), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(cluster.cluster.jobs(), [""; 0]);
 }
+
+#[test]
+fn a_run_that_nobody_goes_on_with_leaves_nothing_on_the_cluster() {
+    let Some(cluster) = cluster() else { return };
+    for rid in ["clean", "afresh"] {
+        let world = world(1);
+        std::fs::create_dir(world.path("shared")).unwrap();
+        let (begun, go) = (world.path("shared").join("begun"), world.path("shared").join("go"));
+        let run = format!("touch {}; while [ ! -e {} ]; do sleep 0.1; done", begun.display(), go.display());
+        world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}', runtime: pool }}"), 1));
+        let plan = world.path("plan.yaml").display().to_string();
+        let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute"]).spawn().unwrap();
+        wait_for("the gate to begin", || begun.exists().then_some(()));
+        lexpr.kill().unwrap();
+        lexpr.wait().unwrap();
+        assert_eq!(cluster.cluster.jobs().len(), 1, "the allocation outlives lexpr");
+        let runs = world.repo().join(".git/lexpr/runs");
+        let id = runs.read_dir().unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+        std::fs::write(go, "").unwrap();
+        let args = if rid == "clean" { vec!["clean", &id] } else { vec!["merge", &plan, "--execute", "--afresh"] };
+        let said = command(&world, &cluster, &args).output().unwrap();
+        assert_eq!(said.status.code(), Some(0), "{rid}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(cluster.cluster.jobs(), [""; 0], "{rid}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(sent(&world), [""; 0], "{rid}");
+    }
+}
