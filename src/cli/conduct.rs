@@ -454,7 +454,15 @@ fn gates(
     Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
 }
 
-fn gate_settings(prepared: &Prepared, folder: &RunFolder, artifacts: PathBuf) -> Result<GateSettings, Failure> {
+/// What holds for all gates of a run; `folder` is its own, or one that is used as such.
+///
+/// # Errors
+/// Where lexpr cannot find itself.
+pub(super) fn gate_settings(
+    prepared: &Prepared,
+    folder: &RunFolder,
+    artifacts: PathBuf,
+) -> Result<GateSettings, Failure> {
     Ok(GateSettings {
         run: folder.id.clone(),
         mark: folder.mark(),

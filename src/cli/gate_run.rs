@@ -25,7 +25,7 @@ use crate::core::reproduction::{self, Recipe, Story};
 use crate::engine::exit;
 use crate::gate::elsewhere::AllGates;
 use crate::gate::processes::RecentProcesses;
-use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans, own_executable};
+use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans};
 use crate::git::command::{self, Config, Git};
 use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
@@ -317,17 +317,7 @@ impl Bench<'_> {
             store: Some(self.workshop.quarantine.store().clone()),
             target_branch: self.prepared.target.short_name().to_owned(),
         });
-        let settings = GateSettings {
-            run: id,
-            mark: place.mark(),
-            logs: place.logs(),
-            artifacts,
-            guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
-            environment: std::env::vars_os().collect(),
-            log_max_bytes: self.prepared.policy.log_max_bytes,
-            redact: self.prepared.policy.redact.clone(),
-            grace: GateSettings::DEFAULT_GRACE,
-        };
+        let settings = GateSettings { run: id, ..conduct::gate_settings(self.prepared, place, artifacts)? };
         let elsewhere =
             conduct::elsewhere_of(&settings, self.prepared, Git::new(self.workshop.quarantine.folder(), Config::Users));
         Ok(AllGates::new(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), elsewhere))

@@ -96,10 +96,9 @@ pub(super) async fn clear_clusters(repo: &UserRepo, folder: &RunFolder) {
         Ok(prepared) => prepared,
         Err(failure) => return left(&failure.message),
     };
-    let gates = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
-    let clusters: Vec<_> = gates.filter_map(|gate| gate.runtime.cluster()).collect();
-    if let Some(first) = clusters.first()
-        && let Err(error) = conduct::clear_cluster(&prepared, folder, first).await
+    let mut gates = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
+    if let Some(cluster) = gates.find_map(|gate| gate.runtime.cluster())
+        && let Err(error) = conduct::clear_cluster(&prepared, folder, cluster).await
     {
         left(&error.message);
     }

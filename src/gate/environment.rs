@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::orphans::STARTED_FOR;
+use crate::ports::JobGateRun;
 use crate::vocabulary::names::{CommitId, ItemName, RunId, TreeId};
 
 /// What lexpr tells commands in slots. Those a command is not told are unset, lest it take
@@ -41,6 +42,14 @@ pub(super) struct GateTold<'a> {
     pub(super) artifacts: &'a Path,
     /// For a gate with `context: true`.
     pub(super) context: Option<(&'a ItemName, CommitId)>,
+}
+
+impl<'a> GateTold<'a> {
+    /// What one attempt of a gate is told, whose composite stands on `base`.
+    pub(super) fn of(run: &'a JobGateRun, base: CommitId, attempt: u32, artifacts: &'a Path) -> Self {
+        let context = run.item.as_ref().filter(|_| run.gate.context).map(|item| (item, base));
+        Self { name: run.gate.name.as_str(), attempt, artifacts, context }
+    }
 }
 
 /// The environment of commands in a slot: `callers` without `GIT_*`, which point git at the

@@ -26,7 +26,7 @@ use super::log::{self, as_file_name};
 use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
-use super::retry::{Attempts, NOT_EXECUTABLE, Next};
+use super::retry::{Attempts, NOT_EXECUTABLE, Next, goes_on};
 use super::run::{GateSettings, LocalGates, Worker};
 use super::secrets;
 use crate::crash;
@@ -71,11 +71,8 @@ impl JobRun<'_> {
     pub(super) async fn run(mut self) -> Result<(), PortError> {
         let job = self.job;
         for (position, gate) in job.gates.iter().enumerate() {
-            match self.run_gate(position, gate).await? {
-                Some(Verdict::Passed { .. }) => {}
-                Some(Verdict::Failed) if !(gate.gate.required && job.fail_fast) => {}
-                // What keeps one gate from running keeps the others.
-                Some(Verdict::Failed | Verdict::Unknown) | None => return Ok(()),
+            if !goes_on(self.run_gate(position, gate).await?, &gate.gate, job.fail_fast) {
+                break;
             }
         }
         Ok(())
@@ -91,11 +88,7 @@ impl JobRun<'_> {
             if std::mem::take(&mut self.guard_was_lost) {
                 attempts.lost_a_guard();
             }
-            let next = attempts.after(&run.outcome);
-            match next {
-                Next::Done(verdict) => run.verdict = Some(verdict),
-                Next::Again { after } => run.backoff_ms = Some(millis(after)),
-            }
+            let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job: self.job.job, gate: position, attempt: number, run: Box::new(run) });
             match next {
                 Next::Done(verdict) => return Ok(Some(verdict)),
@@ -180,15 +173,15 @@ impl JobRun<'_> {
             grace: self.gates.settings.grace,
         };
         let (ended, peak) = self.run_guarded(&command).await;
-        let (ended, outcome) = match ended {
+        let ended = match ended {
             Ok(ended) => {
                 let outcome = self.outcome_of(&ended, gate, boxed.as_ref()).await?;
-                (Ok(ended), Some(outcome))
+                Ok((ended, outcome))
             }
-            Err(error) => (Err(error), None),
+            Err(error) => Err(error),
         };
         // Before anything is copied, and before anything is tidied up.
-        let is_failure = outcome.as_ref().is_some_and(GateOutcome::is_failure);
+        let is_failure = ended.as_ref().is_ok_and(|(_, outcome)| outcome.is_failure());
         let full = if is_failure { self.full_disk(&environment).await? } else { None };
         let secrets = command.log_rules.secrets.clone();
         self.unbox(boxed, &log).await?;
@@ -196,7 +189,7 @@ impl JobRun<'_> {
         let (kept, spare) = blocking(move || artifacts::keep(&globs, &cwd, &slot, shelf)).await?;
         self.worker.spare_shelf = spare;
         let kept = kept.without(&secrets);
-        match ended.map(|ended| (ended, outcome.unwrap_or(GateOutcome::Cancelled))) {
+        match ended {
             Ok((ended, outcome)) => {
                 let outcome = match full {
                     Some(full) if self.forgiven < FORGIVEN_ON_A_FULL_DISK => {
@@ -278,9 +271,7 @@ impl JobRun<'_> {
     ) -> Result<GateRun, PortError> {
         let path = log.clone();
         crash::point!("gate.report.before");
-        // A log that cannot be read has no digest, and its end is not known.
-        let (log_digest, tail) =
-            blocking(move || (log::digest(&path).ok(), log::tail(&path).unwrap_or_default())).await?;
+        let (log_digest, tail) = blocking(move || log::of_ended(&path)).await?;
         Ok(GateRun {
             outcome,
             verdict: None,
@@ -299,12 +290,7 @@ impl JobRun<'_> {
     /// The environment of a gate in a slot, from that of the slot.
     pub(super) fn told(&self, slots: Environment, attempt: Attempt<'_>, artifacts: &Path) -> Environment {
         let gate = &attempt.gate.gate;
-        let told = GateTold {
-            name: gate.name.as_str(),
-            attempt: attempt.number,
-            artifacts,
-            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
-        };
+        let told = GateTold::of(attempt.gate, self.job.base, attempt.number, artifacts);
         of_gate(slots, &gate.env, &self.surroundings(), &told)
     }
 
@@ -317,11 +303,8 @@ impl JobRun<'_> {
         self.worker.slot.as_ref().map(|slot| slot.path().to_owned()).unwrap_or_default()
     }
 
-    /// Unique: a key is gated once in a job.
     fn log_path(&self, name: &str, attempt: Attempt) -> PathBuf {
-        let (name, key) = (as_file_name(name), attempt.gate.key.in_file_names());
-        let ending = self.job.job.log_ending(attempt.number);
-        self.gates.settings.logs.join(format!("{name}-{key}{ending}"))
+        self.gates.settings.logs.join(log::file_name(name, attempt.gate.key, self.job.job, attempt.number))
     }
 
     pub(super) fn artifact_folder(&self, attempt: Attempt) -> PathBuf {
@@ -344,11 +327,16 @@ pub(super) fn outcome_of(ended: &Ended, gate: &Gate) -> GateOutcome {
         (Cause::Cancel, _) => GateOutcome::Cancelled,
         (Cause::Timeout, _) => GateOutcome::TimedOut { after_ms: millis(gate.timeout), signal },
         (Cause::Itself, End::Code(0)) => GateOutcome::Passed,
-        (Cause::Itself, End::Code(exit_code)) if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
-            GateOutcome::RateLimited { exit_code }
-        }
-        (Cause::Itself, End::Code(exit_code)) => GateOutcome::Failed { exit_code },
+        (Cause::Itself, End::Code(exit_code)) => failed(exit_code, gate),
         (Cause::Itself, End::Signal(signal)) => GateOutcome::Signaled { signal },
+    }
+}
+
+/// What a gate says that ends with a status other than 0.
+pub(super) fn failed(exit_code: i32, gate: &Gate) -> GateOutcome {
+    match gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) {
+        true => GateOutcome::RateLimited { exit_code },
+        false => GateOutcome::Failed { exit_code },
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::visible::as_plain_text;
-use crate::vocabulary::names::FileDigest;
+use crate::vocabulary::names::{FileDigest, JobId, VerdictKey};
 
 /// What a report shows of a failed gate: a screenful.
 const TAIL_BYTES: usize = 4 * 1024;
@@ -28,6 +28,17 @@ pub(super) fn as_file_name(name: &str) -> String {
         safe.replace_range(..1, "-");
     }
     safe
+}
+
+/// Of the log of an attempt of a gate, or of what ran before it. Unique: a key is gated once in a job.
+pub(super) fn file_name(name: &str, key: VerdictKey, job: JobId, attempt: u32) -> String {
+    format!("{}-{}{}", as_file_name(name), key.in_file_names(), job.log_ending(attempt))
+}
+
+/// The digest of a log that nobody writes to any more, and its end. One that cannot be read has no digest, and its end is
+/// not known.
+pub(super) fn of_ended(path: &Path) -> (Option<FileDigest>, String) {
+    (digest(path).ok(), tail(path).unwrap_or_default())
 }
 
 /// The digest of a file of any size.

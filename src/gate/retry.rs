@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::plan::Retry;
+use crate::plan::{Gate, Retry};
+use crate::ports::GateRun;
 use crate::vocabulary::event::{GateOutcome, Verdict};
 use crate::vocabulary::names::{RunId, VerdictKey};
 
@@ -31,6 +32,16 @@ pub(super) enum Next {
     Done(Verdict),
 }
 
+/// Whether the next gate of a job is to run after this one came to `verdict`; `None`: it was cancelled.
+pub(super) fn goes_on(verdict: Option<Verdict>, gate: &Gate, fail_fast: bool) -> bool {
+    match verdict {
+        Some(Verdict::Passed { .. }) => true,
+        Some(Verdict::Failed) => !(gate.required && fail_fast),
+        // What keeps one gate from running keeps the others.
+        Some(Verdict::Unknown) | None => false,
+    }
+}
+
 /// The attempts of one gate on one tree.
 #[derive(Debug)]
 pub(super) struct Attempts {
@@ -50,6 +61,18 @@ impl Attempts {
     /// The attempt that has ended took its guard with it.
     pub(super) fn lost_a_guard(&mut self) {
         self.guards_lost += 1;
+    }
+
+    /// Counts an ended attempt, and writes down in it what follows.
+    pub(super) fn settle(&mut self, run: &mut GateRun) -> Next {
+        let next = self.after(&run.outcome);
+        match next {
+            Next::Done(verdict) => run.verdict = Some(verdict),
+            Next::Again { after } => {
+                run.backoff_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            }
+        }
+        next
     }
 
     /// Counts an ended attempt.

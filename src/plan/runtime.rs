@@ -10,6 +10,10 @@ use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
 
 /// This machine's shell: what every plan has.
 pub const LOCAL: &str = "local";
+/// Containers of this machine: there without an entry of the policy's, too.
+pub const CONTAINER: &str = "container";
+/// A Slurm cluster, likewise.
+pub const SLURM: &str = "slurm";
 
 /// What runs one gate, with all that both the policy and the gate ask of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,7 +179,7 @@ impl Cluster {
         let SlurmNeeds { partition, constraint, gpus, .. } = &self.needs;
         let word = |text: &Option<String>| text.clone().unwrap_or_default();
         let gpus = gpus.map(|gpus| gpus.to_string()).unwrap_or_default();
-        let mut parts = vec!["slurm".to_owned(), word(partition), word(constraint), gpus];
+        let mut parts = vec![SLURM.to_owned(), word(partition), word(constraint), gpus];
         parts.extend(self.policy.pass_env.iter().cloned());
         parts
     }
@@ -230,7 +234,7 @@ impl Container {
     fn parts(&self) -> Vec<String> {
         let list = |list: &[String]| std::iter::once(list.len().to_string()).chain(list.to_vec()).collect::<Vec<_>>();
         let option = |text: &Option<String>| list(text.as_slice());
-        let mut parts = vec!["container".to_owned()];
+        let mut parts = vec![CONTAINER.to_owned()];
         parts.push(self.fixed.as_ref().map_or(&self.image, |fixed| &fixed.id).clone());
         parts.extend(list(self.entrypoint.as_deref().unwrap_or_default()));
         parts.extend(option(&self.policy.network));
@@ -280,7 +284,7 @@ pub struct Runtimes {
 
 impl Runtimes {
     /// Of which runtimes there is one without an entry.
-    pub const KINDS: [&str; 2] = ["container", "slurm"];
+    pub const KINDS: [&str; 2] = [CONTAINER, SLURM];
 
     /// What the runtime of that name makes of a gate that asks for this.
     ///
@@ -293,8 +297,8 @@ impl Runtimes {
         let runtime = RuntimeName::new(name);
         let policy = match (self.named.get(&runtime), name) {
             (Some(policy), _) => policy.clone(),
-            (None, "container") => RuntimePolicy::Container(ContainerPolicy::default()),
-            (None, "slurm") => RuntimePolicy::Slurm(SlurmPolicy::default()),
+            (None, CONTAINER) => RuntimePolicy::Container(ContainerPolicy::default()),
+            (None, SLURM) => RuntimePolicy::Slurm(SlurmPolicy::default()),
             (None, _) => return Err(NoRuntime::Unknown(name.to_owned())),
         };
         match policy {

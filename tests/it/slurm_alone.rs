@@ -7,8 +7,9 @@ use lexpr::gate::elsewhere::Exchange;
 use lexpr::gate::elsewhere::slurm::Slurm;
 use lexpr::vocabulary::event::GateOutcome;
 
+use crate::cli_world::wait_for;
 use crate::land_world::file;
-use crate::slurm_world::{BOTH, POOL, RUN, World, command, end, free_ports, not_run, run, wait_until, word};
+use crate::slurm_world::{BOTH, POOL, RUN, World, command, end, free_ports, not_run, run, word};
 
 /// Starts slurmd where the folders of lexpr, the exchange and the other node's work are empty.
 fn alone(folder: &Path) -> Vec<String> {
@@ -38,7 +39,7 @@ async fn nodes_need_no_disk_that_lexpr_has() {
         .arg(format!("--base-path={}", world.cluster.path("").display()))
         .spawn()
         .unwrap();
-    wait_until("the exchange listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    wait_for("the exchange listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let commit = world.commit(&[file("big.txt", &"x".repeat(100_000))]);
     for mode in BOTH {
         let mut settings = world.settings(mode);

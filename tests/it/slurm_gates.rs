@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use lexpr::gate::elsewhere::Errand;
-use lexpr::gate::elsewhere::slurm::{Mode, Slurm};
+use lexpr::gate::elsewhere::slurm::Slurm;
+use lexpr::plan::runtime::SlurmMode;
 use lexpr::vocabulary::event::GateOutcome;
 use tokio::sync::watch;
 
@@ -20,7 +22,7 @@ fn infrastructure(outcome: &GateOutcome) -> &str {
     message
 }
 
-fn named(errand: Errand, mode: Mode) -> Errand {
+fn named(errand: Errand, mode: SlurmMode) -> Errand {
     let ticket = format!("{}-{}", errand.ticket, if mode == POOL { "pool" } else { "batch" });
     let log = errand.log.with_file_name(format!("{ticket}.log"));
     Errand { ticket, log, ..errand }
@@ -141,7 +143,7 @@ async fn a_log_of_100_mb_is_bounded_with_both_of_its_ends() {
         assert!(log.contains("left out"), "{mode:?}");
         let expected = 4 * 1024 * 1024 - 500..4 * 1024 * 1024 + 500;
         assert!(expected.contains(&log.len()), "{mode:?}: {}", log.len());
-        if mode == Mode::Batch {
+        if mode == SlurmMode::Batch {
             let sent = format!("refs/lexpr/{RUN}/{}-result:log", errand.ticket);
             let bytes: usize = world.exchange.run(&["cat-file", "-s", &sent]).parse().unwrap();
             assert!(expected.contains(&bytes), "no node keeps or sends more: {bytes}");
@@ -185,7 +187,7 @@ async fn forty_gates_wide_all_end_and_nodes_never_have_more_than_they_have_room_
         let mut settings = world.settings(mode);
         if mode == POOL {
             // Memory is shared out where no gate asks for any.
-            settings.memory_mb = None;
+            settings.needs.memory_mb = None;
         }
         let slurm = Slurm::new(settings);
         let folder = world.cluster.path(if mode == POOL { "wide-pool" } else { "wide-batch" });
@@ -252,7 +254,7 @@ async fn invariant_1_what_cannot_be_fetched_or_is_another_commit_is_an_infrastru
         fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let errand = named(world.errand("unfetched", "echo ran"), mode);
         let coming_back = async {
-            if mode == Mode::Batch {
+            if mode == SlurmMode::Batch {
                 // What went wrong can only be told through it.
                 let account = until("the worker is at a loss", || {
                     let gates = fs::read_dir(world.work_dir()).ok()?.flatten();
@@ -354,31 +356,34 @@ fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
 async fn invariant_6_a_job_whose_lexpr_is_gone_is_found_again_and_no_second_one_is_submitted() {
     let Some(mut world) = World::start() else { return };
     let (command, count) = counting(&world);
-    let errand = named(world.errand("once", &command), Mode::Batch);
+    let errand = named(world.errand("once", &command), SlurmMode::Batch);
     {
-        let forgotten = world.slurm(Mode::Batch);
+        let forgotten = world.slurm(SlurmMode::Batch);
         tokio::select! {
             _ = run(&forgotten, &errand) => panic!("it has ended"),
             () = until("the gate runs", || (count().0 == 1).then_some(())) => {}
         }
     }
     // Another lexpr, as after a kill.
-    let resumed = world.slurm(Mode::Batch);
-    let running = run(&resumed, &errand);
+    let resumed = world.slurm(SlurmMode::Batch);
+    let is_followed = AtomicBool::new(false);
+    let (_cancel, cancelled) = watch::channel(false);
+    let running = resumed.run(&errand, cancelled, |_| is_followed.store(true, Ordering::Relaxed));
     tokio::pin!(running);
     tokio::select! {
         _ = &mut running => panic!("it has ended"),
-        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        () = until("the job is found", || is_followed.load(Ordering::Relaxed).then_some(())) => {}
     }
     fs::write(world.cluster.path("go"), "").unwrap();
-    let (came, log) = running.await;
+    let came = running.await.unwrap();
+    let log = fs::read_to_string(&errand.log).unwrap();
     assert_eq!((came.outcome, log.as_str()), (GateOutcome::Passed, "done\n"));
     assert_eq!(count(), (1, 1));
     assert_eq!(world.cluster.said("squeue", &["-h", "--states=all", "-o", "%i"]).lines().count(), 1, "one job");
     // Yet another, when Slurm has forgotten all.
     world.cluster.stop_controller();
     world.cluster.restart_controller_from_nothing();
-    let late = world.slurm(Mode::Batch);
+    let late = world.slurm(SlurmMode::Batch);
     let (came, log) = run(&late, &errand).await;
     assert_eq!((came.outcome, log.as_str()), (GateOutcome::Passed, "done\n"));
     assert_eq!(count(), (1, 1));

@@ -15,39 +15,29 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lexpr::gate::LogRules;
-use lexpr::gate::elsewhere::slurm::{Mode, Slurm, SlurmSettings};
+use lexpr::gate::elsewhere::slurm::{Slurm, SlurmSettings};
 use lexpr::gate::elsewhere::{Errand, Exchange, Returned};
+use lexpr::plan::runtime::{SlurmMode, SlurmNeeds};
 use lexpr::ports::PortError;
 use lexpr::vocabulary::names::CommitId;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use crate::cli_world::wait_for;
 use crate::land_world::{Entry, Repo, file};
 
 pub const NODES: [&str; 2] = ["w1", "w2"];
 pub const RUN: &str = "20261121-150000-abcd";
-pub const POOL: Mode = Mode::Pool { nodes: 2 };
-pub const BOTH: [Mode; 2] = [POOL, Mode::Batch];
+pub const POOL: SlurmMode = SlurmMode::Pool { nodes: 2 };
+pub const BOTH: [SlurmMode; 2] = [POOL, SlurmMode::Batch];
 /// Gates that one node has room for, with a processor each.
 pub const ROOM: usize = 4;
 
 /// What takes longer than this on a busy machine does not come.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Looks until there is something to be seen.
-pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The same, while gates go on.
+/// Looks until there is something to be seen, while gates go on.
 pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -104,7 +94,7 @@ impl Cluster {
             .arg(format!("--seed-file={}", at("munge.seed")))
             .spawn()
             .unwrap();
-        wait_until("munged", || Path::new(&socket).exists().then_some(()));
+        wait_for("munged", || Path::new(&socket).exists().then_some(()));
         let mut cluster = Self { folder, munged, controller: None, nodes: BTreeMap::new() };
         cluster.start_controller(&[]);
         for node in NODES {
@@ -114,7 +104,7 @@ impl Cluster {
             slurmd.args(before).args(["-D", "-N", node]).env("SLURM_CONF", cluster.configuration());
             cluster.nodes.insert(node, slurmd.spawn().unwrap());
         }
-        wait_until("both nodes are idle", || {
+        wait_for("both nodes are idle", || {
             let idle = cluster.said("sinfo", &["-h", "-N", "-t", "idle", "-o", "%N"]);
             (idle.lines().count() == NODES.len()).then_some(())
         });
@@ -306,7 +296,7 @@ impl World {
         Some(Self { cluster, repo, exchange })
     }
 
-    pub fn settings(&self, mode: Mode) -> SlurmSettings {
+    pub fn settings(&self, mode: SlurmMode) -> SlurmSettings {
         let environment: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), std::env::var_os("PATH").unwrap()),
             ("SLURM_CONF".into(), self.cluster.configuration().into()),
@@ -318,14 +308,7 @@ impl World {
             run: RUN.into(),
             mark: format!("{RUN}@1.2"),
             mode,
-            partition: Some("gates".to_owned()),
-            account: None,
-            qos: None,
-            constraint: None,
-            cpus: 1,
-            memory_mb: Some(50),
-            gpus: None,
-            time_limit: None,
+            needs: SlurmNeeds { partition: Some("gates".to_owned()), memory_mb: Some(50), ..SlurmNeeds::default() },
             queue_limit: Duration::from_secs(1000),
             exchange: Exchange::new(self.repo.git.clone(), self.exchange.dir().to_str().unwrap(), RUN.into()),
             work_dir: Some(self.work_dir()),
@@ -335,7 +318,7 @@ impl World {
         }
     }
 
-    pub fn slurm(&self, mode: Mode) -> Slurm {
+    pub fn slurm(&self, mode: SlurmMode) -> Slurm {
         Slurm::new(self.settings(mode))
     }
 

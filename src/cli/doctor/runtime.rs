@@ -75,7 +75,7 @@ impl Trial {
 pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
     let (runtime, plan) = find(name, args)?;
     let mut findings: Vec<Finding> = runtime.cluster().map(|cluster| told(name, cluster)).into_iter().collect();
-    let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed))) {
+    let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed, |_| {}))) {
         None => runtime,
         Some((_, Err(error))) => {
             return Ok(vec![Finding::fail(Check::Runtime, format!("{name}: {error}")).remedy(error.hint())]);

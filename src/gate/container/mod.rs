@@ -85,40 +85,31 @@ impl Engine {
         Path::new(&self.program).file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"podman"))
     }
 
-    /// By what this engine knows the image that `name` stands for now; pulled if it is not here. Blocks.
+    /// By what this engine knows the image that `name` stands for now; pulled if it is not here, of which `pulls` is told.
+    /// Blocks.
     ///
     /// # Errors
     /// Where there is no such image to be had.
-    pub fn image(&self, name: &str) -> Result<String, ContainerError> {
+    pub fn image(&self, name: &str, pulls: impl FnOnce(&str)) -> Result<String, ContainerError> {
         if let Some(id) = self.local_image(name)? {
             return Ok(id);
         }
+        pulls(name);
         let pulled = self.output(["pull", "--quiet", "--", name])?;
         let said = || last_line(&pulled.stderr);
-        match self.local_image(name)? {
-            Some(id) => Ok(id),
-            None => Err(ContainerError::NoImage { image: name.to_owned(), said: said() }),
-        }
+        self.local_image(name)?.ok_or_else(|| ContainerError::NoImage { image: name.to_owned(), said: said() })
     }
 
     /// The same of what is here alone.
-    ///
-    /// # Errors
-    /// Where the engine does not work.
-    pub fn local_image(&self, name: &str) -> Result<Option<String>, ContainerError> {
-        let args = ["image", "inspect", "--format", "{{.Id}}", "--", name];
-        let inspected = self.output(args)?;
+    fn local_image(&self, name: &str) -> Result<Option<String>, ContainerError> {
+        let inspected = self.output(["image", "inspect", "--format", "{{.Id}}", "--", name])?;
         let answer = String::from_utf8_lossy(&inspected.stdout).trim().to_owned();
         if inspected.status.success() && !answer.is_empty() {
             return Ok(Some(answer));
         }
         // Whether there is none, or it does not work at all, their words do not tell in the same way everywhere.
-        let version = ["version", "--format", "{{.Server.Version}}"];
-        let works = self.output(version)?;
-        if works.status.success() || self.is_podman() && self.output(["version"])?.status.success() {
-            return Ok(None);
-        }
-        Err(self.failed(&version, &works))
+        let works = self.output(["version"])?;
+        if works.status.success() { Ok(None) } else { Err(self.failed(&["version"], &works)) }
     }
 
     /// What became of a container.
@@ -186,13 +177,13 @@ impl Engine {
     }
 }
 
-/// What the image of a container stands for now. Blocks, for as long as pulling takes.
+/// What the image of a container stands for now; `pulls` is told of one that is not here. Blocks, for as long as pulling takes.
 ///
 /// # Errors
 /// Where it cannot be had.
-pub fn fix(container: &Container) -> Result<FixedImage, ContainerError> {
+pub fn fix(container: &Container, pulls: impl FnOnce(&str)) -> Result<FixedImage, ContainerError> {
     let engine = Engine::find(container.policy.engine.as_deref())?;
-    let id = engine.image(&container.image)?;
+    let id = engine.image(&container.image, pulls)?;
     let (runtime, image) = (container.runtime.clone(), container.image.clone());
     Ok(FixedImage { runtime, image, engine: engine.program, id })
 }
@@ -208,10 +199,7 @@ pub fn fix_images(plan: &Plan, mut pulls: impl FnMut(&str)) -> Result<Vec<FixedI
         if fixed.iter().any(|known| known.is_of(&container.runtime, &container.image)) {
             continue;
         }
-        if Engine::find(container.policy.engine.as_deref())?.local_image(&container.image)?.is_none() {
-            pulls(&container.image);
-        }
-        fixed.push(fix(container)?);
+        fixed.push(fix(container, &mut pulls)?);
     }
     Ok(fixed)
 }

@@ -2,23 +2,24 @@
 //! gate of this machine tells it. Who has no such gate starts nothing here.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use super::slurm::{Mode, Slurm, SlurmSettings};
+use super::slurm::{Slurm, SlurmSettings};
 use super::{Errand, Exchange, Returned};
 use crate::gate::client::cancelled;
 use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
-use crate::gate::log::{self, as_file_name};
+use crate::gate::job::failed;
+use crate::gate::log;
 use crate::gate::orphans::STARTED_FOR;
 use crate::gate::pump::LogRules;
-use crate::gate::retry::{Attempts, Next};
+use crate::gate::retry::{Attempts, Next, goes_on};
 use crate::gate::{GateSettings, LocalGates, secrets};
-use crate::plan::runtime::{Cluster, SlurmMode};
+use crate::plan::runtime::Cluster;
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::{GateOutcome, RanElsewhere, Verdict};
 
@@ -86,23 +87,13 @@ impl ClusterGates {
     }
 
     fn settings_of(&self, asked: &Cluster) -> SlurmSettings {
-        let (settings, needs) = (&self.settings, &asked.needs);
+        let settings = &self.settings;
         SlurmSettings {
             name: asked.place(),
             run: settings.run.clone(),
             mark: settings.mark.clone(),
-            mode: match asked.policy.mode {
-                SlurmMode::Pool { nodes } => Mode::Pool { nodes },
-                SlurmMode::Batch => Mode::Batch,
-            },
-            partition: needs.partition.clone(),
-            account: needs.account.clone(),
-            qos: needs.qos.clone(),
-            constraint: needs.constraint.clone(),
-            cpus: needs.cpus.unwrap_or(1),
-            memory_mb: needs.memory_mb,
-            gpus: needs.gpus,
-            time_limit: needs.time_limit,
+            mode: asked.policy.mode,
+            needs: asked.needs.clone(),
             queue_limit: asked.policy.queue_limit,
             exchange: self.exchange.clone(),
             work_dir: asked.policy.work_dir.clone().map(PathBuf::from),
@@ -133,10 +124,8 @@ impl ClusterGates {
     ) -> Result<(), PortError> {
         for (position, gate) in job.gates.iter().enumerate() {
             let run = GateOnItsWay { gates: self, slurm: &slurm, job: &job, gate, position, news: &news };
-            match run.to_its_end(&mut cancel).await? {
-                Some(Verdict::Passed { .. }) => {}
-                Some(Verdict::Failed) if !(gate.gate.required && job.fail_fast) => {}
-                Some(Verdict::Failed | Verdict::Unknown) | None => return Ok(()),
+            if !goes_on(run.to_its_end(&mut cancel).await?, &gate.gate, job.fail_fast) {
+                break;
             }
         }
         Ok(())
@@ -176,11 +165,7 @@ impl GateOnItsWay<'_> {
                 begin("");
             }
             let mut run = self.report(returned, errand.log).await?;
-            let next = attempts.after(&run.outcome);
-            match next {
-                Next::Done(verdict) => run.verdict = Some(verdict),
-                Next::Again { after } => run.backoff_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-            }
+            let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished {
                 job: self.job.job,
                 gate: self.position,
@@ -205,12 +190,7 @@ impl GateOnItsWay<'_> {
 
     fn errand(&self, number: u32) -> Errand {
         let (gate, settings) = (&self.gate.gate, &self.gates.settings);
-        let told = GateTold {
-            name: gate.name.as_str(),
-            attempt: number,
-            artifacts: std::path::Path::new(""),
-            context: self.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
-        };
+        let told = GateTold::of(self.gate, self.job.base, number, Path::new(""));
         let Job { commit, tree, .. } = *self.job;
         let surroundings = Surroundings { run: &settings.run, mark: &settings.mark, commit, tree };
         let mut environment = of_gate_elsewhere(&gate.env, &surroundings, &told);
@@ -223,7 +203,7 @@ impl GateOnItsWay<'_> {
         let variables = own.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         let told_ones = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         let secrets = secrets::values(variables.chain(told_ones), &redact);
-        let (name, key) = (as_file_name(gate.name.as_str()), self.gate.key.in_file_names());
+        let log = log::file_name(gate.name.as_str(), self.gate.key, self.job.job, number);
         Errand {
             // What the journal knows the end of was another errand.
             ticket: format!("{}-{}", self.gate.key, self.gate.ran + number - 1),
@@ -235,7 +215,7 @@ impl GateOnItsWay<'_> {
             env: environment.into_iter().map(|(name, value)| (text(name), text(value))).collect(),
             pass_env,
             timeout: gate.timeout,
-            log: settings.logs.join(format!("{name}-{key}{}", self.job.job.log_ending(number))),
+            log: settings.logs.join(log),
             log_rules: LogRules { max_bytes: settings.log_max_bytes, secrets },
         }
     }
@@ -249,13 +229,11 @@ impl GateOnItsWay<'_> {
                 let limit_bytes = limit.map(|megabytes| megabytes.saturating_mul(1024 * 1024));
                 GateOutcome::OutOfMemory { exit_code, limit_bytes }
             }
-            GateOutcome::Failed { exit_code } if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
-                GateOutcome::RateLimited { exit_code }
-            }
+            GateOutcome::Failed { exit_code } => failed(exit_code, gate),
             other => other,
         };
         let path = log.clone();
-        let read = tokio::task::spawn_blocking(move || (log::digest(&path).ok(), log::tail(&path).unwrap_or_default()));
+        let read = tokio::task::spawn_blocking(move || log::of_ended(&path));
         let (log_digest, tail) = read.await.map_err(|error| PortError {
             message: format!("reading a log ended early: {error}"),
             hint: Some("this is a bug in lexpr; please report it".to_owned()),

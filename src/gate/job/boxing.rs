@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Attempt, JobRun, blocking, outcome_of, write_note};
+use super::{Attempt, JobRun, blocking, failed, outcome_of, write_note};
 use crate::gate::container::{Boxed, Inside};
 use crate::gate::environment::{GateTold, of_gate_elsewhere};
 use crate::gate::protocol::{Cause, Ended};
@@ -29,12 +29,7 @@ impl JobRun<'_> {
             // Whoever sends it here would take what this machine says for what the cluster says.
             Runtime::Slurm(cluster) => return Ok(Err(format!("{} runs it, and not this machine", cluster.runtime))),
         };
-        let told = GateTold {
-            name: gate.name.as_str(),
-            attempt: attempt.number,
-            artifacts: Path::new(""),
-            context: attempt.gate.item.as_ref().filter(|_| gate.context).map(|item| (item, self.job.base)),
-        };
+        let told = GateTold::of(attempt.gate, self.job.base, attempt.number, Path::new(""));
         let inside = Inside {
             mark: &self.gates.settings.mark,
             commit: self.job.commit,
@@ -61,9 +56,7 @@ impl JobRun<'_> {
         let boxed = Arc::clone(boxed);
         let outcome = blocking(move || boxed.outcome()).await?;
         Ok(match outcome {
-            GateOutcome::Failed { exit_code } if gate.rate_limit_exit_code.map(i32::from) == Some(exit_code) => {
-                GateOutcome::RateLimited { exit_code }
-            }
+            GateOutcome::Failed { exit_code } => failed(exit_code, gate),
             other => other,
         })
     }

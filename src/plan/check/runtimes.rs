@@ -8,16 +8,14 @@ use crate::plan::file::GateFile;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Quoted, nearest};
 use crate::plan::runtime::{
-    Asked, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes, SlurmMode, SlurmNeeds,
-    SlurmPolicy,
+    Asked, CONTAINER, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes, SLURM, SlurmMode,
+    SlurmNeeds, SlurmPolicy,
 };
 use crate::plan::runtimes_file::{
     MountFile, MountKindFile, RuntimeKindFile, RuntimePolicyFile, SlurmFile, SlurmModeFile,
 };
 use crate::vocabulary::names::RuntimeName;
 
-const CONTAINER: &str = "container";
-const SLURM: &str = "slurm";
 const CI_SERVICE: &str = "ci-service";
 
 const MEBIBYTE: u64 = 1024 * 1024;

@@ -291,7 +291,7 @@ impl Submission {
             format!("--job-name={}", self.name),
             "--nodes=1".to_owned(),
             "--ntasks=1".to_owned(),
-            format!("--cpus-per-task={}", settings.cpus.max(1)),
+            format!("--cpus-per-task={}", self.cluster.cpus()),
             "--chdir=/".to_owned(),
             // What the gate prints, the worker has.
             "--output=/dev/null".to_owned(),
@@ -299,8 +299,8 @@ impl Submission {
             // Nothing of the caller's, and no profile of the user's on the node.
             "--export=NIL".to_owned(),
         ];
-        args.extend(settings.memory_mb.map(|mb| format!("--mem={mb}")));
-        args.extend(settings.gpus.map(|gpus| format!("--gpus={gpus}")));
+        args.extend(settings.needs.memory_mb.map(|mb| format!("--mem={mb}")));
+        args.extend(settings.needs.gpus.map(|gpus| format!("--gpus={gpus}")));
         args.extend(self.cluster.request());
         args.extend(self.cluster.shunned());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -23,6 +23,7 @@ use super::{Errand, Exchange, Returned};
 use crate::gate::client::GuardError;
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
+use crate::plan::runtime::{SlurmMode, SlurmNeeds};
 use crate::ports::PortError;
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::RunId;
@@ -34,15 +35,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A node on which lexpr could not run a gate gets none for so long, while there are others.
 const SHUNNED_FOR: Duration = Duration::from_secs(120);
 
-/// How gates get onto the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// One allocation of so many whole nodes, kept while the run lasts, and a step of it for each gate.
-    Pool { nodes: u32 },
-    /// One job for each gate. It outlives lexpr, and is found again.
-    Batch,
-}
-
 /// What holds for all gates that one run sends to one cluster. What is not set, Slurm decides.
 #[derive(Clone, Debug)]
 pub struct SlurmSettings {
@@ -51,19 +43,10 @@ pub struct SlurmSettings {
     pub run: RunId,
     /// By which processes of the run are known, see [`crate::runs::RunFolder::mark`].
     pub mark: String,
-    pub mode: Mode,
-    pub partition: Option<String>,
-    pub account: Option<String>,
-    pub qos: Option<String>,
-    pub constraint: Option<String>,
-    /// Of each gate.
-    pub cpus: u32,
-    /// Of each gate.
-    pub memory_mb: Option<u64>,
-    /// Of each gate; in a pool, each node is asked for as many.
-    pub gpus: Option<u32>,
-    /// Of the allocation, or of each job; Slurm counts in minutes. A gate's own limit is lexpr's to keep.
-    pub time_limit: Option<Duration>,
+    pub mode: SlurmMode,
+    /// Of each gate; in a pool, each node is asked for as many graphics processors. The time limit is that of the allocation,
+    /// or of each job; Slurm counts in minutes, and a gate's own limit is lexpr's to keep.
+    pub needs: SlurmNeeds,
     /// A gate that has no node for so long is given up.
     pub queue_limit: Duration,
     pub exchange: Exchange,
@@ -120,8 +103,8 @@ impl Slurm {
         let mode = settings.mode;
         let cluster = Arc::new(Cluster { settings, client, shunned: Mutex::default() });
         let way = match mode {
-            Mode::Pool { nodes } => Way::Pool(Pool::new(Arc::clone(&cluster), nodes)),
-            Mode::Batch => Way::Batch(Batch::new(Arc::clone(&cluster))),
+            SlurmMode::Pool { nodes } => Way::Pool(Pool::new(Arc::clone(&cluster), nodes)),
+            SlurmMode::Batch => Way::Batch(Batch::new(Arc::clone(&cluster))),
         };
         Self { cluster, way }
     }
@@ -189,16 +172,21 @@ impl Cluster {
         format!("{}{}", self.prefix(), self.settings.name)
     }
 
+    /// Processors of each gate.
+    fn cpus(&self) -> u32 {
+        self.settings.needs.cpus.unwrap_or(1)
+    }
+
     /// What to ask Slurm for, whatever it is for.
     fn request(&self) -> Vec<String> {
-        let settings = &self.settings;
+        let needs = &self.settings.needs;
         let options = [
-            ("partition", settings.partition.clone()),
-            ("account", settings.account.clone()),
-            ("qos", settings.qos.clone()),
-            ("constraint", settings.constraint.clone()),
+            ("partition", needs.partition.clone()),
+            ("account", needs.account.clone()),
+            ("qos", needs.qos.clone()),
+            ("constraint", needs.constraint.clone()),
             // Minutes, begun ones too.
-            ("time", settings.time_limit.map(|limit| limit.as_secs().div_ceil(60).max(1).to_string())),
+            ("time", needs.time_limit.map(|limit| limit.as_secs().div_ceil(60).max(1).to_string())),
         ];
         options.into_iter().filter_map(|(option, value)| Some(format!("--{option}={}", value?))).collect()
     }

@@ -147,7 +147,7 @@ impl Pool {
         let under_way = Arc::clone(&self.under_way);
         let is_heard = move |name: &str| locked(&under_way).get(name) == Some(&true);
         self.end_steps(job.id, |name| !is_heard(name)).await?;
-        let cpus = self.cluster.settings.cpus.max(1);
+        let cpus = self.cluster.cpus();
         let per_node = job.cpus / job.nodes.max(1) / cpus;
         let turns = usize::try_from(per_node.max(1) * job.nodes.max(1)).unwrap_or(1);
         let found = Allocation { job: job.id, turns: Arc::new(Semaphore::new(turns)) };
@@ -191,7 +191,7 @@ impl Pool {
             // The loss of one node is not that of the others.
             "--no-kill".to_owned(),
         ];
-        args.extend(settings.gpus.map(|gpus| format!("--gpus-per-node={gpus}")));
+        args.extend(settings.needs.gpus.map(|gpus| format!("--gpus-per-node={gpus}")));
         args.extend(self.cluster.request());
         let (client, limit): (Client, Duration) = (self.cluster.client.clone(), settings.queue_limit);
         // It goes on if nobody waits for this gate any more: the allocation is found by its name.
@@ -362,9 +362,9 @@ impl Pool {
             "--ntasks=1".to_owned(),
             // No more than is asked for here: others run beside it.
             "--exact".to_owned(),
-            format!("--cpus-per-task={}", settings.cpus.max(1)),
+            format!("--cpus-per-task={}", self.cluster.cpus()),
             // 0: whatever there is, and held from nobody.
-            format!("--mem={}", settings.memory_mb.unwrap_or_default()),
+            format!("--mem={}", settings.needs.memory_mb.unwrap_or_default()),
             "--mpi=none".to_owned(),
             "--chdir=/".to_owned(),
             "--input=none".to_owned(),
@@ -373,7 +373,7 @@ impl Pool {
             // Opened here. A `%` would be a pattern.
             format!("--error={}", files.account.display().to_string().replace('%', "%%")),
         ];
-        words.extend(settings.gpus.map(|gpus| format!("--gpus-per-task={gpus}")));
+        words.extend(settings.needs.gpus.map(|gpus| format!("--gpus-per-task={gpus}")));
         words.extend(self.cluster.shunned());
         words.extend(["/bin/sh", "-c", SCRIPT, "lexpr-worker"].map(str::to_owned));
         let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
