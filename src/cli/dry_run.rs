@@ -28,7 +28,8 @@ use crate::report::dry_run::{DryRun, DryRunApex, DryRunCone, DryRunGroup, DryRun
 use crate::report::forecast::ForecastReport;
 use crate::report::json::REPORT_VERSION;
 use crate::vocabulary::event::{
-    Composed, CompositePurpose, Event, FinalItem, FinalStatus, JobGate, JobPurpose, LinedUpItem, Recorded,
+    Composed, CompositePurpose, Event, FinalItem, FinalStatus, JobGate, JobPurpose, LinedUpItem, OverrideGrant,
+    Recorded,
 };
 use crate::vocabulary::names::{ApexId, GateName, GroupId, ItemName, RunId};
 
@@ -78,8 +79,8 @@ pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> R
     let events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seen = Rehearsal::of(events, &prepared.graph, &surroundings(&policy, None));
     let outlook = outlook::look(prepared, &workshop, seen.seen(&prepared.graph, &limits), most_pairs).await?;
-    let is_granted = |name| options.overrides.as_ref().is_some_and(|grant| grant.items.contains(name));
-    let items = prepared.lined_up.iter().map(|item| seen.item(item, is_granted(&item.name))).collect();
+    let grant = |name| options.overrides.as_ref().filter(|grant| grant.items.contains(name));
+    let items = prepared.lined_up.iter().map(|item| seen.item(item, grant(&item.name))).collect();
     let dry_run = DryRun {
         report_version: REPORT_VERSION,
         lexpr_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -205,7 +206,7 @@ impl Rehearsal {
         }
     }
 
-    fn item(&self, item: &LinedUpItem, may_be_overridden: bool) -> DryRunItem {
+    fn item(&self, item: &LinedUpItem, grant: Option<&OverrideGrant>) -> DryRunItem {
         let end = self.ends.get(&item.name);
         let forecast = match end.map(|end| end.status) {
             Some(FinalStatus::Landed) => Forecast::Lands,
@@ -216,7 +217,8 @@ impl Rehearsal {
         let set_aside = |composed: &&Composed| !composed.set_aside.iter().any(|aside| aside.item == item.name);
         DryRunItem {
             forecast,
-            may_be_overridden,
+            may_be_overridden: grant.is_some(),
+            override_reason: grant.and_then(|grant| grant.reason.clone()),
             because: end.and_then(|end| end.reason.clone()),
             cone: self.cones.get(&item.name).filter(set_aside).map(|composed| DryRunCone {
                 commit: composed.commit,

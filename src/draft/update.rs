@@ -27,41 +27,69 @@ pub struct Lost {
     pub item: String,
     pub branch: String,
     pub seen: Option<LastSeen>,
-    /// A merge in the target that names such a branch, although the target has not the head that was seen last.
+    /// A merge in the target that names such a branch: no proof, as names are used again.
     pub merge: Option<String>,
     /// A remote's branch of the same name.
     pub elsewhere: Option<String>,
 }
 
-/// Where a run found a branch that is gone by now.
+/// Where a branch that is gone by now was found last.
 #[derive(Clone, Debug)]
 pub struct LastSeen {
     pub head: CommitId,
-    pub run: RunId,
+    pub by: SeenBy,
+}
+
+#[derive(Clone, Debug)]
+pub enum SeenBy {
+    Run(RunId),
+    Reflog,
+}
+
+/// What else is known of the items of a plan than a draft says.
+#[derive(Clone, Copy, Debug)]
+pub struct Fate<'a> {
+    /// What the items are compared with, as people call it.
+    pub base: &'a str,
+    /// The plan's file.
+    pub plan: &'a str,
+    /// Items of which somebody says that they have landed.
+    pub told: &'a BTreeSet<String>,
+    pub lost: &'a [Lost],
 }
 
 /// Makes `outline`'s plan what `draft` says. Its items stand for branches, as the plan's do: those that have landed by
-/// `draft` go, those that the plan lacks come. What is `lost` stays, for its work would not land and others build on it:
+/// `draft` go, those that the plan lacks come. What is lost stays, for its work would not land and others build on it:
 /// who took it out unasked would hide that.
-pub fn updated(outline: &Outline, draft: &Draft, lost: &[Lost]) -> Updated {
+pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
     let mut notes = Vec::new();
     let mut amendment = Amendment::default();
     let items: BTreeMap<&str, &str> =
         outline.items().iter().map(|item| (item.branch.as_str(), item.name.as_str())).collect();
+    let mut goes: BTreeMap<&str, &str> =
+        fate.told.iter().map(|item| (item.as_str(), "you say that it has landed")).collect();
     for (branch, why) in &draft.left_out {
         match items.get(branch.as_str()) {
-            Some(item) => {
-                amendment.removed.insert((*item).to_owned());
-                notes.push(format!("- {}: {why}", shown(item)));
-            }
+            Some(item) => _ = goes.insert(item, why),
             None => notes.push(format!("left out {}: {why}", shown(branch))),
+        }
+    }
+    let borrowed_from = outline.borrowed_from(&goes.keys().map(|item| (*item).to_owned()).collect());
+    for (item, why) in outline.items().iter().filter_map(|item| Some((&item.name, goes.get(&*item.name)?))) {
+        if borrowed_from.contains(item) {
+            notes.push(format!("by hand: - {}: {why}; an anchor in it is used by what stays", shown(item)));
+        } else {
+            notes.push(format!("- {}: {why}", shown(item)));
+            amendment.removed.insert(item.clone());
         }
     }
     let item_of =
         |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
-    notes.extend(lost.iter().map(|lost| note_of(lost, outline)));
+    let lost: Vec<&Lost> = fate.lost.iter().filter(|lost| !goes.contains_key(&*lost.item)).collect();
+    notes.extend(lost.iter().map(|lost| note_of(lost, fate.base)));
+    notes.extend(what_next(&lost, outline, &amendment.removed, fate.plan));
     let mut wiring = Wiring::of(outline);
-    for new in &draft.items {
+    for new in draft.items.iter().filter(|new| !goes.contains_key(&*item_of(&new.name))) {
         let deps = new.deps.iter().map(|dep| DraftDep { name: item_of(&dep.name), why: dep.why.clone() });
         let Some(item) = outline.items().iter().find(|item| item.branch == new.name) else {
             let name = item_name(&new.name).into_owned();
@@ -97,31 +125,53 @@ pub fn updated(outline: &Outline, draft: &Draft, lost: &[Lost]) -> Updated {
     Updated { text, notes }
 }
 
-/// What is to be done about an item whose branch is gone.
-fn note_of(lost: &Lost, outline: &Outline) -> String {
+/// What is known of an item whose branch is gone, and how to have that back.
+fn note_of(lost: &Lost, base: &str) -> String {
     let branch = shell_word(&lost.branch);
     let back = match (&lost.elsewhere, &lost.seen) {
-        (Some(elsewhere), _) => format!("bring it back with `git branch {branch} {}`", shell_word(elsewhere)),
-        (None, Some(LastSeen { head, run })) => {
-            format!("bring it back with `git branch {branch} {}`, as run {run} had it", head.short())
+        (Some(elsewhere), _) => format!("; `git branch {branch} {}` has it back", shell_word(elsewhere)),
+        (None, Some(LastSeen { head, by })) => {
+            let by = match by {
+                SeenBy::Run(run) => format!("run {run} had it"),
+                SeenBy::Reflog => "it was when it was last left".to_owned(),
+            };
+            format!("; `git branch {branch} {}` has it back as {by}", head.short())
         }
-        (None, None) => "bring it back".to_owned(),
-    };
-    let depend = |item: &&Outlined| item.deps.contains(&lost.item);
-    let dependents: Vec<&str> = outline.items().iter().filter(depend).map(|item| &*item.name).collect();
-    let out = match dependents.as_slice() {
-        [] => "take the item out".to_owned(),
-        some => format!("take the item out, also of the deps of {}", list(some)),
+        (None, None) => String::new(),
     };
     let named = if lost.branch == lost.item { String::new() } else { format!(" {}", shown(&lost.branch)) };
-    let why = match &lost.merge {
-        None => "nothing says that its work is in base".to_owned(),
-        Some(merge) => format!("{merge} in base merged another head of that name"),
+    let why = match (&lost.merge, &lost.seen) {
+        (None, _) => format!("nothing says that its work is in {base}"),
+        (Some(merge), Some(LastSeen { by: SeenBy::Run(_), .. })) => {
+            format!("{merge} in {base} merged another head of that name")
+        }
+        (Some(merge), _) => format!("{merge} in {base} merged a branch of that name, which may have been another"),
     };
-    format!(
-        "left alone {}: its branch{named} is gone, and {why}; merge refuses the plan until you {back}, or {out}",
-        shown(&lost.item),
-    )
+    format!("left alone {}: its branch{named} is gone, and {why}{back}", shown(&lost.item))
+}
+
+/// What to do about all that is lost.
+fn what_next(lost: &[&Lost], outline: &Outline, removed: &BTreeSet<String>, plan: &str) -> Option<String> {
+    let names: Vec<&str> = lost.iter().map(|lost| &*lost.item).collect();
+    let (are, have, them) = match names.as_slice() {
+        [] => return None,
+        [_] => ("it is", "it has", "it"),
+        _ => ("they are", "they have", "them"),
+    };
+    let goes = |item: &Outlined| removed.contains(&item.name) || names.contains(&&*item.name);
+    let depends = |item: &&Outlined| !goes(item) && item.deps.iter().any(|dep| names.contains(&&**dep));
+    let dependents: Vec<&str> = outline.items().iter().filter(depends).map(|item| &*item.name).collect();
+    let from = match dependents.as_slice() {
+        [] => String::new(),
+        some => format!(", also from the deps of {}", list(some)),
+    };
+    let words: Vec<String> = names.iter().map(|name| shell_word(name)).collect();
+    Some(format!(
+        "next: merge refuses the plan until {are} back or out; if {have} landed all the same, \
+         `lexpr plan --update {} --landed {}` takes {them} out{from}",
+        shell_word(plan),
+        words.join(" "),
+    ))
 }
 
 /// New items go where they would stand in a plan that is written anew; behind all others where somebody put the items in
@@ -173,11 +223,13 @@ mod tests {
     }
 
     fn update(text: &str, draft: &Draft) -> Updated {
-        let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft, &[]);
+        let nobody = BTreeSet::new();
+        let fate = Fate { base: "main", plan: "plan", told: &nobody, lost: &[] };
+        let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft, &fate);
         if let Err(invalid) = check("plan", updated.text.as_bytes()) {
             panic!("{:?}\n{}", invalid.problems, updated.text);
         }
-        let again = super::updated(&Outline::read("plan", updated.text.as_bytes()).unwrap(), draft, &[]);
+        let again = super::updated(&Outline::read("plan", updated.text.as_bytes()).unwrap(), draft, &fate);
         assert_eq!(again.text, updated.text, "twice is once");
         updated
     }
@@ -278,6 +330,31 @@ items:
     }
 
     #[test]
+    fn an_item_with_an_anchor_that_others_use_is_left_to_people() {
+        let text = "schemaVersion: v1\nitems:\n- name: a\n  gates: &g\n  - {name: x, run: 'true'}\n- name: b\n  gates: *g\n- name: c\n  deps: [a]\n";
+        let updated = update(text, &draft(&[("b", &[]), ("c", &[])], &["a"]));
+        assert_eq!(updated.text, text);
+        assert_eq!(updated.notes, ["by hand: - a: in base; an anchor in it is used by what stays"]);
+        let together = update(text, &draft(&[("c", &[])], &["a", "b"]));
+        assert_eq!(together.text, "schemaVersion: v1\nitems:\n- name: c\n  deps: []\n");
+    }
+
+    #[test]
+    fn lines_that_come_end_as_those_that_are_there_do() {
+        let text = "schemaVersion: v1\nitems:\n- name: b\n  deps:\n  - c\n- name: c\n";
+        let now = draft(&[("a", &[]), ("b", &["a"])], &["c"]);
+        let windows = update(&text.replace('\n', "\r\n"), &now);
+        assert_eq!(windows.text, update(text, &now).text.replace('\n', "\r\n"));
+    }
+
+    #[test]
+    fn a_heading_stays_when_the_first_item_below_it_goes() {
+        let text = "schemaVersion: v1\nitems:\n# --- Ann's ---\n# The first.\n- name: a\n## Bob's\n- name: b\n";
+        let updated = update(text, &draft(&[], &["a", "b"]));
+        assert_eq!(updated.text, "schemaVersion: v1\nitems: []\n# --- Ann's ---\n## Bob's\n");
+    }
+
+    #[test]
     fn a_circle_is_not_closed_and_what_comes_by_an_alias_is_left_to_people() {
         let circle = "schemaVersion: v1\nitems:\n- name: a\n  deps: [b]\n- name: b\n";
         let updated = update(circle, &draft(&[("a", &[]), ("b", &["a"])], &[]));
@@ -287,7 +364,7 @@ items:
         let updated = super::updated(
             &Outline::read("plan", alias.as_bytes()).unwrap(),
             &draft(&[("a", &[]), ("b", &[]), ("c", &["b"])], &[]),
-            &[],
+            &Fate { base: "main", plan: "plan", told: &BTreeSet::new(), lost: &[] },
         );
         assert_eq!(updated.text, alias);
         assert!(updated.notes[1].starts_with("by hand: deps of c come by an alias"), "{:?}", updated.notes);

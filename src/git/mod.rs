@@ -30,6 +30,7 @@ pub mod pairs;
 pub mod pins;
 pub mod push;
 pub mod quarantine;
+pub mod reflog;
 pub mod refusal;
 pub mod repo;
 pub mod resolve;

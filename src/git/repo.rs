@@ -1,7 +1,7 @@
 //! The user's repository: where it is, whether lexpr can work with it, and what the plan's target
 //! and items are in it. Nothing is written here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -257,12 +257,25 @@ impl UserRepo {
             problems.push(RefProblem { item: None, message, hint });
         }
         let mut heads = Vec::with_capacity(items.len());
+        let mut unnamed = None;
         for (at, item) in items.iter().enumerate() {
             match head_of(item, &answers) {
                 Ok(head) => heads.push(head),
                 Err(Missing { message, look_for }) => {
-                    let near = if look_for { nearest(item.branch, &branches(self)?) } else { None };
-                    let hint = near.map(|near| format!("did you mean {near:?}?"));
+                    let hint = if look_for {
+                        if unnamed.is_none() {
+                            // What another item means, or lands on, is not what this one meant.
+                            let named: HashSet<&str> = items.iter().map(|item| item.branch).chain([target]).collect();
+                            let names = branches(self)?.into_iter();
+                            unnamed = Some(names.filter(|name| !named.contains(&**name)).collect::<Vec<_>>());
+                        }
+                        Some(match nearest(item.branch, unnamed.as_deref().unwrap_or_default()) {
+                            Some(near) => format!("did you mean {near:?}?"),
+                            None => "`lexpr plan --update PLAN` says what is known of a branch that is gone".to_owned(),
+                        })
+                    } else {
+                        None
+                    };
                     problems.push(RefProblem { item: Some(at), message, hint });
                 }
             }

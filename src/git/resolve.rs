@@ -52,14 +52,21 @@ pub enum AlreadyLanded {
     Below(CommitId),
 }
 
+impl AlreadyLanded {
+    /// The reason, for people who know the base as `base`.
+    pub fn in_words(&self, base: &str) -> String {
+        match self {
+            Self::InBase => format!("in {base}"),
+            Self::As(commit) => format!("in {base} as {}", commit.short()),
+            Self::ByContent => format!("its changes are in {base} already"),
+            Self::Below(head) => format!("part of {}, whose changes are in {base} already", head.short()),
+        }
+    }
+}
+
 impl std::fmt::Display for AlreadyLanded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::InBase => f.write_str("in base"),
-            Self::As(commit) => write!(f, "in base as {}", commit.short()),
-            Self::ByContent => f.write_str("its changes are in base already"),
-            Self::Below(head) => write!(f, "part of {}, whose changes are in base already", head.short()),
-        }
+        f.write_str(&self.in_words("base"))
     }
 }
 

@@ -102,6 +102,30 @@ impl Outline {
         lines.filter_map(commented_entry).any(|entry| entry.trim_matches(QUOTES) == name)
     }
 
+    /// Those of the items `going` that have an anchor which is used by what stays: without them the text would be no YAML.
+    pub fn borrowed_from(&self, going: &BTreeSet<String>) -> BTreeSet<String> {
+        let nodes = self.document.items().unwrap_or_default();
+        let items_entry = self.document.root().get("items", self.document.text());
+        let mut staying = Vec::new();
+        for entry in self.document.root().entries().into_iter().flatten() {
+            if !items_entry.is_some_and(|items| std::ptr::eq(items, entry)) {
+                defined_elsewhere(&entry.value, &mut staying);
+            }
+        }
+        let mut borrowed_from = BTreeSet::new();
+        let (mut open, mut rest): (Vec<_>, Vec<_>) =
+            self.items.iter().zip(nodes).partition(|(item, _)| !going.contains(&item.name));
+        loop {
+            open.iter().for_each(|(_, node)| defined_elsewhere(node, &mut staying));
+            (open, rest) =
+                rest.into_iter().partition(|(item, _)| staying.iter().any(|place| item.lines.contains(place)));
+            if open.is_empty() {
+                return borrowed_from;
+            }
+            borrowed_from.extend(open.iter().map(|(item, _)| item.name.clone()));
+        }
+    }
+
     /// The text with all that the amendment says. An item is put before the first that follows it by `follows`
     /// (left before right), and behind all where none does.
     pub fn amended(&self, amendment: &Amendment, follows: impl Fn(&str, &str) -> bool) -> Amended {
@@ -135,7 +159,13 @@ impl Outline {
                 _ => {}
             }
         }
-        Amended { text: edits.applied(), left: edits.left }
+        let mut amended = edits.applied();
+        // What is put in comes with bare newlines; a text that has none gets none.
+        let bare_newlines = |text: &str| text.matches('\n').count() - text.matches("\r\n").count();
+        if edits.text.contains('\n') && bare_newlines(edits.text) == 0 {
+            amended = amended.replace("\r\n", "\n").replace('\n', "\r\n");
+        }
+        Amended { text: amended, left: edits.left }
     }
 
     /// Behind the colon of the key `items`.
@@ -300,8 +330,22 @@ fn first_byte(node: &Node) -> usize {
     if is_list { node.place.used.start as usize } else { node.visible_place().used.start as usize }
 }
 
+/// Where the text of what comes by aliases stands.
+fn defined_elsewhere(node: &Node, found: &mut Vec<usize>) {
+    found.extend(node.place.defined.as_deref().map(|span| span.start as usize));
+    if let Content::List(nodes) = &node.content {
+        nodes.iter().for_each(|node| defined_elsewhere(node, found));
+    }
+    for entry in node.entries().into_iter().flatten() {
+        found.extend(entry.key_place.defined.as_deref().map(|span| span.start as usize));
+        defined_elsewhere(&entry.value, found);
+    }
+}
+
+/// Whether a list or map stands in brackets. One that does not has no width, and an anchor makes its place that of its
+/// first entry, which may stand in brackets.
 fn is_flow(text: &str, node: &Node) -> bool {
-    text[node.place.written().start as usize..].starts_with(['[', '{'])
+    text[written(node)].starts_with(['[', '{'])
 }
 
 fn line_start(text: &str, at: usize) -> usize {
@@ -347,6 +391,10 @@ fn item_end(text: &str, node: &Node, margin: &str) -> usize {
 
 /// Behind everything in the value, brackets included.
 fn last_byte(text: &str, node: &Node) -> usize {
+    if node.place.defined.is_some() {
+        // An alias: what it stands for ends elsewhere.
+        return node.place.used.end as usize;
+    }
     let below = match &node.content {
         Content::List(nodes) => nodes.iter().map(|node| last_byte(text, node)).max(),
         _ => node
@@ -357,7 +405,7 @@ fn last_byte(text: &str, node: &Node) -> usize {
             .max(),
     };
     let place = node.place.used.start as usize..node.place.used.end as usize;
-    match (node.is_container(), text[place.start..].starts_with(['[', '{'])) {
+    match (node.is_container(), is_flow(text, node)) {
         // A block scalar is read up to the next word.
         (false, _) => place.start + text[place].trim_end().len(),
         (true, true) => behind_bracket(text, below.unwrap_or(place.start + 1)),
@@ -380,19 +428,25 @@ fn behind_bracket(text: &str, at: usize) -> usize {
     text.len()
 }
 
-/// The lines of an item, with the comments right above that stand where it does.
+/// The lines of an item, with the comments right above that stand where it does, but for a heading of several items.
 fn with_comments_above(text: &str, lines: &Range<usize>) -> Range<usize> {
     let margin = margin_of(&text[lines.start..]);
     let mut start = lines.start;
     while start > 0 {
         let above = line_start(text, start - 1);
         let line = &text[above..start];
-        if !line.trim_start().starts_with('#') || margin_of(line) != margin {
+        if !line.trim_start().starts_with('#') || margin_of(line) != margin || is_heading(line) {
             break;
         }
         start = above;
     }
     start..lines.end
+}
+
+/// Whether a comment is set off by a line of its own: `## Ann's`, `# --- Ann's ---`, `#####`.
+fn is_heading(comment: &str) -> bool {
+    let comment = comment.trim();
+    comment.starts_with("##") || ["---", "===", "***", "~~~"].iter().any(|line| comment.contains(line))
 }
 
 /// `name: "a"` and `"a"` are as good as without the quotes.

@@ -60,6 +60,9 @@ pub struct DryRunItem {
     /// It comes after all others, and lands overridden if its gates do not pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_overridden: bool,
+    /// What `--reason` says of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_reason: Option<String>,
     /// Why it would not merge.
     pub because: Option<Reason>,
     /// The item on base and its dependencies, where that could be made.
@@ -168,8 +171,11 @@ impl DryRun {
 
     /// The one thing to do next.
     pub fn next_step(&self) -> String {
+        // An override asks for it that others wait for a later run.
+        let waits = |item: &DryRunItem| matches!(item.because, Some(Reason::DependencyOverridden { .. }));
         let blamed = self.items.iter().find(|item| item.forecast == Forecast::Conflicted);
-        if let Some(item) = blamed.or_else(|| self.items.iter().find(|item| item.forecast == Forecast::Blocked)) {
+        let blocked = || self.items.iter().find(|item| item.forecast == Forecast::Blocked && !waits(item));
+        if let Some(item) = blamed.or_else(blocked) {
             return format!(
                 "see to {}, or run the same command with --execute to land the others.",
                 shown(item.item.name.as_str())
@@ -178,7 +184,13 @@ impl DryRun {
         if self.with(Forecast::Lands) == 0 {
             return format!("nothing: everything in the plan is in {} already.", ref_name(&self.target));
         }
-        "run the same command with --execute to gate and land.".to_owned()
+        match self.items.iter().filter(|item| waits(item)).count() {
+            0 => "run the same command with --execute to gate and land.".to_owned(),
+            waiting => format!(
+                "run the same command with --execute to gate and land, and once more for the {} behind an override.",
+                count(waiting, "item")
+            ),
+        }
     }
 
     /// The dry run for a terminal. Ends with a newline.
@@ -238,8 +250,8 @@ impl DryRunItem {
         if let Some(why) = self.why() {
             let _ = write!(line, ": {}", shown(&why));
         }
-        if self.lands_last() {
-            let _ = write!(line, "; {LANDS_LAST}");
+        if let Some(lands_last) = self.lands_last() {
+            let _ = write!(line, "; {}", shown(&lands_last));
         }
         if !self.item.deps.is_empty() {
             let deps =
@@ -256,14 +268,17 @@ impl DryRunItem {
         line
     }
 
-    /// It would land after all others, whether its gates pass or not.
-    pub fn lands_last(&self) -> bool {
-        self.may_be_overridden && self.forecast == Forecast::Lands
+    /// Said of what would land after all others, whether its gates pass or not.
+    pub fn lands_last(&self) -> Option<String> {
+        (self.may_be_overridden && self.forecast == Forecast::Lands).then(|| match &self.override_reason {
+            None => LANDS_LAST.to_owned(),
+            Some(reason) => format!("{LANDS_LAST} ({reason})"),
+        })
     }
 
     /// What there is to say of it beside its forecast: why it would not land, or that it may be overridden.
     pub fn remark(&self) -> Option<String> {
-        self.why().or_else(|| self.lands_last().then(|| LANDS_LAST.to_owned()))
+        self.why().or_else(|| self.lands_last())
     }
 
     /// Why it would not land, in words.

@@ -177,7 +177,7 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
     let world = world();
     let said =
         world.merge(&plan("merge"), &["--override", "bad", "--reason", "--- a/b", "--report", "r.json"]).expect(0);
-    assert!(said.stdout.contains(" bad; lands last, overridden if its gates do not pass"), "{}", said.stdout);
+    assert!(said.stdout.contains(" bad; lands last, overridden if its gates do not pass (--- a/b)"), "{}", said.stdout);
     assert!(said.stdout.contains(" c; gates: "), "{}", said.stdout);
     let items = &world.report(&world.repo().join("r.json"))["items"];
     assert_eq!((&items[0]["mayBeOverridden"], &items[1]["mayBeOverridden"]), (&Value::Null, &Value::Bool(true)));
@@ -185,7 +185,7 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
         world.merge(&plan("merge"), &["--override", "bad", "--reason", "x", "--report", name]).expect(0);
         fs::read_to_string(world.repo().join(name)).unwrap()
     };
-    let last = "lands last, overridden if its gates do not pass";
+    let last = "lands last, overridden if its gates do not pass (x)";
     let (page, markdown) = (written("r.html"), written("r.md"));
     assert_eq!(markdown.matches(last).count(), 1, "{markdown}");
     assert!(markdown.contains(&format!("| `bad` | lands | {last} |")), "{markdown}");
@@ -195,6 +195,15 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
     world.merge(&plan("merge"), &["--execute", "--override", "bad", "--reason", "--- a/b"]).expect(0);
     let told = world.git(&["log", "-1", "--format=%B", "main"]);
     assert!(told.contains(">: --- a/b"), "{told}");
+}
+
+#[test]
+fn a_dry_run_says_to_run_again_for_what_waits_behind_an_override_and_blames_nobody() {
+    let world = world();
+    let behind = plan("merge").replace("name: c", "name: c, deps: [bad]");
+    let said = world.merge(&behind, &["--override", "bad", "--reason", "x"]).expect(3);
+    let next = "Next: run the same command with --execute to gate and land, and once more for the 1 item behind an override.\n";
+    assert!(said.stdout.ends_with(next), "{}", said.stdout);
 }
 
 #[test]

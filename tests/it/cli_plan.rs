@@ -36,10 +36,10 @@ items:
     deps:
       - feature/b # its head is in this branch
   - name: feature/free
-  # Left out: feature/old, in base
+  # Left out: feature/old, in main
 ";
     assert_eq!(said.stdout, expected);
-    assert_eq!(said.stderr, "left out feature/old: in base\n");
+    assert_eq!(said.stderr, "left out feature/old: in main\n");
     assert_eq!(
         world.lexpr(["plan", "feature/*", "--gate", "test=make test", "--gate", "lint=x=y"]).expect(0).stdout,
         expected
@@ -157,22 +157,31 @@ fn branches_are_compared_with_any_revision_while_the_plan_lands_on_a_branch() {
         ],
     );
     world.git(&["tag", "v1", "a"]);
-    let stack =
-        "  - name: b\n  - name: c\n    deps:\n      - b # its head is in this branch\n  # Left out: a, in base\n";
+    let stack = |base: &str| {
+        format!(
+            "  - name: b\n  - name: c\n    deps:\n      - b # its head is in this branch\n  # Left out: a, in {base}\n"
+        )
+    };
     let plan = |args: &[&str]| {
         let args = ["plan", "a", "b", "c", "--gate", "t=true"].iter().chain(args);
         world.lexpr(args).expect(0).stdout.replace("gates:\n  - { name: t, run: \"true\" }\nitems:\n", "")
     };
     let head = world.git(&["rev-parse", "--short", "a"]);
     for base in ["v1", "v1^{commit}", "c~2", "b^", &head, ":/Work on a"] {
-        assert_eq!(plan(&["--base", base]), format!("schemaVersion: v1\ntarget: main\n{stack}"), "{base}");
+        assert_eq!(plan(&["--base", base]), format!("schemaVersion: v1\ntarget: main\n{}", stack(base)), "{base}");
     }
     for branch in ["next", "refs/heads/next"] {
         let said = plan(&["--base", branch]);
-        assert_eq!(said, format!("schemaVersion: v1\ntarget: next\n{stack}"), "a branch is landed on, too");
+        assert_eq!(said, format!("schemaVersion: v1\ntarget: next\n{}", stack("next")), "a branch is landed on, too");
     }
-    assert_eq!(plan(&["--base", "v1", "--target", "next"]), format!("schemaVersion: v1\ntarget: next\n{stack}"));
-    assert_eq!(plan(&["--base", "next", "--target", "main"]), format!("schemaVersion: v1\ntarget: main\n{stack}"));
+    assert_eq!(
+        plan(&["--base", "v1", "--target", "next"]),
+        format!("schemaVersion: v1\ntarget: next\n{}", stack("v1"))
+    );
+    assert_eq!(
+        plan(&["--base", "next", "--target", "main"]),
+        format!("schemaVersion: v1\ntarget: main\n{}", stack("next"))
+    );
     let said = world.lexpr(["plan", "b", "--base", "nowhere"]).expect(2).stderr;
     assert!(said.contains("--base nowhere: there is no such branch or revision"), "{said}");
     let said = world.lexpr(["plan", "b", "--target", "v1"]).expect(2).stderr;
@@ -198,7 +207,7 @@ fn a_plan_is_brought_up_to_date_and_keeps_what_a_person_wrote() {
 
     world.git(&["merge", "-q", "--no-edit", "a"]);
     let said = world.lexpr(["plan", "--update", file, "*"]).expect(0);
-    assert_eq!(said.stderr, "- a: in base\n+ c\n");
+    assert_eq!(said.stderr, "- a: in main\n+ c\n");
     let expected = "\
 schemaVersion: v1
 target: main
@@ -240,17 +249,46 @@ items:
 ";
 
 #[test]
-fn an_item_whose_branch_was_merged_and_deleted_goes_by_what_the_merge_says_and_its_dependents_are_free() {
+fn a_merge_of_that_name_takes_no_item_out_whose_branch_is_gone_as_it_may_have_brought_another() {
     let world = World::new(README, ON_A);
     let plan = world.plan(ON_A_PLAN);
+    let file = plan.to_str().unwrap();
     world.git(&["merge", "-q", "--no-ff", "--no-edit", "a"]);
+    let merged = world.git(&["rev-parse", "--short=10", "main"]);
+    // The name is used again, for work that goes without having landed; HEAD was never there.
+    world.git(&["branch", "-q", "-f", "a", "b"]);
     world.git(&["branch", "-q", "-D", "a"]);
     let said = updated_without(&world, &plan);
-    let merged = world.git(&["rev-parse", "--short=10", "main"]);
-    assert_eq!(said, format!("- a: its branch is gone, and {merged} of 2023-11-14 in base says that it merged it\n"));
+    let expected = format!(
+        "left alone a: its branch is gone, and {merged} of 2023-11-14 in main merged a branch of that name, which may have been another\n\
+         next: merge refuses the plan until it is back or out; if it has landed all the same, `lexpr plan --update {file} --landed a` takes it out, also from the deps of b, c\n\
+         {file} is up to date\n"
+    );
+    assert_eq!(said, expected);
+    assert_eq!(fs::read_to_string(&plan).unwrap(), ON_A_PLAN);
+    let refused = world.lexpr(["merge", file, "--execute"]).expect(2).stderr;
+    assert!(refused.contains("help: `lexpr plan --update PLAN` says what is known of"), "{refused}");
+}
+
+#[test]
+fn an_item_of_which_its_owner_says_that_it_has_landed_goes_and_its_dependents_are_free() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan(ON_A_PLAN);
+    let file = plan.to_str().unwrap();
+    world.git(&["merge", "-q", "--squash", "a"]);
+    world.git(&["commit", "-q", "-m", "All of a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let mistyped = world.lexpr(["plan", "--update", file, "--landed", "aa"]).expect(2).stderr;
+    assert!(mistyped.contains("--landed aa: there is no such item"), "{mistyped}");
+    assert_eq!(fs::read_to_string(&plan).unwrap(), ON_A_PLAN);
+    let said = world.lexpr(["plan", "--update", file, "--landed", "a"]).expect(0).stderr;
+    assert_eq!(said, "- a: you say that it has landed\n");
     let expected = "schemaVersion: v1\nitems:\n  - name: b # Ann's\n    deps: [c]\n  - name: c\n";
     assert_eq!(fs::read_to_string(&plan).unwrap(), expected);
-    world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
+    // Also one whose branch is there, and which a glob names.
+    let said = world.lexpr(["plan", "--update", file, "**", "--landed", "c", "b"]).expect(0).stderr;
+    assert_eq!(said, "- b: you say that it has landed\n- c: you say that it has landed\n");
+    assert!(fs::read_to_string(&plan).unwrap().contains("items: []"));
 }
 
 #[test]
@@ -261,12 +299,12 @@ fn an_item_whose_branch_is_gone_goes_where_the_target_has_the_head_that_a_run_ha
     world.git(&["branch", "-q", "-D", "a", "b"]);
     let said = updated_without(&world, &plan);
     let lines: Vec<&str> = said.lines().collect();
-    assert!(lines[0].starts_with("- c: in base"), "{said}");
+    assert!(lines[2].starts_with("- c: in main"), "{said}");
     assert!(
-        lines[1].starts_with("- a: its branch is gone, and ") && lines[1].contains(" had it: in base as "),
+        lines[0].starts_with("- a: its branch is gone, and ") && lines[0].contains(" had it: in main as "),
         "{said}"
     );
-    assert!(lines[2].starts_with("- b: its branch is gone, and ") && lines[2].ends_with(" had it: in base"), "{said}");
+    assert!(lines[1].starts_with("- b: its branch is gone, and ") && lines[1].ends_with(" had it: in main"), "{said}");
     assert!(fs::read_to_string(&plan).unwrap().contains("items: []"));
 }
 
@@ -279,11 +317,18 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     let head = world.git(&["rev-parse", "--short=10", "a"]);
     world.git(&["branch", "-q", "-D", "a"]);
     let unseen = updated_without(&world, &plan);
-    let begins = "left alone a: its branch is gone, and nothing says that its work is in base; merge refuses the plan until you ";
-    let ends = "or take the item out, also of the deps of b, c\n";
-    assert!(unseen.starts_with(&format!("{begins}bring it back, {ends}")), "{unseen}");
+    let lost = "left alone a: its branch is gone, and nothing says that its work is in main";
+    assert!(unseen.starts_with(&format!("{lost}\nnext: merge refuses the plan until it is back or out")), "{unseen}");
     assert_eq!(fs::read_to_string(&plan).unwrap(), gated, "nobody's work is dropped unasked");
     world.lexpr(["merge", file]).expect(2);
+
+    // Somebody was on it.
+    world.git(&["checkout", "-q", "-b", "a", &head]);
+    world.git(&["checkout", "-q", "main"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let left = updated_without(&world, &plan);
+    let back = format!("; `git branch a {head}` has it back as ");
+    assert!(left.starts_with(&format!("{lost}{back}it was when it was last left\n")), "{left}");
 
     // A run has had it, and nothing of it has landed; a merge of an earlier branch of that name says nothing.
     world.git(&["branch", "a", &head]);
@@ -295,11 +340,10 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     world.git(&["merge", "-q", "--no-ff", "-m", "Merge branch 'a'", "side"]);
     let seen = updated_without(&world, &plan);
     let merge = world.git(&["rev-parse", "--short=10", "main"]);
-    let begins = begins.replace(
-        "nothing says that its work is in base",
-        &format!("{merge} of 2023-11-14 in base merged another head of that name"),
+    let begins = format!(
+        "left alone a: its branch is gone, and {merge} of 2023-11-14 in main merged another head of that name{back}run "
     );
-    assert!(seen.starts_with(&format!("{begins}bring it back with `git branch a {head}`, as run ")), "{seen}");
+    assert!(seen.starts_with(&begins), "{seen}");
     world.git(&["branch", "a", &head]);
     assert_eq!(world.lexpr(["plan", "--update", file]).expect(0).stderr, format!("{file} is up to date\n"));
 }
@@ -314,7 +358,7 @@ fn an_item_that_is_no_branch_but_a_revision_goes_where_it_has_landed_and_is_wire
     let said = world.lexpr(["plan", "--update", plan.to_str().unwrap()]).expect(0).stderr;
     assert_eq!(said, "+ a depends on on-it: its head is in this branch\n");
     world.git(&["merge", "-q", "v1"]);
-    assert_eq!(updated_without(&world, &plan), "- on-it: in base\n- a: in base\n");
+    assert_eq!(updated_without(&world, &plan), "- a: in main\n- on-it: in main\n");
 }
 
 #[test]

@@ -29,11 +29,15 @@ pub struct PlanArgs {
     /// Ask which branches, which gates and where to
     #[arg(long)]
     pub interactive: bool,
-    /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes, also where its
-    /// branch is gone since; all else, comments included, stays as it stands. What is commented out stays out. An item
-    /// whose branch is gone without having landed is told of, and stays
+    /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes; all else, comments
+    /// included, stays as it stands. What is commented out stays out. An item whose branch is gone goes where a run had its
+    /// head and the target has that; else it is told of, and stays. The plan says what it lands on and by which gates:
+    /// --base, --target, --gate, --output and --interactive are for new plans
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "target", "gates", "output", "interactive"])]
     pub update: Option<PathBuf>,
+    /// With --update: these items have landed, whatever the repository says of them: they go, and nobody waits for them
+    #[arg(long, value_name = "ITEM", num_args = 1.., requires = "update")]
+    pub landed: Vec<String>,
     #[command(flatten)]
     pub repository: RepositoryArgs,
 }

@@ -1,19 +1,21 @@
-//! Items of a plan that are no branches of the repository: other revisions, and branches that are gone. Of a gone one it
-//! is looked for what says whether the target has it: its head, as a run had it, and merges that name it.
+//! Items of a plan that are no branches of the repository: other revisions, and branches that are gone. A gone one has
+//! landed where the target has its head, as a run had it. A merge that names such a branch may have brought an earlier
+//! one, may have taken nothing of it, or be reverted by now: it is told of, and proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::survey;
+use super::survey::{self, Base};
 use crate::cli::failure::Failure;
-use crate::draft::update::{LastSeen, Lost};
+use crate::draft::update::{LastSeen, Lost, SeenBy};
 use crate::git::branches::Branch;
 use crate::git::named_merges::{NamedMerge, named_merges};
+use crate::git::reflog;
 use crate::git::repo::{Named, RepoError, Target, UserRepo};
 use crate::journal;
 use crate::plan::Item;
 use crate::runs;
 use crate::vocabulary::event::Event;
-use crate::vocabulary::names::CommitId;
+use crate::vocabulary::names::{CommitId, RunId};
 
 /// What became of the items that are no branches.
 #[derive(Default)]
@@ -29,6 +31,7 @@ pub(super) struct Traces {
 /// Finds out what became of `items`, none of which is one of the branches `all`.
 pub(super) fn trace(repo: &UserRepo, target: &Target, items: &[&Item], all: &[Branch]) -> Result<Traces, Failure> {
     let mut traces = Traces::default();
+    let base = Base::of(target).name;
     let Resolved { known, gone } = resolved(repo, target.short_name(), items)?;
     let revision = |(item, head): (&Item, CommitId)| Branch { name: item.branch.clone(), head, is_local: false };
     traces.revisions = known.into_iter().map(revision).collect();
@@ -36,38 +39,36 @@ pub(super) fn trace(repo: &UserRepo, target: &Target, items: &[&Item], all: &[Br
         return Ok(traces);
     }
     let mut landed: BTreeMap<&str, String> = BTreeMap::new();
-    let seen = last_seen(repo, &gone)?;
-    let heads: Vec<Branch> =
-        seen.iter().map(|(name, seen)| Branch { name: (*name).to_owned(), head: seen.head, is_local: false }).collect();
+    let seen = seen_by_runs(repo, &gone)?;
+    let heads: Vec<Branch> = seen
+        .iter()
+        .map(|(name, (head, _))| Branch { name: (*name).to_owned(), head: *head, is_local: false })
+        .collect();
     if !heads.is_empty() {
         let fates = survey::relations(repo, target.commit, &heads)?.already_landed;
-        for ((name, seen), fate) in seen.iter().zip(fates) {
+        for ((name, (head, run)), fate) in seen.iter().zip(fates) {
             if let Some(why) = fate {
-                landed.insert(
-                    name,
-                    format!("its branch is gone, and {}, as run {} had it: {why}", seen.head.short(), seen.run),
-                );
+                let why = why.in_words(&base);
+                landed.insert(name, format!("its branch is gone, and {}, as run {run} had it: {why}", head.short()));
             }
         }
     }
     let open: Vec<&Item> = gone.iter().copied().filter(|item| !landed.contains_key(&*item.branch)).collect();
-    let merges = if open.is_empty() { HashMap::new() } else { named_merges(repo.git(), target.commit)? };
+    let (merges, left) = match open.as_slice() {
+        [] => Default::default(),
+        _ => (named_merges(repo.git(), target.commit)?, left_at(repo, &open)?),
+    };
     for item in open {
         let merge = merges.get(&item.branch).or_else(|| merges.get(without_remote(&item.branch, all)));
-        let merge = merge.map(|NamedMerge { commit, date }| format!("{} of {date}", commit.short()));
-        match (merge, seen.get(&*item.branch)) {
-            (Some(merge), None) => {
-                landed.insert(&item.branch, format!("its branch is gone, and {merge} in base says that it merged it"));
-            }
-            // A head that the target has not outweighs a merge of the same name, which may be an earlier branch's.
-            (merge, seen) => traces.lost.push(Lost {
-                item: item.name.as_str().to_owned(),
-                branch: item.branch.clone(),
-                seen: seen.cloned(),
-                merge,
-                elsewhere: elsewhere(&item.branch, all),
-            }),
-        }
+        let by_run = seen.get(&*item.branch).map(|(head, run)| LastSeen { head: *head, by: SeenBy::Run(run.clone()) });
+        let by_reflog = || left.get(&*item.branch).map(|head| LastSeen { head: *head, by: SeenBy::Reflog });
+        traces.lost.push(Lost {
+            item: item.name.as_str().to_owned(),
+            branch: item.branch.clone(),
+            seen: by_run.or_else(by_reflog),
+            merge: merge.map(|NamedMerge { commit, date }| format!("{} of {date}", commit.short())),
+            elsewhere: elsewhere(&item.branch, all),
+        });
     }
     traces.landed = landed.into_iter().map(|(branch, why)| (branch.to_owned(), why)).collect();
     Ok(traces)
@@ -108,8 +109,8 @@ fn resolved<'a>(repo: &UserRepo, target: &str, items: &[&'a Item]) -> Result<Res
 }
 
 /// By branch, the head that the newest run which had it found it at, where that commit is still there.
-fn last_seen<'a>(repo: &UserRepo, gone: &[&'a Item]) -> Result<BTreeMap<&'a str, LastSeen>, Failure> {
-    let mut seen: BTreeMap<&str, LastSeen> = BTreeMap::new();
+fn seen_by_runs<'a>(repo: &UserRepo, gone: &[&'a Item]) -> Result<BTreeMap<&'a str, (CommitId, RunId)>, Failure> {
+    let mut seen: BTreeMap<&str, (CommitId, RunId)> = BTreeMap::new();
     let mut runs = runs::list(repo.common_dir()).map_err(|error| Failure::internal(error.to_string()))?;
     while let Some(run) = runs.pop().filter(|_| seen.len() < gone.len()) {
         let Some(Event::RunStarted(started)) = journal::first(&run.journal()).map(|first| first.event) else {
@@ -118,13 +119,22 @@ fn last_seen<'a>(repo: &UserRepo, gone: &[&'a Item]) -> Result<BTreeMap<&'a str,
         let heads: BTreeMap<&str, CommitId> = started.items.iter().map(|item| (&*item.branch, item.head)).collect();
         for item in gone {
             if let Some(head) = heads.get(&*item.branch) {
-                seen.entry(&item.branch).or_insert_with(|| LastSeen { head: *head, run: started.run.clone() });
+                seen.entry(&item.branch).or_insert_with(|| (*head, started.run.clone()));
             }
         }
     }
-    let missing = repo.missing(&seen.values().map(|seen| seen.head).collect::<Vec<_>>())?;
-    seen.retain(|_, seen| !missing.contains(&seen.head));
+    let missing = repo.missing(&seen.values().map(|(head, _)| *head).collect::<Vec<_>>())?;
+    seen.retain(|_, (head, _)| !missing.contains(head));
     Ok(seen)
+}
+
+/// By branch, the commit it was at when somebody last left it for another, where that commit is still there.
+fn left_at(repo: &UserRepo, gone: &[&Item]) -> Result<HashMap<String, CommitId>, Failure> {
+    let mut left = reflog::left_at(repo.git());
+    left.retain(|branch, _| gone.iter().any(|item| item.branch == *branch));
+    let missing = repo.missing(&left.values().copied().collect::<Vec<_>>())?;
+    left.retain(|_, head| !missing.contains(head));
+    Ok(left)
 }
 
 /// `feature/x` of `origin/feature/x`, where there are branches of an `origin`.

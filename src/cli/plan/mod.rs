@@ -6,24 +6,28 @@ mod diff;
 mod gone;
 mod survey;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use args::OntoArgs;
+use survey::Base;
 
 use super::failure::{EXIT_INVALID, Failure};
 use super::{PlanArgs, PlanCommand, speak};
 use crate::diagnostics;
 use crate::draft::gates::{FILES_READ, GuessedGate, guess};
-use crate::draft::update::updated;
+use crate::draft::update::{Fate, updated};
 use crate::draft::{Draft, DraftGate, plan_text};
 use crate::git::branches::{self, Branch, BranchGlobs};
 use crate::git::own_commits::root_files;
 use crate::git::repo::{Named, Target, UserRepo};
 use crate::output::rewrite_file;
+use crate::plan::Plan;
 use crate::plan::amend::Outline;
 use crate::plan::check::{Invalid, check};
 use crate::plan::natural::natural_cmp;
+use crate::plan::problem::nearest;
 use crate::vocabulary::names::CommitId;
 use crate::wording::{count, shown};
 
@@ -86,7 +90,10 @@ pub(super) fn drafted(
     let is_local = |name: &&str| all.iter().any(|branch| branch.is_local && branch.name == short(name));
     let base = onto.base.as_deref();
     let target = target(repo, &all, onto.target.as_deref().or_else(|| base.filter(is_local)))?;
-    let base = base.map_or(Ok(target.commit), |base| commit(repo, base))?;
+    let base = match base {
+        None => Base::of(&target),
+        Some(base) => Base { commit: commit(repo, base)?, name: shown(&short(base)).into_owned() },
+    };
     let chosen = matching(globs, &all, target.short_name())?;
     if chosen.is_empty() && globs.is_empty() {
         let name = shown(target.short_name()).into_owned();
@@ -96,7 +103,7 @@ pub(super) fn drafted(
     if chosen.is_empty() {
         return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
     }
-    let facts = survey::facts(repo, base, &chosen, &all)?;
+    let facts = survey::facts(repo, &base, &chosen, &all)?;
     let mut draft = Draft::of(target.short_name().to_owned(), &facts);
     draft.gates = named;
     if draft.gates.is_empty() {
@@ -113,6 +120,11 @@ pub(super) fn drafted(
 pub(super) fn tell_of(draft: &Draft) {
     for (name, why) in &draft.left_out {
         speak::note(&format!("left out {}: {why}\n", shown(name)));
+    }
+    if draft.gates.is_empty() && !draft.items.is_empty() {
+        speak::note(
+            "warning: no gate was found, so nothing would judge what lands: name one with --gate NAME=COMMAND\n",
+        );
     }
     for gate in &draft.gates {
         if let Some(why) = &gate.why {
@@ -132,9 +144,11 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
         let failure = Failure::usage(format!("--update {name}: {}", problem.message));
         problem.hint.iter().fold(failure, |failure, hint| failure.with_hint(hint.as_str()))
     })?;
+    let told = landed_as_told(&args.landed, &checked.plan)?;
     let repo = UserRepo::open(&args.repository.repo)?;
     let all = branches::all(repo.git())?;
     let target = target(&repo, &all, Some(&checked.plan.target))?;
+    let base = Base::of(&target);
     let globs = args.all_globs();
     let mut chosen = if globs.is_empty() { Vec::new() } else { matching(&globs, &all, target.short_name())? };
     let mut no_branches = Vec::new();
@@ -148,10 +162,11 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
     let traces = gone::trace(&repo, &target, &no_branches, &all)?;
     chosen.extend(traces.revisions);
     chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
-    let facts = survey::facts(&repo, target.commit, &chosen, &all)?;
+    let facts = survey::facts(&repo, &base, &chosen, &all)?;
     let mut draft = Draft::of(target.short_name().to_owned(), &facts);
     draft.left_out.extend(traces.landed);
-    let updated = updated(&outline, &draft, &traces.lost);
+    let fate = Fate { base: &base.name, plan: &name, told: &told, lost: &traces.lost };
+    let updated = updated(&outline, &draft, &fate);
     for note in &updated.notes {
         speak::note(&format!("{note}\n"));
     }
@@ -166,6 +181,21 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
         rewrite_file(file, text.as_bytes()).map_err(|error| Failure::internal(error.to_string()))?;
     }
     Ok(0)
+}
+
+/// The items of `--landed`.
+fn landed_as_told(names: &[String], plan: &Plan) -> Result<BTreeSet<String>, Failure> {
+    for name in names {
+        if !plan.items.iter().any(|item| item.name.as_str() == name) {
+            let failure = Failure::usage(format!("--landed {}: there is no such item", shown(name)));
+            let near = nearest(name, plan.items.iter().map(|item| item.name.as_str()));
+            return Err(match near {
+                Some(near) => failure.with_hint(format!("did you mean {}?", shown(near))),
+                None => failure,
+            });
+        }
+    }
+    Ok(names.iter().cloned().collect())
 }
 
 /// Shows what is wrong with a plan.

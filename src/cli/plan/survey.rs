@@ -10,19 +10,33 @@ use crate::draft::{BranchFacts, CommitFacts, Facts};
 use crate::git::branches::Branch;
 use crate::git::compose::ComposeSettings;
 use crate::git::own_commits::{OwnCommit, own_commits};
-use crate::git::repo::UserRepo;
+use crate::git::repo::{Target, UserRepo};
 use crate::git::resolve::{AlreadyLanded, HeadOf, Relations};
 use crate::plan::{DirectoryRenames, MergeSettings};
 use crate::vocabulary::names::{CommitId, ItemName};
+use crate::wording::shown;
+
+/// What branches are compared with.
+pub(super) struct Base {
+    pub commit: CommitId,
+    /// As people call it.
+    pub name: String,
+}
+
+impl Base {
+    pub(super) fn of(target: &Target) -> Self {
+        Self { commit: target.commit, name: shown(target.short_name()).into_owned() }
+    }
+}
 
 /// The facts of `chosen`, of all branches that there are.
-pub(super) fn facts(repo: &UserRepo, base: CommitId, chosen: &[Branch], all: &[Branch]) -> Result<Facts, Failure> {
-    let relations = relations(repo, base, chosen)?;
+pub(super) fn facts(repo: &UserRepo, base: &Base, chosen: &[Branch], all: &[Branch]) -> Result<Facts, Failure> {
+    let relations = relations(repo, base.commit, chosen)?;
     let heads: Vec<CommitId> = chosen.iter().map(|branch| branch.head).collect();
-    let own = own_commits(repo.git(), base, &heads)?;
+    let own = own_commits(repo.git(), base.commit, &heads)?;
     let facts = |((branch, landed), own): ((&Branch, Option<AlreadyLanded>), Vec<OwnCommit>)| BranchFacts {
         name: branch.name.clone(),
-        landed: landed.map(|why| why.to_string()),
+        landed: landed.map(|why| why.in_words(&base.name)),
         commits: own.into_iter().map(|commit| CommitFacts { id: commit.id.short(), message: commit.message }).collect(),
     };
     let names: HashSet<&str> = chosen.iter().map(|branch| &*branch.name).collect();

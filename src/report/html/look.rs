@@ -59,7 +59,7 @@ impl Look {
 
     pub fn of_planned(item: &DryRunItem) -> Self {
         match item.forecast {
-            Forecast::Lands if item.lands_last() => Self::Overridable,
+            Forecast::Lands if item.lands_last().is_some() => Self::Overridable,
             Forecast::Lands => Self::Waiting,
             Forecast::AlreadyLanded => Self::LandedBefore,
             Forecast::Conflicted => Self::Conflicted,
