@@ -18,8 +18,6 @@ pub struct Item<'a> {
 pub struct Layout {
     pub places: Vec<(i64, i64)>,
     pub height: i64,
-    /// Nothing stands between these and the target.
-    pub topmost: Vec<usize>,
     floors: Vec<Floor>,
     /// Which of the floors each item stands on, and in which row and column of it.
     stands: Vec<(usize, usize, usize)>,
@@ -54,7 +52,6 @@ impl Layout {
         let mut layout = Self {
             places: vec![(0, 0); items.len()],
             height: 0,
-            topmost: Vec::new(),
             floors: ordered(items, &neighbours).into_iter().map(Floor::new).collect(),
             stands: vec![(0, 0, 0); items.len()],
         };
@@ -74,9 +71,6 @@ impl Layout {
             let floor = &layout.floors[*floor];
             layout.places[item] = (floor.columns[*column], floor.row_top(*row));
         }
-        let is_topmost =
-            |item: &usize| layout.stands[*item].0 + 1 == layout.floors.len() && layout.stands[*item].1 == 0;
-        layout.topmost = (0..items.len()).filter(is_topmost).collect();
         layout
     }
 
@@ -99,6 +93,12 @@ impl Layout {
                 self.floors[at].columns = apart(&wished);
             }
         }
+    }
+
+    /// A colour of `hues` for the lines that begin at an item: neighbours have different ones.
+    pub fn hue(&self, item: usize, hues: usize) -> usize {
+        let (floor, row, column) = self.stands[item];
+        (floor + 2 * row + column) % hues
     }
 
     /// The way of a line from the upper edge of one box to the lower edge of another that stands higher, as points: every
@@ -378,6 +378,5 @@ mod tests {
         let columns = [1, 2, 4].map(|at| layout.places[at].0);
         assert_eq!(columns, [columns[0]; 3]);
         assert!(layout.places[0].1 > layout.places[1].1 && layout.places[0].1 == layout.places[3].1);
-        assert_eq!(layout.topmost, [4]);
     }
 }

@@ -31,36 +31,30 @@ pub const COLUMNS: usize = 8;
 pub const MARGIN: i64 = 16;
 /// As wide as a full line.
 pub const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
+/// Lines of different items that run side by side are of different colours, of so many.
+const HUES: usize = 6;
 /// What a box has room for, in cells, sign and space left out.
 const NAME_CELLS: usize = 14;
 
 /// The picture; `top` is written above all, and `style` is markup that it holds.
 pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     let items: Vec<Item<'_>> = nodes.iter().map(|node| Item { level: node.level, deps: &node.deps }).collect();
-    let target = (WIDTH / 2, MARGIN + BOX.1);
-    let layout = Layout::of(&items, target.1);
+    let layout = Layout::of(&items, MARGIN + BOX.1);
     let height = layout.height;
     let mut out = format!(
         "<svg class=\"pyramid\" viewBox=\"0 0 {WIDTH} {height}\" role=\"group\" aria-label=\"The items, each above what it depends on\">\n{style}<g class=\"edges\">\n"
     );
     for (at, node) in nodes.iter().enumerate() {
         for dep in &node.deps {
-            edge(&mut out, &layout.way(*dep, at), node.look, &format!(" data-of=\"{dep} {at}\""));
+            let class = format!("{} h{}", node.look.class(), layout.hue(*dep, HUES));
+            edge(&mut out, &layout.way(*dep, at), &class, &format!(" data-of=\"{dep} {at}\""));
         }
     }
-    // Lines from further down would cross everything.
-    for at in &layout.topmost {
-        let ((x, y), look) = (layout.places[*at], nodes[*at].look);
-        if matches!(look, Look::Landed | Look::Overridden | Look::LandedBefore) {
-            edge(&mut out, &[(x + BOX.0 / 2, y), target], look, "");
-        }
-    }
-    // Writing to a string does not fail.
+    // A roof over all: lines to it from what landed would cross everything. Writing to a string does not fail.
     let _ = writeln!(
         out,
-        "</g>\n<g class=\"target\"><rect x=\"{}\" y=\"{MARGIN}\" width=\"{}\" height=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
-        WIDTH / 2 - 2 * BOX.0,
-        4 * BOX.0,
+        "</g>\n<g class=\"target\"><rect x=\"{MARGIN}\" y=\"{MARGIN}\" width=\"{}\" height=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text></g>",
+        WIDTH - 2 * MARGIN,
         BOX.1,
         WIDTH / 2,
         MARGIN + 20,
@@ -103,8 +97,8 @@ pub fn lights(nodes: &[Node<'_>]) -> String {
 
 /// From above what is needed to below what needs it, by a way as [`Layout::way`] gives it; `of` is markup that says
 /// whose it is.
-fn edge(out: &mut String, way: &[(i64, i64)], look: Look, of: &str) {
-    let _ = write!(out, "<path class=\"{}\"{of} d=\"M{} {}", look.class(), way[0].0, way[0].1);
+fn edge(out: &mut String, way: &[(i64, i64)], class: &str, of: &str) {
+    let _ = write!(out, "<path class=\"{class}\"{of} d=\"M{} {}", way[0].0, way[0].1);
     for (nth, stretch) in way.windows(2).enumerate() {
         let [from, to] = [stretch[0], stretch[1]];
         let _ = if nth % 2 == 1 {

@@ -14,13 +14,13 @@ table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid var(--li
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
 code,pre{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}\
 pre{white-space:pre-wrap;border-left:3px solid var(--line);padding-left:.6rem;margin:.4rem 0;max-height:24rem;overflow:auto}\
-.scroll{overflow-x:auto}svg{width:100%;height:auto;min-width:64rem}td code{overflow-wrap:break-word}\
+.scroll{overflow-x:auto}@media(max-width:66rem){.scroll:has(>svg)::before{content:\"Wider than the window: scroll sideways.\";display:block;position:sticky;left:0;width:max-content;max-width:90vw;font-size:.85rem;opacity:.8}}svg{width:100%;height:auto;min-width:64rem}td code{overflow-wrap:break-word}\
 p,h1,li,dd{overflow-wrap:anywhere}td.name,td.name code,td.why,td.why code{overflow-wrap:anywhere}td.name{min-width:11rem}td.why{min-width:14rem}\
 a{color:inherit}a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:3px solid;outline-offset:2px}\
 tr:target>td{background:var(--warn)}\
 .pyramid text{font:12px ui-monospace,monospace;fill:var(--ink)}.pyramid .target text{font:600 13px system-ui,sans-serif;text-anchor:middle}\
 .pyramid .target rect{fill:var(--plain);stroke:var(--plainline)}\
-.edges path{fill:none;stroke:var(--edge);stroke-width:1.2}.edges .landed,.edges .before{stroke:var(--doneline);opacity:.5}.edges .overridden{stroke:var(--riskline)}.pyramid:has(:where(.item:hover,.item:focus-visible)) .edges path:where(:not(.lit)){opacity:.2}.item.near rect,.item.near path{stroke:var(--ink);stroke-width:2.5}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
+.edges path{fill:none;stroke:var(--edge);stroke-width:1.5;opacity:.85}.edges .h0{stroke:#3b7dd8}.edges .h1{stroke:#c2621a}.edges .h2{stroke:#8257c8}.edges .h3{stroke:#128a72}.edges .h4{stroke:#b8498d}.edges .h5{stroke:#85821f}.edges .overridden{stroke:var(--riskline)}.pyramid:has(:where(.item:hover,.item:focus-visible)) .edges path:where(:not(.lit)){opacity:.2}.item.near rect,.item.near path{stroke:var(--ink);stroke-width:2.5}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
 .edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badline);stroke-dasharray:4 3}\
 .item rect,.item path,.job{stroke-width:1.5}.item{text-decoration:none}.item:hover rect,.item:hover path,.item:focus-visible rect,.item:focus-visible path{stroke-width:3.5}\
 .landed rect,.landed path,.job.landed{fill:var(--good);stroke:var(--goodline)}\
