@@ -19,11 +19,12 @@ use crate::git::resolve::{HeadOf, Relations};
 use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::Graph;
 use crate::plan::problem::{Problem, Severity, Source, nearest};
+use crate::plan::reach::reaches;
 use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{FixedImage, LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, ItemName, PlanDigest, RuntimeName};
-use crate::wording::shown;
+use crate::wording::{shell_word, shown};
 
 /// A plan whose target and branches are known.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ fn resolve(source: &str, checked: Checked, repository: &Path, overrides: &Overri
         .map(|item| Named { name: &item.name, branch: &item.branch, pin: item.pin.as_deref() })
         .collect();
     let resolved = repo.resolve(&plan.target, &named).map_err(|error| match error {
-        RepoError::Unresolved(problems) => unresolved(&problems, &plan, &places, overrides),
+        RepoError::Unresolved(problems) => unresolved(source, &problems, &plan, &places, overrides),
         other => other.into(),
     })?;
     Ok(Opened {
@@ -362,7 +363,7 @@ fn use_images(images: &[FixedImage], plan: &mut Plan) {
 }
 
 /// Problems that only the repository shows, at their places in the plan.
-fn unresolved(problems: &[RefProblem], plan: &Plan, places: &Places, overrides: &Overrides) -> Failure {
+fn unresolved(source: &str, problems: &[RefProblem], plan: &Plan, places: &Places, overrides: &Overrides) -> Failure {
     let located: Vec<Problem> = problems
         .iter()
         .map(|problem| {
@@ -374,7 +375,10 @@ fn unresolved(problems: &[RefProblem], plan: &Plan, places: &Places, overrides: 
                 None if overrides.target.is_some() => Problem::error(&problem.message),
                 None => places.error_at_key("target", &problem.message),
             };
-            located.hint.clone_from(&problem.hint);
+            located.hint = problem.hint.clone().or_else(|| {
+                let is_gone = problem.is_missing && problem.item.is_some() && Path::new(source).exists();
+                is_gone.then(|| format!("`lexpr plan --update {}` says what is known of it", shell_word(source)))
+            });
             located
         })
         .collect();
@@ -397,11 +401,15 @@ fn leave_out_what_the_plan_says(plan: &Plan, relations: &mut Relations) {
 }
 
 fn warn_of_implied(plan: &Plan, places: &Places, relations: &Relations) {
+    let position: HashMap<_, _> = plan.items.iter().enumerate().map(|(at, item)| (&item.name, at)).collect();
+    let deps_of = |name| position.get(name).map(|at| &plan.items[*at].deps).into_iter().flatten();
     let warnings: Vec<Problem> = relations
         .implied
         .iter()
         .map(|(dependent, dependency)| (&plan.items[*dependent], &plan.items[*dependency]))
         .filter(|(dependent, dependency)| !dependent.deps.contains(&dependency.name))
+        // That is a cycle, which is an error of its own.
+        .filter(|(dependent, dependency)| !reaches(&dependency.name, &dependent.name, deps_of))
         .map(|(dependent, dependency)| {
             let message = format!("{} contains {}, so it depends on it: implied", dependent.name, dependency.name);
             places

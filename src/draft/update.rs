@@ -19,6 +19,8 @@ pub struct Updated {
     pub text: String,
     /// A line each: what came, what went, what has to be done by hand.
     pub notes: Vec<String>,
+    /// Nothing has to be done by hand, and nothing is lost.
+    pub is_done: bool,
 }
 
 /// An item whose branch is gone, and of which nothing says that the target has it.
@@ -38,6 +40,8 @@ pub struct Lost {
 pub struct LastSeen {
     pub head: CommitId,
     pub by: SeenBy,
+    /// Why what the plan lands on has that commit, if it has. The branch may have been elsewhere since.
+    pub landed: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,8 +57,8 @@ pub struct Fate<'a> {
     pub base: &'a str,
     /// The plan's file.
     pub plan: &'a str,
-    /// Items of which somebody says that they have landed.
-    pub told: &'a BTreeSet<String>,
+    /// Items that somebody wants out.
+    pub unwanted: &'a BTreeSet<String>,
     pub lost: &'a [Lost],
 }
 
@@ -66,18 +70,24 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
     let mut amendment = Amendment::default();
     let items: BTreeMap<&str, &str> =
         outline.items().iter().map(|item| (item.branch.as_str(), item.name.as_str())).collect();
-    let mut goes: BTreeMap<&str, &str> =
-        fate.told.iter().map(|item| (item.as_str(), "you say that it has landed")).collect();
+    let is_open = |item: &str| {
+        let lands = |branch: &str| draft.items.iter().any(|open| open.name == branch);
+        outline.items().iter().any(|other| other.name == item && lands(&other.branch))
+    };
+    let says = |item: &str| if is_open(item) { "as you say; its branch has not landed" } else { "as you say" };
+    let mut goes: BTreeMap<&str, &str> = fate.unwanted.iter().map(|item| (item.as_str(), says(item))).collect();
     for (branch, why) in &draft.left_out {
         match items.get(branch.as_str()) {
             Some(item) => _ = goes.insert(item, why),
             None => notes.push(format!("left out {}: {why}", shown(branch))),
         }
     }
+    let mut is_done = true;
     let borrowed_from = outline.borrowed_from(&goes.keys().map(|item| (*item).to_owned()).collect());
     for (item, why) in outline.items().iter().filter_map(|item| Some((&item.name, goes.get(&*item.name)?))) {
         if borrowed_from.contains(item) {
             notes.push(format!("by hand: - {}: {why}; an anchor in it is used by what stays", shown(item)));
+            is_done = false;
         } else {
             notes.push(format!("- {}: {why}", shown(item)));
             amendment.removed.insert(item.clone());
@@ -87,6 +97,7 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
         |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
     let lost: Vec<&Lost> = fate.lost.iter().filter(|lost| !goes.contains_key(&*lost.item)).collect();
     notes.extend(lost.iter().map(|lost| note_of(lost, fate.base)));
+    let mut is_done = is_done && lost.is_empty();
     notes.extend(what_next(&lost, outline, &amendment.removed, fate.plan));
     let mut wiring = Wiring::of(outline);
     for new in draft.items.iter().filter(|new| !goes.contains_key(&*item_of(&new.name))) {
@@ -115,6 +126,14 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
                 ));
                 continue;
             }
+            if outline.has_borrowed_deps(item) {
+                notes.push(format!(
+                    "by hand: {dependent} depends on {dependency}: {}; its deps come by an alias",
+                    dep.why
+                ));
+                is_done = false;
+                continue;
+            }
             notes.push(format!("+ {dependent} depends on {dependency}: {}", dep.why));
             let new = NewDep { scalar: scalar(&dep.name), comment: comment(&dep.why), name: dep.name };
             amendment.deps.push((item.name.clone(), new));
@@ -122,41 +141,44 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
     }
     let Amended { text, left } = outline.amended(&amendment, order(outline));
     notes.extend(left.iter().map(|left| format!("by hand: {}", shown(left))));
-    Updated { text, notes }
+    Updated { text, notes, is_done: is_done && left.is_empty() }
 }
 
 /// What is known of an item whose branch is gone, and how to have that back.
 fn note_of(lost: &Lost, base: &str) -> String {
-    let branch = shell_word(&lost.branch);
-    let back = match (&lost.elsewhere, &lost.seen) {
-        (Some(elsewhere), _) => format!("; `git branch {branch} {}` has it back", shell_word(elsewhere)),
-        (None, Some(LastSeen { head, by })) => {
-            let by = match by {
-                SeenBy::Run(run) => format!("run {run} had it"),
-                SeenBy::Reflog => "it was when it was last left".to_owned(),
-            };
-            format!("; `git branch {branch} {}` has it back as {by}", head.short())
+    let seen = lost.seen.as_ref().map(|LastSeen { head, by, landed }| {
+        let by = match by {
+            SeenBy::Run(run) => format!("as run {run} had it"),
+            SeenBy::Reflog => "where it was last left".to_owned(),
+        };
+        (head.short(), by, landed.as_deref())
+    });
+    let merge = lost.merge.as_ref().map(|merge| format!("{merge} in {base} merged a branch of that name"));
+    let why = match (&seen, merge) {
+        (Some((head, by, Some(landed))), _) => {
+            format!("of {head}, {by}, it is known: {landed}; it may have moved since")
         }
-        (None, None) => String::new(),
+        (Some((head, _, None)), Some(merge)) => format!("{merge}, but not {head}"),
+        (None, Some(merge)) => format!("{merge}, which may have been another"),
+        (_, None) => format!("nothing says that its work is in {base}"),
+    };
+    let branch = shell_word(&lost.branch);
+    let back = match (&lost.elsewhere, &seen) {
+        (Some(elsewhere), _) => format!("; `git branch {branch} {}` has it back", shell_word(elsewhere)),
+        (None, Some((head, by, None))) => format!("; `git branch {branch} {head}` has it back {by}"),
+        (None, Some((_, _, Some(_))) | None) => String::new(),
     };
     let named = if lost.branch == lost.item { String::new() } else { format!(" {}", shown(&lost.branch)) };
-    let why = match (&lost.merge, &lost.seen) {
-        (None, _) => format!("nothing says that its work is in {base}"),
-        (Some(merge), Some(LastSeen { by: SeenBy::Run(_), .. })) => {
-            format!("{merge} in {base} merged another head of that name")
-        }
-        (Some(merge), _) => format!("{merge} in {base} merged a branch of that name, which may have been another"),
-    };
     format!("left alone {}: its branch{named} is gone, and {why}{back}", shown(&lost.item))
 }
 
 /// What to do about all that is lost.
 fn what_next(lost: &[&Lost], outline: &Outline, removed: &BTreeSet<String>, plan: &str) -> Option<String> {
     let names: Vec<&str> = lost.iter().map(|lost| &*lost.item).collect();
-    let (are, have, them) = match names.as_slice() {
+    let (are, have, are_not, them) = match names.as_slice() {
         [] => return None,
-        [_] => ("it is", "it has", "it"),
-        _ => ("they are", "they have", "them"),
+        [_] => ("it is", "it has", "is not", "it"),
+        _ => ("they are", "they have", "are not", "them"),
     };
     let goes = |item: &Outlined| removed.contains(&item.name) || names.contains(&&*item.name);
     let depends = |item: &&Outlined| !goes(item) && item.deps.iter().any(|dep| names.contains(&&**dep));
@@ -167,8 +189,8 @@ fn what_next(lost: &[&Lost], outline: &Outline, removed: &BTreeSet<String>, plan
     };
     let words: Vec<String> = names.iter().map(|name| shell_word(name)).collect();
     Some(format!(
-        "next: merge refuses the plan until {are} back or out; if {have} landed all the same, \
-         `lexpr plan --update {} --landed {}` takes {them} out{from}",
+        "next: merge refuses the plan until {are} back or out; if {have} landed, or {are_not} wanted any more, \
+         `lexpr plan --update {} --remove {}` takes {them} out{from}",
         shell_word(plan),
         words.join(" "),
     ))
@@ -224,7 +246,7 @@ mod tests {
 
     fn update(text: &str, draft: &Draft) -> Updated {
         let nobody = BTreeSet::new();
-        let fate = Fate { base: "main", plan: "plan", told: &nobody, lost: &[] };
+        let fate = Fate { base: "main", plan: "plan", unwanted: &nobody, lost: &[] };
         let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft, &fate);
         if let Err(invalid) = check("plan", updated.text.as_bytes()) {
             panic!("{:?}\n{}", invalid.problems, updated.text);
@@ -355,6 +377,43 @@ items:
     }
 
     #[test]
+    fn a_plan_without_items_takes_some_wherever_they_belong() {
+        let new = draft(&[("a", &[])], &[]);
+        let taken = |text: &str| update(text, &new).text;
+        let behind = "gates: [{name: t, run: 'true'}]\n# eof\n";
+        for none in ["items: []", "items:", "items: [\n]", "items:\n  []"] {
+            let text = format!("schemaVersion: v1\n{none}\n{behind}");
+            assert_eq!(taken(&text), format!("schemaVersion: v1\nitems:\n  - name: a\n{behind}"), "{none:?}");
+        }
+        assert_eq!(
+            taken("items: [] # all gone\nschemaVersion: v1\n"),
+            "items: # all gone\n  - name: a\nschemaVersion: v1\n"
+        );
+    }
+
+    #[test]
+    fn comments_in_a_list_of_dependencies_stay() {
+        let list = |deps: &str| {
+            format!("schemaVersion: v1\nitems:\n- name: a\n  deps: {deps} # end\n- name: b\n- name: c\n- name: d\n")
+        };
+        let text = list("[ # several\n    b, # why b\n    c # why c\n  ]");
+        let more = update(&text, &draft(&[("a", &["d"]), ("b", &[]), ("c", &[]), ("d", &[])], &[]));
+        assert_eq!(more.text, list("[ # several\n    b, # why b\n    c, d # why c\n  ]"));
+        let fewer = update(&text, &draft(&[("a", &[]), ("b", &[]), ("d", &[])], &["c"]));
+        assert_eq!(fewer.text, list("[ # several\n    b, # why b\n     # why c\n  ]").replace("- name: c\n", ""));
+        let others = update(&text, &draft(&[("a", &["d"]), ("d", &[])], &["b", "c"]));
+        let expected = list("[d # several\n     # why b\n     # why c\n  ]");
+        assert_eq!(others.text, expected.replace("- name: b\n- name: c\n", ""));
+    }
+
+    #[test]
+    fn an_item_that_begins_with_its_dependencies_keeps_its_dash() {
+        let text = "schemaVersion: v1\nitems:\n- deps:\n    - b\n  name: a\n- name: b\n";
+        let updated = update(text, &draft(&[("a", &[])], &["b"]));
+        assert_eq!(updated.text, "schemaVersion: v1\nitems:\n- deps: []\n  name: a\n");
+    }
+
+    #[test]
     fn a_circle_is_not_closed_and_what_comes_by_an_alias_is_left_to_people() {
         let circle = "schemaVersion: v1\nitems:\n- name: a\n  deps: [b]\n- name: b\n";
         let updated = update(circle, &draft(&[("a", &[]), ("b", &["a"])], &[]));
@@ -364,10 +423,11 @@ items:
         let updated = super::updated(
             &Outline::read("plan", alias.as_bytes()).unwrap(),
             &draft(&[("a", &[]), ("b", &[]), ("c", &["b"])], &[]),
-            &Fate { base: "main", plan: "plan", told: &BTreeSet::new(), lost: &[] },
+            &Fate { base: "main", plan: "plan", unwanted: &BTreeSet::new(), lost: &[] },
         );
         assert_eq!(updated.text, alias);
-        assert!(updated.notes[1].starts_with("by hand: deps of c come by an alias"), "{:?}", updated.notes);
+        assert_eq!(updated.notes, ["by hand: c depends on b: so it is; its deps come by an alias"]);
+        assert!(!updated.is_done);
         assert!(Outline::read("plan", b"schemaVersion: v1\nitems: [{name: a}]\n").is_err());
     }
 

@@ -14,6 +14,7 @@ use super::command::{
     Config, Git, GitError, bare_command, expect_success, failed, output, shown, tells_of_trouble, together,
 };
 use super::version::GitVersion;
+use crate::plan::problem::nearest;
 use crate::vocabulary::names::{CommitId, ItemName, TreeId};
 
 /// The repository is none that lexpr can work with, or holds not what the plan names.
@@ -49,6 +50,8 @@ pub struct RefProblem {
     /// Which item, as a position in the list that was asked about; `None` for the target.
     pub item: Option<usize>,
     pub message: String,
+    /// There is nothing of that name.
+    pub is_missing: bool,
     /// The nearest branch, or what else to do.
     pub hint: Option<String>,
 }
@@ -251,10 +254,11 @@ impl UserRepo {
             } else if answers.find(target).is_some() {
                 (format!("target {target:?} is not a local branch"), Some("name a branch under refs/heads".to_owned()))
             } else {
-                let near = nearest(target, &branches(self)?);
+                let names = branches(self)?;
+                let near = alike(target, &names);
                 (format!("target {target:?} does not exist"), near.map(|near| format!("did you mean {near:?}?")))
             };
-            problems.push(RefProblem { item: None, message, hint });
+            problems.push(RefProblem { item: None, message, is_missing: target_found.is_none(), hint });
         }
         let mut heads = Vec::with_capacity(items.len());
         let mut unnamed = None;
@@ -262,21 +266,15 @@ impl UserRepo {
             match head_of(item, &answers) {
                 Ok(head) => heads.push(head),
                 Err(Missing { message, look_for }) => {
-                    let hint = if look_for {
-                        if unnamed.is_none() {
-                            // What another item means, or lands on, is not what this one meant.
-                            let named: HashSet<&str> = items.iter().map(|item| item.branch).chain([target]).collect();
-                            let names = branches(self)?.into_iter();
-                            unnamed = Some(names.filter(|name| !named.contains(&**name)).collect::<Vec<_>>());
-                        }
-                        Some(match nearest(item.branch, unnamed.as_deref().unwrap_or_default()) {
-                            Some(near) => format!("did you mean {near:?}?"),
-                            None => "`lexpr plan --update PLAN` says what is known of a branch that is gone".to_owned(),
-                        })
-                    } else {
-                        None
-                    };
-                    problems.push(RefProblem { item: Some(at), message, hint });
+                    if look_for && unnamed.is_none() {
+                        // What another item means, or lands on, is not what this one meant.
+                        let named: HashSet<&str> = items.iter().map(|item| item.branch).chain([target]).collect();
+                        let names = branches(self)?.into_iter();
+                        unnamed = Some(names.filter(|name| !named.contains(&**name)).collect::<Vec<_>>());
+                    }
+                    let names = unnamed.as_deref().filter(|_| look_for).unwrap_or_default();
+                    let hint = alike(item.branch, names).map(|near| format!("did you mean {near:?}?"));
+                    problems.push(RefProblem { item: Some(at), message, is_missing: look_for, hint });
                 }
             }
         }
@@ -491,16 +489,12 @@ fn head_of(item: &Named<'_>, answers: &Answers) -> Result<CommitId, Missing> {
     }
 }
 
-/// The name most like `wanted`, if one is like it at all.
-fn nearest(wanted: &str, names: &[String]) -> Option<String> {
-    /// Below this, names that merely share a prefix such as `feature/` would be suggested.
-    const ALIKE: f64 = 0.75;
-    names
-        .iter()
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|(l, _), (r, _)| l.total_cmp(r))
-        .map(|(_, name)| name.clone())
+/// The name that `wanted` may be a misspelling of. Names with other numbers are others: `task-3` is not `task-41`.
+fn alike<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
+    fn digits(name: &str) -> impl Iterator<Item = char> + '_ {
+        name.chars().filter(char::is_ascii_digit)
+    }
+    nearest(wanted, names.iter().map(String::as_str).filter(|name| digits(name).eq(digits(wanted))))
 }
 
 /// Revisions to look up, many at once.

@@ -96,6 +96,12 @@ impl Outline {
         self.document.text().lines().any(|line| named(line) == Some(name))
     }
 
+    /// Whether what `item` depends on comes by an alias, and is to be changed by nobody but people.
+    pub fn has_borrowed_deps(&self, item: &Outlined) -> bool {
+        let mut nodes = self.items.iter().zip(self.document.items().unwrap_or_default());
+        nodes.any(|(other, node)| other.name == item.name && is_borrowed(node, self.document.text()))
+    }
+
     /// Whether somebody commented out that `item` depends on `name`.
     pub fn has_commented_out_dep(&self, item: &Outlined, name: &str) -> bool {
         let lines = self.document.text().get(item.lines.clone()).unwrap_or_default().lines();
@@ -140,22 +146,27 @@ impl Outline {
                 amendment.deps.iter().filter(|(name, _)| *name == item.name).map(|(_, dep)| dep).collect();
             edits.deps(item, node, &added, &amendment.removed);
         }
+        let at_end = edits.text.len();
         let margin = self.items.first().map_or("  ", |item| margin_of(&edits.text[item.lines.start..]));
+        if self.items_value().is_none() && !amendment.added.is_empty() {
+            edits.insert_lines(at_end, "items:\n".to_owned());
+        }
         for new in &amendment.added {
             let before = self.items.iter().filter(stays).find(|item| follows(&new.name, &item.name));
             let at = match (before, self.items.last()) {
                 (Some(before), _) => with_comments_above(edits.text, &before.lines).start,
                 (None, Some(last)) => last.lines.end,
-                (None, None) => edits.text.len(),
+                (None, None) => self.items_value().map_or(at_end, |(key, value)| line_end(edits.text, value.max(key))),
             };
             let lines: String = new.lines.lines().map(|line| format!("{margin}{line}\n")).collect();
             edits.insert_lines(at, lines);
         }
-        if let Some(place) = self.items_key_end() {
-            let is_empty = !self.items.iter().any(|item| stays(&item)) && amendment.added.is_empty();
+        let is_empty = !self.items.iter().any(|item| stays(&item)) && amendment.added.is_empty();
+        if let Some((key_end, value)) = self.items_value() {
             match (self.items.is_empty(), is_empty) {
-                (false, true) => edits.edits.push((place..place, " []".to_owned())),
-                (true, false) => edits.edits.push((place..line_end(edits.text, place), "\n".to_owned())),
+                (false, true) => edits.edits.push((key_end..key_end, " []".to_owned())),
+                // What stood for no items goes, and a comment behind it stays.
+                (true, false) => edits.remove(key_end..value.max(key_end)),
                 _ => {}
             }
         }
@@ -168,13 +179,19 @@ impl Outline {
         Amended { text: amended, left: edits.left }
     }
 
-    /// Behind the colon of the key `items`.
-    fn items_key_end(&self) -> Option<usize> {
+    /// Behind the colon of the key `items`, and behind its value.
+    fn items_value(&self) -> Option<(usize, usize)> {
         let text = self.document.text();
-        let key = self.document.root().get("items", text)?.key_place.written();
-        let colon = text[key.end as usize..].find(':')?;
-        Some(key.end as usize + colon + 1)
+        let entry = self.document.root().get("items", text)?;
+        let key_end = entry.key_place.written().end as usize;
+        let colon = key_end + text[key_end..].find(':')? + 1;
+        Some((colon, if is_flow(text, &entry.value) { last_byte(text, &entry.value) } else { colon }))
     }
+}
+
+/// Whether what an item depends on stands elsewhere in the text.
+fn is_borrowed(item: &Node, text: &str) -> bool {
+    item.place.defined.is_some() || item.get("deps", text).is_some_and(|entry| entry.value.place.defined.is_some())
 }
 
 fn outlined(node: &Node, text: &str, lines: Range<usize>) -> Outlined {
@@ -223,11 +240,10 @@ impl Edits<'_> {
             return;
         }
         let entry = node.get("deps", self.text);
-        let is_borrowed =
-            node.place.defined.is_some() || entry.is_some_and(|entry| entry.value.place.defined.is_some());
-        if is_borrowed {
-            let names = added.iter().map(|dep| &*dep.name).chain(item.deps.iter().map(String::as_str));
-            self.left.push(format!("deps of {} come by an alias; they should have {}", item.name, list(names)));
+        if is_borrowed(node, self.text) {
+            let stay = item.deps.iter().filter(|dep| !removed.contains(*dep)).map(String::as_str);
+            let names = added.iter().map(|dep| &*dep.name).chain(stay);
+            self.left.push(format!("deps of {} come by an alias; they should be [{}]", item.name, list(names)));
             return;
         }
         match entry {
@@ -276,17 +292,43 @@ impl Edits<'_> {
         let stay = stay.map(|dep| &self.text[written(dep)]);
         let words: Vec<&str> = stay.chain(added.iter().map(|dep| &*dep.scalar)).collect();
         let place = written(&entry.value).start..last_byte(self.text, &entry.value);
+        if self.text[place.clone()].contains('\n') {
+            return self.flow_deps_on_lines(place.start, deps, added, removed);
+        }
         self.edits.push((place, format!("[{}]", words.join(", "))));
+    }
+
+    /// The same of a list in brackets, which begins at `start`, on several lines: there may be comments in it.
+    fn flow_deps_on_lines(&mut self, start: usize, deps: &[Node], added: &[&NewDep], removed: &BTreeSet<String>) {
+        let goes = |dep: &Node| text_of(dep, self.text).is_some_and(|name| removed.contains(&name));
+        let words: String = added.iter().map(|dep| format!(", {}", dep.scalar)).collect();
+        match deps.iter().rfind(|dep| !goes(dep)) {
+            Some(last) => self.edits.push((written(last).end..written(last).end, words)),
+            None => self.edits.push((start + 1..start + 1, words.trim_start_matches(", ").to_owned())),
+        }
+        for dep in deps.iter().filter(|dep| goes(dep)) {
+            let place = written(dep);
+            // A comma behind the last one that stays is allowed (YAML 1.2, 7.4).
+            let rest = &self.text[place.end..];
+            let comma = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+            self.remove(place.start..place.end + if rest[comma..].starts_with(',') { comma + 1 } else { 0 });
+        }
     }
 
     fn block_deps(&mut self, entry: &Entry, deps: &[Node], added: &[&NewDep], removed: &BTreeSet<String>) {
         let goes = |dep: &Node| text_of(dep, self.text).is_some_and(|name| removed.contains(&name));
         let going: Vec<&Node> = deps.iter().filter(|dep| goes(dep)).collect();
         if going.len() == deps.len() && added.is_empty() {
+            let last_end = line_end(self.text, deps.last().map_or(0, |dep| written(dep).end));
+            if self.text[..entry.key_place.written().start as usize].trim_end_matches(' ').ends_with('-') {
+                // The item begins with it.
+                let key_end = entry.key_place.written().end as usize;
+                let colon = key_end + self.text[key_end..].find(':').unwrap_or(0) + 1;
+                return self.edits.push((colon..last_end, " []\n".to_owned()));
+            }
             // The key goes with the last of them.
             let start = line_start(self.text, entry.key_place.written().start as usize);
-            let last = deps.last().map_or(start, |dep| written(dep).end);
-            return self.remove(start..line_end(self.text, last));
+            return self.remove(start..last_end.max(start));
         }
         for dep in going {
             let place = written(dep);

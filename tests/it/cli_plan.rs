@@ -227,10 +227,10 @@ items:
 fn updated_without(world: &World, plan: &std::path::Path) -> String {
     let file = plan.to_str().unwrap();
     let said = world.lexpr(["plan", "--update", file]).expect(0).stderr;
-    assert_eq!(
-        world.lexpr(["plan", "--update", file]).expect(0).stderr.lines().last(),
-        Some(&*format!("{file} is up to date"))
-    );
+    let again = world.lexpr(["plan", "--update", file]).expect(0).stderr;
+    let is_done = !again.contains("left alone");
+    let last = if is_done { format!("{file} is up to date") } else { format!("{file} stays as it was") };
+    assert_eq!(again.lines().last(), Some(&*last));
     said
 }
 
@@ -261,33 +261,33 @@ fn a_merge_of_that_name_takes_no_item_out_whose_branch_is_gone_as_it_may_have_br
     let said = updated_without(&world, &plan);
     let expected = format!(
         "left alone a: its branch is gone, and {merged} of 2023-11-14 in main merged a branch of that name, which may have been another\n\
-         next: merge refuses the plan until it is back or out; if it has landed all the same, `lexpr plan --update {file} --landed a` takes it out, also from the deps of b, c\n\
-         {file} is up to date\n"
+         next: merge refuses the plan until it is back or out; if it has landed, or is not wanted any more, `lexpr plan --update {file} --remove a` takes it out, also from the deps of b, c\n\
+         {file} stays as it was\n"
     );
     assert_eq!(said, expected);
     assert_eq!(fs::read_to_string(&plan).unwrap(), ON_A_PLAN);
     let refused = world.lexpr(["merge", file, "--execute"]).expect(2).stderr;
-    assert!(refused.contains("help: `lexpr plan --update PLAN` says what is known of"), "{refused}");
+    assert!(refused.contains(&format!("help: `lexpr plan --update {file}` says what is known of it")), "{refused}");
 }
 
 #[test]
-fn an_item_of_which_its_owner_says_that_it_has_landed_goes_and_its_dependents_are_free() {
+fn an_item_that_its_owner_wants_out_goes_and_its_dependents_are_free() {
     let world = World::new(README, ON_A);
     let plan = world.plan(ON_A_PLAN);
     let file = plan.to_str().unwrap();
     world.git(&["merge", "-q", "--squash", "a"]);
     world.git(&["commit", "-q", "-m", "All of a"]);
     world.git(&["branch", "-q", "-D", "a"]);
-    let mistyped = world.lexpr(["plan", "--update", file, "--landed", "aa"]).expect(2).stderr;
-    assert!(mistyped.contains("--landed aa: there is no such item"), "{mistyped}");
+    let mistyped = world.lexpr(["plan", "--update", file, "--remove", "aa"]).expect(2).stderr;
+    assert!(mistyped.contains("--remove aa: there is no such item"), "{mistyped}");
     assert_eq!(fs::read_to_string(&plan).unwrap(), ON_A_PLAN);
-    let said = world.lexpr(["plan", "--update", file, "--landed", "a"]).expect(0).stderr;
-    assert_eq!(said, "- a: you say that it has landed\n");
+    let said = world.lexpr(["plan", "--update", file, "--remove", "a"]).expect(0).stderr;
+    assert_eq!(said, "- a: as you say\n");
     let expected = "schemaVersion: v1\nitems:\n  - name: b # Ann's\n    deps: [c]\n  - name: c\n";
     assert_eq!(fs::read_to_string(&plan).unwrap(), expected);
     // Also one whose branch is there, and which a glob names.
-    let said = world.lexpr(["plan", "--update", file, "**", "--landed", "c", "b"]).expect(0).stderr;
-    assert_eq!(said, "- b: you say that it has landed\n- c: you say that it has landed\n");
+    let said = world.lexpr(["plan", "--update", file, "**", "--remove", "c", "b"]).expect(0).stderr;
+    assert_eq!(said, "- b: as you say; its branch has not landed\n- c: as you say; its branch has not landed\n");
     assert!(fs::read_to_string(&plan).unwrap().contains("items: []"));
 }
 
@@ -327,8 +327,8 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     world.git(&["checkout", "-q", "main"]);
     world.git(&["branch", "-q", "-D", "a"]);
     let left = updated_without(&world, &plan);
-    let back = format!("; `git branch a {head}` has it back as ");
-    assert!(left.starts_with(&format!("{lost}{back}it was when it was last left\n")), "{left}");
+    let back = format!("; `git branch a {head}` has it back ");
+    assert!(left.starts_with(&format!("{lost}{back}where it was last left\n")), "{left}");
 
     // A run has had it, and nothing of it has landed; a merge of an earlier branch of that name says nothing.
     world.git(&["branch", "a", &head]);
@@ -346,6 +346,63 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     assert!(seen.starts_with(&begins), "{seen}");
     world.git(&["branch", "a", &head]);
     assert_eq!(world.lexpr(["plan", "--update", file]).expect(0).stderr, format!("{file} is up to date\n"));
+}
+
+#[test]
+fn a_branch_that_landed_and_whose_name_was_used_again_takes_no_item_out_when_it_goes() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan("schemaVersion: v1\nitems:\n- name: a\n");
+    world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
+    world.git(&["branch", "-q", "-D", "a"]);
+    world.git(&["checkout", "-q", "-b", "a", "b"]);
+    world.git(&["checkout", "-q", "main"]);
+    let head = world.git(&["rev-parse", "--short=10", "a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let said = updated_without(&world, &plan);
+    assert!(said.starts_with("left alone a: its branch is gone, and "), "{said}");
+    assert!(said.contains(&format!("`git branch a {head}` has it back where it was last left\n")), "{said}");
+    // Nothing came after what landed.
+    world.git(&["checkout", "-q", "--detach", "main"]);
+    world.git(&["reflog", "expire", "--expire=now", "--all"]);
+    let said = updated_without(&world, &plan);
+    assert!(said.starts_with("- a: its branch is gone, and "), "{said}");
+}
+
+#[test]
+fn of_a_branch_that_is_gone_and_was_left_where_the_target_has_it_that_is_said() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan("schemaVersion: v1\nitems:\n- name: a\n");
+    world.git(&["checkout", "-q", "a"]);
+    world.git(&["checkout", "-q", "main"]);
+    world.git(&["merge", "-q", "--no-ff", "-m", "What there was", "a"]);
+    world.git(&["branch", "-q", "-D", "a"]);
+    let said = updated_without(&world, &plan);
+    assert!(said.contains(", where it was last left, it is known: in main; it may have moved since\nnext: "), "{said}");
+}
+
+#[test]
+fn branches_that_an_update_does_not_take_in_are_counted() {
+    let world = World::new(README, ON_A);
+    let plan = world.plan("schemaVersion: v1\nitems:\n- name: a\n");
+    let file = plan.to_str().unwrap();
+    world.git(&["branch", "done", "main"]);
+    let said = world.lexpr(["plan", "--update", file]).expect(0).stderr;
+    let how = format!("2 other local branches are not in it: `lexpr plan --update {file} '**'` adds what is to land\n");
+    assert_eq!(said, format!("{how}{file} is up to date\n"));
+    let said = world.lexpr(["plan", "--update", file, "main"]).expect(0).stderr;
+    assert!(said.starts_with("warning: no branch matches main but the target\n"), "{said}");
+}
+
+#[test]
+fn a_branch_with_another_number_or_for_another_item_is_no_misspelling_of_one_that_is_gone() {
+    let world = World::new(README, &[("task-41", "main", &[("a", "1")]), ("task-2", "main", &[("b", "1")])]);
+    let refused = |plan: &str| world.merge(plan, &[]).expect(2).stderr;
+    for gone in ["task-3", "task-4", "tusk-2"] {
+        let said = refused(&format!("schemaVersion: v1\nitems: [{{name: {gone}}}, {{name: task-2}}]\n"));
+        assert!(said.contains("plan --update ") && !said.contains("did you mean"), "{said}");
+    }
+    let said = refused("schemaVersion: v1\nitems: [{name: tusk-41}]\n");
+    assert!(said.contains("did you mean \"task-41\"?") && !said.contains("plan --update"), "{said}");
 }
 
 #[test]

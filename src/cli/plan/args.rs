@@ -12,7 +12,7 @@ pub struct PlanArgs {
     #[command(subcommand)]
     pub command: Option<PlanCommand>,
     /// Branches to land: a name or a glob such as 'feature/*' (or 'origin/feature/*'); * stops at a slash, ** does not.
-    /// Without any, all local branches
+    /// Without any, all local branches; with --update, none beside those of the plan
     #[arg(value_name = "GLOB")]
     pub globs: Vec<String>,
     /// The same, for names that are also words of this command
@@ -35,9 +35,10 @@ pub struct PlanArgs {
     /// --base, --target, --gate, --output and --interactive are for new plans
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "target", "gates", "output", "interactive"])]
     pub update: Option<PathBuf>,
-    /// With --update: these items have landed, whatever the repository says of them: they go, and nobody waits for them
+    /// With --update: take these items out, whatever the repository says of them: they have landed in some other way, or are
+    /// not wanted any more. Nobody waits for them then
     #[arg(long, value_name = "ITEM", num_args = 1.., requires = "update")]
-    pub landed: Vec<String>,
+    pub remove: Vec<String>,
     #[command(flatten)]
     pub repository: RepositoryArgs,
 }

@@ -1,6 +1,6 @@
 //! `lexpr plan --interactive`: which of the branches, which gates, and where to write the plan, asked on the terminal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
@@ -43,6 +43,10 @@ fn answers(draft: &mut Draft, output: &mut Option<PathBuf>) -> Result<(), Failur
         .interact_opt()
         .map_err(no_answer)?
         .ok_or_else(given_up)?;
+    if chosen.is_empty() {
+        return Err(Failure::usage("no branch is chosen, and so nothing was written")
+            .with_hint("space chooses one and a all of them; globs go on the command line: lexpr plan 'feature/*'"));
+    }
     draft.keep(&chosen);
     if draft.gates.is_empty() {
         let name = "test".to_owned();
@@ -65,6 +69,11 @@ fn answers(draft: &mut Draft, output: &mut Option<PathBuf>) -> Result<(), Failur
         let file: String = Input::with_theme(theme)
             .with_prompt("Write the plan to")
             .default(USUAL_FILE.to_owned())
+            .validate_with(
+                |file: &String| {
+                    if Path::new(file).exists() { Err("it is there already; name another") } else { Ok(()) }
+                },
+            )
             .interact_text()
             .map_err(no_answer)?;
         *output = Some(PathBuf::from(file));

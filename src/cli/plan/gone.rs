@@ -31,47 +31,70 @@ pub(super) struct Traces {
 /// Finds out what became of `items`, none of which is one of the branches `all`.
 pub(super) fn trace(repo: &UserRepo, target: &Target, items: &[&Item], all: &[Branch]) -> Result<Traces, Failure> {
     let mut traces = Traces::default();
-    let base = Base::of(target).name;
     let Resolved { known, gone } = resolved(repo, target.short_name(), items)?;
     let revision = |(item, head): (&Item, CommitId)| Branch { name: item.branch.clone(), head, is_local: false };
     traces.revisions = known.into_iter().map(revision).collect();
     if gone.is_empty() {
         return Ok(traces);
     }
-    let mut landed: BTreeMap<&str, String> = BTreeMap::new();
-    let seen = seen_by_runs(repo, &gone)?;
-    let heads: Vec<Branch> = seen
-        .iter()
-        .map(|(name, (head, _))| Branch { name: (*name).to_owned(), head: *head, is_local: false })
-        .collect();
-    if !heads.is_empty() {
-        let fates = survey::relations(repo, target.commit, &heads)?.already_landed;
-        for ((name, (head, run)), fate) in seen.iter().zip(fates) {
-            if let Some(why) = fate {
-                let why = why.in_words(&base);
-                landed.insert(name, format!("its branch is gone, and {}, as run {run} had it: {why}", head.short()));
-            }
-        }
-    }
-    let open: Vec<&Item> = gone.iter().copied().filter(|item| !landed.contains_key(&*item.branch)).collect();
-    let (merges, left) = match open.as_slice() {
-        [] => Default::default(),
-        _ => (named_merges(repo.git(), target.commit)?, left_at(repo, &open)?),
-    };
-    for item in open {
-        let merge = merges.get(&item.branch).or_else(|| merges.get(without_remote(&item.branch, all)));
-        let by_run = seen.get(&*item.branch).map(|(head, run)| LastSeen { head: *head, by: SeenBy::Run(run.clone()) });
-        let by_reflog = || left.get(&*item.branch).map(|head| LastSeen { head: *head, by: SeenBy::Reflog });
+    let runs = seen_by_runs(repo, &gone)?;
+    let left = left_at(repo, &gone)?;
+    let known: BTreeSet<CommitId> = runs.values().map(|(head, _)| *head).chain(left.values().copied()).collect();
+    let fates = fates(repo, target, known)?;
+    let fate = |head: CommitId| fates.get(&head).cloned().flatten();
+    let merges = named_merges(repo.git(), target.commit)?;
+    for item in gone {
+        let branch = item.branch.as_str();
+        let (run, left) = (runs.get(branch), left.get(branch).copied());
+        let is_news = |left: &CommitId| match run {
+            Some((head, _)) => fate(*left).is_none() && !is_within(repo, *left, *head),
+            None => true,
+        };
+        // Whoever left it at something else since has used the name again, or gone on.
+        let left = left.filter(is_news);
+        let seen = match (run, left) {
+            (Some((head, run)), None) => match fate(*head) {
+                Some(why) => {
+                    let why = format!("its branch is gone, and {}, as run {run} had it: {why}", head.short());
+                    traces.landed.push((branch.to_owned(), why));
+                    continue;
+                }
+                None => Some(LastSeen { head: *head, by: SeenBy::Run(run.clone()), landed: None }),
+            },
+            (_, Some(head)) => Some(LastSeen { head, by: SeenBy::Reflog, landed: fate(head) }),
+            (None, None) => None,
+        };
+        let merge = merges.get(branch).or_else(|| merges.get(without_remote(branch, all)));
         traces.lost.push(Lost {
             item: item.name.as_str().to_owned(),
-            branch: item.branch.clone(),
-            seen: by_run.or_else(by_reflog),
+            branch: branch.to_owned(),
+            seen,
             merge: merge.map(|NamedMerge { commit, date }| format!("{} of {date}", commit.short())),
-            elsewhere: elsewhere(&item.branch, all),
+            elsewhere: elsewhere(branch, all),
         });
     }
-    traces.landed = landed.into_iter().map(|(branch, why)| (branch.to_owned(), why)).collect();
     Ok(traces)
+}
+
+/// Of each of these commits why the target has it, in words; `None` where it has not.
+fn fates(
+    repo: &UserRepo,
+    target: &Target,
+    heads: BTreeSet<CommitId>,
+) -> Result<BTreeMap<CommitId, Option<String>>, Failure> {
+    if heads.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Each for itself: one that is part of another needs no name.
+    let heads: Vec<Branch> =
+        heads.into_iter().map(|head| Branch { name: head.to_string(), head, is_local: false }).collect();
+    let fates = survey::relations(repo, target.commit, &heads)?.already_landed;
+    let base = Base::of(target).name;
+    Ok(heads.iter().zip(fates).map(|(head, fate)| (head.head, fate.map(|why| why.in_words(&base)))).collect())
+}
+
+fn is_within(repo: &UserRepo, commit: CommitId, head: CommitId) -> bool {
+    repo.git().run(["merge-base", "--is-ancestor", &commit.to_string(), &head.to_string()]).is_ok()
 }
 
 /// A remote's branch of the same name.

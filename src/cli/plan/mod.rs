@@ -29,7 +29,7 @@ use crate::plan::check::{Invalid, check};
 use crate::plan::natural::natural_cmp;
 use crate::plan::problem::nearest;
 use crate::vocabulary::names::CommitId;
-use crate::wording::{count, shown};
+use crate::wording::{count, shell_word, shown};
 
 /// Runs the command.
 ///
@@ -144,7 +144,7 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
         let failure = Failure::usage(format!("--update {name}: {}", problem.message));
         problem.hint.iter().fold(failure, |failure, hint| failure.with_hint(hint.as_str()))
     })?;
-    let told = landed_as_told(&args.landed, &checked.plan)?;
+    let unwanted = unwanted(&args.remove, &checked.plan)?;
     let repo = UserRepo::open(&args.repository.repo)?;
     let all = branches::all(repo.git())?;
     let target = target(&repo, &all, Some(&checked.plan.target))?;
@@ -165,10 +165,18 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
     let facts = survey::facts(&repo, &base, &chosen, &all)?;
     let mut draft = Draft::of(target.short_name().to_owned(), &facts);
     draft.left_out.extend(traces.landed);
-    let fate = Fate { base: &base.name, plan: &name, told: &told, lost: &traces.lost };
+    let others = if globs.is_empty() { others(&repo, &base, &all, &chosen, target.short_name())? } else { 0 };
+    let fate = Fate { base: &base.name, plan: &name, unwanted: &unwanted, lost: &traces.lost };
     let updated = updated(&outline, &draft, &fate);
     for note in &updated.notes {
         speak::note(&format!("{note}\n"));
+    }
+    if others > 0 {
+        let are = if others == 1 { "branch is" } else { "branches are" };
+        let plan = shell_word(&name);
+        speak::note(&format!(
+            "{others} other local {are} not in it: `lexpr plan --update {plan} '**'` adds what is to land\n"
+        ));
     }
     // What was valid stays valid, or nothing is written.
     check(&name, updated.text.as_bytes()).map_err(|wrong| invalid(&wrong))?;
@@ -176,18 +184,27 @@ fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
     let mark = if bytes.starts_with(BYTE_ORDER_MARK) { "\u{feff}" } else { "" };
     let text = format!("{mark}{}", updated.text);
     if text.as_bytes() == bytes {
-        speak::note(&format!("{} is up to date\n", shown(&name)));
+        let how = if updated.is_done { "is up to date" } else { "stays as it was" };
+        speak::note(&format!("{} {how}\n", shown(&name)));
     } else {
         rewrite_file(file, text.as_bytes()).map_err(|error| Failure::internal(error.to_string()))?;
     }
     Ok(0)
 }
 
-/// The items of `--landed`.
-fn landed_as_told(names: &[String], plan: &Plan) -> Result<BTreeSet<String>, Failure> {
+/// How many local branches are neither the target nor among `chosen`, and have something that the base has not.
+fn others(repo: &UserRepo, base: &Base, all: &[Branch], chosen: &[Branch], target: &str) -> Result<usize, Failure> {
+    let is_other = |branch: &&Branch| branch.is_local && branch.name != target && !chosen.contains(branch);
+    let others: Vec<Branch> = all.iter().filter(is_other).cloned().collect();
+    let landed = survey::relations(repo, base.commit, &others)?.already_landed;
+    Ok(landed.iter().filter(|landed| landed.is_none()).count())
+}
+
+/// The items of `--remove`.
+fn unwanted(names: &[String], plan: &Plan) -> Result<BTreeSet<String>, Failure> {
     for name in names {
         if !plan.items.iter().any(|item| item.name.as_str() == name) {
-            let failure = Failure::usage(format!("--landed {}: there is no such item", shown(name)));
+            let failure = Failure::usage(format!("--remove {}: there is no such item", shown(name)));
             let near = nearest(name, plan.items.iter().map(|item| item.name.as_str()));
             return Err(match near {
                 Some(near) => failure.with_hint(format!("did you mean {}?", shown(near))),
@@ -257,7 +274,9 @@ fn matching(globs: &[String], all: &[Branch], target: &str) -> Result<Vec<Branch
     let is_meant = |branch: &&Branch| if globs.is_empty() { branch.is_local } else { everywhere.matches(&branch.name) };
     let mut chosen: Vec<Branch> = all.iter().filter(|branch| branch.name != target).filter(is_meant).cloned().collect();
     for pattern in everywhere.without_a_match(&chosen) {
-        speak::note(&format!("warning: no branch matches {}\n", shown(pattern)));
+        let is_target = BranchGlobs::new(&[pattern.to_owned()]).is_ok_and(|glob| glob.matches(target));
+        let why = if is_target { " but the target" } else { "" };
+        speak::note(&format!("warning: no branch matches {}{why}\n", shown(pattern)));
     }
     chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
     Ok(chosen)
