@@ -45,7 +45,7 @@ pub(super) fn trace(repo: &UserRepo, target: &Target, items: &[&Item], all: &[Br
     let merges = named_merges(repo.git(), target.commit)?;
     for item in gone {
         let branch = item.branch.as_str();
-        let (run, left) = (runs.get(branch), left.get(branch).copied());
+        let (run, left) = (runs.get(branch), left.get(short(branch)).copied());
         let is_news = |left: &CommitId| match run {
             Some((head, _)) => fate(*left).is_none() && !is_within(repo, *left, *head),
             None => true,
@@ -91,6 +91,10 @@ fn fates(
     let fates = survey::relations(repo, target.commit, &heads)?.already_landed;
     let base = Base::of(target).name;
     Ok(heads.iter().zip(fates).map(|(head, fate)| (head.head, fate.map(|why| why.in_words(&base)))).collect())
+}
+
+fn short(branch: &str) -> &str {
+    branch.strip_prefix("refs/heads/").unwrap_or(branch)
 }
 
 fn is_within(repo: &UserRepo, commit: CommitId, head: CommitId) -> bool {
@@ -154,7 +158,7 @@ fn seen_by_runs<'a>(repo: &UserRepo, gone: &[&'a Item]) -> Result<BTreeMap<&'a s
 /// By branch, the commit it was at when somebody last left it for another, where that commit is still there.
 fn left_at(repo: &UserRepo, gone: &[&Item]) -> Result<HashMap<String, CommitId>, Failure> {
     let mut left = reflog::left_at(repo.git());
-    left.retain(|branch, _| gone.iter().any(|item| item.branch == *branch));
+    left.retain(|branch, _| gone.iter().any(|item| short(&item.branch) == branch));
     let missing = repo.missing(&left.values().copied().collect::<Vec<_>>())?;
     left.retain(|_, head| !missing.contains(head));
     Ok(left)

@@ -123,7 +123,8 @@ pub(super) fn tell_of(draft: &Draft) {
     }
     if draft.gates.is_empty() && !draft.items.is_empty() {
         speak::note(
-            "warning: no gate was found, so nothing would judge what lands: name one with --gate NAME=COMMAND\n",
+            "warning: no gate was found, so nothing would judge what lands: name one with --gate NAME=COMMAND, or write \
+             `gates` into the plan\n",
         );
     }
     for gate in &draft.gates {
