@@ -153,6 +153,37 @@ async fn a_log_of_100_mb_is_bounded_with_both_of_its_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_gate_prints_is_seen_while_it_runs_and_stands_in_the_log_once() {
+    let Some(world) = World::start() else { return };
+    for mode in BOTH {
+        let slurm = world.slurm(mode);
+        let go = world.cluster.path(if mode == POOL { "go-pool" } else { "go-batch" });
+        let command = format!("echo early; until [ -e {} ]; do sleep 0.1; done; echo late", word(&go));
+        let errand = named(world.errand("seen", &command), mode);
+        let look = async {
+            let log = || fs::read_to_string(&errand.log).unwrap_or_default();
+            until("what it printed is there", || (log() == "early\n").then_some(())).await;
+            fs::write(&go, "").unwrap();
+        };
+        let ((came, log), ()) = tokio::join!(run(&slurm, &errand), look);
+        assert_eq!((came.outcome, log.as_str()), (GateOutcome::Passed, "early\nlate\n"), "{mode:?}");
+
+        // Of one that sends nothing back, what was heard is all there is.
+        let errand = named(world.errand("cut", "echo early; sleep 1000"), mode);
+        let (cancel, cancelled) = watch::channel(false);
+        let stop = async {
+            let log = || fs::read_to_string(&errand.log).unwrap_or_default();
+            until("what it printed is there", || (log() == "early\n").then_some(())).await;
+            cancel.send_replace(true);
+        };
+        let (came, ()) = tokio::join!(run_with(&slurm, &errand, cancelled), stop);
+        let (came, log) = came.unwrap();
+        assert_eq!((came.outcome, log.as_str()), (GateOutcome::Cancelled, "early\n"), "{mode:?}");
+        slurm.clear().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_gate_is_ended_where_it_runs_with_all_it_started() {
     let Some(world) = World::start() else { return };
     for mode in BOTH {

@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::super::pump::{LogRules, pump};
@@ -78,13 +78,7 @@ impl Exchange {
 
     /// Fetches what a worker sent to the ref of this name: its account, and what the gate printed, which is added to
     /// `log`. `None`: it has sent nothing.
-    pub(super) fn bring(
-        &self,
-        name: &str,
-        format: &str,
-        log: &Path,
-        rules: &LogRules,
-    ) -> Result<Option<Vec<u8>>, BringError> {
+    pub(super) fn bring(&self, name: &str, format: &str, log: &BroughtLog) -> Result<Option<Vec<u8>>, BringError> {
         let name = self.name_of(name);
         if !self.refs()?.contains(&name) {
             return Ok(None);
@@ -110,16 +104,30 @@ impl Exchange {
         cat.args(["cat-file", "blob", "refs/lexpr/result:log"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut cat = cat.spawn().map_err(GitError::NotStarted)?;
         let printed = cat.stdout.take().ok_or_else(|| GitError::NotStarted(io::ErrorKind::BrokenPipe.into()))?;
-        let file = OpenOptions::new().append(true).open(log);
-        let pumped = file.and_then(|file| pump(printed, file, rules));
+        let file = OpenOptions::new().append(true).open(&log.path).and_then(|file| {
+            if let Some(bytes) = log.instead_of {
+                file.set_len(bytes)?;
+            }
+            Ok(file)
+        });
+        let pumped = file.and_then(|file| pump(printed, file, &log.rules));
         let ended = cat.wait().map_err(GitError::NotStarted)?;
-        pumped.map_err(|source| BringError::Log { log: log.display().to_string(), source })?;
+        pumped.map_err(|source| BringError::Log { log: log.path.display().to_string(), source })?;
         if !ended.success() {
             let command = "cat-file blob refs/lexpr/result:log".to_owned();
             return Err(GitError::Unreadable { command, why: ended.to_string() }.into());
         }
         Ok(Some(account))
     }
+}
+
+/// Where what a gate printed goes.
+#[derive(Debug)]
+pub(super) struct BroughtLog {
+    pub(super) path: PathBuf,
+    pub(super) rules: LogRules,
+    /// What the file holds from here on, in bytes, gives way.
+    pub(super) instead_of: Option<u64>,
 }
 
 /// The name that git has for how objects of this repository are named.

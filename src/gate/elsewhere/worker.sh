@@ -233,7 +233,9 @@ fi
 if [ -n "$ERRAND_RESULT" ]; then
     # The beginning and the end, since a disk has an end, too.
     mkfifo "$own/pipe" || trouble "a pipe could not be made"
-    { head -c "$ERRAND_LOG_HEAD"; tail -c "$ERRAND_LOG_TAIL" >"$own/log-end"; } <"$own/pipe" >>"$own/log" &
+    # As it comes, for who listens.
+    unbuffered=$(command -v stdbuf) && unbuffered="$unbuffered -o0"
+    { $unbuffered head -c "$ERRAND_LOG_HEAD"; tail -c "$ERRAND_LOG_TAIL" >"$own/log-end"; } <"$own/pipe" >>"$own/log" &
     writer=$!
     exec >"$own/pipe"
 fi

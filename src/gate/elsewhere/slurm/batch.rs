@@ -1,5 +1,5 @@
 //! Gates as jobs of their own. A job outlives the lexpr that submitted it, and sends back what came of it by git; whoever
-//! asks for the same ticket finds the job, or what it sent. While it runs, what it prints is not seen.
+//! asks for the same ticket finds the job, or what it sent. What it prints is heard meanwhile where it runs for a while.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 
 use super::client::{ClientError, LONGEST_CALL};
+use super::listening::Listening;
 use super::queue::{JobSeen, Phase, Queue};
 use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
-use crate::gate::elsewhere::exchange::object_format;
+use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
 use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_limit};
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::vocabulary::event::GateOutcome;
@@ -23,6 +24,8 @@ use crate::vocabulary::event::GateOutcome;
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 const LATER_LOOKS: Duration = Duration::from_secs(2);
 const LATE_BY: u32 = 5;
+/// Shorter ones have ended before anybody looks.
+const HEARD_AFTER: Duration = Duration::from_secs(2);
 /// What a job may take beyond the times it is given: a prolog, sending back a long log, an epilog.
 const SLACK: Duration = Duration::from_secs(600);
 /// How often it is tried to submit one job while the controller comes and goes.
@@ -54,6 +57,16 @@ enum Start {
     TakeResult(JobEnd),
 }
 
+/// What was seen of a job on the way to its end.
+#[derive(Debug, Default)]
+struct Followed {
+    /// Until a node had it.
+    queued_ms: Option<u64>,
+    listening: Option<Listening>,
+    /// Where in the log begins what was heard of it.
+    heard_from: Option<u64>,
+}
+
 /// How a job was seen to end.
 enum JobEnd {
     Seen(JobSeen),
@@ -77,21 +90,21 @@ impl Batch {
         started: impl FnOnce(&str) + Send,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
-        let mut queued = None;
+        let mut seen = Followed::default();
         let end = match self.start(errand).await? {
             Start::TakeResult(end) => end,
-            Start::Follow(job) => self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?,
+            Start::Follow(job) => self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?,
             Start::Submit => {
                 let job = tokio::select! {
                     job = self.submit(errand) => job?,
                     // Should it be submitted by now, it is ended when the run is cleared up.
                     () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
                 };
-                self.follow(errand, job, asked, &mut cancel, started, &mut queued).await?
+                self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?
             }
         };
-        let queued_ms = queued.unwrap_or_else(|| millis(asked.elapsed()));
-        let returned = self.what_came_of(errand, end, queued_ms).await;
+        let queued_ms = seen.queued_ms.unwrap_or_else(|| millis(asked.elapsed()));
+        let returned = self.what_came_of(errand, end, queued_ms, seen.heard_from).await;
         let has_ended = |returned: &Returned| {
             !matches!(returned.outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. })
         };
@@ -133,7 +146,7 @@ impl Batch {
         if let Some(job) = jobs.iter().find(|job| job.phase() != Phase::Ended) {
             return Ok(Start::Follow(job.id));
         }
-        if before.refs.contains(&self.cluster.settings.exchange.name_of(&result_of(errand))) {
+        if before.refs.contains(&self.cluster.settings.exchange.name_of(&result_of(&errand.ticket))) {
             let end = jobs.last().map_or(JobEnd::Forgotten, |job| JobEnd::Seen((*job).clone()));
             return Ok(Start::TakeResult(end));
         }
@@ -160,7 +173,7 @@ impl Batch {
         format!("{}.{}", self.cluster.name(), errand.ticket)
     }
 
-    /// Waits for a job to end, or ends it.
+    /// Waits for a job to end, or ends it, and hears what it prints.
     async fn follow(
         &self,
         errand: &Errand,
@@ -168,7 +181,23 @@ impl Batch {
         asked: Instant,
         cancel: &mut watch::Receiver<bool>,
         started: impl FnOnce(&str) + Send,
-        queued: &mut Option<u64>,
+        seen: &mut Followed,
+    ) -> Result<JobEnd, Trouble> {
+        let end = self.wait_for(errand, job, asked, cancel, started, seen).await;
+        if let Some(listening) = seen.listening.take() {
+            seen.heard_from = Some(listening.end().await);
+        }
+        end
+    }
+
+    async fn wait_for(
+        &self,
+        errand: &Errand,
+        job: u64,
+        asked: Instant,
+        cancel: &mut watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+        followed: &mut Followed,
     ) -> Result<JobEnd, Trouble> {
         let settings = &self.cluster.settings;
         let limits = [errand.timeout, settings.grace, setup_limit(errand), LONGEST_PREPARATION, SLACK];
@@ -176,6 +205,7 @@ impl Batch {
         let since = Instant::now();
         let mut started = Some(started);
         let mut running_since = None;
+        let mut is_listened_to = false;
         loop {
             let jobs = self.queue.look(since).await?;
             let Some(seen) = jobs.iter().find(|seen| seen.id == job) else { return Ok(JobEnd::Forgotten) };
@@ -189,9 +219,13 @@ impl Batch {
                 Phase::Running | Phase::Ending => {
                     if let Some(started) = started.take() {
                         started(&seen.node);
-                        *queued = Some(millis(asked.elapsed()));
+                        followed.queued_ms = Some(millis(asked.elapsed()));
                     }
                     let since = *running_since.get_or_insert_with(Instant::now);
+                    if !is_listened_to && since.elapsed() >= HEARD_AFTER && seen.phase() == Phase::Running {
+                        is_listened_to = true;
+                        followed.listening = Listening::to(&self.cluster, errand, job);
+                    }
                     let is_overdue = since.elapsed() > longest;
                     is_overdue.then(|| {
                         format!("job {job} on {} had not ended {} s after it began", seen.node, longest.as_secs())
@@ -226,10 +260,16 @@ impl Batch {
         Ok(())
     }
 
-    async fn what_came_of(&self, errand: &Errand, end: JobEnd, queued_ms: u64) -> Result<Returned, Trouble> {
+    async fn what_came_of(
+        &self,
+        errand: &Errand,
+        end: JobEnd,
+        queued_ms: u64,
+        heard_from: Option<u64>,
+    ) -> Result<Returned, Trouble> {
         let (exchange, sent) = (self.cluster.settings.exchange.clone(), errand.clone());
-        let brought =
-            blocking(move || exchange.bring(&result_of(&sent), object_format(sent.commit), &sent.log, &sent.log_rules));
+        let into = BroughtLog { path: sent.log, rules: sent.log_rules, instead_of: heard_from };
+        let brought = blocking(move || exchange.bring(&result_of(&sent.ticket), object_format(sent.commit), &into));
         let (mut engine, why, node) = match end {
             JobEnd::Cancelled => {
                 let account = Account::default();
@@ -282,7 +322,7 @@ impl Submission {
     async fn submit(&self) -> Result<u64, Trouble> {
         let settings = &self.cluster.settings;
         let at = self.cluster.push(&self.errand).await?;
-        let result = settings.exchange.name_of(&result_of(&self.errand));
+        let result = settings.exchange.name_of(&result_of(&self.errand.ticket));
         let variables = self.cluster.instructions(&self.errand, &at, Some(&result)).variables()?;
         let mut args = vec![
             "--parsable".to_owned(),
@@ -332,6 +372,6 @@ impl Submission {
 }
 
 /// Where a worker sends what came of an errand.
-fn result_of(errand: &Errand) -> String {
-    format!("{}-result", errand.ticket)
+fn result_of(ticket: &str) -> String {
+    format!("{ticket}-result")
 }

@@ -2,6 +2,7 @@
 //! is text; what it means is the caller's.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,26 @@ impl Client {
         }
     }
 
+    /// Starts something that goes on by itself; what it prints is the caller's to read, and what it complains of nobody's.
+    pub(super) fn start(&self, program: &str, args: &[&str]) -> Result<std::process::Child, ClientError> {
+        let mut command = self.command(program, args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().map_err(|error| not_started(program, &error))
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> std::process::Command {
+        #[expect(clippy::disallowed_methods, reason = "this is the place where Slurm's programs are started")]
+        let mut command = std::process::Command::new(program);
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            // Ctrl-C is lexpr's to act on.
+            .process_group(0);
+        command
+    }
+
     /// Asks once, with something for the program to read, and so much time. A program that
     /// takes longer, or is not waited for, goes on.
     pub(super) async fn once(
@@ -102,22 +123,12 @@ impl Client {
         input: &[u8],
         limit: Duration,
     ) -> Result<String, ClientError> {
-        let not_started = |error: std::io::Error| {
-            let hint = if is_gone(&error) { "; is Slurm's client installed, and on the PATH?" } else { "" };
-            ClientError::NotStarted { program: program.to_owned(), why: format!("{error}{hint}") }
-        };
-        #[expect(clippy::disallowed_methods, reason = "this is the place where Slurm's programs are started")]
-        let mut command = Command::new(program);
+        let mut command = Command::from(self.command(program, args));
         command
-            .args(args)
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C is lexpr's to act on.
-            .process_group(0);
+            .stderr(Stdio::piped());
+        let not_started = |error: std::io::Error| not_started(program, &error);
         let mut child = command.spawn().map_err(not_started)?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that reads nothing says why.
@@ -129,6 +140,11 @@ impl Client {
             Err(_) => Err(ClientError::Hangs { program: program.to_owned(), seconds: limit.as_secs() }),
         }
     }
+}
+
+fn not_started(program: &str, error: &std::io::Error) -> ClientError {
+    let hint = if is_gone(error) { "; is Slurm's client installed, and on the PATH?" } else { "" };
+    ClientError::NotStarted { program: program.to_owned(), why: format!("{error}{hint}") }
 }
 
 fn answer(program: &str, output: &Output) -> Result<String, ClientError> {

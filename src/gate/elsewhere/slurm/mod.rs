@@ -3,6 +3,7 @@
 
 mod batch;
 mod client;
+mod listening;
 mod pool;
 mod queue;
 
