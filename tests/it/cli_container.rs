@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use crate::cli_world::{World, statuses, wait_for};
+use crate::cli_world::{World, receipt_gates, statuses, wait_for};
 use crate::containers::{Docker, Engine, IMAGE, engine};
 
 fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
@@ -71,6 +71,10 @@ fn invariant_1_gates_in_containers_see_the_composite_and_nothing_of_the_machine(
     let report = world.report(report.as_ref());
     let kept = &report["items"][0]["gates"][0]["attempts"][0]["artifacts"];
     assert_eq!(kept.as_array().map(Vec::len), Some(2), "{kept}");
+    let by = &receipt_gates(&mut command(&world, engine, &["verify"]), &report)[0]["runtime"];
+    let id = engine.podman(&["image", "inspect", "--format", "{{.Id}}", IMAGE]).stdout;
+    let id = String::from_utf8(id).unwrap();
+    assert_eq!(*by, serde_json::json!({ "name": "boxed", "image": IMAGE, "imageId": id.trim() }));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use crate::cli_world::{World, statuses, wait_for};
+use serde_json::Value;
+
+use crate::cli_world::{World, receipt_gates, statuses, wait_for};
 use crate::slurm_world;
 
 fn cluster() -> Option<slurm_world::World> {
@@ -60,6 +62,13 @@ fn invariant_8_the_same_lands_as_the_same_commits_whatever_runs_the_gates() {
             let report = world.report(&report);
             let ran = &report["items"][0]["gates"][0]["attempts"][0]["elsewhere"]["node"];
             assert_eq!(ran.is_string(), runtime != "local", "{ran}");
+            let proof = &receipt_gates(&mut command(&world, &cluster, &["verify"]), &report)[0];
+            let told = (&proof["runtime"]["name"], &proof["node"], proof["warmSlot"] == true);
+            let expected = match runtime {
+                "local" => (Value::Null, false, true),
+                elsewhere => (elsewhere.into(), true, false),
+            };
+            assert_eq!((told.0.clone(), told.1.is_string(), told.2), expected, "{proof}");
             assert_eq!(sent(&world), [""; 0], "what the nodes fetched is not kept");
             (world.main(), statuses(&report))
         })

@@ -97,6 +97,7 @@ mod random;
 mod repo_open;
 mod report_evidence;
 mod report_faces;
+mod report_runtimes;
 mod report_stories;
 mod report_sums;
 mod serve_live;
