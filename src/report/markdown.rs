@@ -239,10 +239,11 @@ fn dry_run(dry: &DryRun) -> String {
         code(&dry.base.short()),
         escape(&dry.next_step())
     );
-    for line in dry.outlook.iter().flat_map(OutlookInShort::lines) {
-        let _ = writeln!(out, "- {}", escape(&line));
+    let lines: Vec<String> = dry.outlook.iter().flat_map(OutlookInShort::lines).chain(dry.unknown()).collect();
+    for line in &lines {
+        let _ = writeln!(out, "- {}", escape(line));
     }
-    if dry.outlook.is_some() {
+    if !lines.is_empty() {
         out.push('\n');
     }
     out.push_str("| Level | Item | Forecast | Why | After | Gates |\n|---:|---|---|---|---|---|\n");

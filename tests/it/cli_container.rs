@@ -212,6 +212,19 @@ fn a_pass_is_known_again_in_the_same_image_and_in_no_other() {
     assert_eq!(execute(&world, engine, &plan, &[]).code, 0);
     assert_eq!(runs(), 3);
     world.git(&["reset", "-q", "--hard", &base]);
+    let dry = |image: &str| {
+        let plan = world.plan(&plan.replace(&tag, image)).display().to_string();
+        let said = command(&world, engine, &["merge", &plan]).output().unwrap();
+        assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    assert!(dry(&tag).contains("3 verdicts known already"), "{}", dry(&tag));
+    let nobodys = dry("localhost/nobody-made-this:1");
+    assert!(
+        nobodys.contains("image localhost/nobody-made-this:1 is not here: nothing is known of its gates"),
+        "{nobodys}"
+    );
+    assert!(nobodys.contains("3 gates would have to run") && !nobodys.contains("known already"), "{nobodys}");
     assert_eq!(execute(&world, engine, &plan, &["--afresh"]).code, 0);
     assert_eq!(runs(), 3, "all three were known");
     // The tag comes to stand for another image.

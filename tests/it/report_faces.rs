@@ -90,6 +90,7 @@ fn dry() -> DryRun {
             ],
             gates: vec![GateName::new("unit")],
         }],
+        images_not_here: Vec::new(),
         outlook: None,
     }
 }

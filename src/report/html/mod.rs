@@ -227,7 +227,7 @@ fn dry_run(report: &DryRun) -> String {
         })
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());
-    let outlook = report.outlook.iter().flat_map(OutlookInShort::lines);
+    let outlook = report.outlook.iter().flat_map(OutlookInShort::lines).chain(report.unknown());
     let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", text(&line))).collect();
     let outlook = if outlook.is_empty() { outlook } else { format!("<ul>\n{outlook}</ul>\n") };
     format!(
