@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::cli_world::{World, receipt_gates, statuses, wait_for};
 use crate::containers::{Docker, Engine, IMAGE, engine};
 
-fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
+pub fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
     let items: Vec<String> = items.iter().map(|item| format!("  - name: {item}\n")).collect();
     format!(
         "schemaVersion: v1\npolicy:\n  maxWorkers: 2\n  defaultRuntime: boxed\n  runtimes:\n    boxed: {{ type: container, \
@@ -15,27 +15,27 @@ fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
     )
 }
 
-fn world(items: &[&str]) -> World {
+pub fn world(items: &[&str]) -> World {
     let files: Vec<(String, String)> = items.iter().map(|item| (format!("{item}.txt"), format!("{item}\n"))).collect();
     let files: Vec<[(&str, &str); 1]> = files.iter().map(|(path, text)| [(path.as_str(), text.as_str())]).collect();
     let branches: Vec<_> = items.iter().zip(&files).map(|(item, files)| (*item, "main", &files[..])).collect();
     World::new(&[("a.txt", "a\n"), ("sub/b.txt", "b\n")], &branches)
 }
 
-fn command(world: &World, engine: &Engine, args: &[&str]) -> Command {
+pub fn command(world: &World, engine: &Engine, args: &[&str]) -> Command {
     let mut command = world.command(args);
     command.envs(engine.variables());
     command
 }
 
-struct Ended {
-    code: i32,
-    report: serde_json::Value,
-    said: String,
+pub struct Ended {
+    pub code: i32,
+    pub report: serde_json::Value,
+    pub said: String,
 }
 
 /// `lexpr merge --execute` of a plan.
-fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
+pub fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
     world.plan(plan);
     let report = world.path("report.json");
     let (plan, to) = (world.path("plan.yaml").display().to_string(), report.display().to_string());
@@ -47,7 +47,7 @@ fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
 }
 
 /// How the attempts of the first item's first gate ended.
-fn outcomes(report: &serde_json::Value) -> Vec<String> {
+pub fn outcomes(report: &serde_json::Value) -> Vec<String> {
     let attempts = report["items"][0]["gates"][0]["attempts"].as_array().cloned().unwrap_or_default();
     attempts.iter().map(|attempt| attempt["outcome"]["how"].as_str().unwrap_or_default().to_owned()).collect()
 }

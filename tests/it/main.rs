@@ -45,6 +45,7 @@ mod compose_cases;
 mod compose_random;
 mod compose_real;
 mod compose_strategies;
+mod container_wide;
 mod containers;
 mod differential;
 mod docs;
