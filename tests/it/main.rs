@@ -31,6 +31,7 @@ mod cli_pool;
 mod cli_resume;
 mod cli_right_of_way;
 mod cli_runs;
+mod cli_runtimes;
 mod cli_secrets;
 #[cfg(feature = "shared-cache")]
 mod cli_shared_cache;
