@@ -20,6 +20,10 @@ prove kills="300" seed="20261121":
 simulate seeds="50000" from="0":
     LEXPR_SIM_SEEDS={{seeds}} LEXPR_SIM_FROM={{from}} cargo test --release --test it simulation_of_many_seeds
 
+# one plan of so many items by each runtime, with what a gate takes; see docs/runtimes.md
+runtimes items="100":
+    LEXPR_RUNTIMES_ITEMS={{items}} cargo test --test it invariant_8_the_same_lands -- --nocapture
+
 # eight runs at once on one target that a ninth moves, some killed and resumed; see docs/reliability.md
 storm rounds="100" seed="20261121":
     LEXPR_STORM_ROUNDS={{rounds}} LEXPR_STORM_SEED={{seed}} cargo test --test it storm -- --nocapture

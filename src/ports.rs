@@ -82,6 +82,7 @@ impl ComposeItem {
             by_inputs: gate.inputs.is_some(),
             clean: gate.clean,
             runtime: gate.runtime.name().cloned(),
+            image: gate.runtime.container().map(|container| container.image.clone()),
         };
         LinedUpItem {
             name: self.name.clone(),
@@ -178,6 +179,8 @@ pub enum JobNews {
         job: JobId,
         gate: usize,
         attempt: u32,
+        /// Of a gate elsewhere: where it runs.
+        node: Option<String>,
     },
     Finished {
         job: JobId,

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{GateReport, ItemReport, RunReport};
-use crate::report::outcome::outcome_after;
+use crate::report::outcome::{at, how_it_ended, runtime_words};
 use crate::report::reproduce;
 use crate::report::summary::{evidence_of, status_words, was_let_go};
 use crate::report::undo::is_taken_back;
@@ -141,14 +141,14 @@ fn judged(report: &RunReport, item: &ItemReport) -> Option<String> {
 
 /// `unit passed`, `lint failed (exit status 1 after 2.0s)`.
 fn gate(gate: &GateReport) -> String {
-    let last = gate.attempts.last().map(|attempt| outcome_after(&attempt.run.outcome, attempt.run.duration_ms));
+    let last = gate.attempts.last().map(|attempt| how_it_ended(&attempt.run));
     let how = match (gate.status, last) {
         (ItemGateStatus::Passed, _) => match gate.verdict_from {
-            Some(VerdictSource::EarlierRun) => "passed, as an earlier run knew".to_owned(),
-            Some(VerdictSource::SharedRun) => "passed, by a run it shares with others".to_owned(),
-            _ => "passed".to_owned(),
+            Some(VerdictSource::EarlierRun) => format!("passed, as an earlier run knew{}", ran(gate)),
+            Some(VerdictSource::SharedRun) => format!("passed, by a run it shares with others{}", ran(gate)),
+            _ => format!("passed{}", ran(gate)),
         },
-        (ItemGateStatus::Flaky, _) => "passed after it had failed".to_owned(),
+        (ItemGateStatus::Flaky, _) => format!("passed after it had failed{}", ran(gate)),
         (ItemGateStatus::Failed, Some(how)) => format!("failed ({how}{})", attempts(gate)),
         (ItemGateStatus::Failed, None) => "failed".to_owned(),
         (ItemGateStatus::Unjudged, Some(how)) => how,
@@ -157,6 +157,14 @@ fn gate(gate: &GateReport) -> String {
         (ItemGateStatus::ApexOnly, _) => "runs on what is about to land alone".to_owned(),
     };
     format!("{} {how}", gate.name)
+}
+
+/// ` (pool, on w2, queued 0.4s)`, unless this machine's shell ran it.
+fn ran(gate: &GateReport) -> String {
+    let Some(ran_by) = &gate.runtime else { return String::new() };
+    let elsewhere = gate.attempts.last().and_then(|attempt| attempt.run.elsewhere.as_ref());
+    let node = elsewhere.and_then(|elsewhere| elsewhere.node.as_deref());
+    format!(" ({}{})", runtime_words(ran_by), at(node, elsewhere.map(|it| it.queued_ms)))
 }
 
 fn attempts(gate: &GateReport) -> String {
@@ -168,7 +176,7 @@ fn attempts(gate: &GateReport) -> String {
 
 fn without(item: &ItemReport) -> Option<String> {
     let last = item.without_item.last()?;
-    let how = outcome_after(&last.run.outcome, last.run.duration_ms);
+    let how = how_it_ended(&last.run);
     Some(format!("On the same composite without it {} came to this: {how}.", shown(last.run.gate.as_str())))
 }
 

@@ -151,7 +151,7 @@ fn item(lined_up: &LinedUpItem) -> Item {
 }
 
 fn gate(lined_up: &LinedUpGate) -> Gate {
-    let LinedUpGate { name, definition, run, cwd, required, by_inputs, clean, runtime: _ } = lined_up.clone();
+    let LinedUpGate { name, definition, run, cwd, required, by_inputs, clean, runtime: _, image: _ } = lined_up.clone();
     // Of the globs a journal tells only that there are some.
     let inputs = by_inputs.then(|| vec!["**".to_owned()]);
     Gate { cwd, required, inputs, clean, ..Gate::bare(name, definition, run, Duration::from_secs(1)) }

@@ -152,6 +152,7 @@ impl Run<'_> {
             let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             super::speak::note(&format!("{}{hint}\n", error.message));
         }
+        leftovers::remove_containers(folder, &options.images);
         let remembered = verdicts.as_deref().map(lasting::close);
         lesson.keep(prepared.repo.common_dir());
         let report = faces.report(remembered).map(|report| Report::Execute(Box::new(report)));

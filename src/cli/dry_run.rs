@@ -44,9 +44,11 @@ pub const MOST_PAIRS_IN_SHORT: usize = 1_000;
 ///
 /// # Errors
 /// Where git or the disk fails.
-pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> Result<ForecastReport, Failure> {
+pub async fn rehearse(mut opened: Opened, options: &Options, most_pairs: usize) -> Result<ForecastReport, Failure> {
     let begun = Instant::now();
     let folder = ScratchFolder::create()?;
+    let looks_at_verdicts = lasting::can_be_looked_at(opened.policy());
+    let images_not_here = if looks_at_verdicts { opened.look_for_images() } else { Vec::new() };
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
     let prepared = &line_up(opened, &workshop.composer).await?;
     let policy = Arc::clone(&prepared.policy);
@@ -94,6 +96,7 @@ pub async fn rehearse(opened: Opened, options: &Options, most_pairs: usize) -> R
         items,
         groups: seen.groups,
         apexes: seen.apexes.into_iter().map(|(apex, _)| apex).collect(),
+        images_not_here,
         outlook: None,
     };
     Ok(ForecastReport { dry_run, outlook })

@@ -10,6 +10,7 @@ use super::speak;
 use crate::clock::SystemClock;
 use crate::engine::Past;
 use crate::gate::{FingerprintError, LocalGates};
+use crate::plan::Policy;
 use crate::runs::RunFolder;
 use crate::verdicts::folder::Folder;
 #[cfg(feature = "shared-cache")]
@@ -73,13 +74,15 @@ fn recorded(past: &Past) -> Option<Fingerprint> {
     }
 }
 
-/// What earlier runs know, only to be looked at. Nothing where verdicts depend on what a command says of the machine:
-/// none is started for that.
+/// What earlier runs know, only to be looked at.
 pub(super) fn look(prepared: &Prepared) -> Option<Arc<Verdicts>> {
-    let policy = &prepared.policy;
-    let knows = policy.performance.caching && policy.fingerprint.is_none();
     // No other machine is waited for.
-    knows.then(|| Arc::new(verdicts(prepared, None, PathBuf::new(), None)))
+    can_be_looked_at(&prepared.policy).then(|| Arc::new(verdicts(prepared, None, PathBuf::new(), None)))
+}
+
+/// Not where verdicts depend on what a command says of the machine: none is started for that.
+pub(super) fn can_be_looked_at(policy: &Policy) -> bool {
+    policy.performance.caching && policy.fingerprint.is_none()
 }
 
 /// The place that the plan shares with other machines.

@@ -104,14 +104,21 @@ pub(super) async fn clear_clusters(repo: &UserRepo, folder: &RunFolder) {
     }
 }
 
+/// Removes containers of the run, however they came to be left: while their engine was away nobody could. How many.
+pub(super) fn remove_containers(folder: &RunFolder, images: &[FixedImage]) -> usize {
+    container::remove_of_run(images, &folder.mark()).unwrap_or_else(|error| {
+        speak::note(&format!("containers of run {} may be left: {error}\n", folder.id));
+        0
+    })
+}
+
 /// Ends gates of the run whose guard was killed with it.
 pub(super) fn end_gates(folder: &RunFolder, images: &[FixedImage]) {
     let run = &folder.id;
     // Before their processes: with these a container would end by itself, and be taken for one that has failed.
-    match container::remove_of_run(images, &folder.mark()) {
-        Ok(0) => {}
-        Ok(removed) => speak::note(&format!("{removed} containers outlived run {run} and were removed\n")),
-        Err(error) => speak::note(&format!("containers of run {run} may be left: {error}\n")),
+    let removed = remove_containers(folder, images);
+    if removed > 0 {
+        speak::note(&format!("{removed} containers outlived run {run} and were removed\n"));
     }
     let ended = orphans::end_all(&folder.mark());
     if ended > 0 {

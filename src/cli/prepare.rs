@@ -96,6 +96,13 @@ impl Opened {
         Ok(images)
     }
 
+    /// As [`Opened::fix_images`], of those that are here, without pulling any: the names of the others. Blocks.
+    pub fn look_for_images(&mut self) -> Vec<String> {
+        let (here, missing) = container::images_here(&self.plan);
+        use_images(&here, &mut self.plan);
+        missing
+    }
+
     /// The items that a run has, too: by name, or by another name the same head.
     pub fn shared_with(&self, started: &RunStarted) -> Vec<&ItemName> {
         let names: HashSet<_> = started.items.iter().map(|item| &item.name).collect();

@@ -15,10 +15,10 @@ use crate::vocabulary::verdict::{FoundPass, KeyParts};
 impl Engine<'_> {
     pub(super) fn hear(&mut self, news: JobNews) -> Result<(), EngineError> {
         match news {
-            JobNews::Started { job, gate, attempt } => {
+            JobNews::Started { job, gate, attempt, node } => {
                 if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
                     let (gate, key) = (run.gate.name.clone(), run.key);
-                    self.record(Event::GateStarted { job, gate, key, attempt })?;
+                    self.record(Event::GateStarted { job, gate, key, attempt, node })?;
                 }
             }
             JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,

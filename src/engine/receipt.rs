@@ -10,8 +10,8 @@ use super::RunSetup;
 use crate::core::judge::Standing;
 use crate::core::state::{ImpossibleTransition, RunState};
 use crate::plan::graph::ItemIx;
-use crate::plan::{Identity, MergeSettings};
-use crate::vocabulary::event::{Event, LandingIntended, Overridden, Recorded, Verdict};
+use crate::plan::{Gate, Identity, MergeSettings};
+use crate::vocabulary::event::{Event, LandingIntended, Overridden, RanBy, Recorded, Verdict};
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId,
     VerdictKey,
@@ -86,6 +86,12 @@ pub struct ReceiptGate {
     pub duration_ms: u64,
     pub log: Option<String>,
     pub log_digest: Option<FileDigest>,
+    /// `None`: this machine's shell ran it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RanBy>,
+    /// Where, on another machine, as far as this run was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What is known of each pass, for receipts: a function of events, live and in replay.
@@ -106,17 +112,20 @@ impl Passes {
         let of_job =
             state.jobs().get(&finished.job).and_then(|job| job.gates.iter().find(|gate| gate.key == finished.key));
         let gate = of_job.and_then(|gate| state.gate(gate.definition));
+        let runtime = gate.and_then(|gate| gate.runtime.ran_by());
         let pass = ReceiptGate {
             name: Some(finished.gate.clone()),
             key: finished.key,
             definition: of_job.map(|gate| gate.definition),
             found_by: None,
             by_inputs: gate.is_some_and(|gate| gate.inputs.is_some()),
-            warm_slot: gate.is_none_or(|gate| !gate.clean),
+            warm_slot: runs_warm(gate, runtime.as_ref()),
             flaky: false,
             duration_ms: finished.duration_ms,
             log: Some(finished.log.clone()),
             log_digest: finished.log_digest,
+            runtime,
+            node: finished.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
         };
         self.0.insert(finished.key, pass);
     }
@@ -136,25 +145,35 @@ impl Passes {
                 duration_ms: 0,
                 log: None,
                 log_digest: None,
+                runtime: None,
+                node: None,
             },
         }
     }
 }
 
+/// Ignored files of gates before it may be where it runs.
+fn runs_warm(gate: Option<&Arc<Gate>>, ran_by: Option<&RanBy>) -> bool {
+    gate.is_none_or(|gate| !gate.clean) && ran_by.is_none_or(RanBy::has_slot)
+}
+
 /// What an earlier run's pass is to a receipt of this one.
 fn reused(gate: &GateName, key: VerdictKey, from: &RunId, remembered: &Remembered, state: &RunState) -> ReceiptGate {
     let of_plan = state.gate(remembered.definition);
+    let runtime = of_plan.and_then(|gate| gate.runtime.ran_by());
     ReceiptGate {
         name: Some(gate.clone()),
         key,
         definition: Some(remembered.definition),
         found_by: Some(from.clone()),
         by_inputs: of_plan.is_some_and(|gate| gate.inputs.is_some()),
-        warm_slot: of_plan.is_none_or(|gate| !gate.clean),
+        warm_slot: runs_warm(of_plan, runtime.as_ref()),
         flaky: remembered.flaky,
         duration_ms: remembered.duration_ms,
         log: remembered.log.clone(),
         log_digest: remembered.log_digest.filter(|_| remembered.log.is_some()),
+        runtime,
+        node: None,
     }
 }
 

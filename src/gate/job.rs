@@ -119,7 +119,8 @@ impl JobRun<'_> {
 
     /// `None` where it was cancelled before it began.
     async fn attempt(&mut self, attempt: Attempt<'_>) -> Result<Option<GateRun>, PortError> {
-        let started = || JobNews::Started { job: self.job.job, gate: attempt.position, attempt: attempt.number };
+        let started =
+            || JobNews::Started { job: self.job.job, gate: attempt.position, attempt: attempt.number, node: None };
         let begun = Instant::now();
         let gate = &attempt.gate.gate;
         let log = self.log_path(gate.name.as_str(), attempt);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::runtimes_file::{DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES};
-use crate::vocabulary::event::FixedImage;
+use crate::vocabulary::event::{FixedImage, RanBy};
 use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
 
 /// This machine's shell: what every plan has.
@@ -32,6 +32,14 @@ impl Runtime {
             Self::Container(container) => Some(&container.runtime),
             Self::Slurm(cluster) => Some(&cluster.runtime),
         }
+    }
+
+    /// What a verdict of it is told to have come from; `None`: this machine's shell.
+    pub fn ran_by(&self) -> Option<RanBy> {
+        let container = self.container();
+        let image = container.map(|container| container.image.clone());
+        let image_id = container.and_then(|container| Some(container.fixed.as_ref()?.id.clone()));
+        self.name().map(|name| RanBy { name: name.clone(), image, image_id })
     }
 
     pub fn container(&self) -> Option<&Container> {

@@ -4,7 +4,7 @@
 //! are not worth one, with the exception of an apex: it may take as long as everything before it.
 
 use crate::report::json::passed;
-use crate::report::outcome::{outcome_after, outcome_text};
+use crate::report::outcome::{how_it_ended, outcome_text};
 use crate::report::resizing;
 use crate::report::summary::{evidence, evidence_on_target, limit_name};
 use crate::report::view::{AttemptView, ItemView, JobView, RunView, Stage};
@@ -200,7 +200,7 @@ impl Page<'_> {
                 return Vec::new();
             }
             Some(Verdict::Failed) => {
-                let how = outcome_after(&run.outcome, run.duration_ms);
+                let how = how_it_ended(run);
                 let optional = if attempt.required { "" } else { " (optional)" };
                 self.line(Tone::Notice, "red", &format!("{gate}{optional}: {how}"))
             }
@@ -266,7 +266,7 @@ impl Page<'_> {
             Some(false) => match required().rfind(|attempt| attempt.run.outcome.is_failure()) {
                 None => vec![self.line(Tone::Bad, "refuted", &text)],
                 Some(AttemptView { run, .. }) => {
-                    let how = outcome_after(&run.outcome, run.duration_ms);
+                    let how = how_it_ended(run);
                     let text = format!("{text}: {}: {how}", shown(run.gate.as_str()));
                     // Whom it decides has more to say.
                     if matches!(job.purpose, JobPurpose::Group { .. }) {

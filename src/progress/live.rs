@@ -14,11 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::estimate::{Durations, remaining_ms};
 use super::facts::{lines, subject_of};
 use super::output::{Output, Running};
-use super::picture::{Busy, Counts, Moment, rows};
+use super::picture::{At, Busy, Counts, Moment, rows};
 use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
 use crate::report::summary::limit_name;
-use crate::report::view::{JobView, RunView, Stage};
+use crate::report::view::{JobView, RunView, RunningGate, Stage};
 use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted};
 use crate::vocabulary::names::{DefinitionDigest, JobId, VerdictKey};
 use crate::wording::Paint;
@@ -287,9 +287,10 @@ impl Picture {
     /// `None` between two gates.
     fn running(&self, id: JobId, job: &JobView) -> Option<Running> {
         match &job.running {
-            Some((gate, attempt, _)) => {
+            Some(RunningGate { gate, attempt, .. }) => {
                 Some(Running { job: id, gate: Some((gate.clone(), *self.keys.get(&id)?)), attempt: *attempt })
             }
+            None if self.view.is_elsewhere(job.worker) => None,
             // The setup writes a log beside the first gate's.
             None if job.attempts.is_empty() => Some(Running { job: id, gate: None, attempt: 1 }),
             None => None,
@@ -299,12 +300,18 @@ impl Picture {
     fn moment(&self, run: &RunStarted) -> Moment {
         let (view, now_ms) = (&self.view, (self.now)());
         let busy = |(id, job): (&JobId, &JobView)| {
-            let since_ms = job.running.as_ref().map_or(job.started_at_ms, |(_, _, since_ms)| *since_ms);
+            let running = job.running.as_ref();
             Busy {
-                elapsed_ms: now_ms.saturating_sub(since_ms),
-                expected_ms: job.running.as_ref().and_then(|(gate, ..)| self.durations.of_gate(job, gate)),
+                elapsed_ms: now_ms.saturating_sub(running.map_or(job.started_at_ms, |running| running.since_ms)),
+                expected_ms: running.and_then(|running| self.durations.of_gate(job, &running.gate)),
                 subject: subject_of(view, job),
-                gate: job.running.as_ref().map(|(gate, attempt, _)| (gate.as_str().to_owned(), *attempt)),
+                at: match running {
+                    Some(RunningGate { gate, attempt, node, .. }) => {
+                        At::Gate { name: gate.as_str().to_owned(), attempt: *attempt, node: node.clone() }
+                    }
+                    None if view.is_elsewhere(job.worker) => At::Queued,
+                    None => At::Preparing,
+                },
                 output: self
                     .running(*id, job)
                     .and_then(|running| self.output.get(&running).cloned())

@@ -69,10 +69,25 @@ pub struct Busy {
     pub expected_ms: Option<u64>,
     /// Whom it gates.
     pub subject: String,
-    /// `None` while the slot is made ready.
-    pub gate: Option<(String, u32)>,
+    pub at: At,
     /// The last line that the gate printed.
     pub output: String,
+}
+
+/// What a worker is at.
+#[derive(Clone, Debug, Default)]
+pub enum At {
+    /// The slot is made ready.
+    #[default]
+    Preparing,
+    /// No node has it yet.
+    Queued,
+    Gate {
+        name: String,
+        attempt: u32,
+        /// Of a gate elsewhere.
+        node: Option<String>,
+    },
 }
 
 /// The lines, from the header down: narrower than `size` by a column at least and fewer than its rows. Nothing on a
@@ -153,10 +168,14 @@ fn worker(busy: &Busy, times: &Times, columns: usize, paint: Paint) -> String {
         line.push_str(&paint.paint(Tone::Quiet, &format!("{expected:<0$} ", times.expected)));
         room = room.saturating_sub(times.expected + 1);
     }
-    let gate = match &busy.gate {
-        None => ": preparing".to_owned(),
-        Some((gate, attempt)) if *attempt > 1 => format!(": {}, attempt {attempt}", even(gate)),
-        Some((gate, _)) => format!(": {}", even(gate)),
+    let gate = match &busy.at {
+        At::Preparing => ": preparing".to_owned(),
+        At::Queued => ": queued".to_owned(),
+        At::Gate { name, attempt, node } => {
+            let node = node.as_ref().map(|node| format!(" on {}", even(node))).unwrap_or_default();
+            let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            format!(": {}{node}{attempt}", even(name))
+        }
     };
     let subject = even(&busy.subject);
     // Both are cut where there is no room for both, and each has at least what the other leaves.

@@ -45,6 +45,9 @@ pub struct DryRun {
     pub groups: Vec<DryRunGroup>,
     /// What would land if every gate passed, in order: each on the one before it.
     pub apexes: Vec<DryRunApex>,
+    /// Images of gates that are not on this machine: no verdict of these gates is known before they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images_not_here: Vec<String>,
     /// What `lexpr forecast` says, in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlook: Option<OutlookInShort>,
@@ -169,6 +172,12 @@ impl DryRun {
         line
     }
 
+    /// What could not be looked at, a sentence each.
+    pub fn unknown(&self) -> impl Iterator<Item = String> {
+        let sentence = |image: &String| format!("image {} is not here: nothing is known of its gates", shown(image));
+        self.images_not_here.iter().map(sentence)
+    }
+
     /// The one thing to do next.
     pub fn next_step(&self) -> String {
         // An override asks for it that others wait for a later run.
@@ -227,7 +236,7 @@ impl DryRun {
             self.max_workers,
             duration(self.duration_ms)
         );
-        for line in self.outlook.iter().flat_map(OutlookInShort::lines) {
+        for line in self.outlook.iter().flat_map(OutlookInShort::lines).chain(self.unknown()) {
             let _ = writeln!(out, "  {line}");
         }
         let _ = writeln!(out, "{} {}", paint.paint(Tone::Strong, "Next:"), self.next_step());

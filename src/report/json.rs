@@ -7,6 +7,7 @@
 
 mod apexes;
 mod landings;
+mod runtimes;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use apexes::apex_report;
 pub(crate) use apexes::passed;
 pub use landings::{Landing, ProvenBy};
+pub use runtimes::{ImageReport, Queued, RuntimeReport};
 pub use timeline::{GateSpan, Occupation};
 
 use super::resizing::Resizing;
@@ -26,8 +28,8 @@ use super::view::{
     AttemptView, Halt, ItemView, LandingBegun, LimitReport, RunView, Stage, TargetMove, Throttling, VerdictSource,
 };
 use crate::vocabulary::event::{
-    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, OverrideGrant, Reason,
-    SetAside, UndoDirection,
+    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, OverrideGrant, RanBy,
+    Reason, SetAside, UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
@@ -116,6 +118,9 @@ pub struct RunReport {
     /// What named limits held back, by limit and why.
     #[serde(default)]
     pub limits: Vec<LimitReport>,
+    /// What ran gates that this machine's shell did not, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runtimes: Vec<RuntimeReport>,
     /// What the workers did, in the order it began.
     #[serde(default)]
     pub timeline: Vec<Occupation>,
@@ -272,6 +277,9 @@ pub struct GateReport {
     pub run: String,
     pub cwd: String,
     pub required: bool,
+    /// What runs it; absent: this machine's shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RanBy>,
     pub definition: DefinitionDigest,
     pub status: ItemGateStatus,
     /// A pass after a failure on the same tree.
@@ -391,6 +399,7 @@ impl RunReport {
             missing_artifacts: view.missing_artifacts.clone(),
             throttling: view.throttling,
             limits: view.limits.report(),
+            runtimes: runtimes::of(view),
             timeline: timeline::of(view),
         };
         report.next = summary::next_step(&report);
@@ -549,6 +558,7 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
         run: gate.run.clone(),
         cwd: gate.cwd.clone(),
         required: gate.required,
+        runtime: view.ran_by(gate.definition).cloned(),
         definition: gate.definition,
         status,
         flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),

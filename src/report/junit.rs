@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString};
+use quick_junit::{
+    NonSuccessKind, Property, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString,
+};
 
 use super::Report;
 use super::dry_run::{DryRun, DryRunItem, Forecast};
@@ -107,10 +109,25 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
     case.set_classname(&*shown(item.name.as_str()));
     case.set_time(Duration::from_millis(gate.duration_ms));
     case.extra.insert(XmlString::new("command"), XmlString::new(&*shown(&gate.run)));
+    case.add_properties(properties(gate));
     if let Some(tail) = last.map(|attempt| &attempt.run.tail).filter(|tail| !tail.is_empty()) {
         case.set_system_out(block(tail));
     }
     case
+}
+
+/// What ran it and where, if this machine's shell did not.
+fn properties(gate: &GateReport) -> Vec<Property> {
+    let Some(ran_by) = &gate.runtime else { return Vec::new() };
+    let elsewhere = gate.attempts.last().and_then(|attempt| attempt.run.elsewhere.as_ref());
+    let facts = [
+        ("runtime", Some(ran_by.name.to_string())),
+        ("image", ran_by.image.clone()),
+        ("imageId", ran_by.image_id.clone()),
+        ("node", elsewhere.and_then(|elsewhere| elsewhere.node.clone())),
+        ("queuedMs", elsewhere.map(|elsewhere| elsewhere.queued_ms.to_string())),
+    ];
+    facts.into_iter().filter_map(|(name, value)| Some(Property::new(name, &*shown(&value?)))).collect()
 }
 
 fn kind(attempt: Option<&AttemptReport>) -> &'static str {

@@ -10,7 +10,7 @@ use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::forecast::OutlookInShort;
 use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
-use super::outcome::outcome_after;
+use super::outcome::how_it_ended;
 use super::summary::{facts, headline, is_problem, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::vocabulary::names::GateName;
@@ -133,7 +133,7 @@ fn attempts_table(items: &[ItemReport]) -> String {
                     code(item.name.as_str()),
                     code(gate.name.as_str()),
                     at + 1,
-                    escape(&outcome_after(&attempt.run.outcome, attempt.run.duration_ms)),
+                    escape(&how_it_ended(&attempt.run)),
                     code(&attempt.run.log)
                 );
             }
@@ -189,7 +189,8 @@ fn gate_cell(gate: &GateReport) -> String {
         0 | 1 => String::new(),
         more => format!(", {more} attempts"),
     };
-    format!("{} {word}{optional}{attempts}", code(gate.name.as_str()))
+    let runtime = gate.runtime.as_ref().map(|by| format!(" by {}", escape(by.name.as_str()))).unwrap_or_default();
+    format!("{}{runtime} {word}{optional}{attempts}", code(gate.name.as_str()))
 }
 
 fn problem(item: &ItemReport, target: &str, detail: Detail) -> String {
@@ -217,7 +218,7 @@ fn evidence(run: &GateFinished, on: &str, detail: Detail) -> String {
         "\nGate {}{on}, attempt {}: {}. Log: {}\n",
         code(run.gate.as_str()),
         run.attempt,
-        escape(&outcome_after(&run.outcome, run.duration_ms)),
+        escape(&how_it_ended(run)),
         code(&run.log)
     );
     let tail = block(&run.tail);
@@ -238,10 +239,11 @@ fn dry_run(dry: &DryRun) -> String {
         code(&dry.base.short()),
         escape(&dry.next_step())
     );
-    for line in dry.outlook.iter().flat_map(OutlookInShort::lines) {
-        let _ = writeln!(out, "- {}", escape(&line));
+    let lines: Vec<String> = dry.outlook.iter().flat_map(OutlookInShort::lines).chain(dry.unknown()).collect();
+    for line in &lines {
+        let _ = writeln!(out, "- {}", escape(line));
     }
-    if dry.outlook.is_some() {
+    if !lines.is_empty() {
         out.push('\n');
     }
     out.push_str("| Level | Item | Forecast | Why | After | Gates |\n|---:|---|---|---|---|---|\n");

@@ -1,6 +1,7 @@
 //! How an attempt of a gate ended, in words.
 
-use crate::vocabulary::event::{GateOutcome, ItemGateStatus, in_one_line};
+use crate::vocabulary::event::{GateFinished, GateOutcome, ItemGateStatus, RanBy, in_one_line};
+use crate::wording::{bytes, duration, shown};
 
 /// What became of a gate of an item, in words.
 pub fn gate_words(status: ItemGateStatus) -> &'static str {
@@ -21,19 +22,19 @@ pub fn outcome_text(outcome: &GateOutcome) -> String {
         GateOutcome::Failed { exit_code } => format!("exit status {exit_code}"),
         GateOutcome::Signaled { signal } => format!("ended by signal {}", signal_name(*signal)),
         GateOutcome::TimedOut { after_ms, signal: Some(signal) } => {
-            format!("timed out after {}, ended by {}", crate::wording::duration(*after_ms), signal_name(*signal))
+            format!("timed out after {}, ended by {}", duration(*after_ms), signal_name(*signal))
         }
         GateOutcome::TimedOut { after_ms, signal: None } => {
-            format!("timed out after {}, ended when asked to", crate::wording::duration(*after_ms))
+            format!("timed out after {}, ended when asked to", duration(*after_ms))
         }
         GateOutcome::Cancelled => "cancelled".to_owned(),
         GateOutcome::RateLimited { exit_code } => format!("rate limited (exit status {exit_code})"),
         GateOutcome::OutOfMemory { limit_bytes: Some(limit), .. } => {
-            format!("ended for want of memory (the limit is {})", crate::wording::bytes(*limit))
+            format!("ended for want of memory (the limit is {})", bytes(*limit))
         }
         GateOutcome::OutOfMemory { limit_bytes: None, .. } => "ended for want of memory".to_owned(),
         GateOutcome::Infrastructure { message } => {
-            format!("could not be run: {}", crate::wording::shown(&in_one_line(message)))
+            format!("could not be run: {}", shown(&in_one_line(message)))
         }
     }
 }
@@ -48,10 +49,43 @@ pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
         | GateOutcome::Cancelled
         | GateOutcome::OutOfMemory { .. }
         | GateOutcome::RateLimited { .. } => {
-            format!("{text} after {}", crate::wording::duration(duration_ms))
+            format!("{text} after {}", duration(duration_ms))
         }
         GateOutcome::TimedOut { .. } | GateOutcome::Infrastructure { .. } => text,
     }
+}
+
+/// [`outcome_after`], and where that was: `exit status 1 after 1.2s, on w2, queued 0.4s`.
+pub fn how_it_ended(run: &GateFinished) -> String {
+    let elsewhere = run.elsewhere.as_ref();
+    let node = elsewhere.and_then(|elsewhere| elsewhere.node.as_deref());
+    format!("{}{}", outcome_after(&run.outcome, run.duration_ms), at(node, elsewhere.map(|it| it.queued_ms)))
+}
+
+/// Where a gate ran that took no slot of this machine, behind a comma: `, on w2, queued 0.4s`.
+pub fn at(node: Option<&str>, queued_ms: Option<u64>) -> String {
+    let node = node.map(|node| format!(", on {}", shown(node))).unwrap_or_default();
+    let queued = queued_ms.map(|ms| format!(", queued {}", duration(ms))).unwrap_or_default();
+    format!("{node}{queued}")
+}
+
+/// What ran a gate that this machine's shell did not: `pool`, `boxed with image debian:12 (sha256:0123456789ab)`.
+pub fn runtime_words(ran_by: &RanBy) -> String {
+    let image =
+        ran_by.image.as_deref().map(|image| format!(" with {}", image_words(image, ran_by.image_id.as_deref())));
+    format!("{}{}", shown(ran_by.name.as_str()), image.unwrap_or_default())
+}
+
+/// `image debian:12 (sha256:0123456789ab)`.
+pub fn image_words(image: &str, id: Option<&str>) -> String {
+    // As much of it as engines themselves show; reports for machines and receipts have all of it.
+    const DIGITS: usize = 12;
+    let short = |id: &str| match id.split_once(':') {
+        Some((kind, digits)) => format!("{kind}:{}", digits.chars().take(DIGITS).collect::<String>()),
+        None => id.chars().take(DIGITS).collect(),
+    };
+    let id = id.map(|id| format!(" ({})", shown(&short(id)))).unwrap_or_default();
+    format!("image {}{id}", shown(image))
 }
 
 /// `SIGKILL`, or the number where the system has no name for it.

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::json::{ItemReport, RunReport};
-use super::outcome::outcome_after;
+use super::json::{ItemReport, RunReport, RuntimeReport};
+use super::outcome::{how_it_ended, image_words};
 use super::resizing::Resizing;
 use super::undo;
 use super::view::{LimitReport, Stage};
+use crate::plan::natural::natural_cmp;
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, HeldBy, LimitOn, Reason};
 use crate::vocabulary::names::GateName;
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shell_word, shown, tail};
@@ -171,7 +172,7 @@ fn with_tail(mut lines: Vec<String>, run: &GateFinished, paint: Paint) -> Vec<St
 /// Without its output.
 fn shortly(run: &GateFinished, on: &str, reproduce: Option<&str>) -> Vec<String> {
     let nth = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
-    let how = outcome_after(&run.outcome, run.duration_ms);
+    let how = how_it_ended(run);
     let mut lines = vec![format!("{}{on}: {how}{nth}", shown(run.gate.as_str()))];
     if !run.log.is_empty() {
         lines.push(format!("log: {}", shown(&run.log)));
@@ -260,8 +261,37 @@ pub fn facts(report: &RunReport) -> Vec<String> {
     if concurrency.peak_elsewhere > 0 {
         facts.push(format!("{} elsewhere at most at once", count(concurrency.peak_elsewhere as usize, "gate")));
     }
+    facts.extend(report.runtimes.iter().filter(|runtime| runtime.attempts > 0).map(runtime));
     facts.extend(concurrency.pool.as_ref().map(Resizing::fact));
     facts
+}
+
+/// `pool ran 24 gates: 12 on w1, 12 on w2; queued 0.4s on average, 1.2s at most`.
+fn runtime(runtime: &RuntimeReport) -> String {
+    let ran = usize::try_from(runtime.attempts).unwrap_or(usize::MAX);
+    let mut fact = format!("{} ran {}", shown(runtime.name.as_str()), count(ran, "gate"));
+    match runtime.images.as_slice() {
+        [] => {}
+        [image] => {
+            let _ = write!(fact, " in {}", image_words(&image.name, image.id.as_deref()));
+        }
+        images => {
+            let _ = write!(fact, " in {}", count(images.len(), "image"));
+        }
+    }
+    if !runtime.nodes.is_empty() {
+        let mut nodes: Vec<_> = runtime.nodes.iter().collect();
+        nodes.sort_by(|(left, _), (right, _)| natural_cmp(left, right));
+        let _ = write!(fact, ": {}", list(nodes.iter().map(|(node, attempts)| format!("{attempts} on {node}"))));
+    }
+    if let Some(queued) = runtime.queued {
+        let average = duration(queued.total_ms / runtime.attempts.max(1));
+        let _ = write!(fact, "; queued {average} on average, {} at most", duration(queued.most_ms));
+    }
+    if runtime.infrastructure_failures > 0 {
+        let _ = write!(fact, "; {} could not be run", runtime.infrastructure_failures);
+    }
+    fact
 }
 
 /// What a named limit held back, and what that cost.

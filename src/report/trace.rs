@@ -1,5 +1,5 @@
-//! A run as a trace that Perfetto and Chrome's `about:tracing` open: a row for each worker, a slice for each
-//! job with its gates in it, and a mark for each landing.
+//! A run as a trace that Perfetto and Chrome's `about:tracing` open: a row for each worker and for each gate that a node
+//! has at once, a slice for each job with its gates in it, and a mark for each landing.
 //!
 //! The format is the JSON of the Trace Event Format (docs.google.com, "Trace Event Format"): `X` are
 //! complete events, `M` metadata, `i` instants; times are microseconds, here since the run began.
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Report;
 use super::json::{GateSpan, Landing, Occupation, RunReport};
+use super::lanes::{Bar, Lane, lanes};
 use super::outcome::outcome_text;
 use crate::vocabulary::event::JobPurpose;
 use crate::vocabulary::names::ItemName;
@@ -35,21 +36,19 @@ fn events(report: &RunReport) -> Vec<Value> {
         named("process_name", LANDINGS, &format!("lexpr {}", report.run)),
         named("thread_name", LANDINGS, "landings"),
     ];
-    let mut workers: Vec<u32> = report.timeline.iter().map(|job| job.worker.0).collect();
-    workers.sort_unstable();
-    workers.dedup();
-    events
-        .extend(workers.into_iter().map(|worker| named("thread_name", row(worker), &format!("worker {}", worker + 1))));
-    for job in &report.timeline {
-        events.push(slice(report, job));
-        events.extend(job.gates.iter().map(|gate| gate_slice(report, job, gate)));
+    let lanes = lanes(&report.timeline);
+    let tracks = lanes.iter().flat_map(|lane| lane.tracks.iter().map(move |track| (lane, track)));
+    let rows: Vec<_> = tracks.zip(LANDINGS + 1..).filter(|((_, track), _)| !track.is_empty()).collect();
+    let name = |((lane, _), row): &((&Lane<'_>, _), _)| named("thread_name", *row, &shown(&lane.whose.to_string()));
+    events.extend(rows.iter().map(name));
+    for ((_, track), row) in rows {
+        for bar in track {
+            events.push(slice(report, bar, row));
+            events.extend(bar.gates().iter().map(|gate| gate_slice(report, gate, row)));
+        }
     }
     events.extend(report.landings.iter().map(|landing| mark(report, landing)));
     events
-}
-
-fn row(worker: u32) -> u32 {
-    worker.saturating_add(1)
 }
 
 fn named(what: &str, row: u32, name: &str) -> Value {
@@ -66,29 +65,39 @@ fn lasted(report: &RunReport, from_ms: u64, to_ms: Option<u64>) -> u64 {
     to_ms.unwrap_or(report.ended_at_ms).saturating_sub(from_ms).saturating_mul(1000)
 }
 
-fn slice(report: &RunReport, job: &Occupation) -> Value {
+fn slice(report: &RunReport, bar: &Bar<'_>, row: u32) -> Value {
     json!({
         "ph": "X",
-        "name": purpose_words(job),
+        "name": purpose_words(bar.job),
         "cat": "job",
         "pid": PROCESS,
-        "tid": row(job.worker.0),
-        "ts": micros(report, job.started_at_ms),
-        "dur": lasted(report, job.started_at_ms, job.ended_at_ms),
-        "args": { "items": job.items },
+        "tid": row,
+        "ts": micros(report, bar.started_at_ms()),
+        "dur": lasted(report, bar.started_at_ms(), bar.ended_at_ms()),
+        "args": { "items": bar.job.items },
     })
 }
 
-fn gate_slice(report: &RunReport, job: &Occupation, gate: &GateSpan) -> Value {
+fn gate_slice(report: &RunReport, gate: &GateSpan, row: u32) -> Value {
+    let mut args = json!({
+        "attempt": gate.attempt,
+        "outcome": gate.outcome.as_ref().map_or("running".to_owned(), outcome_text),
+    });
+    if let Some(runtime) = &gate.runtime {
+        args["runtime"] = runtime.to_string().into();
+    }
+    if let Some(queued_ms) = gate.queued_ms {
+        args["queuedMs"] = queued_ms.into();
+    }
     json!({
         "ph": "X",
         "name": gate.gate,
         "cat": "gate",
         "pid": PROCESS,
-        "tid": row(job.worker.0),
+        "tid": row,
         "ts": micros(report, gate.started_at_ms),
         "dur": lasted(report, gate.started_at_ms, gate.ended_at_ms),
-        "args": { "attempt": gate.attempt, "outcome": gate.outcome.as_ref().map_or("running".to_owned(), outcome_text) },
+        "args": args,
     })
 }
 

@@ -12,6 +12,7 @@ mod pool;
 mod proof;
 mod questions;
 mod red;
+mod runtimes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,6 +22,7 @@ pub use limits::{LimitReport, LimitsView};
 pub use pool::Pool;
 pub use proof::{Gates, ReusedView};
 pub use red::RedGates;
+pub use runtimes::Runtimes;
 
 use super::resizing::Resizing;
 use super::undo::Undos;
@@ -69,6 +71,7 @@ pub struct RunView {
     pub pool: Pool,
     /// What takes no slot of this machine.
     pub elsewhere: Pool,
+    runtimes: Runtimes,
     /// Of the pool, where it adapts.
     pub resizing: Resizing,
     pub throttling: Throttling,
@@ -107,10 +110,19 @@ pub struct JobView {
     pub more: bool,
     pub started_at_ms: u64,
     pub ended_at_ms: Option<u64>,
-    /// The gate that runs now, its attempt and since when.
-    pub running: Option<(GateName, u32, u64)>,
+    pub running: Option<RunningGate>,
     /// Positions in [`RunView::attempts`].
     pub attempts: Vec<usize>,
+}
+
+/// The attempt of a gate that a job is at.
+#[derive(Clone, Debug)]
+pub struct RunningGate {
+    pub gate: GateName,
+    pub attempt: u32,
+    pub since_ms: u64,
+    /// Of a gate elsewhere, as far as that was told.
+    pub node: Option<String>,
 }
 
 /// One ended attempt of a gate. The tail of one that passed is dropped.
@@ -255,9 +267,10 @@ impl RunView {
                     },
                 );
             }
-            Event::GateStarted { job, gate, attempt, .. } => {
+            Event::GateStarted { job, gate, attempt, node, .. } => {
                 if let Some(job) = self.jobs.get_mut(job) {
-                    job.running = Some((gate.clone(), *attempt, at));
+                    let (gate, node) = (gate.clone(), node.clone());
+                    job.running = Some(RunningGate { gate, attempt: *attempt, since_ms: at, node });
                 }
             }
             Event::GateFinished(run) => self.gate_finished(at, run),
@@ -364,6 +377,7 @@ impl RunView {
         self.resizing = Resizing::of(run);
         self.index = run.items.iter().enumerate().map(|(ix, item)| (item.name.clone(), ix)).collect();
         self.items = run.items.iter().cloned().map(ItemView::new).collect();
+        self.runtimes = Runtimes::of(run);
         let mut header = run.clone();
         header.items = Vec::new();
         self.run = Some(header);
@@ -398,10 +412,8 @@ impl RunView {
         }
     }
 
-    /// Workers behind the last that has a slot are those of gates elsewhere.
     fn pool_of(&mut self, worker: WorkerId) -> &mut Pool {
-        let is_here = self.run.as_ref().is_none_or(|run| worker.0 < run.max_workers);
-        if is_here { &mut self.pool } else { &mut self.elsewhere }
+        if self.is_elsewhere(worker) { &mut self.elsewhere } else { &mut self.pool }
     }
 
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
@@ -423,8 +435,9 @@ impl RunView {
     fn gate_finished(&mut self, at: u64, run: &GateFinished) {
         let position = self.attempts.len();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
-        let began = job.running.take().filter(|(gate, attempt, _)| (gate, *attempt) == (&run.gate, run.attempt));
-        let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |(_, _, since)| since);
+        let is_it = |running: &RunningGate| (&running.gate, running.attempt) == (&run.gate, run.attempt);
+        let began = job.running.take().filter(is_it);
+        let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |running| running.since_ms);
         job.attempts.push(position);
         let purpose = job.purpose.clone();
         let required = job.gates.iter().find(|gate| gate.key == run.key).is_none_or(|gate| gate.required);

@@ -144,7 +144,7 @@ impl Hub {
     pub(super) fn is_running(&self, job: JobId, gate: &str, attempt: u32) -> bool {
         self.with_view(|view| {
             let running = view.jobs.get(&job).and_then(|job| job.running.as_ref());
-            running.is_some_and(|(name, number, _)| name.as_str() == gate && *number == attempt)
+            running.is_some_and(|running| running.gate.as_str() == gate && running.attempt == attempt)
         })
     }
 

@@ -250,7 +250,7 @@ impl Hands {
             for attempt in 1..=most {
                 let (passes, takes_ms) = self.runs(&job, run);
                 // The loop listens until its last job has ended.
-                let _ = news.send(JobNews::Started { job: job.job, gate, attempt });
+                let _ = news.send(JobNews::Started { job: job.job, gate, attempt, node: None });
                 let began_ms = self.time.now();
                 tokio::select! {
                     () = self.time.sleep(takes_ms) => {}

@@ -19,7 +19,7 @@ pub use self::endings::{
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};
 pub use self::pool::PoolReason;
-pub use self::runtimes::{FixedImage, RanElsewhere};
+pub use self::runtimes::{FixedImage, RanBy, RanElsewhere};
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
     RunId, RuntimeName, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -54,7 +54,15 @@ pub enum Event {
     /// A worker took a slot to gate one composite.
     JobStarted(Box<JobStarted>),
     /// An attempt of a gate began in a job.
-    GateStarted { job: JobId, gate: GateName, key: VerdictKey, attempt: u32 },
+    GateStarted {
+        job: JobId,
+        gate: GateName,
+        key: VerdictKey,
+        attempt: u32,
+        /// Of a gate elsewhere: where it runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+    },
     /// An attempt of a gate ended.
     GateFinished(Box<GateFinished>),
     /// A gate need not run: a pass under this key is known from an earlier run.
@@ -247,6 +255,9 @@ pub struct LinedUpGate {
     /// What runs it; `None`: this machine's shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeName>,
+    /// Of a gate in a container, as the plan names it; what that stands for is among the run's `images`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// What a composite was made for.

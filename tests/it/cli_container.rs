@@ -3,10 +3,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use crate::cli_world::{World, statuses, wait_for};
+use crate::cli_world::{World, receipt_gates, statuses, wait_for};
 use crate::containers::{Docker, Engine, IMAGE, engine};
 
-fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
+pub fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
     let items: Vec<String> = items.iter().map(|item| format!("  - name: {item}\n")).collect();
     format!(
         "schemaVersion: v1\npolicy:\n  maxWorkers: 2\n  defaultRuntime: boxed\n  runtimes:\n    boxed: {{ type: container, \
@@ -15,27 +15,27 @@ fn plan(runtime: &str, gate: &str, items: &[&str]) -> String {
     )
 }
 
-fn world(items: &[&str]) -> World {
+pub fn world(items: &[&str]) -> World {
     let files: Vec<(String, String)> = items.iter().map(|item| (format!("{item}.txt"), format!("{item}\n"))).collect();
     let files: Vec<[(&str, &str); 1]> = files.iter().map(|(path, text)| [(path.as_str(), text.as_str())]).collect();
     let branches: Vec<_> = items.iter().zip(&files).map(|(item, files)| (*item, "main", &files[..])).collect();
     World::new(&[("a.txt", "a\n"), ("sub/b.txt", "b\n")], &branches)
 }
 
-fn command(world: &World, engine: &Engine, args: &[&str]) -> Command {
+pub fn command(world: &World, engine: &Engine, args: &[&str]) -> Command {
     let mut command = world.command(args);
     command.envs(engine.variables());
     command
 }
 
-struct Ended {
-    code: i32,
-    report: serde_json::Value,
-    said: String,
+pub struct Ended {
+    pub code: i32,
+    pub report: serde_json::Value,
+    pub said: String,
 }
 
 /// `lexpr merge --execute` of a plan.
-fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
+pub fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
     world.plan(plan);
     let report = world.path("report.json");
     let (plan, to) = (world.path("plan.yaml").display().to_string(), report.display().to_string());
@@ -47,7 +47,7 @@ fn execute(world: &World, engine: &Engine, plan: &str, more: &[&str]) -> Ended {
 }
 
 /// How the attempts of the first item's first gate ended.
-fn outcomes(report: &serde_json::Value) -> Vec<String> {
+pub fn outcomes(report: &serde_json::Value) -> Vec<String> {
     let attempts = report["items"][0]["gates"][0]["attempts"].as_array().cloned().unwrap_or_default();
     attempts.iter().map(|attempt| attempt["outcome"]["how"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -71,6 +71,10 @@ fn invariant_1_gates_in_containers_see_the_composite_and_nothing_of_the_machine(
     let report = world.report(report.as_ref());
     let kept = &report["items"][0]["gates"][0]["attempts"][0]["artifacts"];
     assert_eq!(kept.as_array().map(Vec::len), Some(2), "{kept}");
+    let by = &receipt_gates(&mut command(&world, engine, &["verify"]), &report)[0]["runtime"];
+    let id = engine.podman(&["image", "inspect", "--format", "{{.Id}}", IMAGE]).stdout;
+    let id = String::from_utf8(id).unwrap();
+    assert_eq!(*by, serde_json::json!({ "name": "boxed", "image": IMAGE, "imageId": id.trim() }));
 }
 
 #[test]
@@ -208,6 +212,19 @@ fn a_pass_is_known_again_in_the_same_image_and_in_no_other() {
     assert_eq!(execute(&world, engine, &plan, &[]).code, 0);
     assert_eq!(runs(), 3);
     world.git(&["reset", "-q", "--hard", &base]);
+    let dry = |image: &str| {
+        let plan = world.plan(&plan.replace(&tag, image)).display().to_string();
+        let said = command(&world, engine, &["merge", &plan]).output().unwrap();
+        assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    assert!(dry(&tag).contains("3 verdicts known already"), "{}", dry(&tag));
+    let nobodys = dry("localhost/nobody-made-this:1");
+    assert!(
+        nobodys.contains("image localhost/nobody-made-this:1 is not here: nothing is known of its gates"),
+        "{nobodys}"
+    );
+    assert!(nobodys.contains("3 gates would have to run") && !nobodys.contains("known already"), "{nobodys}");
     assert_eq!(execute(&world, engine, &plan, &["--afresh"]).code, 0);
     assert_eq!(runs(), 3, "all three were known");
     // The tag comes to stand for another image.

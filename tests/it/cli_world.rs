@@ -211,6 +211,15 @@ impl World {
     }
 }
 
+/// The passes that the receipt of the report's first landing names; `lexpr verify` agrees with it.
+#[track_caller]
+pub fn receipt_gates(verify: &mut Command, report: &serde_json::Value) -> serde_json::Value {
+    let receipt = report["landings"][0]["receipt"].as_str().unwrap();
+    Said::from(verify.arg(receipt).output().unwrap()).expect(0);
+    let receipt: serde_json::Value = serde_json::from_slice(&std::fs::read(receipt).unwrap()).unwrap();
+    receipt["gates"].clone()
+}
+
 /// For tests that interrupt what they start, which would be waited for in vain: a signal that somebody ignores is
 /// ignored by all that they start.
 pub fn must_hear_interrupts() {

@@ -124,18 +124,39 @@ impl Docker {
         }
         let image = &engine()?.folder.join("image.tar");
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let docker = Self { daemon: Self::daemon(folder.path()), folder };
+        docker.wait_until_ready();
+        let imported = docker.docker(&["import", &image.display().to_string(), IMAGE]);
+        assert!(imported.status.success(), "{imported:?}");
+        Some(docker)
+    }
+
+    fn daemon(folder: &Path) -> std::process::Child {
+        let at = |name: &str| folder.join(name).display().to_string();
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = Command::new("dockerd");
         // It makes no network and touches no firewall.
         command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--data-root", &at("data")]);
         command.args(["--exec-root", &at("exec"), "--pidfile", &at("pid"), "-H", &format!("unix://{}", at("socket"))]);
-        let daemon = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let docker = Self { daemon, folder };
-        wait_for("the docker daemon", || docker.docker(&["version"]).status.success().then_some(()));
-        let imported = docker.docker(&["import", &image.display().to_string(), IMAGE]);
-        assert!(imported.status.success(), "{imported:?}");
-        Some(docker)
+        command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    fn wait_until_ready(&self) {
+        wait_for("the docker daemon", || self.docker(&["version"]).status.success().then_some(()));
+    }
+
+    /// As an administrator does, with what is in work there.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.daemon = Self::daemon(self.folder.path());
+        self.wait_until_ready();
+    }
+
+    fn stop(&mut self) {
+        if let Some(pid) = i32::try_from(self.daemon.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.daemon.wait();
     }
 
     pub fn variable(&self) -> (&'static str, String) {
@@ -149,9 +170,6 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.daemon.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.daemon.wait();
+        self.stop();
     }
 }

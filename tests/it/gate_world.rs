@@ -138,7 +138,7 @@ impl World {
         let mut running = None;
         while let Some(news) = news.recv().await {
             match news {
-                JobNews::Started { job, gate, attempt } => {
+                JobNews::Started { job, gate, attempt, .. } => {
                     assert_eq!((job, running.replace((gate, attempt))), (expected_job, None));
                 }
                 JobNews::Finished { job, gate, attempt, run } => {

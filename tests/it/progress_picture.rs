@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lexpr::progress::picture::{Busy, Counts, Moment, rows};
+use lexpr::progress::picture::{At, Busy, Counts, Moment, rows};
 use lexpr::progress::screen::{Screen, Size};
 use lexpr::progress::{Beside, Live};
 use lexpr::report::view::VerdictCounts;
@@ -23,8 +23,11 @@ fn size(columns: usize, rows: usize) -> Size {
 }
 
 fn busy(elapsed_ms: u64, expected_ms: Option<u64>, subject: &str, gate: &str, attempt: u32, output: &str) -> Busy {
-    let gate = Some((gate.to_owned(), attempt)).filter(|(gate, _)| !gate.is_empty());
-    Busy { elapsed_ms, expected_ms, subject: subject.into(), gate, output: output.into() }
+    let at = match gate {
+        "" => At::Preparing,
+        gate => At::Gate { name: gate.to_owned(), attempt, node: None },
+    };
+    Busy { elapsed_ms, expected_ms, subject: subject.into(), at, output: output.into() }
 }
 
 /// In the middle of a run of many items, some of them with names that nobody should give.
@@ -127,10 +130,12 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 fn any_busy() -> impl Strategy<Value = Busy> {
-    let gate = prop::option::of((any_text(), 1_u32..4));
+    let gate = (any_text(), 1_u32..4, prop::option::of(any_text()));
+    let gate = gate.prop_map(|(name, attempt, node)| At::Gate { name, attempt, node });
+    let at = prop_oneof![Just(At::Preparing), Just(At::Queued), gate];
     let ms = || prop_oneof![0_u64..200_000, any::<u64>()];
-    (ms(), prop::option::of(ms()), any_text(), gate, any_text()).prop_map(
-        |(elapsed_ms, expected_ms, subject, gate, output)| Busy { elapsed_ms, expected_ms, subject, gate, output },
+    (ms(), prop::option::of(ms()), any_text(), at, any_text()).prop_map(
+        |(elapsed_ms, expected_ms, subject, at, output)| Busy { elapsed_ms, expected_ms, subject, at, output },
     )
 }
 

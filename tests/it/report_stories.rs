@@ -44,6 +44,7 @@ pub fn gate(name: &str, required: bool) -> LinedUpGate {
         by_inputs: false,
         clean: false,
         runtime: None,
+        image: None,
     }
 }
 
@@ -193,7 +194,7 @@ impl Story {
     }
 
     pub fn start(&mut self, job: JobId, gate: &str, key: VerdictKey, attempt: u32) -> &mut Self {
-        self.tell(Event::GateStarted { job, gate: GateName::new(gate), key, attempt })
+        self.tell(Event::GateStarted { job, gate: GateName::new(gate), key, attempt, node: None })
     }
 
     /// Ends an attempt, with a tail that the words of the story give.

@@ -204,6 +204,27 @@ pub fn fix_images(plan: &Plan, mut pulls: impl FnMut(&str)) -> Result<Vec<FixedI
     Ok(fixed)
 }
 
+/// What those images of a plan's gates stand for that are on this machine, and the names of the others. Nothing is pulled,
+/// and an engine that does not work has none.
+pub fn images_here(plan: &Plan) -> (Vec<FixedImage>, Vec<String>) {
+    let (mut here, mut missing): (Vec<FixedImage>, Vec<String>) = (Vec::new(), Vec::new());
+    for container in plan.items.iter().flat_map(|item| &item.gates).filter_map(|gate| gate.runtime.container()) {
+        let (runtime, image) = (&container.runtime, &container.image);
+        if missing.contains(image) || here.iter().any(|known| known.is_of(runtime, image)) {
+            continue;
+        }
+        let found = Engine::find(container.policy.engine.as_deref()).and_then(|engine| {
+            let id = engine.local_image(image)?;
+            Ok(id.map(|id| FixedImage { runtime: runtime.clone(), image: image.clone(), engine: engine.program, id }))
+        });
+        match found {
+            Ok(Some(fixed)) => here.push(fixed),
+            Ok(None) | Err(_) => missing.push(image.clone()),
+        }
+    }
+    (here, missing)
+}
+
 /// Ends and removes what containers of these images are left of the run that is known by `mark`: how many. Blocks.
 ///
 /// # Errors

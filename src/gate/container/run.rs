@@ -174,12 +174,13 @@ impl Boxed {
     /// The status that the container said its command ended with, if it said so of this attempt and this commit.
     fn answer(&self) -> Answer {
         let Ok(text) = fs::read_to_string(self.proof.join("answer")) else { return Answer::None };
-        let [name, head, code, killed] = text.trim_end().split(' ').collect::<Vec<_>>()[..] else {
+        let [name, head, code, killed, told] = text.trim_end().split(' ').collect::<Vec<_>>()[..] else {
             return Answer::None;
         };
         match (code.parse(), killed.parse::<u64>()) {
             _ if name != self.name => Answer::None,
             (Ok(_), Ok(_)) if head != self.commit.to_string() => Answer::OfAnotherTree(head.to_owned()),
+            (Ok(0), Ok(_)) if told != "0" => Answer::ToldToEnd,
             (Ok(code), Ok(killed)) => Answer::Code { code, out_of_memory: killed > 0 },
             _ => Answer::None,
         }
@@ -205,6 +206,8 @@ enum Answer {
         /// Something of the gate's was killed for want of memory.
         out_of_memory: bool,
     },
+    /// Its command ended with 0, and was told to end before it had: it may have left out what was to come.
+    ToldToEnd,
     /// It found another commit where the tree should be, or none.
     OfAnotherTree(String),
     None,
@@ -231,6 +234,9 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
         Answer::Code { code, .. } => cannot_tell(format!(
             "the gate said that it ended with {code}, and the engine that its container is {status} with {exit_code}"
         )),
+        Answer::ToldToEnd => {
+            cannot_tell("the container was told to end while the gate ran, as by an engine that is stopped".to_owned())
+        }
         Answer::OfAnotherTree(head) => {
             cannot_tell(format!("the container did not find the tree: its HEAD is {head}; was the slot mounted?"))
         }
@@ -278,6 +284,7 @@ mod tests {
             (said(0), state("exited", 7, false)),
             (said(0), state("running", 0, false)),
             (Answer::OfAnotherTree("none".to_owned()), state("exited", 0, false)),
+            (Answer::ToldToEnd, state("exited", 0, false)),
             (said(0), Err(ContainerError::NoEngine)),
         ];
         for (answer, state) in unsaid {

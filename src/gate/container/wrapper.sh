@@ -10,7 +10,9 @@ read -r head <"$LEXPR_TREE_FOLDER/.git/HEAD"
 unset LEXPR_TREE_FOLDER
 "$@" &
 gate=$!
-trap 'kill -TERM "$gate" 2>/dev/null' TERM INT HUP
+# Whoever ends a container (an engine that is stopped does) tells it so first.
+told=0
+trap 'told=1; kill -TERM "$gate" 2>/dev/null' TERM INT HUP
 wait "$gate"
 code=$?
 # A signal ends the wait, and not always the command.
@@ -25,5 +27,5 @@ for events in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_cont
         [ "$what" = oom_kill ] && killed=$count
     done <"$events"
 done
-echo "$ticket $head $code $killed" >/lexpr/proof/answer
+echo "$ticket $head $code $killed $told" >/lexpr/proof/answer
 exit "$code"

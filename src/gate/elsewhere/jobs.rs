@@ -153,9 +153,10 @@ impl GateOnItsWay<'_> {
             }
             let errand = self.errand(number);
             let has_begun = AtomicBool::new(false);
-            let begin = |_: &str| {
+            let begin = |node: &str| {
                 has_begun.store(true, Ordering::Relaxed);
-                self.tell(JobNews::Started { job: self.job.job, gate: self.position, attempt: number });
+                let node = Some(node).filter(|node| !node.is_empty()).map(str::to_owned);
+                self.tell(JobNews::Started { job: self.job.job, gate: self.position, attempt: number, node });
             };
             let returned = self.slurm.run(&errand, cancel.clone(), begin).await?;
             if !has_begun.load(Ordering::Relaxed) {

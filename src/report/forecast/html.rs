@@ -218,6 +218,9 @@ fn cost(out: &mut String, report: &ForecastReport) {
         cost.grounds(),
         count(report.outlook.known_verdicts as usize, "verdict")
     );
+    for line in report.dry_run.unknown() {
+        let _ = writeln!(out, "<p>{}</p>", text(&line));
+    }
     if let Some(strategy) = cost.strategies.first().filter(|strategy| strategy.confirmations >= 0.05) {
         let _ = writeln!(out, "<p>About {:.1} second opinions on failures besides.</p>", strategy.confirmations);
     }

@@ -192,6 +192,9 @@ fn cost(out: &mut String, report: &ForecastReport, paint: Paint) {
     let _ = writeln!(out, "  {}", cost.basis());
     let _ = writeln!(out, "  {}", cost.grounds());
     let _ = writeln!(out, "  {} known already", count(report.outlook.known_verdicts as usize, "verdict"));
+    for line in report.dry_run.unknown() {
+        let _ = writeln!(out, "  {line}");
+    }
     let path: Vec<String> = cost.critical_path.items.iter().map(|name| shown(name.as_str()).into_owned()).collect();
     if !path.is_empty() {
         let _ = writeln!(out, "  critical path: {}, {}", arrows(&path), duration(cost.critical_path.ms));

@@ -8,6 +8,7 @@ use super::look::Look;
 use super::markup::{code, text};
 use super::table::badge;
 use crate::report::json::{ItemReport, Landing, ProvenBy, RunReport};
+use crate::report::outcome::{at, runtime_words};
 use crate::vocabulary::names::ItemName;
 use crate::wording::{count, duration, ref_name};
 
@@ -108,6 +109,9 @@ fn verdict(proven: &ProvenBy) -> String {
     }
     if proven.warm_slot {
         words.push_str(", in a slot kept warm");
+    }
+    if let Some(ran_by) = &proven.runtime {
+        let _ = write!(words, ", by {}{}", runtime_words(ran_by), at(proven.node.as_deref(), None));
     }
     text(&words)
 }

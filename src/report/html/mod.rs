@@ -199,8 +199,15 @@ fn timeline_of(report: &RunReport) -> String {
         return svg;
     }
     let overridden = if report.summary.overridden > 0 { ", dashed ones of what is overridden" } else { "" };
+    let is_elsewhere = report.timeline.iter().any(|job| job.elsewhere.is_some());
+    let (heading, nodes) = match is_elsewhere {
+        true => {
+            ("Workers and nodes", " Nodes have a bar for each gate, those that they had at once beside each other.")
+        }
+        false => ("Workers", ""),
+    };
     format!(
-        "<h2>Workers</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}.</p>\n\
+        "<h2>{heading}</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}.{nodes}</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
         timeline::in_words(report)
     )
@@ -220,7 +227,7 @@ fn dry_run(report: &DryRun) -> String {
         })
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());
-    let outlook = report.outlook.iter().flat_map(OutlookInShort::lines);
+    let outlook = report.outlook.iter().flat_map(OutlookInShort::lines).chain(report.unknown());
     let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", text(&line))).collect();
     let outlook = if outlook.is_empty() { outlook } else { format!("<ul>\n{outlook}</ul>\n") };
     format!(

@@ -15,7 +15,8 @@ pub fn gauges(report: &RunReport) -> String {
     let minutes = summary.duration_ms as f64 / 60_000.0;
     let decided =
         report.items.iter().filter(|item| item.decided_at_ms.is_some() || item.landed_at_ms.is_some()).count();
-    let at_work = report.timeline.iter().filter(|job| job.ended_at_ms.is_none()).count();
+    let at_work = || report.timeline.iter().filter(|job| job.ended_at_ms.is_none());
+    let (elsewhere, here): (Vec<_>, Vec<_>) = at_work().partition(|job| job.elsewhere.is_some());
     let mut out = String::from("<dl class=\"gauges\">\n");
     let mut gauge = |name: &str, value: String| {
         // Writing to a string does not fail.
@@ -26,7 +27,12 @@ pub fn gauges(report: &RunReport) -> String {
     if minutes > 0.0 {
         gauge("landed a minute", format!("{:.1}", landed as f64 / minutes));
     }
-    gauge("workers at it", format!("{at_work} of {}", summary.concurrency.max_workers));
+    gauge("workers at it", format!("{} of {}", here.len(), summary.concurrency.max_workers));
+    if summary.concurrency.peak_elsewhere > 0 && !report.finished {
+        let queued = elsewhere.iter().filter(|job| gate_of(job).is_none()).count();
+        let queued = if queued > 0 { format!(", {queued} queued") } else { String::new() };
+        gauge("gates elsewhere", format!("{}{queued}", elsewhere.len()));
+    }
     if let Some(rate) = summary.cache_hit_rate {
         gauge("verdicts that took no run", format!("{:.0} %", rate * 100.0));
     }
@@ -41,7 +47,7 @@ pub fn gauges(report: &RunReport) -> String {
     out
 }
 
-/// The jobs that have not ended, by worker; nothing where there are none.
+/// The jobs that have not ended, by worker, those elsewhere last; nothing where there are none.
 pub fn running(report: &RunReport, mode: Mode) -> String {
     let mut jobs: Vec<&Occupation> = report.timeline.iter().filter(|job| job.ended_at_ms.is_none()).collect();
     if jobs.is_empty() || report.finished || report.is_dead {
@@ -49,25 +55,39 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
     }
     jobs.sort_by_key(|job| job.worker);
     let mut out = String::from(
-        "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Worker</th><th scope=\"col\">Item</th><th scope=\"col\">Gate</th><th scope=\"col\" class=\"n\">For</th><th scope=\"col\">Log</th></tr></thead><tbody>\n",
+        "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Where</th><th scope=\"col\">Item</th><th scope=\"col\">Gate</th><th scope=\"col\" class=\"n\">For</th><th scope=\"col\">Log</th></tr></thead><tbody>\n",
     );
     for job in jobs {
         let what = purpose_words(job);
-        let gate = job.gates.last().filter(|gate| gate.ended_at_ms.is_none());
+        let gate = gate_of(job);
         let (name, since, log) = match gate {
             Some(gate) => (code(gate.gate.as_str()), gate.started_at_ms, log_button(job, gate, mode)),
+            None if job.elsewhere.is_some() => ("waits for a node".to_owned(), job.started_at_ms, String::new()),
             None => ("a slot is made ready".to_owned(), job.started_at_ms, String::new()),
         };
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td class=\"name\">{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
-            job.worker.0 + 1,
+            "<tr><td class=\"name\">{}</td><td class=\"name\">{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
+            text(&place(job, gate)),
             text(&what),
             duration(report.ended_at_ms.saturating_sub(since))
         );
     }
     out.push_str("</tbody></table></div>\n");
     out
+}
+
+/// The one that it is at.
+fn gate_of(job: &Occupation) -> Option<&GateSpan> {
+    job.gates.last().filter(|gate| gate.ended_at_ms.is_none())
+}
+
+/// `worker 2`, `worker 2, boxed`, `w1, pool`, or `pool` before it has a node.
+fn place(job: &Occupation, gate: Option<&GateSpan>) -> String {
+    let node = gate.and_then(|gate| gate.node.clone());
+    let runtime = gate.and_then(|gate| gate.runtime.as_ref()).or(job.elsewhere.as_ref()).map(ToString::to_string);
+    let worker = job.elsewhere.is_none().then(|| format!("worker {}", job.worker.0 + 1));
+    worker.or(node).into_iter().chain(runtime).collect::<Vec<_>>().join(", ")
 }
 
 fn log_button(job: &Occupation, gate: &GateSpan, mode: Mode) -> String {

@@ -9,7 +9,7 @@ use super::markup::{code, escaped, text};
 use super::now::log_button_of;
 use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
-use crate::report::outcome::{gate_words, outcome_after};
+use crate::report::outcome::{gate_words, how_it_ended, runtime_words};
 use crate::report::summary::TAIL_LINES;
 use crate::report::view::Stage;
 use crate::vocabulary::event::ItemGateStatus;
@@ -106,13 +106,15 @@ fn why(reason: &str, report: &RunReport, item: &ItemReport, at: usize, mode: Mod
         let _ = writeln!(out, "<li>landed as {}</li>", code(&commit.to_string()));
     }
     for gate in &item.gates {
-        let _ = write!(out, "<li>gate {}: {}", code(gate.name.as_str()), gate_words(gate.status));
+        let by = gate.runtime.as_ref().map(|ran_by| format!(" by {}", text(&runtime_words(ran_by))));
+        let (name, by) = (code(gate.name.as_str()), by.unwrap_or_default());
+        let _ = write!(out, "<li>gate {name}{by}: {}", gate_words(gate.status));
         if let Some(run) = &gate.earlier_run {
             let _ = write!(out, ", known from run {}", code(run.as_str()));
         }
         let _ = write!(out, "; {}", code(&gate.run));
         for attempt in &gate.attempts {
-            let how = outcome_after(&attempt.run.outcome, attempt.run.duration_ms);
+            let how = how_it_ended(&attempt.run);
             let run = &attempt.run;
             let button = log_button_of(run.job.0, run.attempt, run.gate.as_str(), mode);
             let _ = write!(out, "<br>attempt {}: {}, log {}{button}", run.attempt, text(&how), code(&run.log));
@@ -120,7 +122,7 @@ fn why(reason: &str, report: &RunReport, item: &ItemReport, at: usize, mode: Mod
         out.push_str("</li>\n");
     }
     for without in &item.without_item {
-        let how = outcome_after(&without.run.outcome, without.run.duration_ms);
+        let how = how_it_ended(&without.run);
         let _ = writeln!(out, "<li>{} without this item: {}</li>", code(without.run.gate.as_str()), text(&how));
     }
     out.push_str("</ul></details>");
@@ -143,12 +145,7 @@ fn attempt(attempt: &AttemptReport, on: &str) -> String {
     let lines: Vec<&str> = tail.lines().collect();
     let end = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
     let log = if run.log.is_empty() { String::new() } else { format!("<div>log {}</div>", code(&run.log)) };
-    format!(
-        "<div>{}{on} {}</div><pre>{}</pre>{log}",
-        code(run.gate.as_str()),
-        text(&outcome_after(&run.outcome, run.duration_ms)),
-        escaped(&end)
-    )
+    format!("<div>{}{on} {}</div><pre>{}</pre>{log}", code(run.gate.as_str()), text(&how_it_ended(run)), escaped(&end))
 }
 
 pub fn planned(report: &DryRun) -> String {

@@ -1,20 +1,27 @@
-//! Who was at work when, as a picture: a row for each worker, a bar for each job, a line for each landing.
+//! Who was at work when, as a picture: a lane for each worker and each node, a bar for each job, a line for each landing.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::markup::text;
-use crate::report::json::{Occupation, RunReport};
-use crate::report::outcome::outcome_text;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::markup::{escaped, text};
+use crate::report::json::RunReport;
+use crate::report::lanes::{Bar, Lane, Whose, busy_ms, lanes};
+use crate::report::outcome::{at, outcome_text};
 use crate::report::trace::purpose_words;
 use crate::vocabulary::event::{GateOutcome, JobPurpose};
-use crate::wording::{count, duration};
+use crate::wording::{count, cut, duration, shown};
 
 const WIDTH: f64 = 1184.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 10.0;
 const ROW: f64 = 24.0;
 const BAR: f64 = 18.0;
+/// Of one of several tracks of a lane, with what is between them.
+const TRACK: f64 = 12.0;
+const BETWEEN_TRACKS: f64 = 2.0;
+/// What there is room for before the bars.
+const NAME_CELLS: usize = 12;
 /// Room for the times below.
 const AXIS: f64 = 24.0;
 const TICKS: u64 = 8;
@@ -23,12 +30,12 @@ const TICKS: u64 = 8;
 const SIGN_WIDTH: f64 = 12.0;
 
 /// More bars are not told apart, and make a page slow.
-const MOST_JOBS: usize = 5000;
+const MOST_BARS: usize = 5000;
 
-/// The picture, or nothing where no worker was at work.
+/// The picture, or nothing where nobody was at work.
 pub fn svg(report: &RunReport) -> String {
-    let workers = report.timeline.iter().map(|job| job.worker.0 + 1).max().unwrap_or(0);
-    if workers == 0 {
+    let lanes = lanes(&report.timeline);
+    if lanes.is_empty() {
         return String::new();
     }
     let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms).max(1);
@@ -36,10 +43,10 @@ pub fn svg(report: &RunReport) -> String {
         let part = at_ms.saturating_sub(report.started_at_ms) as f64 / all_ms as f64;
         LEFT + part.min(1.0) * (WIDTH - LEFT - RIGHT)
     };
-    let height = f64::from(workers) * ROW + AXIS;
+    let height = lanes.iter().map(height_of).sum::<f64>() + AXIS;
     let mut out = format!(
         "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"What {} did in {}\">\n",
-        count(workers as usize, "worker"),
+        who(&lanes),
         duration(all_ms)
     );
     // Writing to a string does not fail.
@@ -54,31 +61,22 @@ pub fn svg(report: &RunReport) -> String {
             tick_words(tick, step)
         );
     }
-    for worker in 0..workers {
-        let _ = writeln!(
-            out,
-            "<text class=\"row\" x=\"4\" y=\"{:.1}\">worker {}</text>",
-            f64::from(worker) * ROW + 16.0,
-            worker + 1
-        );
-    }
-    for job in report.timeline.iter().take(MOST_JOBS) {
-        let from = place(job.started_at_ms);
-        let to = place(job.ended_at_ms.unwrap_or(report.ended_at_ms));
-        let _ = writeln!(
-            out,
-            "<rect class=\"job {}{}\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"><title>{}</title></rect>",
-            class(job),
-            if is_apex(&job.purpose) { " apex" } else { "" },
-            f64::from(job.worker.0) * ROW + (ROW - BAR) / 2.0,
-            (to - from).max(1.0),
-            text(&words(report, job))
-        );
-        // Not by colour alone.
-        if job.has_failed() && to - from >= SIGN_WIDTH {
-            let y = f64::from(job.worker.0) * ROW + 16.0;
-            let _ = writeln!(out, "<text class=\"sign\" x=\"{:.1}\" y=\"{y:.1}\">✗</text>", (from + to) / 2.0);
+    let mut starts: Vec<u64> =
+        lanes.iter().flat_map(|lane| lane.tracks.iter().flatten()).map(Bar::started_at_ms).collect();
+    starts.sort_unstable();
+    let until_ms = starts.get(MOST_BARS - 1).copied().unwrap_or(u64::MAX);
+    let mut top = 0.0;
+    for lane in &lanes {
+        name(&mut out, lane, top);
+        let pitch = (height_of(lane) - ROW + BAR).max(BAR) / lane.tracks.len() as f64;
+        for (nth, track) in lane.tracks.iter().enumerate() {
+            let y = top + (ROW - BAR) / 2.0 + nth as f64 * pitch;
+            let high = if lane.tracks.len() > 1 { pitch - BETWEEN_TRACKS } else { BAR };
+            for bar in track.iter().take_while(|bar| bar.started_at_ms() <= until_ms) {
+                draw(&mut out, report, bar, (place, y, high));
+            }
         }
+        top += height_of(lane);
     }
     for landing in &report.landings {
         let x = place(landing.at_ms);
@@ -94,33 +92,94 @@ pub fn svg(report: &RunReport) -> String {
         );
     }
     out.push_str("</svg>\n");
-    if report.timeline.len() > MOST_JOBS {
-        let _ = writeln!(out, "<p>The first {MOST_JOBS} of {} are shown.</p>", count(report.timeline.len(), "job"));
+    if starts.len() > MOST_BARS {
+        let _ = writeln!(out, "<p>The first {MOST_BARS} of {} are shown.</p>", count(starts.len(), "job"));
     }
     out
 }
 
-/// The picture in words, folded: a row for each worker.
-pub fn in_words(report: &RunReport) -> String {
-    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms);
-    let mut workers: BTreeMap<u32, (usize, usize, u64)> = BTreeMap::new();
-    for job in &report.timeline {
-        let (jobs, failed, busy_ms) = workers.entry(job.worker.0).or_default();
-        *jobs += 1;
-        *failed += usize::from(job.has_failed());
-        *busy_ms += job.ended_at_ms.unwrap_or(report.ended_at_ms).saturating_sub(job.started_at_ms);
+/// `3 workers`, `2 workers and 2 nodes`.
+fn who(lanes: &[Lane<'_>]) -> String {
+    let workers = lanes.iter().filter(|lane| lane.whose.is_here()).count();
+    match (workers, lanes.len() - workers) {
+        (workers, 0) => count(workers, "worker"),
+        (0, nodes) => count(nodes, "node"),
+        (workers, nodes) => format!("{} and {}", count(workers, "worker"), count(nodes, "node")),
     }
-    let mut out = String::from(
-        "<details id=\"workers-in-words\"><summary>The workers as a table</summary>\n<div class=\"scroll\"><table><thead><tr>\
-         <th scope=\"col\">Worker</th><th scope=\"col\" class=\"n\">Jobs</th><th scope=\"col\" class=\"n\">Failed</th>\
-         <th scope=\"col\" class=\"n\">At work</th></tr></thead><tbody>\n",
+}
+
+fn height_of(lane: &Lane<'_>) -> f64 {
+    match lane.tracks.len() {
+        0 | 1 => ROW,
+        tracks => ROW - BAR + tracks as f64 * TRACK,
+    }
+}
+
+/// Whose lane it is, under a line where it is a node's.
+fn name(out: &mut String, lane: &Lane<'_>, top: f64) {
+    let (whole, y) = (lane.whose.to_string(), top + 16.0);
+    let whole = shown(&whole);
+    if lane.whose.is_here() {
+        let _ = writeln!(out, "<text class=\"row\" x=\"4\" y=\"{y:.1}\">{whole}</text>");
+        return;
+    }
+    let short =
+        if whole.width() > NAME_CELLS { format!("{}…", cut(&whole, NAME_CELLS - 1).0) } else { whole.to_string() };
+    let _ = writeln!(
+        out,
+        "<line class=\"tick\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{top:.1}\" y2=\"{top:.1}\"/>\
+         <text class=\"row\" x=\"4\" y=\"{y:.1}\"><title>{}</title>{}</text>",
+        escaped(&whole),
+        escaped(&short)
     );
-    for (worker, (jobs, failed, busy_ms)) in workers {
+}
+
+/// `at`: where times are, and the upper edge and the height of the track.
+fn draw(out: &mut String, report: &RunReport, bar: &Bar<'_>, at: (impl Fn(u64) -> f64, f64, f64)) {
+    let (place, y, high) = at;
+    let (from, to) = (place(bar.started_at_ms()), place(bar.ended_at_ms().unwrap_or(report.ended_at_ms)));
+    let _ = writeln!(
+        out,
+        "<rect class=\"job {}{}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{high}\" rx=\"2\"><title>{}</title></rect>",
+        class(bar),
+        if is_apex(&bar.job.purpose) { " apex" } else { "" },
+        (to - from).max(1.0),
+        text(&words(report, bar))
+    );
+    // Not by colour alone.
+    if bar.has_failed() && to - from >= SIGN_WIDTH {
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{jobs}</td><td class=\"n\">{failed}</td><td class=\"n\">{} of {}</td></tr>",
-            worker + 1,
-            duration(busy_ms),
+            "<text class=\"sign\" x=\"{:.1}\" y=\"{:.1}\">✗</text>",
+            (from + to) / 2.0,
+            y + high / 2.0 + 4.0
+        );
+    }
+}
+
+/// The picture in words, folded: a row for each lane.
+pub fn in_words(report: &RunReport) -> String {
+    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms);
+    let lanes = lanes(&report.timeline);
+    let are_all_here = lanes.iter().all(|lane| lane.whose.is_here());
+    let (whole, head) = if are_all_here { ("The workers", "Worker") } else { ("Workers and nodes", "Worker or node") };
+    let mut out = format!(
+        "<details id=\"workers-in-words\"><summary>{whole} as a table</summary>\n<div class=\"scroll\"><table><thead><tr>\
+         <th scope=\"col\">{head}</th><th scope=\"col\" class=\"n\">Jobs</th><th scope=\"col\" class=\"n\">Failed</th>\
+         <th scope=\"col\" class=\"n\">At work</th></tr></thead><tbody>\n",
+    );
+    for lane in lanes.iter().filter(|lane| lane.tracks.iter().any(|track| !track.is_empty())) {
+        let bars = || lane.tracks.iter().flatten();
+        let whose = match lane.whose {
+            Whose::Worker(worker) if are_all_here => (worker + 1).to_string(),
+            whose => text(&whose.to_string()),
+        };
+        let _ = writeln!(
+            out,
+            "<tr><td>{whose}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} of {}</td></tr>",
+            bars().count(),
+            bars().filter(|bar| bar.has_failed()).count(),
+            duration(busy_ms(lane, report.ended_at_ms)),
             duration(all_ms)
         );
     }
@@ -132,34 +191,35 @@ fn is_apex(purpose: &JobPurpose) -> bool {
     matches!(purpose, JobPurpose::Apex { .. })
 }
 
-fn class(job: &Occupation) -> &'static str {
+fn class(bar: &Bar<'_>) -> &'static str {
     let is_cut_off = |outcome: &GateOutcome| {
         matches!(outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. })
     };
-    if job.ended_at_ms.is_none() {
+    if bar.ended_at_ms().is_none() {
         "running"
-    } else if job.has_failed() {
+    } else if bar.has_failed() {
         "failed"
-    } else if job.gates.iter().filter_map(|gate| gate.outcome.as_ref()).any(is_cut_off) {
+    } else if bar.gates().iter().filter_map(|gate| gate.outcome.as_ref()).any(is_cut_off) {
         "skipped"
     } else {
         "landed"
     }
 }
 
-fn words(report: &RunReport, job: &Occupation) -> String {
-    let gates: Vec<String> = job
-        .gates
+fn words(report: &RunReport, bar: &Bar<'_>) -> String {
+    let gates: Vec<String> = bar
+        .gates()
         .iter()
         .map(|gate| {
             let how = gate.outcome.as_ref().map_or_else(|| "running".to_owned(), outcome_text);
-            format!("{} {how}", gate.gate)
+            let runtime = gate.runtime.as_ref().map(|runtime| format!(" by {runtime}")).unwrap_or_default();
+            format!("{}{runtime} {how}{}", gate.gate, at(gate.node.as_deref(), gate.queued_ms))
         })
         .collect();
-    let to = job.ended_at_ms.unwrap_or(report.ended_at_ms);
-    let after = duration(job.started_at_ms.saturating_sub(report.started_at_ms));
-    let took = duration(to.saturating_sub(job.started_at_ms));
-    format!("{}, {took} from {after} on: {}", purpose_words(job), gates.join(", "))
+    let to = bar.ended_at_ms().unwrap_or(report.ended_at_ms);
+    let after = duration(bar.started_at_ms().saturating_sub(report.started_at_ms));
+    let took = duration(to.saturating_sub(bar.started_at_ms()));
+    format!("{}, {took} from {after} on: {}", purpose_words(bar.job), gates.join(", "))
 }
 
 /// How far they are apart, and round times, about [`TICKS`] of them.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::view::{Gates, RunView};
+use crate::vocabulary::event::RanBy;
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, ItemName, RunId, TreeId, VerdictKey,
 };
@@ -54,6 +55,12 @@ pub struct ProvenBy {
     pub duration_ms: u64,
     pub log: Option<String>,
     pub log_digest: Option<FileDigest>,
+    /// What ran it; absent: this machine's shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RanBy>,
+    /// Where, on another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// In the order they happened. What others had landed already is none.

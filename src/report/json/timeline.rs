@@ -3,16 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::view::{JobView, RunView};
-use crate::vocabulary::event::{GateOutcome, JobPurpose};
-use crate::vocabulary::names::{GateName, ItemName, JobId, WorkerId};
+use crate::report::view::{JobView, RunView, RunningGate};
+use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose};
+use crate::vocabulary::names::{GateName, ItemName, JobId, RuntimeName, WorkerId};
 
-/// One occupation of one slot.
+/// One occupation of one slot, or of a place elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Occupation {
     pub job: JobId,
     pub worker: WorkerId,
+    /// The runtime that has it, where it takes no slot of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<RuntimeName>,
     pub purpose: JobPurpose,
     /// A second opinion on the tree that the item is compared with, which lacks it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -37,6 +40,15 @@ pub struct GateSpan {
     pub ended_at_ms: Option<u64>,
     /// `null` while it runs.
     pub outcome: Option<GateOutcome>,
+    /// What runs it; absent: this machine's shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeName>,
+    /// Where, on another machine, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// How long it waited for that before it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_ms: Option<u64>,
 }
 
 impl Occupation {
@@ -63,18 +75,26 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
             started_at_ms: attempt.started_at_ms,
             ended_at_ms: Some(attempt.ended_at_ms),
             outcome: Some(attempt.run.outcome.clone()),
+            runtime: view.ran_by_of(attempt).map(|ran_by| ran_by.name.clone()),
+            node: attempt.run.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
+            queued_ms: attempt.run.elsewhere.as_ref().map(|elsewhere| elsewhere.queued_ms),
         })
         .collect();
-    gates.extend(job.running.clone().map(|(gate, attempt, started_at_ms)| GateSpan {
+    let runtime = |gate: &JobGate| view.ran_by(gate.definition).map(|ran_by| ran_by.name.clone());
+    gates.extend(job.running.clone().map(|RunningGate { gate, attempt, since_ms, node }| GateSpan {
+        runtime: job.gates.iter().find(|known| known.name == gate).and_then(runtime),
         gate,
         attempt,
-        started_at_ms,
+        started_at_ms: since_ms,
         ended_at_ms: None,
         outcome: None,
+        node,
+        queued_ms: None,
     }));
     Occupation {
         job: id,
         worker: job.worker,
+        elsewhere: job.gates.first().filter(|_| view.is_elsewhere(job.worker)).and_then(runtime),
         purpose: job.purpose.clone(),
         without_item: job.is_without_item,
         items: items_of(view, &job.purpose),

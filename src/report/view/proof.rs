@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{ApexView, RunView};
 use crate::report::json::ProvenBy;
-use crate::vocabulary::event::{LinedUpGate, Verdict};
+use crate::vocabulary::event::{LinedUpGate, RanBy, Verdict};
 use crate::vocabulary::names::{DefinitionDigest, FileDigest, GateName, RunId, VerdictKey};
 use crate::vocabulary::verdict::Remembered;
 
@@ -64,16 +64,19 @@ impl RunView {
         let reused = self.reused.get(&key).filter(|_| own.is_none());
         let definition = reused.and_then(|reused| reused.definition).or_else(|| gates.of_keys.get(&key).copied());
         let gate = definition.and_then(|definition| gates.by_definition.get(&definition));
+        let runtime = definition.and_then(|definition| self.ran_by(definition));
         ProvenBy {
             gate: own.map(|run| run.gate.clone()).or_else(|| reused.map(|reused| reused.gate.clone())),
             key,
             earlier_run: reused.map(|reused| reused.from.clone()),
             by_inputs: gate.is_some_and(|gate| gate.by_inputs),
-            warm_slot: gate.is_none_or(|gate| !gate.clean),
+            warm_slot: gate.is_none_or(|gate| !gate.clean) && runtime.is_none_or(RanBy::has_slot),
             flaky: flaky || reused.is_some_and(|reused| reused.flaky),
             duration_ms: own.map_or_else(|| reused.map_or(0, |reused| reused.duration_ms), |run| run.duration_ms),
             log: own.map(|run| run.log.clone()).or_else(|| reused.and_then(|reused| reused.log.clone())),
             log_digest: own.map_or_else(|| reused.and_then(|reused| reused.log_digest), |run| run.log_digest),
+            runtime: runtime.cloned(),
+            node: own.and_then(|run| run.elsewhere.as_ref()?.node.clone()),
         }
     }
 }

@@ -28,6 +28,26 @@ pub struct RanElsewhere {
     pub queued_ms: u64,
 }
 
+/// What ran a gate that this machine's shell did not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RanBy {
+    pub name: RuntimeName,
+    /// Of a container, as the plan names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// What that stood for, as its engine knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+}
+
+impl RanBy {
+    /// In a slot of this machine, in a container there; whatever has no image runs elsewhere, on a tree of its own.
+    pub fn has_slot(&self) -> bool {
+        self.image.is_some()
+    }
+}
+
 impl FixedImage {
     pub fn is_of(&self, runtime: &RuntimeName, image: &str) -> bool {
         self.runtime == *runtime && self.image == image

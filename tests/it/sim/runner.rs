@@ -44,7 +44,7 @@ impl Hands {
             return Err(stuck);
         }
         for attempt in 1.. {
-            send(news, JobNews::Started { job: job.job, gate: at, attempt });
+            send(news, JobNews::Started { job: job.job, gate: at, attempt, node: None });
             let mut refused = false;
             let run_no = {
                 let mut inner = self.lock();
