@@ -203,7 +203,7 @@ impl Sweep<'_> {
             // Of a journal that cannot be read nobody knows which engines it had containers of.
             let images = resume::read(folder).map_or_else(|_| Vec::new(), |(_, started)| started.images);
             leftovers::end_gates(folder, &images);
-            conduct::runtime(1)?.block_on(leftovers::clear_clusters(self.repo, folder));
+            conduct::runtime(1)?.block_on(leftovers::clear_elsewhere(self.repo, folder));
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;

@@ -22,7 +22,7 @@ use crate::core::strategy::groups::divide;
 use crate::crash;
 use crate::durations::{self, Lesson, Recalled};
 use crate::engine::{self, EngineError, Past, Ports, RunSetup};
-use crate::gate::elsewhere::{AllGates, ClusterGates, Exchange};
+use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
 use crate::git::command::{Config, Git};
@@ -37,7 +37,7 @@ use crate::journal::{self, JournalFile};
 use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
-use crate::plan::runtime::Cluster;
+use crate::plan::runtime::Runtime;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
@@ -114,6 +114,11 @@ impl Run<'_> {
         }
         let processes = Arc::new(RecentProcesses::default());
         let gates = Arc::new(gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?);
+        if past.is_some() {
+            // What it had elsewhere is cleared up at its end, whether it is asked for again or not.
+            let all = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
+            all.for_each(|gate| gates.elsewhere().recall(&gate.runtime));
+        }
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, gates.here(), past.as_ref()).await?;
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
@@ -477,22 +482,28 @@ pub(super) fn gate_settings(
     })
 }
 
-/// Takes off a cluster all that a run has there, whichever of its runtimes had it sent there.
+/// Takes all that a run has elsewhere off these runtimes.
 ///
 /// # Errors
-/// Where the cluster or the exchange cannot be asked, or something does not end.
-pub(super) async fn clear_cluster(prepared: &Prepared, folder: &RunFolder, cluster: &Cluster) -> Result<(), Failure> {
+/// Where one or the exchange cannot be asked, or something does not end.
+pub(super) async fn clear_elsewhere(
+    prepared: &Prepared,
+    folder: &RunFolder,
+    runtimes: &[&Runtime],
+) -> Result<(), Failure> {
     let settings = gate_settings(prepared, folder, folder.artifacts())?;
     let git = Git::new(prepared.repo.common_dir(), Config::Users);
-    elsewhere_of(&settings, prepared, git).cluster(cluster).clear().await?;
+    let elsewhere = elsewhere_of(&settings, prepared, git);
+    runtimes.iter().for_each(|runtime| elsewhere.recall(runtime));
+    elsewhere.clear().await?;
     Ok(())
 }
 
-/// What sends gates to clusters, where the plan does. `git` has what they judge, and the user's own ways to reach a remote.
-pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, git: Git) -> ClusterGates {
+/// What sends gates elsewhere, where the plan does. `git` has what they judge, and the user's own ways to reach a remote.
+pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, git: Git) -> GatesElsewhere {
     let here = || prepared.repo.common_dir().to_string_lossy().into_owned();
     let address = prepared.policy.exchange.clone().unwrap_or_else(here);
-    ClusterGates::new(settings.clone(), Exchange::new(git, address, settings.run.clone()))
+    GatesElsewhere::new(settings.clone(), Exchange::new(git, address, settings.run.clone()))
 }
 
 pub(super) fn run_setup(

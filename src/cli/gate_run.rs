@@ -140,9 +140,9 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
     let gates = bench.gates(args, id, &place)?;
     let job = bench.job(owner, gate, &recipe, &made);
     if args.shell {
-        return match job.gates[0].gate.runtime.cluster() {
-            Some(cluster) => {
-                Err(Failure::usage(format!("{} runs this gate: a shell is to be had on this machine", cluster.runtime))
+        return match job.gates[0].gate.runtime.elsewhere() {
+            Some((runtime, _)) => {
+                Err(Failure::usage(format!("{runtime} runs this gate: a shell is to be had on this machine"))
                     .with_hint("without --shell the gate runs there again, with its output here"))
             }
             None => shell(gates.here(), &job, &place).await,

@@ -11,6 +11,7 @@ use crate::gate::{container, holders, orphans};
 use crate::git::land::LocalLander;
 use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
+use crate::plan::runtime::Runtime;
 use crate::runs::RunFolder;
 use crate::vocabulary::event::{Event, FixedImage, Recorded};
 use crate::wording::shown;
@@ -79,15 +80,15 @@ pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), 
     Ok(())
 }
 
-/// Takes off clusters what a run left there that nobody goes on with: allocations, jobs, and commits that nodes fetch. What
-/// cannot be taken off is told.
-pub(super) async fn clear_clusters(repo: &UserRepo, folder: &RunFolder) {
+/// Takes off clusters and CI services what a run left there that nobody goes on with: allocations, jobs, builds, and commits
+/// that were sent. What cannot be taken off is told.
+pub(super) async fn clear_elsewhere(repo: &UserRepo, folder: &RunFolder) {
     let Ok((_, started)) = resume::read(folder) else { return };
     // Most runs have none, and of those no plan need be read.
     if started.items.iter().flat_map(|item| &item.gates).all(|gate| gate.runtime.is_none()) {
         return;
     }
-    let left = |why: &str| speak::note(&format!("what run {} had on a cluster may be left: {why}\n", folder.id));
+    let left = |why: &str| speak::note(&format!("what run {} had elsewhere may be left: {why}\n", folder.id));
     let plan = match std::fs::read(folder.plan()) {
         Ok(plan) => plan,
         Err(error) => return left(&format!("its plan cannot be read: {error}")),
@@ -96,9 +97,20 @@ pub(super) async fn clear_clusters(repo: &UserRepo, folder: &RunFolder) {
         Ok(prepared) => prepared,
         Err(failure) => return left(&failure.message),
     };
-    let mut gates = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
-    if let Some(cluster) = gates.find_map(|gate| gate.runtime.cluster())
-        && let Err(error) = conduct::clear_cluster(&prepared, folder, cluster).await
+    let mut runtimes: Vec<&Runtime> = Vec::new();
+    for gate in prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix)) {
+        // Whichever runtime sent it to a cluster, one finds all that the run has there.
+        let is_known = |known: &&Runtime| match (known.ci_service(), gate.runtime.ci_service()) {
+            (Some(known), Some(service)) => known.policy == service.policy,
+            (None, None) => true,
+            _ => false,
+        };
+        if gate.runtime.elsewhere().is_some() && !runtimes.iter().any(is_known) {
+            runtimes.push(&gate.runtime);
+        }
+    }
+    if !runtimes.is_empty()
+        && let Err(error) = conduct::clear_elsewhere(&prepared, folder, &runtimes).await
     {
         left(&error.message);
     }

@@ -122,7 +122,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
             return Err(resume::refuse(&unfinished, &opened)?);
         }
         leftovers::clear_for_good(&opened.repo, &unfinished)?;
-        leftovers::clear_clusters(&opened.repo, &unfinished).await;
+        leftovers::clear_elsewhere(&opened.repo, &unfinished).await;
     }
     resume::tell_of_others(&common_dir, &opened)?;
     options.images = opened.fix_images()?;

@@ -355,6 +355,10 @@ fn run_all_by(name: &RuntimeName, plan: &mut Plan) -> Result<(), Failure> {
             };
             Failure::usage(format!("--runtime {name}: gate {}: {error}", gate.name)).with_hint(hint)
         })?;
+        if gate.run.is_empty() && runtime.ci_service().is_none() {
+            let message = format!("--runtime {name}: gate {} has no `run`, as a CI service needs none", gate.name);
+            return Err(Failure::usage(message).with_hint("add what that is to run to the plan"));
+        }
         *gate = Arc::new((**gate).clone().run_by(runtime));
     }
     Ok(())

@@ -221,7 +221,7 @@ impl JobRun<'_> {
     fn log_rules(&self, environment: &Environment, gate: &Gate) -> LogRules {
         let settings = &self.gates.settings;
         let variables = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
-        let passed = gate.runtime.container().map_or(&[][..], |container| &container.policy.pass_env);
+        let passed = gate.runtime.pass_env();
         let redact: Vec<String> = settings.redact.iter().chain(passed).cloned().collect();
         LogRules { max_bytes: settings.log_max_bytes, secrets: secrets::values(variables, &redact) }
     }

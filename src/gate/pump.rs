@@ -35,13 +35,35 @@ pub(super) fn pump(mut output: impl Read, log: File, rules: &LogRules) -> io::Re
     result
 }
 
+/// What is written to it goes to the end of `log` as of what is pumped; it has to be told when all is written.
+///
+/// # Errors
+/// Where there are more secrets than can be looked for.
+pub(super) fn writer(log: File, rules: &LogRules) -> io::Result<LogWriter> {
+    Ok(LogWriter(Striking::new(&rules.secrets, BoundedLog::new(log, rules.max_bytes))?))
+}
+
+/// See [`writer`].
+pub(super) struct LogWriter(Striking<BoundedLog<File>>);
+
+impl LogWriter {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    /// How many bytes were left out.
+    pub(super) fn finish(self) -> io::Result<u64> {
+        self.0.finish()?.finish()
+    }
+}
+
 fn copy(output: &mut impl Read, log: File, rules: &LogRules) -> io::Result<u64> {
-    let mut to = Striking::new(&rules.secrets, BoundedLog::new(log, rules.max_bytes))?;
+    let mut to = writer(log, rules)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match output.read(&mut chunk) {
-            Ok(0) => return to.finish()?.finish(),
-            Ok(read) => to.write_all(&chunk[..read])?,
+            Ok(0) => return to.finish(),
+            Ok(read) => to.write(&chunk[..read])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

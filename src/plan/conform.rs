@@ -247,7 +247,7 @@ fn unknown_key(document: &Document, place: &Pointer, key: &str, at: &Pointer) ->
     }
 }
 
-fn missing_key(document: &Document, place: &Pointer, key: &str) -> Problem {
+pub(super) fn missing_key(document: &Document, place: &Pointer, key: &str) -> Problem {
     let problem = document.error_at_key(place, format!("the key {} is missing", Quoted(key)));
     match (place.steps().is_empty(), key) {
         (true, "schemaVersion") => problem.hint("begin the plan with `schemaVersion: v1`"),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use super::forms_file::{DirectoryRenamesFile, GroupSizeFile, SchemaVersion};
 use super::limits_file::{ClaimsFile, ResourceFile};
-use super::runtimes_file::{ContainerFile, RuntimePolicyFile, SlurmFile};
+use super::runtimes_file::{CiAskedFile, ContainerFile, RuntimePolicyFile, SlurmFile};
 use super::workers::MaxWorkers;
 use crate::vocabulary::names::MergeStrategy;
 
@@ -137,8 +137,9 @@ pub struct GateFile {
     #[schemars(required, length(min = 1, max = MAX_NAME_BYTES), example = &"unit")]
     pub name: Option<String>,
 
-    /// Given to `sh -c`, in a checkout of the tree to judge.
-    #[schemars(required, length(min = 1), example = &"cargo test --workspace")]
+    /// Given to `sh -c`, in a checkout of the tree to judge. A gate that a CI service runs needs none: what that is set
+    /// up to do counts, and this is never sent there.
+    #[schemars(length(min = 1), example = &"cargo test --workspace")]
     pub run: Option<String>,
 
     /// Where it runs: a folder of the tree, relative to its root. Default: the root.
@@ -194,6 +195,9 @@ pub struct GateFile {
 
     /// What it asks of a cluster, where one runs it.
     pub slurm: Option<SlurmFile>,
+
+    /// What it asks of a CI service, where one runs it.
+    pub ci_service: Option<CiAskedFile>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
@@ -303,12 +307,13 @@ pub struct PolicyFile {
     #[schemars(length(min = 1), example = &"redis://cache.example:6379/0", example = &"file:///mnt/team/lexpr")]
     pub cache: Option<String>,
 
-    /// What runs gates, by names that gates and `defaultRuntime` use: containers of this machine, or a cluster.
+    /// What runs gates, by names that gates and `defaultRuntime` use: containers of this machine, a cluster, or a CI
+    /// service.
     pub runtimes: Option<BTreeMap<String, RuntimePolicyFile>>,
 
-    /// A repository that lexpr and the nodes of a cluster reach, by a URL or an absolute path: commits that are gated
-    /// elsewhere are sent there, below `refs/lexpr/`. Default: the repository itself, which takes a file system that both
-    /// have.
+    /// A repository that lexpr and the nodes of a cluster, or a CI service, reach, by a URL or an absolute path: commits
+    /// that are gated elsewhere are sent there, below `refs/lexpr/`, and for a CI service as branches below `lexpr/`.
+    /// Default: the repository itself, which takes a file system that both have, and is none for a CI service.
     #[schemars(length(min = 1), example = &"ssh://git@git.example/shop.git")]
     pub exchange: Option<String>,
 

@@ -8,6 +8,7 @@
 pub mod amend;
 mod cache_place;
 pub mod check;
+pub mod ci_service;
 pub mod compare;
 pub mod conform;
 pub mod file;
@@ -83,7 +84,7 @@ pub struct Gate {
     pub runtime: Runtime,
     /// What it asks of whatever runs it.
     pub asked: Asked,
-    /// Given to `sh -c`.
+    /// Given to `sh -c`. Empty where a CI service runs it by what that is set up to do, and the plan says no more.
     pub run: String,
     /// Relative to the tree's root, `/`-separated, never leaving it; empty for the root.
     pub cwd: String,

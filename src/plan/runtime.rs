@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ci_service::{CiAsked, CiService, CiServicePolicy};
 use super::runtimes_file::{DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES};
 use crate::vocabulary::event::{FixedImage, RanBy};
 use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
@@ -14,6 +15,8 @@ pub const LOCAL: &str = "local";
 pub const CONTAINER: &str = "container";
 /// A Slurm cluster, likewise.
 pub const SLURM: &str = "slurm";
+/// A CI service, which has to be named.
+pub const CI_SERVICE: &str = "ci-service";
 
 /// What runs one gate, with all that both the policy and the gate ask of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +25,7 @@ pub enum Runtime {
     Local,
     Container(Box<Container>),
     Slurm(Box<Cluster>),
+    CiService(Box<CiService>),
 }
 
 impl Runtime {
@@ -31,6 +35,7 @@ impl Runtime {
             Self::Local => None,
             Self::Container(container) => Some(&container.runtime),
             Self::Slurm(cluster) => Some(&cluster.runtime),
+            Self::CiService(service) => Some(&service.runtime),
         }
     }
 
@@ -45,20 +50,40 @@ impl Runtime {
     pub fn container(&self) -> Option<&Container> {
         match self {
             Self::Container(container) => Some(container),
-            Self::Local | Self::Slurm(_) => None,
+            Self::Local | Self::Slurm(_) | Self::CiService(_) => None,
         }
     }
 
     pub fn cluster(&self) -> Option<&Cluster> {
         match self {
             Self::Slurm(cluster) => Some(cluster),
-            Self::Local | Self::Container(_) => None,
+            Self::Local | Self::Container(_) | Self::CiService(_) => None,
+        }
+    }
+
+    pub fn ci_service(&self) -> Option<&CiService> {
+        match self {
+            Self::CiService(service) => Some(service),
+            Self::Local | Self::Container(_) | Self::Slurm(_) => None,
         }
     }
 
     /// Where it takes no slot of this machine: the runtime, and how many gates that has at once.
     pub fn elsewhere(&self) -> Option<(&RuntimeName, u32)> {
-        self.cluster().map(|cluster| (&cluster.runtime, cluster.policy.max_in_flight))
+        match self {
+            Self::Local | Self::Container(_) => None,
+            Self::Slurm(cluster) => Some((&cluster.runtime, cluster.policy.max_in_flight)),
+            Self::CiService(service) => Some((&service.runtime, service.policy.max_in_flight)),
+        }
+    }
+
+    /// Names of variables of lexpr's own environment that gates get.
+    pub fn pass_env(&self) -> &[String] {
+        match self {
+            Self::Local | Self::CiService(_) => &[],
+            Self::Container(container) => &container.policy.pass_env,
+            Self::Slurm(cluster) => &cluster.policy.pass_env,
+        }
     }
 
     /// What a gate is that `local` would be if it ran here, run by this.
@@ -67,6 +92,7 @@ impl Runtime {
             Self::Local => return local,
             Self::Container(container) => container.parts(),
             Self::Slurm(cluster) => cluster.parts(),
+            Self::CiService(service) => service.parts(),
         };
         let all = std::iter::once(local.as_bytes()).chain(parts.iter().map(String::as_bytes));
         DefinitionDigest::of(all)
@@ -86,6 +112,7 @@ impl std::fmt::Display for Runtime {
                 let parts = cluster.parts();
                 write!(f, "{}, {}", cluster.runtime, parts.join(" ").trim_end())
             }
+            Self::CiService(service) => write!(f, "{}, {}", service.runtime, service.parts().join(" ")),
         }
     }
 }
@@ -95,6 +122,7 @@ impl std::fmt::Display for Runtime {
 pub enum RuntimePolicy {
     Container(ContainerPolicy),
     Slurm(SlurmPolicy),
+    CiService(CiServicePolicy),
 }
 
 /// How gates get onto a cluster.
@@ -219,6 +247,7 @@ pub struct Asked {
     pub entrypoint: Option<Vec<String>>,
     pub mounts: Vec<Mount>,
     pub slurm: SlurmNeeds,
+    pub ci_service: CiAsked,
 }
 
 /// A container that a gate runs in.
@@ -279,6 +308,8 @@ pub enum NoRuntime {
     Unknown(String),
     #[error("the gate runs in a container of `{0}`, and neither says of which image")]
     NoImage(String),
+    #[error("the gate is judged by a builder of `{0}`, and neither says which")]
+    NoBuilder(String),
 }
 
 /// The policy's `runtimes`.
@@ -321,6 +352,11 @@ impl Runtimes {
             RuntimePolicy::Slurm(policy) => {
                 let needs = asked.slurm.over(&policy.needs);
                 Ok(Runtime::Slurm(Box::new(Cluster { runtime, policy, needs })))
+            }
+            RuntimePolicy::CiService(policy) => {
+                let judge = policy.server.judge(&asked.ci_service);
+                let judge = judge.ok_or_else(|| NoRuntime::NoBuilder(name.to_owned()))?;
+                Ok(Runtime::CiService(Box::new(CiService { runtime, policy, judge })))
             }
         }
     }

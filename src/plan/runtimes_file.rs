@@ -15,8 +15,8 @@ pub const DEFAULT_QUEUE_MINUTES: u64 = 120;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Runtime")]
 pub struct RuntimePolicyFile {
-    /// In containers of this machine (`container`), or on a Slurm cluster (`slurm`). `ci-service` is not available in
-    /// this build.
+    /// In containers of this machine (`container`), on a Slurm cluster (`slurm`), or by a CI service that is there
+    /// (`ci-service`), which judges commits by what it is set up to do.
     #[serde(rename = "type")]
     #[schemars(required)]
     pub kind: Option<RuntimeKindFile>,
@@ -55,11 +55,11 @@ pub struct RuntimePolicyFile {
     /// Of containers: what all of them see of the host besides the tree.
     pub mounts: Option<Vec<MountFile>>,
 
-    /// Of a cluster: how many gates it has at once, besides the `maxWorkers` of this machine.
+    /// Of a cluster or a CI service: how many gates it has at once, besides the `maxWorkers` of this machine.
     #[schemars(range(min = 1, max = MOST_IN_FLIGHT), extend("default" = DEFAULT_MAX_IN_FLIGHT))]
     pub max_in_flight: Option<u32>,
 
-    /// Of a cluster: a gate that has no node for so long is asked for anew, three times at most.
+    /// Of a cluster or a CI service: a gate that nothing has taken up for so long is asked for anew, three times at most.
     #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_QUEUE_MINUTES))]
     pub queue_minutes: Option<u64>,
 
@@ -98,6 +98,39 @@ pub struct RuntimePolicyFile {
     /// Of a cluster: graphics processors for one gate.
     #[schemars(range(min = 1, max = 1024))]
     pub gpus: Option<u32>,
+
+    /// Of a CI service: which one it is. `github` is not available in this build.
+    pub service: Option<CiServiceFile>,
+
+    /// Of a CI service: where it is, `http://…` or `https://…`, without what its API adds.
+    #[schemars(length(min = 1), example = &"https://buildbot.example/")]
+    pub url: Option<String>,
+
+    /// Of Buildbot: the force scheduler by which builds are asked for.
+    #[schemars(length(min = 1), example = &"lexpr")]
+    pub scheduler: Option<String>,
+
+    /// Of Buildbot: the builder that judges for gates that name none.
+    #[schemars(length(min = 1), example = &"gates")]
+    pub builder: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub enum CiServiceFile {
+    Buildbot,
+    Github,
+}
+
+/// What a gate asks of a CI service, in place of what the runtime asks for all of them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "CiService")]
+pub struct CiAskedFile {
+    /// Of Buildbot: the builder that judges.
+    #[schemars(length(min = 1), example = &"gates")]
+    pub builder: Option<String>,
 }
 
 /// What a gate asks of a cluster, in place of what the runtime asks for all of them.

@@ -3,6 +3,9 @@
 
 mod architecture;
 mod browser;
+mod buildbot_gates;
+mod buildbot_world;
+mod cli_buildbot;
 mod cli_cache;
 mod cli_claims;
 mod cli_clean;

@@ -1,5 +1,6 @@
 //! `lexpr doctor`: whether a run could begin here, and what of it would be missing. Looks, and changes nothing.
 
+mod ci_service;
 mod machine;
 mod places;
 mod repository;
@@ -29,7 +30,7 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "REF")]
     pub target: Option<String>,
     /// Prove a runtime instead: run a gate that passes, one that fails and one that is cancelled, in a small repository
-    /// made for that
+    /// made for that; a CI service judges the plan's target
     #[arg(long, value_name = "NAME", conflicts_with = "target")]
     pub runtime: Option<String>,
     /// The plan that has the runtime; default: plan.yaml

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::DoctorArgs;
+use super::{DoctorArgs, ci_service};
 use crate::cli::conduct;
 use crate::cli::failure::Failure;
 use crate::cli::scratch::ScratchFolder;
 use crate::cli::source::read_plan;
 use crate::doctor::{Check, Finding};
-use crate::gate::elsewhere::{AllGates, ClusterGates, Exchange};
+use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, container, orphans, own_executable};
 use crate::git::command::{Config, Git};
@@ -74,6 +74,9 @@ impl Trial {
 /// Where the plan cannot be read, or has no such runtime.
 pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
     let (runtime, plan) = find(name, args)?;
+    if let (Some(service), Some(plan)) = (runtime.ci_service(), &plan) {
+        return ci_service::findings(name, service, plan, &args.repository);
+    }
     let mut findings: Vec<Finding> = runtime.cluster().map(|cluster| told(name, cluster)).into_iter().collect();
     let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed, |_| {}))) {
         None => runtime,
@@ -176,7 +179,7 @@ fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target
     let address = plan.and_then(|plan| plan.policy.exchange.clone());
     let address = address.unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned());
     let exchange = Exchange::new(Git::new(quarantine.folder(), Config::Users), address, settings.run.clone());
-    let elsewhere = ClusterGates::new(settings.clone(), exchange);
+    let elsewhere = GatesElsewhere::new(settings.clone(), exchange);
     let here = LocalGates::new(settings, slots, Arc::new(RecentProcesses::default()));
     Ok((AllGates::new(here, elsewhere), target))
 }

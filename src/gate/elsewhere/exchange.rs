@@ -1,5 +1,5 @@
 //! How a tree gets to the machines that gate it, and what came of it back: as commits under `refs/lexpr/<run>/` of a
-//! repository that both sides reach. Nothing else there is touched. Every function blocks.
+//! repository that both sides reach, or on branches `lexpr/<run>/…` for those who follow branches. Nothing else there is touched. Every function blocks.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -19,6 +19,8 @@ pub struct Exchange {
     git: Git,
     address: String,
     run: RunId,
+    /// What the full names of refs begin with.
+    root: &'static str,
 }
 
 /// What a worker sent back could not be had.
@@ -33,7 +35,17 @@ pub(super) enum BringError {
 impl Exchange {
     /// `git` has the commits; `address` is a URL or an absolute path, and means the same repository here and on nodes.
     pub fn new(git: Git, address: impl Into<String>, run: RunId) -> Self {
-        Self { git, address: address.into(), run }
+        Self { git, address: address.into(), run, root: "refs/lexpr" }
+    }
+
+    /// The same with branches, which are what CI services follow.
+    pub(super) fn as_branches(&self) -> Self {
+        Self { root: "refs/heads/lexpr", ..self.clone() }
+    }
+
+    /// The branch of this name, as services call it.
+    pub(super) fn branch_of(&self, name: &str) -> String {
+        format!("lexpr/{}/{name}", self.run)
     }
 
     pub(super) fn address(&self) -> &str {
@@ -42,7 +54,7 @@ impl Exchange {
 
     /// The ref of this name.
     pub(super) fn name_of(&self, name: &str) -> String {
-        format!("refs/lexpr/{}/{name}", self.run)
+        format!("{}/{}/{name}", self.root, self.run)
     }
 
     /// Sends a commit there.

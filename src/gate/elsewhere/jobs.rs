@@ -1,4 +1,4 @@
-//! Jobs whose gates run on clusters, as the loop asks for them: each gate is an errand, and what comes back is told as a
+//! Jobs whose gates run elsewhere, as the loop asks for them: each gate is an errand, and what comes back is told as a
 //! gate of this machine tells it. Who has no such gate starts nothing here.
 
 use std::ffi::OsStr;
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::ci::{Ci, CiSettings};
 use super::slurm::{Slurm, SlurmSettings};
 use super::{Errand, Exchange, Returned};
 use crate::gate::client::cancelled;
@@ -19,19 +20,20 @@ use crate::gate::orphans::STARTED_FOR;
 use crate::gate::pump::LogRules;
 use crate::gate::retry::{Attempts, Next, goes_on};
 use crate::gate::{GateSettings, LocalGates, secrets};
-use crate::plan::runtime::Cluster;
+use crate::plan::ci_service::{CiJudge, CiServicePolicy};
+use crate::plan::runtime::{Cluster, Runtime};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::vocabulary::event::{GateOutcome, RanElsewhere, Verdict};
 
-/// All gates of a run: those of this machine, and those that clusters run.
+/// All gates of a run: those of this machine, and those that run elsewhere.
 #[derive(Debug)]
 pub struct AllGates {
     here: LocalGates,
-    elsewhere: ClusterGates,
+    elsewhere: GatesElsewhere,
 }
 
 impl AllGates {
-    pub fn new(here: LocalGates, elsewhere: ClusterGates) -> Self {
+    pub fn new(here: LocalGates, elsewhere: GatesElsewhere) -> Self {
         Self { here, elsewhere }
     }
 
@@ -39,7 +41,7 @@ impl AllGates {
         &self.here
     }
 
-    pub fn elsewhere(&self) -> &ClusterGates {
+    pub fn elsewhere(&self) -> &GatesElsewhere {
         &self.elsewhere
     }
 }
@@ -51,32 +53,77 @@ impl GateRunner for AllGates {
         news: mpsc::UnboundedSender<JobNews>,
         cancel: watch::Receiver<bool>,
     ) -> BoxFuture<'_, Result<(), PortError>> {
-        match job.gates.first().and_then(|first| first.gate.runtime.cluster()) {
-            Some(cluster) => {
-                let slurm = self.elsewhere.cluster(cluster);
-                Box::pin(self.elsewhere.run(slurm, job, news, cancel))
-            }
+        match job.gates.first().and_then(|first| self.elsewhere.engine(&first.gate.runtime)) {
+            Some(engine) => Box::pin(self.elsewhere.run(engine, job, news, cancel)),
             None => self.here.run(job, news, cancel),
         }
     }
 }
 
-/// Gates that clusters run.
+/// What runs one gate elsewhere.
+enum Engine {
+    Slurm(Arc<Slurm>),
+    Ci(Arc<Ci>, CiJudge),
+}
+
+impl Engine {
+    async fn run(
+        &self,
+        errand: &Errand,
+        cancel: watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+    ) -> Result<Returned, PortError> {
+        match self {
+            Self::Slurm(slurm) => slurm.run(errand, cancel, started).await,
+            Self::Ci(ci, judge) => ci.run(judge, errand, cancel, started).await,
+        }
+    }
+}
+
+/// Gates that run elsewhere.
 #[derive(Debug)]
-pub struct ClusterGates {
+pub struct GatesElsewhere {
     settings: GateSettings,
     exchange: Exchange,
     /// By the part of a cluster that gates ask for; those that ask for another have an allocation of their own.
     clusters: Mutex<Vec<(Cluster, Arc<Slurm>)>>,
+    services: Mutex<Vec<(CiServicePolicy, Arc<Ci>)>>,
 }
 
-impl ClusterGates {
+impl GatesElsewhere {
     pub fn new(settings: GateSettings, exchange: Exchange) -> Self {
-        Self { settings, exchange, clusters: Mutex::default() }
+        Self { settings, exchange, clusters: Mutex::default(), services: Mutex::default() }
+    }
+
+    /// `None`: this machine runs it.
+    fn engine(&self, runtime: &Runtime) -> Option<Engine> {
+        match runtime {
+            Runtime::Local | Runtime::Container(_) => None,
+            Runtime::Slurm(cluster) => Some(Engine::Slurm(self.cluster(cluster))),
+            Runtime::CiService(service) => Some(Engine::Ci(self.service(&service.policy), service.judge.clone())),
+        }
+    }
+
+    /// Says that the run had gates run by this before, which [`Self::clear`] is to know.
+    pub fn recall(&self, runtime: &Runtime) {
+        let _ = self.engine(runtime);
+    }
+
+    /// The CI service as gates that it judges have it.
+    pub fn service(&self, policy: &CiServicePolicy) -> Arc<Ci> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ci)) = services.iter().find(|(known, _)| known == policy) {
+            return Arc::clone(ci);
+        }
+        let settings =
+            CiSettings { run: self.settings.run.clone(), policy: policy.clone(), exchange: self.exchange.clone() };
+        let ci = Arc::new(Ci::new(settings));
+        services.push((policy.clone(), Arc::clone(&ci)));
+        ci
     }
 
     /// The cluster as gates that ask for this have it.
-    pub fn cluster(&self, asked: &Cluster) -> Arc<Slurm> {
+    fn cluster(&self, asked: &Cluster) -> Arc<Slurm> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, slurm)) = clusters.iter().find(|(known, _)| known == asked) {
             return Arc::clone(slurm);
@@ -103,27 +150,32 @@ impl ClusterGates {
         }
     }
 
-    /// Ends and removes all that is left of the run on the clusters that it had, if it had any.
+    /// Ends and removes all that is left of the run on the clusters and services that it had, if it had any.
     ///
     /// # Errors
-    /// Where one cannot be asked, or something does not end.
+    /// Where one cannot be asked, or something does not end. The others are cleared all the same.
     pub async fn clear(&self) -> Result<(), PortError> {
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut cleared = Ok(());
         for (_, slurm) in clusters {
-            slurm.clear().await?;
+            cleared = cleared.and(slurm.clear().await);
         }
-        Ok(())
+        for (_, ci) in services {
+            cleared = cleared.and(ci.clear().await);
+        }
+        cleared
     }
 
     async fn run(
         &self,
-        slurm: Arc<Slurm>,
+        engine: Engine,
         job: Job,
         news: mpsc::UnboundedSender<JobNews>,
         mut cancel: watch::Receiver<bool>,
     ) -> Result<(), PortError> {
         for (position, gate) in job.gates.iter().enumerate() {
-            let run = GateOnItsWay { gates: self, slurm: &slurm, job: &job, gate, position, news: &news };
+            let run = GateOnItsWay { gates: self, engine: &engine, job: &job, gate, position, news: &news };
             if !goes_on(run.to_its_end(&mut cancel).await?, &gate.gate, job.fail_fast) {
                 break;
             }
@@ -134,8 +186,8 @@ impl ClusterGates {
 
 /// One gate of a job, with all its attempts.
 struct GateOnItsWay<'a> {
-    gates: &'a ClusterGates,
-    slurm: &'a Slurm,
+    gates: &'a GatesElsewhere,
+    engine: &'a Engine,
     job: &'a Job,
     gate: &'a JobGateRun,
     position: usize,
@@ -158,7 +210,7 @@ impl GateOnItsWay<'_> {
                 let node = Some(node).filter(|node| !node.is_empty()).map(str::to_owned);
                 self.tell(JobNews::Started { job: self.job.job, gate: self.position, attempt: number, node });
             };
-            let returned = self.slurm.run(&errand, cancel.clone(), begin).await?;
+            let returned = self.engine.run(&errand, cancel.clone(), begin).await?;
             if !has_begun.load(Ordering::Relaxed) {
                 if returned.outcome == GateOutcome::Cancelled {
                     return Ok(None);
@@ -198,7 +250,7 @@ impl GateOnItsWay<'_> {
         // What bears the mark is ended when a run is resumed; a gate over there is found again.
         environment.remove(OsStr::new(STARTED_FOR));
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let pass_env = gate.runtime.cluster().map(|cluster| cluster.policy.pass_env.clone()).unwrap_or_default();
+        let pass_env = gate.runtime.pass_env().to_vec();
         let redact: Vec<String> = settings.redact.iter().chain(&pass_env).cloned().collect();
         let own = settings.environment.iter().filter(|(name, _)| pass_env.iter().any(|passed| **passed == **name));
         let variables = own.map(|(name, value)| (name.as_os_str(), value.as_os_str()));

@@ -1,11 +1,13 @@
 //! Gates that run on other machines, by engines that exist. lexpr sends a gate as an [`Errand`]: the commit by git, the
-//! rest with a script (`worker.sh`) that runs it over there and gives account of it. Who asks for gates, how often one is
-//! tried and what its outcome means, is not known here.
+//! rest with a script (`worker.sh`) that runs it over there and gives account of it. A CI service (`ci`) gets the commit
+//! alone. Who asks for gates, how often one is tried and what its outcome means, is not known here.
 //!
 //! A pass is believed on positive proof alone: a line that names the errand and the tree that git had checked out, and an
-//! engine that does not say otherwise (`account`). All that goes wrong on the way is an infrastructure failure.
+//! engine that does not say otherwise (`account`), or a CI service's clear word on this very commit. All that goes wrong
+//! on the way is an infrastructure failure.
 
 mod account;
+pub mod ci;
 mod exchange;
 mod jobs;
 pub mod slurm;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use exchange::Exchange;
-pub use jobs::{AllGates, ClusterGates};
+pub use jobs::{AllGates, GatesElsewhere};
 
 use super::pump::LogRules;
 use crate::vocabulary::event::GateOutcome;

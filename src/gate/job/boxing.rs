@@ -26,8 +26,11 @@ impl JobRun<'_> {
         let container = match &gate.runtime {
             Runtime::Local => return Ok(Ok(None)),
             Runtime::Container(container) => container,
-            // Whoever sends it here would take what this machine says for what the cluster says.
-            Runtime::Slurm(cluster) => return Ok(Err(format!("{} runs it, and not this machine", cluster.runtime))),
+            // Whoever sends it here would take what this machine says for what that says.
+            Runtime::Slurm(_) | Runtime::CiService(_) => {
+                let runtime = gate.runtime.name().map(ToString::to_string).unwrap_or_default();
+                return Ok(Err(format!("{runtime} runs it, and not this machine")));
+            }
         };
         let told = GateTold::of(attempt.gate, self.job.base, attempt.number, Path::new(""));
         let inside = Inside {

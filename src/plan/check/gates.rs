@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::policy::GateRules;
 use super::{Checker, seconds};
+use crate::plan::conform::missing_key;
 use crate::plan::file::{AtFile, GateFile};
 use crate::plan::globs::{bounded_together, path_glob};
 use crate::plan::limits_file::ClaimsFile;
@@ -47,6 +48,14 @@ impl Checker<'_> {
             self.command(&place.join("run"), run);
         }
         let (runtime, asked) = self.runtime(place, &mut file, rules);
+        let run_of_its_own = runtime.as_ref().is_some_and(|runtime| runtime.ci_service().is_some());
+        if file.run.is_none() && !run_of_its_own {
+            // Whoever runs it may be one that needs none.
+            if runtime.is_some() && !self.conformity.is_faulty(&place.join("run")) {
+                self.report(missing_key(self.document, place, "run"));
+            }
+            return None;
+        }
         let env = file.env.unwrap_or_default();
         self.env(&place.join("env"), &env);
         let cwd = self.cwd(&place.join("cwd"), file.cwd.as_deref().unwrap_or_default());
@@ -57,7 +66,7 @@ impl Checker<'_> {
         self.path_globs(&place.join("artifacts"), &artifacts);
         let resources = self.claims(&place.join("resources"), file.resources, rules);
 
-        let (name, run) = (file.name?, file.run?);
+        let (name, run) = (file.name?, file.run.unwrap_or_default());
         let required = !rules.optional.contains(&name);
         let at = file.at.as_deref().map_or(GateAt { cone: true, apex: true }, |at| GateAt {
             cone: at.contains(&AtFile::Cone),
@@ -106,7 +115,7 @@ impl Checker<'_> {
             artifacts,
             required,
         };
-        Some(gate.run_by(runtime))
+        Some(gate.run_by(runtime.unwrap_or_default()))
     }
 
     fn env(&mut self, place: &Pointer, env: &BTreeMap<String, String>) {

@@ -4,6 +4,7 @@
 //! meaning, so that all problems come at once, in the order of the file. Whether a branch
 //! exists is not known here; [`Places`] lets those who find out say so with file and line.
 
+mod ci_services;
 mod gates;
 mod items;
 mod policy;

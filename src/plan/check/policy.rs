@@ -82,7 +82,8 @@ impl Checker<'_> {
         let resources: BTreeMap<String, Resource> =
             file.resources.unwrap_or_default().into_iter().map(|(name, file)| (name, resource(&file))).collect();
         let optional_names = file.optional_gates.unwrap_or_default();
-        let runtimes = self.runtimes(file.runtimes.unwrap_or_default(), file.default_runtime);
+        let has_exchange = file.exchange.is_some();
+        let runtimes = self.runtimes(file.runtimes.unwrap_or_default(), file.default_runtime, has_exchange);
         let rules = GateRules {
             required: file.required_gates.unwrap_or_default(),
             optional: optional_names.iter().cloned().collect(),

@@ -8,20 +8,26 @@ use crate::plan::file::GateFile;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::{Quoted, nearest};
 use crate::plan::runtime::{
-    Asked, CONTAINER, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes, SLURM, SlurmMode,
-    SlurmNeeds, SlurmPolicy,
+    Asked, CI_SERVICE, CONTAINER, ContainerPolicy, LOCAL, Mount, NoRuntime, Runtime, RuntimePolicy, Runtimes, SLURM,
+    SlurmMode, SlurmNeeds, SlurmPolicy,
 };
 use crate::plan::runtimes_file::{
     MountFile, MountKindFile, RuntimeKindFile, RuntimePolicyFile, SlurmFile, SlurmModeFile,
 };
 use crate::vocabulary::names::RuntimeName;
 
-const CI_SERVICE: &str = "ci-service";
+/// Names of keys, and whether they are there.
+type Keys<'a> = &'a [(&'static str, bool)];
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
 impl Checker<'_> {
-    pub(super) fn runtimes(&mut self, files: BTreeMap<String, RuntimePolicyFile>, default: Option<String>) -> Runtimes {
+    pub(super) fn runtimes(
+        &mut self,
+        files: BTreeMap<String, RuntimePolicyFile>,
+        default: Option<String>,
+        has_exchange: bool,
+    ) -> Runtimes {
         let mut named = BTreeMap::new();
         for (name, file) in files {
             let place = at("runtimes").join(name.clone());
@@ -32,6 +38,12 @@ impl Checker<'_> {
                 let problem = self.document.error_at_key(&place, "`local` is this machine's shell in every plan");
                 self.report(problem.hint("give this runtime another name"));
             } else if let Some(policy) = self.runtime_policy(&place, &name, file) {
+                if matches!(policy, RuntimePolicy::CiService(_)) && !has_exchange {
+                    let message =
+                        "a CI service needs an `exchange`: a repository that it follows, to which commits are sent";
+                    let hint = "add `exchange: …` to the policy, with that repository's URL";
+                    self.error_with_hint(&place.join("type"), message, hint);
+                }
                 named.insert(RuntimeName::new(&name), policy);
             }
         }
@@ -48,11 +60,7 @@ impl Checker<'_> {
         let kind = match file.kind? {
             RuntimeKindFile::Container => CONTAINER,
             RuntimeKindFile::Slurm => SLURM,
-            RuntimeKindFile::CiService => {
-                let hint = "write `container` or `slurm`, or leave the runtime out";
-                self.not_in_this_build(&place.join("type"), "`type: ci-service`", hint);
-                return None;
-            }
+            RuntimeKindFile::CiService => CI_SERVICE,
         };
         if name != kind && matches!(name, CONTAINER | SLURM | CI_SERVICE) {
             let message = format!("a runtime called {} would be taken for one of that type", Quoted(name));
@@ -60,6 +68,9 @@ impl Checker<'_> {
             self.report(problem.hint("give it another name"));
         }
         self.keys_of_other_kinds(place, kind, &file);
+        if kind == CI_SERVICE {
+            return self.ci_service_policy(place, file).map(RuntimePolicy::CiService);
+        }
         let pass_env = file.pass_env.unwrap_or_default();
         for (index, variable) in pass_env.iter().enumerate() {
             if variable.contains(['=', '\0']) {
@@ -132,9 +143,14 @@ impl Checker<'_> {
             ("user", file.user.is_some()),
             ("mounts", file.mounts.is_some()),
         ];
+        let of_machines = [
+            ("passEnv", file.pass_env.is_some()),
+            ("memoryMB", file.memory_mb.is_some()),
+            ("cpus", file.cpus.is_some()),
+        ];
+        let of_elsewhere =
+            [("maxInFlight", file.max_in_flight.is_some()), ("queueMinutes", file.queue_minutes.is_some())];
         let of_clusters = [
-            ("maxInFlight", file.max_in_flight.is_some()),
-            ("queueMinutes", file.queue_minutes.is_some()),
             ("mode", file.mode.is_some()),
             ("nodes", file.nodes.is_some()),
             ("timeMinutes", file.time_minutes.is_some()),
@@ -145,11 +161,24 @@ impl Checker<'_> {
             ("constraint", file.constraint.is_some()),
             ("gpus", file.gpus.is_some()),
         ];
-        let (strange, whose): (&[_], _) =
-            if kind == CONTAINER { (&of_clusters, "of clusters") } else { (&of_containers, "of containers") };
-        for (key, _) in strange.iter().filter(|(_, is_there)| *is_there) {
-            let message = format!("`{key}` is {whose}, and this runtime is `type: {kind}`");
-            self.report(self.document.error_at_key(&place.join(*key), message));
+        let of_ci_services = [
+            ("service", file.service.is_some()),
+            ("url", file.url.is_some()),
+            ("scheduler", file.scheduler.is_some()),
+            ("builder", file.builder.is_some()),
+        ];
+        let groups: [(Keys, &[&str], &str); 5] = [
+            (&of_containers, &[CONTAINER], "of containers"),
+            (&of_machines, &[CONTAINER, SLURM], "of containers and clusters"),
+            (&of_elsewhere, &[SLURM, CI_SERVICE], "of clusters and CI services"),
+            (&of_clusters, &[SLURM], "of clusters"),
+            (&of_ci_services, &[CI_SERVICE], "of CI services"),
+        ];
+        for (keys, _, whose) in groups.iter().filter(|(_, kinds, _)| !kinds.contains(&kind)) {
+            for (key, _) in keys.iter().filter(|(_, is_there)| *is_there) {
+                let message = format!("`{key}` is {whose}, and this runtime is `type: {kind}`");
+                self.report(self.document.error_at_key(&place.join(*key), message));
+            }
         }
     }
 
@@ -184,17 +213,24 @@ impl Checker<'_> {
         self.no_option(&place, Some(address))
     }
 
-    /// What runs a gate, and what it asks of that; `local` where something is wrong.
-    pub(super) fn runtime(&mut self, place: &Pointer, file: &mut GateFile, rules: &GateRules) -> (Runtime, Asked) {
-        let (container, slurm) = (file.container.take(), file.slurm.take());
+    /// What runs a gate, and what it asks of that; no runtime where something is wrong.
+    pub(super) fn runtime(
+        &mut self,
+        place: &Pointer,
+        file: &mut GateFile,
+        rules: &GateRules,
+    ) -> (Option<Runtime>, Asked) {
+        let (container, slurm, ci_service) = (file.container.take(), file.slurm.take(), file.ci_service.take());
         let (asks_for_a_container, asks_for_a_cluster) = (container.is_some(), slurm.is_some());
+        let asks_for_a_service = ci_service.is_some();
         let names_an_image = container.as_ref().is_some_and(|file| file.image.is_some());
         let mut asked = container.map_or_else(Asked::default, |file| Asked {
             image: self.no_option(&place.join("container").join("image"), file.image),
             entrypoint: file.entrypoint,
             mounts: self.mounts(&place.join("container").join("mounts"), file.mounts),
-            slurm: SlurmNeeds::default(),
+            ..Asked::default()
         });
+        asked.ci_service = self.ci_asked(&place.join("ciService"), ci_service.unwrap_or_default());
         asked.slurm = self.slurm_needs(&place.join("slurm"), slurm.unwrap_or_default());
         let default = rules.runtimes.default.as_ref().map_or(LOCAL, RuntimeName::as_str);
         let named = file.runtime.as_deref();
@@ -202,21 +238,26 @@ impl Checker<'_> {
         // What was found wrong with the policy need not be found wrong with every gate.
         let policy_is_faulty = self.conformity.is_faulty(&Pointer::root().join("policy"));
         if names_an_image && asked.image.is_none() {
-            return (Runtime::Local, asked);
+            return (None, asked);
         }
         if named.is_some_and(|name| !self.is_known_runtime(&place.join("runtime"), name, &rules.runtimes)) {
-            return (Runtime::Local, asked);
+            return (None, asked);
         }
         let runtime = match rules.runtimes.of(name, &asked) {
             Ok(runtime) => runtime,
-            Err(NoRuntime::Unknown(_)) => return (Runtime::Local, asked),
-            Err(error @ NoRuntime::NoImage(_)) => {
+            Err(NoRuntime::Unknown(_)) => return (None, asked),
+            Err(error @ (NoRuntime::NoImage(_) | NoRuntime::NoBuilder(_))) => {
                 if !policy_is_faulty {
                     let key = if named.is_some() { place.join("runtime") } else { place.join("name") };
-                    let hint = "add `container: { image: … }` to the gate, or an `image` to the runtime";
+                    let hint = match error {
+                        NoRuntime::NoBuilder(_) => {
+                            "add `ciService: { builder: … }` to the gate, or a `builder` to the runtime"
+                        }
+                        _ => "add `container: { image: … }` to the gate, or an `image` to the runtime",
+                    };
                     self.error_with_hint(&key, error.to_string(), hint);
                 }
-                return (Runtime::Local, asked);
+                return (None, asked);
             }
         };
         if runtime.elsewhere().is_some() && file.artifacts.as_ref().is_some_and(|globs| !globs.is_empty()) {
@@ -227,22 +268,23 @@ impl Checker<'_> {
         let idle = [
             ("container", asks_for_a_container && runtime.container().is_none()),
             ("slurm", asks_for_a_cluster && runtime.cluster().is_none()),
+            ("ciService", asks_for_a_service && runtime.ci_service().is_none()),
         ];
         for (key, _) in idle.into_iter().filter(|(_, is_idle)| *is_idle && !policy_is_faulty) {
             let message = format!("`{key}` has no effect: `{name}` runs this gate");
             let problem = self.document.error_at_key(&place.join(key), message);
-            self.report(problem.warning().hint(format!("add `runtime: {key}`, or leave it out")));
+            let add =
+                if key == "ciService" { "a `runtime` of that type".to_owned() } else { format!("`runtime: {key}`") };
+            self.report(problem.warning().hint(format!("add {add}, or leave it out")));
         }
-        (runtime, asked)
+        if runtime.ci_service().is_some() {
+            self.idle_with_a_ci_service(place, file);
+        }
+        (Some(runtime), asked)
     }
 
     /// Says so where there is no runtime of that name.
     fn is_known_runtime(&mut self, place: &Pointer, name: &str, runtimes: &Runtimes) -> bool {
-        if name == CI_SERVICE {
-            let hint = "write `local` to run the command on this machine";
-            self.not_in_this_build(place, &format!("`{name}`"), hint);
-            return false;
-        }
         let is_known = runtimes.names().any(|known| known == name);
         // A runtime that is written wrongly is no unknown one.
         let is_written = self.document.has(&at("runtimes").join(name.to_owned()));
@@ -250,7 +292,12 @@ impl Checker<'_> {
             let message = format!("no runtime is called {}", Quoted(name));
             let near = nearest(name, runtimes.names());
             let problem = self.document.error(place, message).did_you_mean(near);
-            let hint = "there are `local`, `container`, `slurm` and those that `policy.runtimes` names";
+            let hint = match name {
+                CI_SERVICE => {
+                    "a CI service has to be named in `policy.runtimes`, with `type: ci-service` and its `url`"
+                }
+                _ => "there are `local`, `container`, `slurm` and those that `policy.runtimes` names",
+            };
             self.report(if near.is_some() { problem } else { problem.hint(hint) });
         }
         is_known
@@ -296,7 +343,7 @@ impl Checker<'_> {
     }
 
     /// A word for a command line, and none that would be taken for an option there.
-    fn no_option(&mut self, place: &Pointer, word: Option<String>) -> Option<String> {
+    pub(super) fn no_option(&mut self, place: &Pointer, word: Option<String>) -> Option<String> {
         let word = word?;
         if word.starts_with('-') || word.trim().is_empty() || word.chars().any(char::is_control) {
             let message = format!(
@@ -310,7 +357,7 @@ impl Checker<'_> {
     }
 }
 
-fn minutes(minutes: u64) -> std::time::Duration {
+pub(super) fn minutes(minutes: u64) -> std::time::Duration {
     seconds(minutes.saturating_mul(60))
 }
 

@@ -1,0 +1,182 @@
+//! Proving a CI service before it is trusted with gates: what it would need is looked for, then it judges the commit that the
+//! target is at, and is stopped while it does so once more.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::cli::failure::Failure;
+use crate::cli::scratch::ScratchFolder;
+use crate::cli::{RepositoryArgs, conduct};
+use crate::doctor::{Check, Finding, Mark};
+use crate::gate::LogRules;
+use crate::gate::elsewhere::ci::{Ci, CiSettings};
+use crate::gate::elsewhere::{Errand, Exchange, Returned};
+use crate::git::command::{Config, Git};
+use crate::git::repo::{Target, UserRepo};
+use crate::plan::Plan;
+use crate::plan::ci_service::{CiJudge, CiService};
+use crate::ports::PortError;
+use crate::report::outcome::outcome_text;
+use crate::runs;
+use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::names::RunId;
+use crate::wording::{duration, list, shown};
+
+/// As long as somebody waits for an answer.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// Of a log that nobody reads.
+const LOG_BYTES: u64 = 1024 * 1024;
+
+/// Looks and tries. What cannot be tried is a finding, too.
+///
+/// # Errors
+/// Where the repository or the target cannot be read.
+pub(super) fn findings(
+    name: &str,
+    service: &CiService,
+    plan: &Plan,
+    repository: &RepositoryArgs,
+) -> Result<Vec<Finding>, Failure> {
+    let repo = UserRepo::open(&repository.repo)?;
+    let target = repo.resolve(&plan.target, &[])?.target;
+    let run = RunId::new(format!("doctor-{}", runs::fresh_id()));
+    let git = Git::new(repo.common_dir(), Config::Users);
+    // `check` has it that there is one.
+    let address = plan.policy.exchange.clone().unwrap_or_default();
+    let exchange = Exchange::new(git, address, run.clone());
+    let ci = Ci::new(CiSettings { run, policy: service.policy.clone(), exchange });
+    let scratch = ScratchFolder::create()?;
+    let found = conduct::runtime(1)?.block_on(async {
+        let patient = Patient { name, ci: &ci, service, target: &target, logs: scratch.path() };
+        let mut findings = patient.look().await;
+        if findings.iter().all(|finding| finding.mark != Mark::Fail) {
+            findings.extend(patient.try_all().await);
+        }
+        if let Err(error) = ci.clear().await {
+            findings.push(failed(name, &error));
+        }
+        findings
+    });
+    scratch.remove();
+    Ok(found)
+}
+
+fn failed(name: &str, error: &PortError) -> Finding {
+    let finding = Finding::fail(Check::Runtime, format!("{name}: {}", error.message));
+    error.hint.iter().fold(finding, |finding, hint| finding.remedy(hint))
+}
+
+/// The service that is looked at.
+struct Patient<'a> {
+    name: &'a str,
+    ci: &'a Ci,
+    service: &'a CiService,
+    target: &'a Target,
+    logs: &'a Path,
+}
+
+impl Patient<'_> {
+    fn ok(&self, found: impl std::fmt::Display) -> Finding {
+        Finding::ok(Check::Runtime, format!("{}: {found}", self.name))
+    }
+
+    async fn look(&self) -> Vec<Finding> {
+        let inspection = match self.ci.inspect(&self.service.judge).await {
+            Ok(inspection) => inspection,
+            Err(error) => return vec![failed(self.name, &error)],
+        };
+        let CiJudge::Builder { scheduler, builder } = &self.service.judge;
+        let (url, at_once) = (shown(&self.service.policy.url), self.service.policy.max_in_flight);
+        let answered = duration(millis(inspection.answered_in));
+        let mut findings = vec![self.ok(format!(
+            "Buildbot at {url}, scheduler {}, builder {}, {at_once} at once; it answered in {answered}",
+            shown(scheduler),
+            shown(builder)
+        ))];
+        for (lack, remedy) in inspection.lacks {
+            findings.push(Finding::fail(Check::Runtime, format!("{}: {lack}", self.name)).remedy(remedy));
+        }
+        if !inspection.workers.is_empty() {
+            findings.push(self.ok(format!("workers that are connected: {}", list(&inspection.workers))));
+        }
+        findings
+    }
+
+    async fn try_all(&self) -> Vec<Finding> {
+        let begun = Instant::now();
+        let (_cancel, never) = watch::channel(false);
+        let judged = self.ci.run(&self.service.judge, &self.errand("judged"), never, |_| {}).await;
+        let judged = match judged {
+            Ok(returned) => self.judged(&returned, begun.elapsed()),
+            Err(error) => failed(self.name, &error),
+        };
+        if judged.mark == Mark::Fail {
+            return vec![judged];
+        }
+        vec![judged, self.cancelled().await]
+    }
+
+    fn judged(&self, returned: &Returned, took: Duration) -> Finding {
+        let (branch, commit) = (shown(self.target.short_name()), self.target.commit.to_string());
+        let (came_to, took) = (outcome_text(&returned.outcome), duration(millis(took)));
+        let found = format!(
+            "{branch} at {} was judged: {came_to}, {took} in all, {} of it before it began",
+            &commit[..10],
+            duration(returned.queued_ms)
+        );
+        match &returned.outcome {
+            GateOutcome::Passed => self.ok(found),
+            GateOutcome::Failed { .. } => Finding::warn(Check::Runtime, format!("{}: {found}", self.name))
+                .meaning("the service works; but a gate that the target fails itself ejects every item")
+                .remedy("see what the builder does, and why that fails"),
+            _ => Finding::fail(Check::Runtime, format!("{}: {found}", self.name)),
+        }
+    }
+
+    async fn cancelled(&self) -> Finding {
+        let (cancel, cancelled) = watch::channel(false);
+        let asked = std::sync::OnceLock::new();
+        let begin = |_: &str| {
+            let _ = asked.set(Instant::now());
+            cancel.send_replace(true);
+        };
+        match self.ci.run(&self.service.judge, &self.errand("cancelled"), cancelled, begin).await {
+            Ok(Returned { outcome: GateOutcome::Cancelled, .. }) => {
+                let gone = asked.get().map(Instant::elapsed).unwrap_or_default();
+                self.ok(format!("a build that was cancelled was gone after {}", duration(millis(gone))))
+            }
+            // It was over before it was known to have begun.
+            Ok(Returned { outcome: GateOutcome::Passed | GateOutcome::Failed { .. }, .. }) => {
+                self.ok("builds end too soon to be cancelled")
+            }
+            Ok(Returned { outcome, .. }) => {
+                let found = format!("{}: a build that was cancelled: {}", self.name, outcome_text(&outcome));
+                Finding::fail(Check::Runtime, found)
+            }
+            Err(error) => failed(self.name, &error),
+        }
+    }
+
+    fn errand(&self, ticket: &str) -> Errand {
+        Errand {
+            ticket: ticket.to_owned(),
+            commit: self.target.commit,
+            tree: self.target.tree,
+            setup: None,
+            command: String::new(),
+            cwd: String::new(),
+            env: BTreeMap::new(),
+            pass_env: Vec::new(),
+            timeout: LIMIT,
+            log: self.logs.join(format!("{ticket}.log")),
+            log_rules: LogRules { max_bytes: LOG_BYTES, secrets: Vec::new() },
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

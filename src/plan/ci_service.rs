@@ -1,0 +1,116 @@
+//! A CI service that runs gates: where it is, and what of it judges a gate. What it does then, it is set up to do; no
+//! plan says.
+
+use std::time::Duration;
+
+use super::runtime::CI_SERVICE;
+use crate::vocabulary::names::RuntimeName;
+
+/// What all gates that one runtime hands to a CI service have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CiServicePolicy {
+    pub server: CiServer,
+    /// Without a slash at its end.
+    pub url: String,
+    pub max_in_flight: u32,
+    pub queue_limit: Duration,
+}
+
+/// Which CI service it is, with what it needs to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CiServer {
+    Buildbot {
+        /// A force scheduler.
+        scheduler: String,
+        /// For gates that name none.
+        builder: Option<String>,
+    },
+}
+
+/// What a gate asks of a CI service beyond what the policy says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CiAsked {
+    pub builder: Option<String>,
+}
+
+/// What of a CI service judges one gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CiJudge {
+    Builder { scheduler: String, builder: String },
+}
+
+/// A CI service as one gate has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CiService {
+    pub runtime: RuntimeName,
+    pub policy: CiServicePolicy,
+    pub judge: CiJudge,
+}
+
+impl CiServer {
+    /// `None` where neither the policy nor the gate says what judges it.
+    pub fn judge(&self, asked: &CiAsked) -> Option<CiJudge> {
+        match self {
+            Self::Buildbot { scheduler, builder } => {
+                let builder = asked.builder.as_ref().or(builder.as_ref())?.clone();
+                Some(CiJudge::Builder { scheduler: scheduler.clone(), builder })
+            }
+        }
+    }
+}
+
+impl CiService {
+    /// All that a verdict may depend on and that lexpr knows of: the service and what of it judges.
+    pub(super) fn parts(&self) -> Vec<String> {
+        let CiJudge::Builder { scheduler, builder } = &self.judge;
+        vec![CI_SERVICE.to_owned(), "buildbot".to_owned(), self.policy.url.clone(), scheduler.clone(), builder.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::runtime::Runtime;
+    use crate::vocabulary::names::DefinitionDigest;
+
+    #[test]
+    fn a_gate_is_another_one_with_everything_of_its_ci_service_that_a_verdict_may_depend_on() {
+        let server = CiServer::Buildbot { scheduler: "force".to_owned(), builder: Some("gates".to_owned()) };
+        let judge = server.judge(&CiAsked::default()).unwrap();
+        let policy =
+            CiServicePolicy { server, url: "http://a".to_owned(), max_in_flight: 1, queue_limit: Duration::ZERO };
+        let plain = CiService { runtime: RuntimeName::new("ci"), policy, judge };
+        let builder = |scheduler: &str, builder: &str| CiJudge::Builder {
+            scheduler: scheduler.to_owned(),
+            builder: builder.to_owned(),
+        };
+        let elsewhere = CiServicePolicy { url: "http://b".to_owned(), ..plain.policy.clone() };
+        let all = [
+            plain.clone(),
+            CiService { judge: builder("force", "others"), ..plain.clone() },
+            CiService { judge: builder("other", "gates"), ..plain.clone() },
+            CiService { policy: elsewhere, ..plain.clone() },
+        ];
+        let local = DefinitionDigest::of([b"gate".as_slice()]);
+        let define = |service: &CiService| Runtime::CiService(Box::new(service.clone())).define(local);
+        let digests: std::collections::HashSet<_> = all.iter().map(define).collect();
+        assert_eq!(digests.len(), all.len());
+        assert!(!digests.contains(&Runtime::Local.define(local)));
+        let wider = CiServicePolicy { max_in_flight: 9, ..plain.policy.clone() };
+        let wider = CiService { policy: wider, ..plain };
+        assert!(digests.contains(&define(&wider)), "nor does it matter how many it has at once");
+    }
+
+    #[test]
+    fn a_gate_s_own_builder_goes_before_that_of_the_runtime_and_one_there_must_be() {
+        let server = |builder: Option<&str>| CiServer::Buildbot {
+            scheduler: "force".to_owned(),
+            builder: builder.map(str::to_owned),
+        };
+        let own = CiAsked { builder: Some("own".to_owned()) };
+        let named = |judge: Option<CiJudge>| judge.map(|CiJudge::Builder { builder, .. }| builder);
+        assert_eq!(named(server(Some("gates")).judge(&own)).as_deref(), Some("own"));
+        assert_eq!(named(server(Some("gates")).judge(&CiAsked::default())).as_deref(), Some("gates"));
+        assert_eq!(server(None).judge(&CiAsked::default()), None);
+    }
+}
