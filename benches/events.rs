@@ -90,7 +90,7 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         history: Outcomes::default(),
         groups: None,
     };
-    let lined_up = items.iter().map(|item| item.lined_up(&graph)).collect();
+    let lined_up = items.iter().map(|item| std::sync::Arc::new(item.lined_up(&graph))).collect();
     let base = (head("base"), tree(head("base").as_bytes()));
     let started = rehearsal::started(RunId::new("20260101-000000-000-aaaa"), base, &limits, lined_up);
     let setup = RunSetup {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
+
 /// How often a cache was asked and what came of it, counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
@@ -43,11 +45,16 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cac
     fn build(capacity: u64, time_to_live: Option<Duration>) -> Self {
         let counters = Arc::new(Counters::default());
         let evicted = Arc::clone(&counters);
-        let mut builder = moka::sync::Cache::builder().max_capacity(capacity).eviction_listener(move |_, _, cause| {
+        let count = move |_, _, cause: moka::notification::RemovalCause| {
             if cause.was_evicted() {
                 evicted.evictions.fetch_add(1, Ordering::Relaxed);
             }
-        });
+        };
+        let mut builder = moka::sync::Cache::builder()
+            .max_capacity(capacity)
+            // Whatever was made or asked for last is asked for next.
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(count);
         if let Some(time_to_live) = time_to_live {
             builder = builder.time_to_live(time_to_live);
         }

@@ -11,7 +11,7 @@
 //! be told from a torn tail; whoever cuts one off has to say how much it was.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::crash;
@@ -52,6 +52,55 @@ pub struct JournalFile {
 
 /// Bytes of the buffer that is kept for the next event.
 const KEPT_BUFFER: usize = 64 * 1024;
+
+/// A line on its way to the file. The first event holds the whole plan and is a thousand times as long as the others: what
+/// does not fit into the buffer is hashed and let go, and written in a second go.
+struct Line {
+    /// With room for the checksum; of what is too long the end.
+    bytes: Vec<u8>,
+    hasher: blake3::Hasher,
+    is_long: bool,
+}
+
+impl Line {
+    /// Digits and a space.
+    const BEFORE: usize = CHECKSUM_DIGITS + 1;
+
+    fn new(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(Self::BEFORE, b' ');
+        Self { bytes: buffer, hasher: blake3::Hasher::new(), is_long: false }
+    }
+
+    fn checksum(&mut self) -> String {
+        self.hasher.update(&self.bytes[Self::BEFORE..]);
+        digits(&self.hasher.finalize())
+    }
+
+    /// All of it, where it fitted.
+    fn whole(&mut self, checksum: &str) -> Option<&[u8]> {
+        self.bytes[..CHECKSUM_DIGITS].copy_from_slice(checksum.as_bytes());
+        self.bytes.push(b'\n');
+        (!self.is_long).then_some(&self.bytes)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, json: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + json.len() > KEPT_BUFFER {
+            self.is_long = true;
+            self.hasher.update(&self.bytes[Self::BEFORE..]).update(json);
+            self.bytes.truncate(Self::BEFORE);
+        } else {
+            self.bytes.extend_from_slice(json);
+        }
+        Ok(json.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 impl JournalFile {
     /// Creates the journal; its folder must exist. The folder's entry is made durable too.
@@ -114,20 +163,25 @@ impl JournalFile {
 
 impl ports::Journal for JournalFile {
     fn append(&mut self, recorded: &Recorded) -> Result<(), PortError> {
-        let json = serde_json::to_vec(recorded).expect("an event is made of strings, numbers and lists");
-        self.pending.clear();
-        self.pending.extend(checksum(&json).bytes());
-        self.pending.push(b' ');
-        self.pending.extend(json);
-        self.pending.push(b'\n');
-        let line = std::mem::take(&mut self.pending);
+        let mut line = Line::new(std::mem::take(&mut self.pending));
+        let written = serde_json::to_writer(&mut line, recorded);
+        written.expect("an event is made of strings, numbers and lists");
+        let checksum = line.checksum();
         crash::point!("journal.append.before");
-        crash::torn!("journal.append.torn", self.file, line);
-        let result = self.attempt("writing", |file| file.write_all(&line));
-        // The first event holds the whole plan and is a thousand times as long as the others.
-        if line.capacity() <= KEPT_BUFFER {
-            self.pending = line;
-        }
+        let result = match line.whole(&checksum) {
+            Some(whole) => {
+                crash::torn!("journal.append.torn", self.file, whole);
+                self.attempt("writing", |file| file.write_all(whole))
+            }
+            None => self.attempt("writing", |file| {
+                let mut file = BufWriter::with_capacity(KEPT_BUFFER, file);
+                write!(file, "{checksum} ")?;
+                serde_json::to_writer(&mut file, recorded)?;
+                file.write_all(b"\n")?;
+                file.flush()
+            }),
+        };
+        self.pending = line.bytes;
         crash::point!("journal.append.after");
         result
     }
@@ -269,7 +323,11 @@ fn signed(line: &[u8]) -> Result<&[u8], String> {
 }
 
 fn checksum(json: &[u8]) -> String {
-    let mut hex = blake3::hash(json).to_hex().to_string();
+    digits(&blake3::hash(json))
+}
+
+fn digits(hash: &blake3::Hash) -> String {
+    let mut hex = hash.to_hex().to_string();
     hex.truncate(CHECKSUM_DIGITS);
     hex
 }
@@ -319,6 +377,28 @@ mod tests {
         assert_eq!(last(&path), None);
         std::fs::write(&path, "").unwrap();
         assert_eq!(last(&path), None);
+    }
+
+    #[test]
+    fn invariant_6_an_event_that_no_buffer_holds_is_written_as_every_other() {
+        let (_folder, path) = journal_of(1);
+        let long = |seq: u64, bytes: usize| {
+            let items = vec!["x".repeat(100).as_str().into(); bytes / 100];
+            let (apex, base) = (crate::vocabulary::names::ApexId(1), "11".repeat(20).parse().unwrap());
+            Recorded { seq, at_ms: seq, event: Event::ApexFormed { apex, base, items } }
+        };
+        // Around the buffer's size, and many times as long.
+        let events: Vec<Recorded> = [KEPT_BUFFER - 4000, KEPT_BUFFER - 1500, KEPT_BUFFER, KEPT_BUFFER * 20, 100]
+            .into_iter()
+            .zip(2..)
+            .map(|(bytes, seq)| long(seq, bytes))
+            .collect();
+        let mut journal = JournalFile::reopen(&path, 0).unwrap();
+        events.iter().for_each(|event| journal.append(event).unwrap());
+        assert!(journal.pending.capacity() <= KEPT_BUFFER * 2);
+        assert!(is_intact(&path));
+        let read = read(&path).unwrap();
+        assert_eq!((&read.events[1..], read.torn_bytes), (&events[..], 0));
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn graph(started: &RunStarted) -> Option<Graph> {
     if names.len() != started.items.len() || names.is_empty() {
         return None;
     }
-    Graph::new(started.items.iter().map(item).collect(), &[]).ok()
+    Graph::new(started.items.iter().map(|lined_up| item(lined_up)).collect(), &[]).ok()
 }
 
 fn item(lined_up: &LinedUpItem) -> Item {

@@ -55,7 +55,7 @@ pub struct Prepared {
     /// In canonical order.
     pub items: Vec<Arc<ComposeItem>>,
     /// In canonical order.
-    pub lined_up: Vec<LinedUpItem>,
+    pub lined_up: Vec<Arc<LinedUpItem>>,
     /// Where files would come that the base has not: paths from the top.
     pub arriving: Vec<PathBuf>,
     /// How long finding heads, implied dependencies and the order took.
@@ -473,16 +473,15 @@ fn composed_of(graph: &Graph, plan: &Plan, heads: &[CommitId], relations: &Relat
         .collect()
 }
 
-fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &Relations) -> Vec<LinedUpItem> {
+fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &Relations) -> Vec<Arc<LinedUpItem>> {
     let landed: HashMap<_, _> = plan
         .items
         .iter()
         .zip(&relations.already_landed)
         .filter_map(|(item, why)| Some((&item.name, why.as_ref()?.to_string())))
         .collect();
-    let lined_up = |item: &Arc<ComposeItem>| LinedUpItem {
-        already_landed: landed.get(&item.name).cloned(),
-        ..item.lined_up(graph)
+    let lined_up = |item: &Arc<ComposeItem>| {
+        Arc::new(LinedUpItem { already_landed: landed.get(&item.name).cloned(), ..item.lined_up(graph) })
     };
     items.iter().map(lined_up).collect()
 }

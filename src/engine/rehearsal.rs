@@ -42,7 +42,7 @@ pub fn policy(policy: &Policy) -> Policy {
 }
 
 /// The first event of a run that has no repository and no plan.
-pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec<LinedUpItem>) -> RunStarted {
+pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec<Arc<LinedUpItem>>) -> RunStarted {
     RunStarted {
         format: EVENT_FORMAT,
         run,

@@ -23,8 +23,9 @@ use crate::vocabulary::names::{CommitId, SubjectDigest, TreeId};
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::oneshot;
 
-/// Prefixes remembered at most. Each holds some 300 bytes and shares the prefixes before it.
-pub const MAX_PREFIXES: u64 = 50_000;
+/// Prefixes remembered at most: those made last. Each takes some 400 bytes, the cache's own included, and shares the prefixes
+/// before it.
+pub const MAX_PREFIXES: u64 = 10_000;
 
 /// Objects held in memory until there is a reason to write them.
 const MOST_PENDING: usize = 10_000;

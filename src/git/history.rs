@@ -51,7 +51,8 @@ struct Node {
     id: ObjectId,
     /// The earliest date among those of its children that were read.
     earliest_child: u64,
-    read: Option<Read>,
+    /// Apart, because what was just made is rarely read again.
+    read: Option<Box<Read>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +110,7 @@ impl History {
                 parent.earliest_child = parent.earliest_child.min(seconds);
                 self.dates_lie |= parent.read.as_ref().is_some_and(|read| read.seconds > seconds);
             }
-            self.nodes[slot].read = Some(Read { parents, seconds, rank: None, lands });
+            self.nodes[slot].read = Some(Box::new(Read { parents, seconds, rank: None, lands }));
         }
         Ok(self.nodes[slot].read.as_ref().expect("read just above"))
     }

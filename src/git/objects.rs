@@ -5,7 +5,8 @@
 //! are parsed here rather than by gix, because what git would *not* have written the same way
 //! (odd modes, unsorted trees) must be told apart from what it would.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,9 +62,46 @@ pub mod mode {
 /// One line of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub name: Arc<[u8]>,
+    pub name: Name,
     pub mode: u32,
     pub id: ObjectId,
+}
+
+/// A name in a tree. All of one tree lie side by side, as there may be very many.
+#[derive(Clone)]
+pub struct Name {
+    all: Arc<[u8]>,
+    from: u32,
+    to: u32,
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.all[self.from as usize..self.to as usize]
+    }
+}
+
+#[cfg(test)]
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        Self { all: name.into(), from: 0, to: u32::try_from(name.len()).unwrap() }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Name {}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
 }
 
 impl Entry {
@@ -109,7 +147,7 @@ const MOST_LOOSE: usize = 3;
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
 
-/// Decoded trees are kept until they hold this many entries together: some 10 MB.
+/// Decoded trees are kept until they hold this many entries together: some 3 MB.
 const MAX_KEPT_ENTRIES: usize = 40_000;
 
 /// A repository's objects, opened once for all who read or write them: each pack is mapped once, however
@@ -123,8 +161,9 @@ pub struct ObjectStore {
 /// What was written last, so that whoever needs it next neither looks for it among all packs nor maps one.
 type Recent = moka::sync::Cache<ObjectId, Arc<(Kind, Vec<u8>)>>;
 
-/// Of their content; the cache itself takes some 200 bytes for each.
+/// With what the cache itself takes for each.
 const MOST_RECENT_BYTES: u64 = 4 << 20;
+const RECENT_OVERHEAD: usize = 250;
 
 impl std::fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -142,7 +181,9 @@ impl ObjectStore {
             .object_store_slots(Slots::AsNeededByDiskState { multiplier: 1.1, minimum: MOST_PACKS * 2 })
             .open(git_dir)
             .map_err(|err| ObjectsError::NotOpened { path: git_dir.display().to_string(), why: with_causes(&err) })?;
-        let bytes = |_: &ObjectId, object: &Arc<(Kind, Vec<u8>)>| u32::try_from(object.1.len()).unwrap_or(u32::MAX);
+        let bytes = |_: &ObjectId, object: &Arc<(Kind, Vec<u8>)>| {
+            u32::try_from(object.1.len() + RECENT_OVERHEAD).unwrap_or(u32::MAX)
+        };
         let recent = Recent::builder()
             .max_capacity(MOST_RECENT_BYTES)
             .weigher(bytes)
@@ -163,7 +204,6 @@ impl ObjectStore {
             trees: HashMap::new(),
             kept_entries: 0,
             most_entries: MAX_KEPT_ENTRIES,
-            written: HashSet::new(),
             packs: 0,
         }
     }
@@ -177,8 +217,6 @@ pub struct Objects {
     kept_entries: usize,
     most_entries: usize,
     empty_tree: ObjectId,
-    /// What was written, so that it is not written again.
-    written: HashSet<ObjectId>,
     /// How many packs were written.
     packs: usize,
 }
@@ -388,7 +426,6 @@ impl Objects {
             }
         }
         for (id, object) in objects {
-            self.written.insert(id);
             self.recent.insert(id, Arc::new(object));
         }
         self.repo.objects.enable_object_memory();
@@ -399,7 +436,7 @@ impl Objects {
         let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: with_causes(&err) };
         let id = gix::objs::compute_hash(self.repo.object_hash(), kind, data).map_err(failed)?;
         // Without a refresh: looking for packs that came meanwhile costs more than a second copy.
-        if self.written.contains(&id) || self.repo.objects.exists_without_refresh(&id) {
+        if self.recent.contains_key(&id) || self.repo.objects.exists_without_refresh(&id) {
             return Ok(id);
         }
         self.repo.objects.write_buf_with_known_id(kind, data, id).map_err(failed)
@@ -411,32 +448,54 @@ fn git_order(name: &[u8], is_tree: bool) -> impl Iterator<Item = u8> + '_ {
     name.iter().copied().chain(is_tree.then_some(b'/'))
 }
 
-fn parse_tree(id: ObjectId, mut data: &[u8], empty_tree: ObjectId) -> Result<Tree, ObjectsError> {
+/// A line as it lies in a tree's bytes, which are all there is of a tree: mode, name and the bytes of the id.
+type RawEntry<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The first line of a tree's bytes, and those behind it.
+fn split_entry(data: &[u8], hash_len: usize) -> Result<(RawEntry<'_>, &[u8]), &'static str> {
+    let space = data.iter().position(|b| *b == b' ').ok_or("an entry has no mode")?;
+    let nul = data.iter().position(|b| *b == 0).ok_or("an entry has no end")?;
+    if nul < space || data.len() < nul + 1 + hash_len {
+        return Err("an entry is cut off");
+    }
+    let (entry, rest) = data.split_at(nul + 1 + hash_len);
+    Ok(((&entry[..space], &entry[space + 1..nul], &entry[nul + 1..]), rest))
+}
+
+fn parse_tree(id: ObjectId, data: &[u8], empty_tree: ObjectId) -> Result<Tree, ObjectsError> {
     let damaged = |what| ObjectsError::Damaged { id, what };
     let hash_len = id.as_slice().len();
-    let mut entries: Vec<Entry> = Vec::with_capacity(data.len() / 36);
+    let (mut names, mut number, mut rest) = (Vec::with_capacity(data.len() / 2), 0, data);
+    while !rest.is_empty() {
+        let ((_, name, _), behind) = split_entry(rest, hash_len).map_err(damaged)?;
+        names.extend_from_slice(name);
+        (number, rest) = (number + 1, behind);
+    }
+    let place = |at: usize| u32::try_from(at).map_err(|_| damaged("its names are longer than 4 GB together"));
+    place(names.len())?;
+    let all: Arc<[u8]> = names.into();
+    let mut entries: Vec<Entry> = Vec::with_capacity(number);
     let (mut canonical, mut in_order) = (true, true);
-    while !data.is_empty() {
-        let space = data.iter().position(|b| *b == b' ').ok_or_else(|| damaged("an entry has no mode"))?;
-        let nul = data.iter().position(|b| *b == 0).ok_or_else(|| damaged("an entry has no end"))?;
-        if nul < space || data.len() < nul + 1 + hash_len {
-            return Err(damaged("an entry is cut off"));
-        }
-        let mode = std::str::from_utf8(&data[..space])
+    let (mut from, mut rest) = (0, data);
+    while !rest.is_empty() {
+        let ((octal, name, entry_id), behind) = split_entry(rest, hash_len).map_err(damaged)?;
+        rest = behind;
+        let mode = std::str::from_utf8(octal)
             .ok()
             .and_then(|text| u32::from_str_radix(text, 8).ok())
             .ok_or_else(|| damaged("a mode is no octal number"))?;
-        let name = &data[space + 1..nul];
-        let entry_id = ObjectId::from_bytes_or_panic(&data[nul + 1..nul + 1 + hash_len]);
+        let entry_id = ObjectId::from_bytes_or_panic(entry_id);
         // A leading zero gives the same number but other bytes than git's.
-        canonical &= mode::ALL.contains(&mode) && data[0] != b'0';
+        canonical &= mode::ALL.contains(&mode) && octal[0] != b'0';
         canonical &= !name.is_empty() && !name.contains(&b'/') && entry_id != empty_tree;
-        let entry = Entry { name: Arc::from(name), mode, id: entry_id };
+        let to = from + name.len();
+        let name = Name { all: Arc::clone(&all), from: place(from)?, to: place(to)? };
+        let entry = Entry { name, mode, id: entry_id };
         if let Some(last) = entries.last() {
-            in_order &= git_order(&last.name, last.is_tree()).lt(git_order(name, entry.is_tree()));
+            in_order &= git_order(&last.name, last.is_tree()).lt(git_order(&entry.name, entry.is_tree()));
         }
         entries.push(entry);
-        data = &data[nul + 1 + hash_len..];
+        from = to;
     }
     entries.sort_by(|l, r| l.name.cmp(&r.name));
     canonical &= in_order && entries.windows(2).all(|pair| pair[0].name != pair[1].name);

@@ -56,7 +56,7 @@ pub struct Prefix {
 #[derive(Debug)]
 pub struct Added {
     pub item: Arc<ComposeItem>,
-    pub set_aside: Option<SetAsideCause>,
+    pub set_aside: Option<Box<SetAsideCause>>,
 }
 
 impl Prefix {
@@ -154,8 +154,8 @@ impl Workbench {
         item: &Arc<ComposeItem>,
         beneath: &Trail,
     ) -> Result<Prefix, ComposeError> {
-        let unchanged = |set_aside| Prefix {
-            before: Some((Arc::clone(before), Added { item: Arc::clone(item), set_aside })),
+        let unchanged = |set_aside: Option<SetAsideCause>| Prefix {
+            before: Some((Arc::clone(before), Added { item: Arc::clone(item), set_aside: set_aside.map(Box::new) })),
             shadow: before.shadow,
             landed: before.landed,
             tree: before.tree,
@@ -543,7 +543,9 @@ fn dependency_set_aside(before: &Prefix, item: &ComposeItem) -> Option<ItemName>
 pub fn set_aside(prefix: &Prefix) -> Vec<SetAside> {
     let mut found: Vec<SetAside> = prefix
         .backwards()
-        .filter_map(|(_, added, _)| Some(SetAside { item: added.item.name.clone(), cause: added.set_aside.clone()? }))
+        .filter_map(|(_, added, _)| {
+            Some(SetAside { item: added.item.name.clone(), cause: added.set_aside.as_deref()?.clone() })
+        })
         .collect();
     found.reverse();
     found

@@ -37,6 +37,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use foldhash::fast::RandomState;
+
 /// Longer texts are left to git; it takes no longer for them than for others.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -45,6 +47,10 @@ const MAX_BLOCKS: usize = 256;
 
 /// A line: equal ones have equal numbers.
 type Line = u32;
+
+/// Asked for one key, or for all of them where their order does not show. Lines are what anybody pushed: the seed is another
+/// in each process, so that nobody can write lines beforehand that all fall into one place.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// What git makes of `ours` and `theirs`, which come from `base`, all of them without attributes;
 /// `None` where only git can tell.
@@ -81,7 +87,7 @@ pub fn changes<const N: usize>(base: &[u8], sides: [&[u8]; N]) -> [Option<Change
     if !is_text(base) {
         return sides.map(|_| None);
     }
-    let mut numbers = HashMap::new();
+    let mut numbers = Map::default();
     let base = Text::read(base, &mut numbers);
     let sides = sides.map(|side| is_text(side).then(|| Text::read(side, &mut numbers)));
     let in_base = base.only_places(numbers.len());
@@ -118,7 +124,7 @@ struct Text {
 }
 
 impl Text {
-    fn read<'a>(bytes: &'a [u8], numbers: &mut HashMap<&'a [u8], Line>) -> Self {
+    fn read<'a>(bytes: &'a [u8], numbers: &mut Map<&'a [u8], Line>) -> Self {
         let (mut lines, mut starts) = (Vec::new(), vec![0]);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let next = Line::try_from(numbers.len()).unwrap_or(Line::MAX);
@@ -204,7 +210,7 @@ fn blocks(
 ) -> Vec<Run> {
     let (base_end, side_end) = (base.len() - suffix, side.len() - suffix);
     let mut found: Vec<Run> = Vec::new();
-    let mut windows: HashMap<usize, Windows> = HashMap::new();
+    let mut windows: Map<usize, Windows> = Map::default();
     let mut at = prefix;
     let mut tried = 0;
     while at < base_end && tried < MAX_BLOCKS {
@@ -257,11 +263,11 @@ struct Common {
 
 impl Windows {
     fn of(base: &[Line], side: &[Line], size: usize) -> Self {
-        let mut in_base: HashMap<u64, (usize, usize)> = HashMap::with_capacity(base.len());
+        let mut in_base: Map<u64, (usize, usize)> = Map::with_capacity_and_hasher(base.len(), RandomState::default());
         for (at, hash) in rolling(base, size) {
             in_base.entry(hash).and_modify(|(_, last)| *last = at).or_insert((at, at));
         }
-        let mut found: HashMap<u64, Common> = HashMap::with_capacity(base.len());
+        let mut found: Map<u64, Common> = Map::with_capacity_and_hasher(base.len(), RandomState::default());
         for (at, hash) in rolling(side, size) {
             if let Some(base) = in_base.get(&hash) {
                 let common = found.entry(hash).or_insert(Common { base: *base, side: (at, at) });

@@ -248,10 +248,10 @@ pub struct ItemReport {
     /// Runs of its failed gate on the same composite without the item.
     pub without_item: Vec<AttemptReport>,
     /// The run that shows why it failed, or was not judged: the last on a tree that was gated for it.
-    pub failure: Option<AttemptReport>,
+    pub failure: Option<Box<AttemptReport>>,
     /// Where it is not judged because the target fails a gate: the run that shows that, without any item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_failure: Option<AttemptReport>,
+    pub target_failure: Option<Box<AttemptReport>>,
     /// The command that runs the gate of `failure` again, on the same commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reproduce: Option<String>,
@@ -469,8 +469,9 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         }
         _ => false,
     };
-    let failure = because.as_ref().and_then(|reason| view.evidence(&lined_up.name, reason)).map(attempt_report);
-    let target_failure = because.as_ref().and_then(|reason| view.evidence_on_target(reason)).map(attempt_report);
+    let shown = |attempt: &AttemptView| Box::new(attempt_report(attempt));
+    let failure = because.as_ref().and_then(|reason| view.evidence(&lined_up.name, reason)).map(shown);
+    let target_failure = because.as_ref().and_then(|reason| view.evidence_on_target(reason)).map(shown);
     ItemReport {
         name: lined_up.name.clone(),
         status,

@@ -305,7 +305,7 @@ impl RunView {
             Event::ItemDecided(decided) => self.decided(at, decided),
             Event::ItemDeferred { item, reason } => {
                 if let Some(item) = self.item_mut(item) {
-                    item.deferred = Some(reason.clone());
+                    item.deferred = Some(Box::new(reason.clone()));
                 }
             }
             Event::GateRedOnTarget { gate, definition, tree } => {
@@ -355,7 +355,7 @@ impl RunView {
                 self.ending = Some(Ending { exit_code: *exit_code, peak_memory_bytes: *peak_memory_bytes });
                 for end in items {
                     if let Some(item) = self.item_mut(&end.name) {
-                        item.last_word = Some(end.clone());
+                        item.last_word = Some(Box::new(end.clone()));
                     }
                 }
             }
@@ -500,8 +500,8 @@ impl RunView {
             item.decided_at_ms = Some(at);
             item.deferred = None;
             match decided.decision {
-                Decision::Passed => item.passed = Some(decided.clone()),
-                _ => item.decided = Some(decided.clone()),
+                Decision::Passed => item.passed = Some(Box::new(decided.clone())),
+                _ => item.decided = Some(Box::new(decided.clone())),
             }
         }
     }

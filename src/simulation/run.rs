@@ -118,7 +118,7 @@ pub fn watched(
     limits.groups = divide(graph, scenario.group_size, &limits);
     let line_up = |item: &Arc<ComposeItem>| {
         let already_landed = scenario.beforehand.landed.contains(&item.ix).then(|| "in base".to_owned());
-        LinedUpItem { already_landed, ..item.lined_up(graph) }
+        Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph) })
     };
     let lined_up = items.iter().map(line_up).collect();
     let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);

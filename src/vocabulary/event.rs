@@ -10,6 +10,8 @@ mod overriding;
 mod pool;
 mod runtimes;
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -209,7 +211,7 @@ pub struct RunStarted {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// In canonical order; other events name items by `name`.
-    pub items: Vec<LinedUpItem>,
+    pub items: Vec<Arc<LinedUpItem>>,
 }
 
 /// One item of a run with all that was resolved before it started.

@@ -23,7 +23,7 @@ fn report(events: &[Recorded]) -> RunReport {
 fn logs(report: &RunReport, item: &str) -> (Option<String>, Option<String>) {
     let item = report.items.iter().find(|other| other.name.as_str() == item).unwrap();
     let log = |failure: &lexpr::report::json::AttemptReport| failure.run.log.clone();
-    (item.failure.as_ref().map(log), item.target_failure.as_ref().map(log))
+    (item.failure.as_deref().map(log), item.target_failure.as_deref().map(log))
 }
 
 fn lines(events: &[Recorded]) -> String {

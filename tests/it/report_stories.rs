@@ -102,7 +102,7 @@ impl Story {
             batch_size: 50,
             memory_limit_bytes: Some(4 << 30),
             fingerprint: None,
-            items,
+            items: items.into_iter().map(std::sync::Arc::new).collect(),
         })));
         story
     }

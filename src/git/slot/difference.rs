@@ -60,7 +60,7 @@ impl Difference<'_> {
         loop {
             // Both by the bytes of their names.
             let order = match (old.peek(), new.peek()) {
-                (Some(old), Some(new)) => old.name.cmp(&new.name),
+                (Some(old), Some(new)) => old.name.cmp(&*new.name),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (None, None) => return Ok(()),

@@ -1,25 +1,27 @@
 //! One item of a run, as far as its events tell, and how far it has come.
 
+use std::sync::Arc;
+
 use crate::vocabulary::event::{FinalItem, ItemDecided, LinedUpItem, Reason};
 use crate::vocabulary::names::{ApexId, CommitId, TreeId};
 
-/// One item of the run.
+/// One item of the run. There may be very many: what few have lies elsewhere.
 #[derive(Clone, Debug)]
 pub struct ItemView {
-    pub lined_up: LinedUpItem,
+    pub lined_up: Arc<LinedUpItem>,
     /// Its commit and tree on base and its dependencies, of the newest cone.
     pub cone: Option<(CommitId, TreeId)>,
-    pub passed: Option<ItemDecided>,
+    pub passed: Option<Box<ItemDecided>>,
     /// Any decision but `passed`.
-    pub decided: Option<ItemDecided>,
-    pub deferred: Option<Reason>,
+    pub decided: Option<Box<ItemDecided>>,
+    pub deferred: Option<Box<Reason>>,
     pub landed: Option<LandedItem>,
     /// Others had landed it when its turn came: nothing had to be moved.
     pub found_landed: bool,
     /// The commit by which they did, where that can be named.
     pub others_landed_as: Option<CommitId>,
     /// What the end of the run says.
-    pub last_word: Option<FinalItem>,
+    pub last_word: Option<Box<FinalItem>>,
     /// When the first job for it began.
     pub started_at_ms: Option<u64>,
     /// When it passed or another decision on it fell, whichever came last.
@@ -59,7 +61,7 @@ pub enum Stage {
 }
 
 impl ItemView {
-    pub(super) fn new(lined_up: LinedUpItem) -> Self {
+    pub(super) fn new(lined_up: Arc<LinedUpItem>) -> Self {
         Self {
             lined_up,
             cone: None,

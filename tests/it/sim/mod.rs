@@ -517,7 +517,7 @@ impl World {
         let items = graph.indices().map(|ix| {
             let item = ComposeItem::of(graph, ix, head(graph.name(ix)), Vec::new());
             let already_landed = self.is_already_landed(&item.name).then(|| "in base".to_owned());
-            LinedUpItem { already_landed, ..item.lined_up(graph) }
+            Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph) })
         });
         RunStarted {
             format: EVENT_FORMAT,
