@@ -25,18 +25,39 @@ pub enum CiServer {
         /// For gates that name none.
         builder: Option<String>,
     },
+    GitHub {
+        /// `OWNER/NAME`
+        repository: String,
+        /// For gates that name none.
+        checks: Vec<String>,
+        /// Name of the variable of lexpr's own environment that holds the token.
+        token_env: Option<String>,
+        /// How long nothing may report while a check is missing.
+        report_limit: Duration,
+    },
 }
 
 /// What a gate asks of a CI service beyond what the policy says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CiAsked {
     pub builder: Option<String>,
+    /// None: those of the policy.
+    pub checks: Vec<String>,
 }
 
 /// What of a CI service judges one gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CiJudge {
-    Builder { scheduler: String, builder: String },
+    Builder {
+        scheduler: String,
+        builder: String,
+    },
+    /// All of them must pass.
+    Checks {
+        repository: String,
+        checks: Vec<String>,
+        report_limit: Duration,
+    },
 }
 
 /// A CI service as one gate has it.
@@ -55,6 +76,21 @@ impl CiServer {
                 let builder = asked.builder.as_ref().or(builder.as_ref())?.clone();
                 Some(CiJudge::Builder { scheduler: scheduler.clone(), builder })
             }
+            Self::GitHub { repository, checks, report_limit, .. } => {
+                let mut checks = if asked.checks.is_empty() { checks } else { &asked.checks }.clone();
+                checks.sort_unstable();
+                checks.dedup();
+                let (repository, report_limit) = (repository.clone(), *report_limit);
+                (!checks.is_empty()).then_some(CiJudge::Checks { repository, checks, report_limit })
+            }
+        }
+    }
+
+    /// What judges a gate, as the plan's key has it.
+    pub fn judge_key(&self) -> &'static str {
+        match self {
+            Self::Buildbot { .. } => "builder",
+            Self::GitHub { .. } => "checks",
         }
     }
 }
@@ -62,8 +98,17 @@ impl CiServer {
 impl CiService {
     /// All that a verdict may depend on and that lexpr knows of: the service and what of it judges.
     pub(super) fn parts(&self) -> Vec<String> {
-        let CiJudge::Builder { scheduler, builder } = &self.judge;
-        vec![CI_SERVICE.to_owned(), "buildbot".to_owned(), self.policy.url.clone(), scheduler.clone(), builder.clone()]
+        let mut parts = vec![CI_SERVICE.to_owned()];
+        match &self.judge {
+            CiJudge::Builder { scheduler, builder } => {
+                parts.extend(["buildbot".to_owned(), self.policy.url.clone(), scheduler.clone(), builder.clone()]);
+            }
+            CiJudge::Checks { repository, checks, .. } => {
+                parts.extend(["github".to_owned(), self.policy.url.clone(), repository.clone()]);
+                parts.extend(checks.iter().cloned());
+            }
+        }
+        parts
     }
 }
 
@@ -99,6 +144,21 @@ mod tests {
         let wider = CiServicePolicy { max_in_flight: 9, ..plain.policy.clone() };
         let wider = CiService { policy: wider, ..plain };
         assert!(digests.contains(&define(&wider)), "nor does it matter how many it has at once");
+
+        let server = |repository: &str, checks: &[&str]| CiServer::GitHub {
+            repository: repository.to_owned(),
+            checks: checks.iter().map(|check| (*check).to_owned()).collect(),
+            token_env: None,
+            report_limit: Duration::ZERO,
+        };
+        let of = |server: CiServer| {
+            let judge = server.judge(&CiAsked::default()).unwrap();
+            let policy = CiServicePolicy { server, ..wider.policy.clone() };
+            define(&CiService { judge, policy, ..wider.clone() })
+        };
+        let plain = of(server("a/b", &["x", "y"]));
+        assert_eq!(plain, of(server("a/b", &["y", "x", "y"])), "their order means nothing");
+        assert!([of(server("a/c", &["x", "y"])), of(server("a/b", &["x"]))].iter().all(|other| *other != plain));
     }
 
     #[test]
@@ -107,8 +167,11 @@ mod tests {
             scheduler: "force".to_owned(),
             builder: builder.map(str::to_owned),
         };
-        let own = CiAsked { builder: Some("own".to_owned()) };
-        let named = |judge: Option<CiJudge>| judge.map(|CiJudge::Builder { builder, .. }| builder);
+        let own = CiAsked { builder: Some("own".to_owned()), ..CiAsked::default() };
+        let named = |judge: Option<CiJudge>| match judge {
+            Some(CiJudge::Builder { builder, .. }) => Some(builder),
+            Some(CiJudge::Checks { .. }) | None => None,
+        };
         assert_eq!(named(server(Some("gates")).judge(&own)).as_deref(), Some("own"));
         assert_eq!(named(server(Some("gates")).judge(&CiAsked::default())).as_deref(), Some("gates"));
         assert_eq!(server(None).judge(&CiAsked::default()), None);

@@ -308,8 +308,8 @@ pub enum NoRuntime {
     Unknown(String),
     #[error("the gate runs in a container of `{0}`, and neither says of which image")]
     NoImage(String),
-    #[error("the gate is judged by a builder of `{0}`, and neither says which")]
-    NoBuilder(String),
+    #[error("the gate is judged by the `{key}` of `{runtime}`, and neither says which")]
+    NoJudge { runtime: String, key: &'static str },
 }
 
 /// The policy's `runtimes`.
@@ -355,7 +355,8 @@ impl Runtimes {
             }
             RuntimePolicy::CiService(policy) => {
                 let judge = policy.server.judge(&asked.ci_service);
-                let judge = judge.ok_or_else(|| NoRuntime::NoBuilder(name.to_owned()))?;
+                let key = policy.server.judge_key();
+                let judge = judge.ok_or_else(|| NoRuntime::NoJudge { runtime: name.to_owned(), key })?;
                 Ok(Runtime::CiService(Box::new(CiService { runtime, policy, judge })))
             }
         }

@@ -10,6 +10,11 @@ pub const DEFAULT_MAX_IN_FLIGHT: u32 = 16;
 /// How long a gate may wait for a node, where the plan does not say.
 pub const DEFAULT_QUEUE_MINUTES: u64 = 120;
 
+/// How long nothing may report on a commit while a check is missing, where the plan does not say.
+pub const DEFAULT_REPORT_MINUTES: u64 = 10;
+/// Where GitHub's API is, where the plan does not say.
+pub const GITHUB: &str = "https://api.github.com";
+
 /// One way to run gates, by a name that gates and `defaultRuntime` use.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -99,10 +104,11 @@ pub struct RuntimePolicyFile {
     #[schemars(range(min = 1, max = 1024))]
     pub gpus: Option<u32>,
 
-    /// Of a CI service: which one it is. `github` is not available in this build.
+    /// Of a CI service: which one it is.
     pub service: Option<CiServiceFile>,
 
-    /// Of a CI service: where it is, `http://…` or `https://…`, without what its API adds.
+    /// Of a CI service: where it is, `http://…` or `https://…`; of Buildbot without what its API adds, of GitHub the API
+    /// itself. Default for GitHub: `https://api.github.com`.
     #[schemars(length(min = 1), example = &"https://buildbot.example/")]
     pub url: Option<String>,
 
@@ -113,6 +119,22 @@ pub struct RuntimePolicyFile {
     /// Of Buildbot: the builder that judges for gates that name none.
     #[schemars(length(min = 1), example = &"gates")]
     pub builder: Option<String>,
+
+    /// Of GitHub: the repository, to which the `exchange` leads.
+    #[schemars(length(min = 3), example = &"octo/shop")]
+    pub repository: Option<String>,
+
+    /// Of GitHub: the check runs and statuses, by name, that must all pass for gates that name none.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = ["build", "ci/lint"])]
+    pub checks: Option<Vec<String>>,
+
+    /// Of GitHub: the variable of lexpr's own environment that holds the token to ask with. Default: nobody's.
+    #[schemars(length(min = 1), example = &"GITHUB_TOKEN")]
+    pub token_env: Option<String>,
+
+    /// Of GitHub: when nothing new has reported for so long and a check is missing, it is waited for no longer.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_REPORT_MINUTES))]
+    pub report_minutes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
@@ -131,6 +153,10 @@ pub struct CiAskedFile {
     /// Of Buildbot: the builder that judges.
     #[schemars(length(min = 1), example = &"gates")]
     pub builder: Option<String>,
+
+    /// Of GitHub: the check runs and statuses, by name, that must all pass.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = ["build"])]
+    pub checks: Option<Vec<String>>,
 }
 
 /// What a gate asks of a cluster, in place of what the runtime asks for all of them.

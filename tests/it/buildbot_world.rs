@@ -250,6 +250,8 @@ pub struct World {
     pub repo: Repo,
     pub exchange: Repo,
     pub run: String,
+    /// Of lexpr.
+    pub environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
 }
 
 impl World {
@@ -259,7 +261,7 @@ impl World {
         let repo = Repo::init(&folder.path().join("repository.git"), &["--bare"]);
         let exchange = Repo::init(&folder.path().join("exchange.git"), &["--bare"]);
         let run = format!("20261121-150000-{:04x}", RUNS.fetch_add(1, Ordering::Relaxed));
-        Self { folder, repo, exchange, run }
+        Self { folder, repo, exchange, run, environment: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -282,7 +284,7 @@ impl World {
     pub fn ci_of(&self, policy: CiServicePolicy) -> Ci {
         let address = self.exchange.dir().to_str().unwrap();
         let exchange = Exchange::new(self.repo.git.clone(), address, self.run.as_str().into());
-        Ci::new(CiSettings { run: self.run.as_str().into(), policy, exchange })
+        Ci::new(CiSettings { run: self.run.as_str().into(), policy, exchange, environment: self.environment.clone() })
     }
 
     /// For a tree whose gate is this script.

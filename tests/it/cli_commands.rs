@@ -47,9 +47,8 @@ fn exit_code_2_is_for_a_plan_that_does_not_fit_the_repository_and_nothing_is_tou
         ("schemaVersion: v1\ntarget: mainn\nitems: [{name: a}]\n", "did you mean"),
         ("schemaVersion: v1\nitems: [{name: a, sha: '1111111111111111111111111111111111111111'}]\n", "has moved"),
         (
-            "schemaVersion: v1\npolicy: {exchange: /e, runtimes: {hub: {type: ci-service, service: github, url: 'https://h'}}}\n\
-             items: [{name: a}]\n",
-            "not available in this build",
+            "schemaVersion: v1\nitems: [{name: a, gates: [{name: g, run: x, runtime: ci-service}]}]\n",
+            "has to be named in `policy.runtimes`",
         ),
     ] {
         let said = world.merge(plan, &["--execute"]).expect(2);

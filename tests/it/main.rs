@@ -73,6 +73,8 @@ mod gate_guard;
 mod gate_run;
 mod gate_world;
 mod git_world;
+mod github_gates;
+mod github_world;
 mod hostile_config;
 mod hostile_names;
 mod hostile_places;

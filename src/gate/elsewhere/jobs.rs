@@ -115,8 +115,12 @@ impl GatesElsewhere {
         if let Some((_, ci)) = services.iter().find(|(known, _)| known == policy) {
             return Arc::clone(ci);
         }
-        let settings =
-            CiSettings { run: self.settings.run.clone(), policy: policy.clone(), exchange: self.exchange.clone() };
+        let settings = CiSettings {
+            run: self.settings.run.clone(),
+            policy: policy.clone(),
+            exchange: self.exchange.clone(),
+            environment: self.settings.environment.clone(),
+        };
         let ci = Arc::new(Ci::new(settings));
         services.push((policy.clone(), Arc::clone(&ci)));
         ci

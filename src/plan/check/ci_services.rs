@@ -8,13 +8,17 @@ use crate::plan::file::GateFile;
 use crate::plan::pointer::Pointer;
 use crate::plan::problem::Quoted;
 use crate::plan::runtimes_file::{
-    CiAskedFile, CiServiceFile, DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES, RuntimePolicyFile,
+    CiAskedFile, CiServiceFile, DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES, DEFAULT_REPORT_MINUTES, GITHUB,
+    RuntimePolicyFile,
 };
 
 impl Checker<'_> {
     /// `None` where it lacks what it needs; that is told.
     pub(super) fn ci_service_policy(&mut self, place: &Pointer, file: RuntimePolicyFile) -> Option<CiServicePolicy> {
-        let url = self.needed(place, "url", file.url).and_then(|url| self.service_url(&place.join("url"), &url));
+        self.keys_of_other_services(place, &file);
+        let default = (file.service == Some(CiServiceFile::Github)).then(|| GITHUB.to_owned());
+        let url = self.needed(place, "url", file.url.or(default));
+        let url = url.and_then(|url| self.service_url(&place.join("url"), &url));
         let service = self.needed(place, "service", file.service)?;
         let server = match service {
             CiServiceFile::Buildbot => {
@@ -24,8 +28,24 @@ impl Checker<'_> {
                 CiServer::Buildbot { scheduler, builder }
             }
             CiServiceFile::Github => {
-                self.not_in_this_build(&place.join("service"), "`service: github`", "write `buildbot`");
-                return None;
+                let repository = self.needed(place, "repository", file.repository)?;
+                let is_one = |part: &str| {
+                    !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+                };
+                if repository.split_once('/').is_none_or(|(owner, name)| !is_one(owner) || !is_one(name)) {
+                    let message = format!("{} is no repository of GitHub's", Quoted(&repository));
+                    self.error_with_hint(&place.join("repository"), message, "write it as `OWNER/NAME`");
+                    return None;
+                }
+                if let Some(name) = file.token_env.as_ref().filter(|name| name.contains(['=', '\0'])) {
+                    self.error(&place.join("tokenEnv"), format!("{} cannot be the name of a variable", Quoted(name)));
+                }
+                CiServer::GitHub {
+                    repository,
+                    checks: file.checks.unwrap_or_default(),
+                    token_env: file.token_env,
+                    report_limit: minutes(file.report_minutes.unwrap_or(DEFAULT_REPORT_MINUTES)),
+                }
             }
         };
         Some(CiServicePolicy {
@@ -37,7 +57,27 @@ impl Checker<'_> {
     }
 
     pub(super) fn ci_asked(&mut self, place: &Pointer, file: CiAskedFile) -> CiAsked {
-        CiAsked { builder: self.path_part(&place.join("builder"), file.builder) }
+        let builder = self.path_part(&place.join("builder"), file.builder);
+        CiAsked { builder, checks: file.checks.unwrap_or_default() }
+    }
+
+    /// Says which keys are of no use to this service.
+    fn keys_of_other_services(&mut self, place: &Pointer, file: &RuntimePolicyFile) {
+        let of_buildbot = [("scheduler", file.scheduler.is_some()), ("builder", file.builder.is_some())];
+        let of_github = [
+            ("repository", file.repository.is_some()),
+            ("checks", file.checks.is_some()),
+            ("tokenEnv", file.token_env.is_some()),
+            ("reportMinutes", file.report_minutes.is_some()),
+        ];
+        let (strange, whose): (&[_], _) = match file.service {
+            None => return,
+            Some(CiServiceFile::Buildbot) => (&of_github, "GitHub"),
+            Some(CiServiceFile::Github) => (&of_buildbot, "Buildbot"),
+        };
+        for (key, _) in strange.iter().filter(|(_, is_there)| *is_there) {
+            self.report(self.document.error_at_key(&place.join(*key), format!("`{key}` is of {whose}")));
+        }
     }
 
     /// Says what a gate says in vain to a CI service, which runs what it is set up to run.

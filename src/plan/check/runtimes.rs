@@ -166,6 +166,10 @@ impl Checker<'_> {
             ("url", file.url.is_some()),
             ("scheduler", file.scheduler.is_some()),
             ("builder", file.builder.is_some()),
+            ("repository", file.repository.is_some()),
+            ("checks", file.checks.is_some()),
+            ("tokenEnv", file.token_env.is_some()),
+            ("reportMinutes", file.report_minutes.is_some()),
         ];
         let groups: [(Keys, &[&str], &str); 5] = [
             (&of_containers, &[CONTAINER], "of containers"),
@@ -246,16 +250,16 @@ impl Checker<'_> {
         let runtime = match rules.runtimes.of(name, &asked) {
             Ok(runtime) => runtime,
             Err(NoRuntime::Unknown(_)) => return (None, asked),
-            Err(error @ (NoRuntime::NoImage(_) | NoRuntime::NoBuilder(_))) => {
+            Err(error @ (NoRuntime::NoImage(_) | NoRuntime::NoJudge { .. })) => {
                 if !policy_is_faulty {
                     let key = if named.is_some() { place.join("runtime") } else { place.join("name") };
                     let hint = match error {
-                        NoRuntime::NoBuilder(_) => {
-                            "add `ciService: { builder: … }` to the gate, or a `builder` to the runtime"
+                        NoRuntime::NoJudge { key, .. } => {
+                            format!("add `ciService: {{ {key}: … }}` to the gate, or `{key}` to the runtime")
                         }
-                        _ => "add `container: { image: … }` to the gate, or an `image` to the runtime",
+                        _ => "add `container: { image: … }` to the gate, or an `image` to the runtime".to_owned(),
                     };
-                    self.error_with_hint(&key, error.to_string(), hint);
+                    self.error_with_hint(&key, error.to_string(), &hint);
                 }
                 return (None, asked);
             }

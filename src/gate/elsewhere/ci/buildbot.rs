@@ -15,7 +15,7 @@ use self::board::{Board, builds, requests};
 use self::seen::{LogSeen, RequestSeen, StepSeen, list, printed, read};
 use super::http::{Http, HttpError, encoded};
 use super::transcript::Transcript;
-use super::{CiSettings, Trouble, early, millis, push};
+use super::{CiSettings, Inspection, Trouble, early, millis, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::nonce;
 use crate::gate::elsewhere::{Errand, Exchange, Returned};
@@ -38,17 +38,6 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 /// Lines of a log that are asked for at once.
 const LINES_AT_ONCE: u64 = 5000;
-
-/// What there is of what a gate needs, for whoever wants to know before a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// How long the service took to answer.
-    pub answered_in: Duration,
-    /// What keeps it from judging a gate; each with what to do about it.
-    pub lacks: Vec<(String, String)>,
-    /// Workers of the builder that are connected, and take builds.
-    pub workers: Vec<String>,
-}
 
 #[derive(Debug)]
 pub(super) struct Buildbot {
@@ -76,7 +65,7 @@ enum Cut {
 
 impl Buildbot {
     pub(super) fn new(settings: CiSettings) -> Self {
-        let CiSettings { run, policy, exchange } = settings;
+        let CiSettings { run, policy, exchange, .. } = settings;
         let http = Http::new(policy.url);
         let board = Board::new(http.clone());
         let master = Master { http, board, run, exchange, queue_limit: policy.queue_limit };

@@ -3,23 +3,25 @@
 //! very commit is a pass holds for all of them.
 
 mod buildbot;
+mod github;
 mod http;
 mod transcript;
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use self::buildbot::Buildbot;
-pub use self::buildbot::Inspection;
-use self::http::HttpError;
+use self::github::{Checks, GitHub};
+use self::http::{HttpError, Token};
 use super::{Errand, Exchange, Returned};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
 use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
 use crate::ports::PortError;
 use crate::vocabulary::event::GateOutcome;
-use crate::vocabulary::names::RunId;
+use crate::vocabulary::names::{CommitId, RunId};
 
 /// What holds for all gates that one run hands to one CI service.
 #[derive(Clone, Debug)]
@@ -28,13 +30,35 @@ pub struct CiSettings {
     pub policy: CiServicePolicy,
     /// Of which the service follows the branches.
     pub exchange: Exchange,
+    /// The caller's, in which the service's token is.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What there is of what a gate needs, for whoever wants to know before a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// How long the service took to answer.
+    pub answered_in: Duration,
+    /// What keeps it from judging a gate; each with what to do about it.
+    pub lacks: Vec<(String, String)>,
+    /// Of Buildbot: workers of the builder that are connected, and take builds.
+    pub workers: Vec<String>,
 }
 
 /// A CI service as one run has it.
 #[derive(Debug)]
 pub struct Ci {
-    settings: CiSettings,
-    buildbot: Buildbot,
+    run: RunId,
+    exchange: Exchange,
+    service: Service,
+}
+
+#[derive(Debug)]
+enum Service {
+    Buildbot(Buildbot),
+    GitHub(Box<GitHub>),
+    /// Nobody may ask it: why.
+    Closed(String),
 }
 
 /// Why a gate could not be judged, or not to its end.
@@ -52,9 +76,19 @@ impl Ci {
     /// The exchange of `settings` is the run's; what is sent there are branches.
     pub fn new(settings: CiSettings) -> Self {
         let settings = CiSettings { exchange: settings.exchange.as_branches(), ..settings };
-        let CiServer::Buildbot { .. } = settings.policy.server;
-        let buildbot = Buildbot::new(settings.clone());
-        Self { settings, buildbot }
+        let (run, exchange) = (settings.run.clone(), settings.exchange.clone());
+        let service = match &settings.policy.server {
+            CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings)),
+            CiServer::GitHub { token_env: None, .. } => Service::GitHub(Box::new(GitHub::new(settings, None))),
+            CiServer::GitHub { token_env: Some(name), .. } => {
+                let value = settings.environment.iter().find(|(of, _)| *of == **name);
+                match value.and_then(|(_, value)| Token::new(value.to_str()?)) {
+                    Some(token) => Service::GitHub(Box::new(GitHub::new(settings, Some(token)))),
+                    None => Service::Closed(format!("the variable {name}, which `tokenEnv` names, holds no token")),
+                }
+            }
+        };
+        Self { run, exchange, service }
     }
 
     /// Has an errand's commit judged, or finds what came of it. `started` is told who is at it once somebody is; `cancel`
@@ -75,8 +109,17 @@ impl Ci {
             hint: Some("see to that first".to_owned()),
         })?;
         let asked = Instant::now();
-        let CiJudge::Builder { scheduler, builder } = judge;
-        let returned = self.buildbot.run((scheduler, builder), errand, cancel, started).await;
+        let returned = match (&self.service, judge) {
+            (Service::Buildbot(buildbot), CiJudge::Builder { scheduler, builder }) => {
+                buildbot.run((scheduler, builder), errand, cancel, started).await
+            }
+            (Service::GitHub(github), judge) => match checks(judge) {
+                Some(checks) => github.run(checks, errand, cancel, started).await,
+                None => Err(Trouble::strange()),
+            },
+            (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
+            (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
+        };
         Ok(returned
             .unwrap_or_else(|trouble| early(GateOutcome::Infrastructure { message: trouble.to_string() }, asked)))
     }
@@ -86,26 +129,56 @@ impl Ci {
     /// # Errors
     /// Where the service or the exchange cannot be asked, or something does not end.
     pub async fn clear(&self) -> Result<(), PortError> {
-        let cleared = match self.buildbot.clear().await {
-            Ok(()) => of_exchange(&self.settings.exchange, |exchange| exchange.clear()).await,
+        let ended = match &self.service {
+            Service::Buildbot(buildbot) => buildbot.clear().await,
+            Service::GitHub(_) | Service::Closed(_) => Ok(()),
+        };
+        let cleared = match ended {
+            Ok(()) => of_exchange(&self.exchange, |exchange| exchange.clear()).await,
             Err(trouble) => Err(trouble),
         };
         cleared.map_err(|trouble| PortError {
-            message: format!("clearing up after run {} on the CI service: {trouble}", self.settings.run),
-            hint: Some(format!("what is left there is of branches below `{}`", self.settings.exchange.branch_of(""))),
+            message: format!("clearing up after run {} on the CI service: {trouble}", self.run),
+            hint: Some(format!("what is left there is of branches below `{}`", self.exchange.branch_of(""))),
         })
     }
 
-    /// What there is of what a gate needs.
+    /// What there is of what a gate needs; of GitHub, by what has reported on `commit`.
     ///
     /// # Errors
     /// Where the service cannot be asked.
-    pub async fn inspect(&self, judge: &CiJudge) -> Result<Inspection, PortError> {
-        let CiJudge::Builder { scheduler, builder } = judge;
-        self.buildbot.inspect(scheduler, builder).await.map_err(|trouble| PortError {
+    pub async fn inspect(&self, judge: &CiJudge, commit: CommitId) -> Result<Inspection, PortError> {
+        let inspected = match (&self.service, judge) {
+            (Service::Buildbot(buildbot), CiJudge::Builder { scheduler, builder }) => {
+                buildbot.inspect(scheduler, builder).await
+            }
+            (Service::GitHub(github), judge) => match checks(judge) {
+                Some(checks) => github.inspect(&checks, commit).await,
+                None => Err(Trouble::strange()),
+            },
+            (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
+            (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
+        };
+        inspected.map_err(|trouble| PortError {
             message: trouble.to_string(),
             hint: Some("see whether the `url` of the runtime is right, and whether it answers from here".to_owned()),
         })
+    }
+}
+
+impl Trouble {
+    /// A gate that another service is to judge.
+    fn strange() -> Self {
+        Self::Said("this service is none that judges so; this is a bug in lexpr, please report it".to_owned())
+    }
+}
+
+fn checks(judge: &CiJudge) -> Option<Checks<'_>> {
+    match judge {
+        CiJudge::Checks { repository, checks, report_limit } => {
+            Some(Checks { repository, required: checks, report_limit: *report_limit })
+        }
+        CiJudge::Builder { .. } => None,
     }
 }
 

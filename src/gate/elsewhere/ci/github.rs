@@ -1,0 +1,233 @@
+//! GitHub, by the check runs and statuses of a commit (REST API 2022-11-28, "Checks", "Commit statuses"): the commit is pushed
+//! to a branch, which is what starts what is set up there; then it is looked at until the required checks have ended. Nothing
+//! is started or stopped by lexpr itself.
+
+mod seen;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use self::seen::{Reported, Standing};
+use super::http::{Http, Token, encoded};
+use super::transcript::Transcript;
+use super::{CiSettings, Inspection, Trouble, early, millis, push};
+use crate::gate::client::cancelled;
+use crate::gate::elsewhere::{Errand, Exchange, Returned};
+use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::names::CommitId;
+
+/// Between looks at one commit: often at first, and never much later than it has taken so far. What has not changed since is
+/// told by a word that counts against no limit.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+const LATER_LOOKS: Duration = Duration::from_secs(15);
+const LATE_BY: u32 = 5;
+/// The most that GitHub gives at once.
+const AT_ONCE: usize = 100;
+/// No commit has more reports than in so many answers.
+const MOST_ANSWERS: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct GitHub {
+    http: Http,
+    exchange: Exchange,
+    queue_limit: Duration,
+}
+
+/// What of GitHub judges one gate.
+pub(super) struct Checks<'a> {
+    pub(super) repository: &'a str,
+    pub(super) required: &'a [String],
+    pub(super) report_limit: Duration,
+}
+
+impl GitHub {
+    pub(super) fn new(settings: CiSettings, token: Option<Token>) -> Self {
+        let CiSettings { policy, exchange, .. } = settings;
+        Self { http: Http::with_token(policy.url, token), exchange, queue_limit: policy.queue_limit }
+    }
+
+    pub(super) async fn run(
+        &self,
+        checks: Checks<'_>,
+        errand: &Errand,
+        mut cancel: watch::Receiver<bool>,
+        started: impl FnOnce(&str) + Send,
+    ) -> Result<Returned, Trouble> {
+        let asked = Instant::now();
+        // Not with the token among what the log strikes out: that would hold back as much of each line as the token is long.
+        let mut transcript = Transcript::of(errand)?;
+        let returned = tokio::select! {
+            returned = self.follow(&checks, errand, asked, started, &mut transcript) => returned,
+            () = cancelled(&mut cancel) => Ok(early(GateOutcome::Cancelled, asked)),
+        };
+        let told = match &returned {
+            Ok(Returned { outcome: GateOutcome::Infrastructure { message }, .. }) => Some(message.clone()),
+            Ok(_) => None,
+            Err(trouble) => Some(trouble.to_string()),
+        };
+        if let Some(message) = told {
+            transcript.note(&self.http.struck(&message))?;
+        }
+        transcript.finish()?;
+        returned
+    }
+
+    async fn follow(
+        &self,
+        checks: &Checks<'_>,
+        errand: &Errand,
+        asked: Instant,
+        started: impl FnOnce(&str) + Send,
+        transcript: &mut Transcript,
+    ) -> Result<Returned, Trouble> {
+        push(&self.exchange, errand).await?;
+        let mut started = Some(started);
+        let mut begun: Option<(u64, Instant)> = None;
+        let mut told = BTreeMap::new();
+        let (mut quiet_since, mut were_there) = (Instant::now(), Vec::new());
+        let mut next_note = checks.report_limit / 10;
+        loop {
+            let left = begun.map_or(Duration::MAX, |(_, since)| errand.timeout.saturating_sub(since.elapsed()));
+            let look = tokio::time::timeout(left.max(FIRST_LOOK), self.reported(checks.repository, errand.commit));
+            let timed_out = |(queued_ms, since): (u64, Instant)| {
+                let outcome = GateOutcome::TimedOut { after_ms: millis(errand.timeout), signal: None };
+                Returned { queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) }
+            };
+            let (reported, at) = match (look.await, begun) {
+                (Ok(reported), _) => (reported?, asked.elapsed()),
+                (Err(_), Some(begun)) => return Ok(timed_out(begun)),
+                (Err(_), None) => continue,
+            };
+            let now = reported.told(checks.required);
+            for (name, word) in now.iter().filter(|(name, word)| told.get(*name) != Some(*word)) {
+                transcript.write(&self.http.struck(&format!("{name}: {word}\n")))?;
+            }
+            told = now;
+            let are_there = reported.names();
+            if are_there != were_there || reported.is_any_open() {
+                quiet_since = Instant::now();
+                were_there = are_there;
+            }
+            let standing = reported.standing(errand.commit, checks.required);
+            let has_begun = matches!(standing, Standing::Ended(_) | Standing::Waiting { has_begun: true });
+            if has_begun && begun.is_none() {
+                begun = Some((millis(at), Instant::now()));
+                if let Some(started) = started.take() {
+                    started(checks.repository);
+                }
+            }
+            match standing {
+                Standing::Ended(outcome) => {
+                    let (queued_ms, since) = begun.unwrap_or((millis(at), Instant::now()));
+                    let node = Some(checks.repository.to_owned());
+                    return Ok(Returned { node, queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) });
+                }
+                Standing::Missing(missing) if quiet_since.elapsed() >= next_note => {
+                    let quiet = quiet_since.elapsed();
+                    let message = not_reported(&missing, &reported, checks.required, quiet);
+                    if quiet >= checks.report_limit {
+                        return Ok(early(GateOutcome::Infrastructure { message }, asked));
+                    }
+                    transcript.note(&self.http.struck(&message))?;
+                    next_note = (quiet * 2).min(checks.report_limit);
+                }
+                Standing::Missing(_) | Standing::Waiting { .. } => {}
+            }
+            match begun {
+                Some(begun) if begun.1.elapsed() >= errand.timeout => return Ok(timed_out(begun)),
+                None if at > self.queue_limit => {
+                    let message = format!("nothing has begun to check the commit for {} min", at.as_secs() / 60);
+                    return Ok(early(GateOutcome::Infrastructure { message }, asked));
+                }
+                _ => {}
+            }
+            let mut pause = (at / LATE_BY).clamp(FIRST_LOOK, LATER_LOOKS);
+            if let Some((_, since)) = begun {
+                pause = pause.min(errand.timeout.saturating_sub(since.elapsed()));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// All that has reported on a commit.
+    async fn reported(&self, repository: &str, commit: CommitId) -> Result<Reported, Trouble> {
+        let base = format!("{}/commits/{commit}", of_repository(repository));
+        let mut reported = Reported::default();
+        self.pages(&format!("{base}/check-runs?filter=latest&"), "check_runs", |_, entries| {
+            reported.check_runs.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+            Ok(())
+        })
+        .await?;
+        self.pages(&format!("{base}/status?"), "statuses", |answer, entries| {
+            reported.status_sha = answer["sha"].as_str().unwrap_or_default().to_owned();
+            reported.statuses.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+            Ok(())
+        })
+        .await?;
+        Ok(reported)
+    }
+
+    async fn pages(
+        &self,
+        path: &str,
+        key: &str,
+        mut take: impl FnMut(&Value, &[Value]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let mut had = 0;
+        for page in 1..=MOST_ANSWERS {
+            let answer = self.http.get(&format!("{path}per_page={AT_ONCE}&page={page}")).await?;
+            let entries = answer.get(key).and_then(Value::as_array);
+            let entries = entries.ok_or_else(|| Trouble::Said(format!("GitHub's answer has no `{key}`")))?;
+            take(&answer, entries)?;
+            had += entries.len();
+            if entries.is_empty() || answer["total_count"].as_u64().is_none_or(|total| total <= had as u64) {
+                return Ok(());
+            }
+        }
+        // What is not seen cannot be said to have passed.
+        Err(Trouble::Said(format!("more than {} reports are on this commit", AT_ONCE * MOST_ANSWERS)))
+    }
+
+    /// What there is of what a gate needs, by what has reported on `commit`.
+    pub(super) async fn inspect(&self, checks: &Checks<'_>, commit: CommitId) -> Result<Inspection, Trouble> {
+        let begun = Instant::now();
+        self.http.once(&of_repository(checks.repository)).await?;
+        let answered_in = begun.elapsed();
+        let reported = self.reported(checks.repository, commit).await?;
+        let names = reported.names();
+        let missing: Vec<&String> = checks.required.iter().filter(|name| !names.contains(name)).collect();
+        let lack = |name: &&String| {
+            let remedy = "correct `checks` in the plan, or have it report on branches below `lexpr/`";
+            (format!("nothing reports as `{name}` on {commit}; there are: {}", list_of(&names)), remedy.to_owned())
+        };
+        Ok(Inspection { answered_in, lacks: missing.iter().map(lack).collect(), workers: Vec::new() })
+    }
+}
+
+fn of_repository(repository: &str) -> String {
+    let (owner, name) = repository.split_once('/').unwrap_or((repository, ""));
+    format!("/repos/{}/{}", encoded(owner), encoded(name))
+}
+
+fn read<T: for<'a> Deserialize<'a>>(entry: &Value) -> Result<T, Trouble> {
+    T::deserialize(entry).map_err(|error| Trouble::Said(format!("GitHub's answer is not what it should be: {error}")))
+}
+
+fn list_of(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn not_reported(missing: &[String], reported: &Reported, required: &[String], since: Duration) -> String {
+    let names: String = list_of(&reported.names()).chars().filter(|c| !c.is_control()).collect();
+    format!(
+        "nothing has reported as {} on this commit for {} min {} s; these checks are expected: {}; these exist: {names}",
+        list_of(missing),
+        since.as_secs() / 60,
+        since.as_secs() % 60,
+        list_of(required)
+    )
+}

@@ -1,0 +1,210 @@
+//! Gates that GitHub's checks judge, by answers of the form that its documentation has.
+
+use std::fs;
+use std::time::Duration;
+
+use lexpr::gate::elsewhere::Returned;
+use lexpr::gate::elsewhere::ci::Ci;
+use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
+use lexpr::vocabulary::event::GateOutcome;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::buildbot_world::{World, run_by, run_with};
+use crate::cli_world;
+use crate::github_world::{GitHub, REPOSITORY, Reply, TOKEN, is_about_statuses, reported};
+use crate::slurm_world::until;
+
+const DONE: (&str, &str, Option<&str>) = ("build", "completed", Some("success"));
+
+fn checks(names: &[&str], report_limit: Duration) -> CiJudge {
+    let checks = names.iter().map(|name| (*name).to_owned()).collect();
+    CiJudge::Checks { repository: REPOSITORY.to_owned(), checks, report_limit }
+}
+
+const PATIENT: Duration = Duration::from_secs(600);
+
+fn world() -> World {
+    let mut world = World::new();
+    world.environment.push(("FORGE_TOKEN".into(), TOKEN.into()));
+    world
+}
+
+fn ci(world: &World, github: &GitHub) -> Ci {
+    world.ci_of(CiServicePolicy {
+        server: CiServer::GitHub {
+            repository: REPOSITORY.to_owned(),
+            checks: Vec::new(),
+            token_env: Some("FORGE_TOKEN".to_owned()),
+            report_limit: PATIENT,
+        },
+        url: github.url(),
+        max_in_flight: 4,
+        queue_limit: Duration::from_secs(1000),
+    })
+}
+
+fn infrastructure(returned: &Returned) -> &str {
+    match &returned.outcome {
+        GateOutcome::Infrastructure { message } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_a_commit_are_waited_for_with_questions_that_cost_nothing_where_nothing_has_changed() {
+    let world = world();
+    let github = GitHub::start(|asked, before| {
+        // Twice as it was, then done.
+        let etag = if before < 2 { "\"one\"" } else { "\"two\"" };
+        if asked.header("if-none-match") == Some(etag) {
+            return Reply { status: 304, headers: vec![("ETag", etag.to_owned())], body: json!(null) };
+        }
+        let run = if before < 2 { ("build", "in_progress", None) } else { DONE };
+        Reply { headers: vec![("ETag", etag.to_owned())], ..reported(asked, &[run], &[("ci/lint", "success")]) }
+    });
+    let ci = ci(&world, &github);
+    let errand = world.errand("passes", "");
+    let (came, log) = run_by(&ci, &checks(&["build", "ci/lint"], PATIENT), &errand).await;
+    assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
+    assert_eq!(log, "build: running\nci/lint: passed\nbuild: passed\n");
+    let asked = github.asked();
+    let about_runs: Vec<_> = asked.iter().filter(|asked| !is_about_statuses(asked)).collect();
+    let etags: Vec<_> = about_runs.iter().map(|asked| asked.header("if-none-match")).collect();
+    assert_eq!(etags, [None, Some("\"one\""), Some("\"one\"")]);
+    assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&format!("Bearer {TOKEN}"))));
+    assert!(asked.iter().all(|asked| asked.path.contains(&errand.commit.to_string())));
+    assert_eq!(world.sent(), [format!("refs/heads/lexpr/{}/passes", world.run)]);
+    ci.clear().await.unwrap();
+    assert_eq!(world.sent(), [""; 0]);
+
+    let failing = GitHub::start(|asked, _| reported(asked, &[("build", "completed", Some("failure"))], &[]));
+    let (came, _) = run_by(&self::ci(&world, &failing), &checks(&["build"], PATIENT), &world.errand("fails", "")).await;
+    assert_eq!(came.outcome, GateOutcome::Failed { exit_code: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_never_appears_is_told_of_meanwhile_and_is_no_failure_in_the_end() {
+    let world = world();
+    let github =
+        GitHub::start(|asked, _| reported(asked, &[("biuld", "completed", Some("success"))], &[("ci/x", "success")]));
+    let judge = checks(&["build"], Duration::from_secs(3));
+    let (came, log) = run_by(&ci(&world, &github), &judge, &world.errand("misnamed", "")).await;
+    let message = infrastructure(&came);
+    let expected = "these checks are expected: build; these exist: biuld, ci/x";
+    assert!(message.starts_with("nothing has reported as build on this commit for 0 min"), "{message}");
+    assert!(message.ends_with(expected), "{message}");
+    assert!(log.matches(expected).count() > 1, "it is told before it is given up: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_limits_its_callers_is_not_asked_again_before_it_said() {
+    let world = world();
+    let github = GitHub::start(|asked, before| {
+        if before == 0 && !is_about_statuses(asked) {
+            let headers = vec![("Retry-After", "2".to_owned()), ("X-RateLimit-Remaining", "0".to_owned())];
+            return Reply { status: 403, headers, body: json!({"message": "API rate limit exceeded"}) };
+        }
+        reported(asked, &[DONE], &[])
+    });
+    let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand("limited", "")).await;
+    assert_eq!(came.outcome, GateOutcome::Passed);
+    let asked = github.asked();
+    assert!(asked[1].at - asked[0].at >= Duration::from_secs(2), "{:?}", asked[1].at - asked[0].at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token() {
+    let world = world();
+    for (status, expected) in [(401, "HTTP 401: Bad credentials: ***"), (404, "HTTP 404"), (302, "HTTP 302")] {
+        let github = GitHub::start(move |_, _| {
+            let body = json!({ "message": format!("Bad credentials: {TOKEN}") });
+            Reply { status, headers: vec![("Location", "http://127.0.0.1:1/".to_owned())], body }
+        });
+        let errand = world.errand(&format!("refused-{status}"), "");
+        let ci = ci(&world, &github);
+        let (came, log) = run_by(&ci, &checks(&["build"], PATIENT), &errand).await;
+        let message = infrastructure(&came);
+        assert!(message.contains(expected), "{message}");
+        assert!(![message, &log, &format!("{ci:?}")].iter().any(|said| said.contains(TOKEN)), "{message} {log}");
+    }
+    let github = GitHub::start(|_, _| Reply::ok(json!({ "check_runs": [{ "name": "build" }], "total_count": 1 })));
+    let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand("garbled", "")).await;
+    assert!(infrastructure(&came).contains("not what it should be"), "{came:?}");
+    // And without one nobody is asked as nobody.
+    let world = World::new();
+    let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand("nobody", "")).await;
+    assert!(infrastructure(&came).contains("FORGE_TOKEN"), "{came:?}");
+    assert_eq!(github.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_ends_when_it_is_cancelled_and_when_its_time_is_up_whatever_the_checks_do() {
+    let world = world();
+    let github = GitHub::start(|asked, _| reported(asked, &[("build", "in_progress", None)], &[]));
+    let ci = ci(&world, &github);
+    let judge = checks(&["build"], PATIENT);
+    let mut errand = world.errand("late", "");
+    errand.timeout = Duration::from_secs(1);
+    let (came, _) = run_by(&ci, &judge, &errand).await;
+    assert_eq!(came.outcome, GateOutcome::TimedOut { after_ms: 1000, signal: None });
+
+    let (cancel, cancelled) = watch::channel(false);
+    let errand = world.errand("cancelled", "");
+    let running = run_with(&ci, &judge, &errand, cancelled);
+    tokio::pin!(running);
+    tokio::select! {
+        _ = &mut running => panic!("it has ended"),
+        () = until("it is looked at", || fs::read(&errand.log).is_ok_and(|log| !log.is_empty()).then_some(())) => {}
+    }
+    cancel.send_replace(true);
+    assert_eq!(running.await.0.outcome, GateOutcome::Cancelled);
+}
+
+/// Every file below a folder that holds these bytes.
+fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(holding(&path, bytes));
+        } else if fs::read(&path).is_ok_and(|content| content.windows(bytes.len()).any(|window| window == bytes)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_run_lands_what_github_s_checks_pass_and_its_token_is_nowhere() {
+    let github = GitHub::start(|asked, _| match asked.path.as_str() {
+        "/repos/octo/shop" => Reply::ok(json!({ "full_name": REPOSITORY })),
+        _ => reported(asked, &[DONE], &[]),
+    });
+    let world = cli_world::World::new(&[("a", "a\n")], &[("i0", "main", &[("b", "b\n")])]);
+    world.git(&["init", "--quiet", "--bare", "../exchange.git"]);
+    let plan = format!(
+        "schemaVersion: v1\npolicy:\n  exchange: \"{}\"\n  runtimes:\n    hub: {{ type: ci-service, service: github, url: \"{}\", \
+         repository: {REPOSITORY}, checks: [build], tokenEnv: FORGE_TOKEN }}\ngates: [{{ name: ci, runtime: hub }}]\n\
+         items: [{{ name: i0 }}]\n",
+        world.path("exchange.git").display(),
+        github.url()
+    );
+    let path = world.plan(&plan).display().to_string();
+    let lexpr =
+        |args: &[&str]| -> cli_world::Said { world.command(args).env("FORGE_TOKEN", TOKEN).output().unwrap().into() };
+    let report = world.path("report.html").display().to_string();
+    let landed = lexpr(&["merge", &path, "--execute", "--report", &report]).expect(0);
+    assert_eq!(world.files_on_main(), ["a", "b"]);
+    let sound = lexpr(&["doctor", "--runtime", "hub", "--plan", &path]).expect(0);
+    assert!(sound.stdout.contains("was judged: passed"), "{}", sound.stdout);
+    world.plan(&plan.replace("[build]", "[build, test]"));
+    let lacking = lexpr(&["doctor", "--runtime", "hub", "--plan", &path]).expect(1);
+    assert!(lacking.stdout.contains("nothing reports as `test`"), "{}", lacking.stdout);
+    assert!(lacking.stdout.contains("there are: build"), "{}", lacking.stdout);
+    for said in [landed, sound, lacking] {
+        assert!(!said.stdout.contains(TOKEN) && !said.stderr.contains(TOKEN));
+    }
+    assert_eq!(holding(&world.path(""), TOKEN.as_bytes()), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(world.git(&["--git-dir=../exchange.git", "for-each-ref"]), "");
+}
