@@ -398,6 +398,17 @@ pub fn status_words(item: &ItemReport) -> &'static str {
     }
 }
 
+/// What the item is by now: how far it has come, or its status where that is its end.
+pub fn state_words(item: &ItemReport) -> &'static str {
+    match item.stage {
+        None | Some(Stage::Done) => status_words(item),
+        Some(Stage::Waiting) => "waiting",
+        Some(Stage::Running) => "running",
+        Some(Stage::Passed) => "passed",
+        Some(Stage::Deferred) => "deferred",
+    }
+}
+
 pub fn tone_of(status: FinalStatus) -> Tone {
     match status {
         FinalStatus::Landed => Tone::Good,

@@ -99,6 +99,7 @@ mod report_evidence;
 mod report_faces;
 mod report_stories;
 mod report_sums;
+mod report_unfinished;
 mod serve_live;
 mod sim;
 mod simulated;

@@ -73,13 +73,12 @@ pub enum Mode {
 
 /// The parts of a run's page, in their order.
 pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
-    let reasons = table::reasons(report);
     vec![
         Part { id: "summary", html: summary(report) },
         Part { id: "now", html: now::running(report, mode) },
-        Part { id: "pyramid", html: pyramid_of(report, &reasons, mode) },
+        Part { id: "pyramid", html: pyramid_of(report, mode) },
         Part { id: "timeline", html: timeline_of(report) },
-        Part { id: "items", html: table::items(report, &reasons, mode) },
+        Part { id: "items", html: table::items(report, mode) },
         Part { id: "landings", html: landings::landings(report) },
     ]
 }
@@ -150,18 +149,17 @@ fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemN
     names.enumerate().map(|(at, name)| (name, at)).collect()
 }
 
-fn pyramid_of(report: &RunReport, reasons: &[String], mode: Mode) -> String {
+fn pyramid_of(report: &RunReport, mode: Mode) -> String {
     let places = positions(report.items.iter().map(|item| &item.name));
     let nodes: Vec<Node<'_>> = report
         .items
         .iter()
-        .zip(reasons)
-        .map(|(item, reason)| Node {
+        .map(|item| Node {
             name: item.name.as_str(),
             level: item.level,
             deps: item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
             look: Look::of(item),
-            why: reason.clone(),
+            why: item.reason.clone().unwrap_or_default(),
         })
         .collect();
     let top = format!(
