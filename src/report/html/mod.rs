@@ -24,7 +24,7 @@ use super::Report;
 use super::dry_run::DryRun;
 use super::forecast::OutlookInShort;
 use super::json::RunReport;
-use super::summary::{facts, headline};
+use super::summary::{around_elapsed, facts, headline};
 use crate::vocabulary::names::ItemName;
 use crate::wording::{block, count, ref_name, shell_word};
 use look::Look;
@@ -74,7 +74,7 @@ pub enum Mode {
 /// The parts of a run's page, in their order.
 pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
     vec![
-        Part { id: "summary", html: summary(report) },
+        Part { id: "summary", html: summary(report, mode) },
         Part { id: "now", html: now::running(report, mode) },
         Part { id: "pyramid", html: pyramid_of(report, mode) },
         Part { id: "timeline", html: timeline_of(report) },
@@ -97,8 +97,9 @@ fn run(report: &RunReport) -> String {
     out
 }
 
-fn summary(report: &RunReport) -> String {
-    let mut out = format!("<h1>{}</h1>\n", text(&headline(report)));
+fn summary(report: &RunReport, mode: Mode) -> String {
+    let (before, after) = around_elapsed(report);
+    let mut out = format!("<h1>{}{}{}</h1>\n", text(&before), now::elapsed(report, mode), text(&after));
     let state = match (report.finished, report.exit_code) {
         (true, Some(code)) => format!("ended with exit code {code}"),
         _ if report.is_dead => "was cut off".to_owned(),
@@ -121,7 +122,7 @@ fn summary(report: &RunReport) -> String {
         let _ = writeln!(out, "<li>{}</li>", with_code(&fact));
     }
     out.push_str("</ul>\n");
-    out.push_str(&now::gauges(report));
+    out.push_str(&now::gauges(report, mode));
     out
 }
 
