@@ -92,6 +92,7 @@ mod progress_faces;
 mod progress_picture;
 mod progress_pty;
 mod promql;
+mod pyramid_picture;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;

@@ -22,7 +22,7 @@ fn whole(events: &[Recorded]) -> Report {
     Report::Execute(Box::new(report(events)))
 }
 
-fn dry() -> DryRun {
+pub fn dry() -> DryRun {
     let mut old = item("old", 0, &[], &["unit"]);
     old.already_landed = Some("in base".into());
     let conflict = Conflict {

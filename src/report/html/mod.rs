@@ -3,6 +3,7 @@
 //!
 //! The parts are made one by one, as the live page shows them, too.
 
+mod labels;
 mod landings;
 mod layout;
 pub mod look;
