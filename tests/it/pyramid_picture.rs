@@ -49,3 +49,26 @@ fn items_of_a_picture_are_told_apart_by_their_labels() {
     let others = ["31-retry-of-uploads".to_owned(), "32-retry-of-uploads".to_owned(), "short".to_owned()];
     assert_eq!(labels(&others), ["31-ret…uploads", "32-ret…uploads", "short"]);
 }
+
+#[test]
+fn a_line_is_red_only_from_what_blocks_up_to_what_it_blocks() {
+    // auth conflicts and users depends on it; api, on which users depends as well, lands.
+    let page = page(dry());
+    let line = |ends: &str| page.lines().find(|line| line.contains(&format!("data-of=\"{ends}\""))).unwrap().to_owned();
+    let red = |line: &str| ["failed", "conflicted", "blocked"].iter().any(|class| line.contains(class));
+    assert!(!red(&line("0 3")), "{}", line("0 3"));
+    assert!(line("1 3").starts_with("<path class=\"conflicted h"), "{}", line("1 3"));
+    assert!(line("0 3").starts_with("<path class=\"h"), "it has its hue: {}", line("0 3"));
+    let legend = "Lines lead up from what is needed to what needs it; dashed red ones, from what blocks to what is blocked by it.";
+    assert!(page.contains(legend), "{page}");
+    let one = DryRun { items: dry().items[..1].to_vec(), ..dry() };
+    assert!(!self::page(one).contains("Lines lead up"));
+}
+
+#[test]
+fn a_page_of_a_dry_run_has_one_word_for_what_would_land() {
+    let page = page(dry());
+    assert!(page.contains("<p><span class=\"badge lands\">· lands</span> "), "{page}");
+    assert!(page.contains("<td><span class=\"badge lands\">· lands</span></td>"), "{page}");
+    assert!(page.contains("<title>api: lands</title>") && !page.contains("waiting"), "{page}");
+}

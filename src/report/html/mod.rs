@@ -184,9 +184,13 @@ fn pyramid_part(nodes: &[Node<'_>], top: &str, mode: Mode) -> String {
     // The live page's script does it there, and its parts are sent again and again.
     let lights = if mode == Mode::Still { pyramid::lights(nodes) } else { String::new() };
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
+    let lines = match pyramid::lines_in_words(nodes) {
+        "" => String::new(),
+        words => format!("<p>{words}</p>\n"),
+    };
     let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
     format!(
-        "<h2>Pyramid</h2>\n<p>{}</p>\n<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
+        "<h2>Pyramid</h2>\n<p>{}</p>\n{lines}<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the pyramid\">\n{}</div>\n",
         legend.join(" "),
         pyramid::svg(nodes, top, &lights)

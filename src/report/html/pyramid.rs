@@ -43,7 +43,8 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     );
     for (at, node) in nodes.iter().enumerate() {
         for dep in &node.deps {
-            let class = format!("{} h{}", node.look.class(), layout.hue(*dep, HUES));
+            let hue = format!("h{}", layout.hue(*dep, HUES));
+            let class = line_class(nodes[*dep].look, node.look).map_or(hue.clone(), |class| format!("{class} {hue}"));
             edge(&mut out, &layout.way(*dep, at), &class, &format!(" data-of=\"{dep} {at}\""));
         }
     }
@@ -64,6 +65,25 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// What a line from an item up to what depends on it says beside that. One that leads from what landed is never red, whatever
+/// became of what stands on it.
+fn line_class(lower: Look, upper: Look) -> Option<&'static str> {
+    let is_to_blame = lower.blocks() && upper == Look::Blocked;
+    (is_to_blame || lower == Look::Overridden).then(|| lower.class())
+}
+
+/// The picture's lines, in words; nothing where there are none.
+pub fn lines_in_words(nodes: &[Node<'_>]) -> &'static str {
+    let mut ends = nodes.iter().flat_map(|node| node.deps.iter().map(|dep| (nodes[*dep].look, node.look))).peekable();
+    if ends.peek().is_none() {
+        ""
+    } else if ends.any(|(lower, upper)| lower.blocks() && upper == Look::Blocked) {
+        "Lines lead up from what is needed to what needs it; dashed red ones, from what blocks to what is blocked by it."
+    } else {
+        "Lines lead up from what is needed to what needs it."
+    }
 }
 
 /// In a picture of more items than this, none lights up others: the rules for it would be as long as the picture.

@@ -133,11 +133,7 @@ pub fn planned(report: &DryRun) -> String {
         let deps: Vec<String> = item.item.deps.iter().map(|dep| code(dep.as_str())).collect();
         let gates =
             item.cone.as_ref().map(|cone| cone.gates.iter().map(|gate| code(gate.as_str())).collect::<Vec<_>>());
-        let look = Look::of_planned(item);
-        let would = match look {
-            Look::Waiting => format!("<span class=\"badge waiting\">{}</span>", item.forecast.words()),
-            other => badge(other),
-        };
+        let would = badge(Look::of_planned(item));
         let _ = writeln!(
             out,
             "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{would}</td><td class=\"why\">{}</td><td class=\"name\">{}</td><td>{}</td></tr>",
