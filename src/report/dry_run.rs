@@ -28,6 +28,9 @@ pub struct DryRun {
     pub lexpr_version: String,
     /// Where the plan was read from, or `-`.
     pub plan: String,
+    /// What the command line asked for beside the plan, as words; without what only shows a run, and without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,

@@ -48,6 +48,10 @@ pub struct RunReport {
     pub run: RunId,
     /// Where the plan was read from, or `-`.
     pub plan: String,
+    /// What the command line asked for beside the plan and `--execute`, as words; without what only shows a run, and without
+    /// secrets. Absent where nothing was, and in runs of before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,
@@ -371,6 +375,7 @@ impl RunReport {
             lexpr_version: run.version.clone(),
             run: run.run.clone(),
             plan: run.plan.clone(),
+            arguments: run.arguments.clone(),
             plan_digest: run.plan_digest,
             repository: run.repository.clone(),
             target: run.target.clone(),

@@ -40,6 +40,7 @@ pub fn dry() -> DryRun {
         report_version: REPORT_VERSION,
         lexpr_version: "0.1.0".into(),
         plan: "plan.yaml".into(),
+        arguments: Vec::new(),
         plan_digest: PlanDigest::of([b"plan".as_slice()]),
         repository: "/home/ann/shop/.git".into(),
         target: "refs/heads/main".into(),

@@ -83,6 +83,7 @@ impl Story {
             run: RunId::new("20261121-090000-ab12"),
             version: "0.1.0".into(),
             plan: "plan.yaml".into(),
+            arguments: Vec::new(),
             plan_digest: PlanDigest::of([b"plan".as_slice()]),
             repository: "/home/ann/shop/.git".into(),
             target: "refs/heads/main".into(),

@@ -21,13 +21,13 @@ pub use style::STYLE;
 
 use serde::Serialize;
 
-use super::Report;
 use super::dry_run::DryRun;
 use super::forecast::OutlookInShort;
 use super::json::RunReport;
 use super::summary::{around_elapsed, facts, headline};
+use super::{Report, command};
 use crate::vocabulary::names::ItemName;
-use crate::wording::{block, count, ref_name, shell_word};
+use crate::wording::{block, count, ref_name};
 use look::Look;
 use markup::{code, escaped, text, with_code};
 use pyramid::Node;
@@ -111,7 +111,7 @@ fn summary(report: &RunReport, mode: Mode) -> String {
         "<p>{} {} {state}: {}, in {}.</p>",
         if report.urgent { "The urgent run" } else { "The run" },
         code(report.run.as_str()),
-        code(&command(report)),
+        code(&command::of_run(report)),
         code(&report.repository)
     );
     let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", with_code(&report.next));
@@ -125,26 +125,6 @@ fn summary(report: &RunReport, mode: Mode) -> String {
     out.push_str("</ul>\n");
     out.push_str(&now::gauges(report, mode));
     out
-}
-
-/// What began the run, as far as its first event tells.
-fn command(report: &RunReport) -> String {
-    let mut command = format!("lexpr merge {} --execute", report.plan);
-    if let Some(remote) = &report.push {
-        let _ = write!(command, " --push {remote}");
-    }
-    if report.urgent {
-        command.push_str(" --urgent");
-    }
-    if let Some(grant) = &report.overrides {
-        let items = grant.items.iter().map(|item| ("--override", item.as_str()));
-        for (option, value) in items.chain(grant.reason.as_deref().map(|reason| ("--reason", reason))) {
-            // Behind a space it would be read as an option of its own.
-            let between = if value.starts_with('-') { '=' } else { ' ' };
-            let _ = write!(command, " {option}{between}{}", shell_word(value));
-        }
-    }
-    command
 }
 
 fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemName, usize> {
@@ -238,6 +218,6 @@ fn dry_run(report: &DryRun) -> String {
         pyramid_part(&nodes, &top, Mode::Still),
         table::planned(report),
         text(&report.lexpr_version),
-        code(&format!("lexpr merge {} --report FILE.html", report.plan)),
+        code(&command::of_dry_run(report)),
     )
 }
