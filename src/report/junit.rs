@@ -147,6 +147,9 @@ fn of_planned(item: &DryRunItem) -> TestSuite {
     };
     let mut case = TestCase::new("merge", status);
     case.set_classname(&*name);
+    if let Some(note) = item.override_note() {
+        case.set_system_out(shown(&note));
+    }
     suite.add_test_case(case);
     suite
 }
