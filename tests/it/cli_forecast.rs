@@ -178,6 +178,9 @@ fn the_summary_of_a_dry_run_has_it_in_short_and_so_do_its_reports() {
     ] {
         assert!(said.stdout.contains(line), "{line} is not in\n{}", said.stdout);
     }
+    let (_, basis) = said.stdout.split_once(" gate runs in 5.").unwrap();
+    let basis = basis.lines().next().unwrap();
+    assert!(basis.ends_with("s; durations of 1 gate, guessed"), "no gate has run yet: {}", said.stdout);
     let outlook = &world.report(&report)["outlook"];
     assert_eq!((outlook["clashingPairs"].as_u64(), outlook["hotspot"]["items"].as_u64()), (Some(5), Some(4)));
     assert!(!forecast(&world, HUB, "json").stdout.contains("\"outlook\""), "there it is the whole");
