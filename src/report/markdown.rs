@@ -246,7 +246,7 @@ fn dry_run(dry: &DryRun) -> String {
         escape(&dry.next_step())
     );
     for line in dry.outlook.iter().flat_map(OutlookInShort::lines) {
-        let _ = writeln!(out, "- {}", escape(&line));
+        let _ = writeln!(out, "- {}", prose(&line));
     }
     if dry.outlook.is_some() {
         out.push('\n');

@@ -188,6 +188,8 @@ fn the_summary_of_a_dry_run_has_it_in_short_and_so_do_its_reports() {
     world.merge(HUB, &["--report", markdown.to_str().unwrap()]).expect(3);
     let text = std::fs::read_to_string(markdown).unwrap();
     assert!(text.contains("- 5 of 8 pairs that share a path clash; 4 items change lib.rs\n"), "{text}");
+    let command = "- 1 item more would land with other priorities: `lexpr forecast` names them\n";
+    assert!(text.contains(command), "{text}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn dry_run(report: &DryRun) -> String {
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());
     let outlook = report.outlook.iter().flat_map(OutlookInShort::lines);
-    let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", text(&line))).collect();
+    let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", with_code(&line))).collect();
     let outlook = if outlook.is_empty() { outlook } else { format!("<ul>\n{outlook}</ul>\n") };
     format!(
         "<h1>{}</h1>\n<p>A dry run of {} in {}: nothing was written to the repository.</p>\n\
