@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{ItemReport, RunReport};
-use crate::report::summary::{evidence_of, facts, halted, headline, status_words, tone_of};
+use crate::report::summary::{evidence_of, facts, halted, headline, state_words, tone_of};
 use crate::report::view::Stage;
 use crate::wording::{Paint, Tone, duration, ref_name, shown};
 
@@ -26,7 +26,7 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     );
     let _ = writeln!(out, "  repository: {}\n", shown(&report.repository));
     for item in &report.items {
-        let _ = writeln!(out, "{}", item_line(item, paint));
+        let _ = writeln!(out, "{}", item_line(report, item, paint));
         for line in evidence_of(report, item, paint) {
             let _ = writeln!(out, "    {line}");
         }
@@ -40,14 +40,14 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     out
 }
 
-fn item_line(item: &ItemReport, paint: Paint) -> String {
-    let (word, tone) = match item.stage {
-        None | Some(Stage::Done) => (status_words(item), tone_of(item.status)),
-        Some(Stage::Waiting) => ("waiting", Tone::Quiet),
-        Some(Stage::Running) => ("running", Tone::Notice),
-        Some(Stage::Passed) => ("passed", Tone::Good),
-        Some(Stage::Deferred) => ("deferred", Tone::Notice),
+fn item_line(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
+    let tone = match item.stage {
+        None | Some(Stage::Done) => tone_of(item.status),
+        Some(Stage::Waiting) => Tone::Quiet,
+        Some(Stage::Running | Stage::Deferred) => Tone::Notice,
+        Some(Stage::Passed) => Tone::Good,
     };
+    let word = state_words(item);
     let mut line = format!(
         "{} {}",
         paint.paint(tone, &format!("{word:<13}")),
@@ -56,8 +56,8 @@ fn item_line(item: &ItemReport, paint: Paint) -> String {
     if let Some(commit) = item.landed_as {
         let _ = write!(line, " as {}", commit.short());
     }
-    let ended = matches!(item.stage, None | Some(Stage::Done));
-    if let Some(reason) = item.reason.as_deref().filter(|_| ended) {
+    let says_why = item.has_come_to_its_end() || report.is_dead;
+    if let Some(reason) = item.reason.as_deref().filter(|_| says_why) {
         let _ = write!(line, ": {}", shown(reason));
     }
     if item.started_at_ms.is_some() && item.duration_ms > 0 {

@@ -35,10 +35,6 @@ pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
     out
 }
 
-fn is_done(item: &ItemReport) -> bool {
-    matches!(item.stage, None | Some(Stage::Done))
-}
-
 /// What became of it, in a sentence that begins with its name.
 fn state(report: &RunReport, item: &ItemReport) -> Option<String> {
     let name = shown(item.name.as_str());
@@ -182,7 +178,7 @@ fn without(item: &ItemReport) -> Option<String> {
 
 /// What would change it.
 fn remedy(report: &RunReport, item: &ItemReport) -> Option<String> {
-    if !is_done(item) {
+    if !item.has_come_to_its_end() {
         return report.is_dead.then(|| format!("`lexpr resume {}` goes on with the run.", report.run));
     }
     if is_taken_back(report, item) {

@@ -9,6 +9,7 @@ use rustix::fs::Access;
 
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
+use super::given::Options;
 use super::lasting::{self, Lasting};
 use super::on_finish::OnFinish;
 use super::prepare::{Prepared, Workshop};
@@ -41,43 +42,12 @@ use crate::plan::runtime::Runtime;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, FixedImage, OverrideGrant, RunStarted};
-use crate::vocabulary::names::{RunId, RuntimeName};
+use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
+use crate::vocabulary::names::RunId;
 use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
-
-/// What the command line asks of a run beyond its plan; a resumption asks the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Options {
-    pub push: Option<String>,
-    pub urgent: bool,
-    pub overrides: Option<OverrideGrant>,
-    pub no_sign: bool,
-    pub gate_timeout: Option<Duration>,
-    pub runtime: Option<RuntimeName>,
-    /// What was found of the images of containers.
-    pub images: Vec<FixedImage>,
-    /// Absolute.
-    pub artifact_dir: Option<PathBuf>,
-}
-
-impl Options {
-    /// What was asked of a run when it began.
-    pub(super) fn of(started: &RunStarted) -> Self {
-        Self {
-            push: started.push.clone(),
-            urgent: started.urgent,
-            overrides: started.overrides.as_deref().cloned(),
-            no_sign: started.no_sign,
-            gate_timeout: started.gate_timeout_ms.map(Duration::from_millis),
-            runtime: started.runtime.clone(),
-            images: started.images.clone(),
-            artifact_dir: started.artifact_dir.clone().map(Into::into),
-        }
-    }
-}
 
 /// How a command that runs a plan ended.
 #[derive(Clone, Debug)]
@@ -362,6 +332,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         run,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         plan: prepared.source.clone(),
+        arguments: options.arguments.clone(),
         plan_digest: prepared.digest,
         repository: prepared.repo.common_dir().to_string_lossy().into_owned(),
         target: prepared.target.full_name.clone(),

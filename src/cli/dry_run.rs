@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::conduct::{Options, limits_beforehand, run_started, surroundings};
+use super::conduct::{limits_beforehand, run_started, surroundings};
 use super::failure::Failure;
+use super::given::Options;
 use super::lasting;
 use super::outlook::{self, Seen};
 use super::prepare::{Opened, Workshop, line_up};
@@ -87,6 +88,7 @@ pub async fn rehearse(mut opened: Opened, options: &Options, most_pairs: usize) 
         report_version: REPORT_VERSION,
         lexpr_version: env!("CARGO_PKG_VERSION").to_owned(),
         plan: prepared.source.clone(),
+        arguments: options.arguments.clone(),
         plan_digest: prepared.digest,
         repository: prepared.repo.common_dir().to_string_lossy().into_owned(),
         target: prepared.target.full_name.clone(),

@@ -1,8 +1,9 @@
 //! `lexpr forecast PLAN`: what a run would meet and cost, before any gate runs.
 
-use super::conduct::{self, Options};
+use super::conduct;
 use super::dry_run::{self, MOST_PAIRS};
 use super::failure::Failure;
+use super::given::Options;
 use super::prepare::{self, Overrides};
 use super::{ForecastArgs, ForecastFormat, speak};
 use crate::engine;

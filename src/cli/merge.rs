@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::conduct::{self, Options, Outcome, Run};
+use super::conduct::{self, Outcome, Run};
 use super::dry_run::MOST_PAIRS_IN_SHORT;
 use super::failure::Failure;
+use super::given::{self, Options};
 use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
 use super::turns::{self, Patience};
 use super::{MergeArgs, dry_run, faces, leftovers, overriding, resume, speak};
@@ -46,12 +47,12 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     } else {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
         let overrides = overriding::grant(&args.overrides, &opened)?;
-        if let Some(grant) = &overrides {
-            overriding::foretell(grant);
-        }
-        let options = Options { overrides, ..Options::default() };
+        let options = Options { overrides, arguments: given::arguments(&args), ..Options::default() };
         let forecast = runtime.block_on(dry_run::rehearse(opened, &options, MOST_PAIRS_IN_SHORT))?;
         let dry_run = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
+        if let Some(grant) = &options.overrides {
+            overriding::foretell(grant, &dry_run);
+        }
         let exit_code = if dry_run.is_clean() { engine::exit::ALL_LANDED } else { engine::exit::ITEMS_LEFT };
         let text = dry_run.text(Paint::for_stream(&std::io::stdout()));
         let report = Report::DryRun(Box::new(dry_run));
@@ -245,5 +246,6 @@ fn options(args: &MergeArgs, opened: &Opened) -> Result<Options, Failure> {
         runtime: args.runtime.as_deref().map(RuntimeName::new),
         images: Vec::new(),
         artifact_dir: artifact_dir.transpose()?,
+        arguments: given::arguments(args),
     })
 }

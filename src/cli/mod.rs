@@ -13,6 +13,7 @@ mod faces;
 pub mod failure;
 pub mod forecast;
 pub mod gate_run;
+mod given;
 pub mod init;
 mod lasting;
 mod leftovers;

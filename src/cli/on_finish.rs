@@ -6,7 +6,6 @@ use super::speak;
 use crate::gate::{on_finish, own_executable};
 use crate::report::{Format, Report};
 use crate::runs::RunFolder;
-use crate::wording::block;
 use tokio::sync::watch;
 
 /// The command, if there is one, and the run that it is told of.
@@ -27,7 +26,7 @@ impl OnFinish<'_> {
 
     async fn run(&self, command: &str, report: &Report, exit_code: u8, cut: impl Future) -> Result<(), Failure> {
         let Self { prepared, folder, .. } = self;
-        let (file, log) = (folder.path.join("on-finish.json"), folder.path.join("on-finish.log"));
+        let file = folder.path.join("on-finish.json");
         std::fs::write(&file, report.render(Format::Json)).map_err(|error| Failure::io("writing", &file, &error))?;
         let cwd = std::env::current_dir().unwrap_or_else(|_| folder.path.clone());
         let guard_exe =
@@ -41,24 +40,19 @@ impl OnFinish<'_> {
                 ("LEXPR_REPOSITORY", prepared.repo.common_dir().to_string_lossy().into_owned()),
             ],
             report: &file,
-            log: &log,
             cwd: &cwd,
             guard_exe: &guard_exe,
             redact: &prepared.policy.redact,
         };
         let (cancel, cancelled) = watch::channel(false);
-        let mut work = std::pin::pin!(order.run(cancelled));
-        let (printed, how) = tokio::select! {
+        let mut work = std::pin::pin!(order.run(cancelled, speak::stderr()));
+        let how = tokio::select! {
             done = &mut work => done,
             _ = cut => {
                 cancel.send_replace(true);
                 work.await
             }
         };
-        let printed = block(&printed);
-        if !printed.is_empty() {
-            speak::must_know(&format!("{printed}\n"));
-        }
         how.map_err(|how| Failure::internal(format!("the command of --on-finish {how}; the run's end stands as it is")))
     }
 }

@@ -9,6 +9,7 @@ use super::speak;
 use crate::git::repo::UserRepo;
 use crate::plan::AdminGreen;
 use crate::plan::problem::{is_control, nearest};
+use crate::report::dry_run::DryRun;
 use crate::vocabulary::event::OverrideGrant;
 use crate::vocabulary::names::ItemName;
 use crate::wording::{list, shown};
@@ -97,9 +98,12 @@ fn one_line(reason: &str) -> Result<String, Failure> {
     Ok(line)
 }
 
-/// What a dry run says of it.
-pub(super) fn foretell(grant: &OverrideGrant) {
-    let names = list(grant.items.iter().map(ItemName::as_str));
-    let who = shown(&grant.by);
-    speak::note(&format!("{names}: to land after all others, whether the gates pass or not, by leave of {who}\n"));
+/// What a dry run says of it, of those items for which it is of use.
+pub(super) fn foretell(grant: &OverrideGrant, dry_run: &DryRun) {
+    let last = dry_run.items.iter().filter(|item| item.lands_last().is_some());
+    let names: Vec<&str> = last.map(|item| item.item.name.as_str()).collect();
+    if !names.is_empty() {
+        let (names, who) = (list(names), shown(&grant.by));
+        speak::note(&format!("{names}: to land after all others, whether the gates pass or not, by leave of {who}\n"));
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::conduct::{self, Options, Outcome, Run};
+use super::conduct::{self, Outcome, Run};
 use super::failure::Failure;
+use super::given::Options;
 use super::prepare::{self, Opened, Workshop};
 use super::turns::{self, Patience};
 use super::{ResumeArgs, faces, leftovers, speak, status, undo};

@@ -6,8 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
 
-use super::conduct::{self, Options};
+use super::conduct;
 use super::failure::Failure;
+use super::given::Options;
 use super::prepare::{self, Workshop};
 use super::scratch::ScratchFolder;
 use super::{CheckFormat, VerifyArgs, resume, speak, status};

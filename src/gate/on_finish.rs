@@ -3,14 +3,15 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::client::{Guard, GuardedCommand, shell};
 use super::environment::Environment;
-use super::log;
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
 use super::secrets;
@@ -19,8 +20,11 @@ use super::secrets;
 pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(5);
-/// What such a command has to say is short.
-const LOG_MAX_BYTES: u64 = 1024 * 1024;
+/// Of what it prints nothing is kept: all of it goes on to somebody.
+const PRINTS_AT_MOST: u64 = u64::MAX;
+const CHUNK_BYTES: usize = 64 * 1024;
+/// What the guard has in this place, by which it opens its own.
+const GUARDS_STDERR: &str = "/dev/fd/2";
 /// By which the command's standard input is opened.
 const REPORT: &str = "LEXPR_REPORT";
 
@@ -33,8 +37,6 @@ pub struct OnFinish<'a> {
     pub told: Vec<(&'static str, String)>,
     /// What it reads on standard input.
     pub report: &'a Path,
-    /// What it prints goes here; made anew.
-    pub log: &'a Path,
     /// Where it runs.
     pub cwd: &'a Path,
     /// As in [`super::GateSettings`].
@@ -44,41 +46,81 @@ pub struct OnFinish<'a> {
 }
 
 impl OnFinish<'_> {
-    /// Runs it, until `cancel` turns true at most; what it printed, as far as the end of that goes, and why it failed
-    /// if it did.
-    pub async fn run(&self, mut cancel: watch::Receiver<bool>) -> (String, Result<(), String>) {
-        let ended = self.run_guarded(&mut cancel).await;
-        let printed = log::tail(self.log).unwrap_or_default();
-        let how = match ended {
-            Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => return (printed, Ok(())),
+    /// Runs it, until `cancel` turns true at most. What it prints goes `to` whoever wants it as it comes, secrets struck out,
+    /// with a newline at its end.
+    ///
+    /// # Errors
+    /// Why it failed, if it did.
+    pub async fn run(&self, mut cancel: watch::Receiver<bool>, to: impl Write + Send + 'static) -> Result<(), String> {
+        let why = match self.run_and_pass_on(&mut cancel, to).await {
+            Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => return Ok(()),
             Ok(Ended { cause: Cause::Timeout, .. }) => format!("took longer than {} s", TIME_LIMIT.as_secs()),
             Ok(Ended { cause: Cause::Cancel, .. }) => "was ended by a signal to lexpr".to_owned(),
             Ok(Ended { end: End::Code(code), .. }) => format!("failed with exit code {code}"),
             Ok(Ended { end: End::Signal(signal), .. }) => format!("was ended by signal {signal}"),
             Err(why) => format!("could not be run: {why}"),
         };
-        (printed, Err(how))
+        Err(why)
     }
 
-    async fn run_guarded(&self, cancel: &mut watch::Receiver<bool>) -> Result<Ended, String> {
-        let log = File::create(self.log).map_err(|error| format!("{}: {error}", self.log.display()))?;
+    async fn run_and_pass_on(
+        &self,
+        cancel: &mut watch::Receiver<bool>,
+        to: impl Write + Send + 'static,
+    ) -> Result<Ended, String> {
+        let (printed, pipe) = io::pipe().map_err(|error| error.to_string())?;
+        let (at_its_end, is_passed_on) = oneshot::channel::<()>();
+        let passing_on = std::thread::Builder::new().spawn(move || {
+            // That somebody could not be shown it is nothing of the command's.
+            let _ = pass_on(printed, to);
+            drop(at_its_end);
+        });
+        passing_on.map_err(|error| format!("starting a thread for its output: {error}"))?;
+        // The guard alone has the pipe's other end, which is closed with it.
+        let ended = self.run_guarded(cancel, pipe).await;
+        // A guard that is lost may not let go of it.
+        let patience = if ended.is_ok() { Duration::MAX } else { GRACE };
+        // It ends by being dropped.
+        let _ = tokio::time::timeout(patience, is_passed_on).await;
+        ended
+    }
+
+    async fn run_guarded(&self, cancel: &mut watch::Receiver<bool>, pipe: PipeWriter) -> Result<Ended, String> {
         let mut environment: Environment = std::env::vars_os().collect();
         environment.extend(self.told.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
         environment.insert(REPORT.into(), self.report.into());
         let variables = environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         let secrets = secrets::values(variables, self.redact);
-        let mut guard = Guard::start(self.guard_exe, log).await.map_err(|error| error.to_string())?;
+        let mut guard =
+            Guard::start(self.guard_exe, File::from(OwnedFd::from(pipe))).await.map_err(|error| error.to_string())?;
         let command = GuardedCommand {
             // A guard's command has nothing to read by itself.
             argv: &shell(&format!("exec <\"${REPORT}\"\n{}", self.command)),
             at_death: &[],
             cwd: self.cwd,
             environment: &environment,
-            log: self.log,
-            log_rules: LogRules { max_bytes: LOG_MAX_BYTES, secrets },
+            log: Path::new(GUARDS_STDERR),
+            log_rules: LogRules { max_bytes: PRINTS_AT_MOST, secrets },
             timeout: TIME_LIMIT,
             grace: GRACE,
         };
         guard.run(&command, cancel).await.map_err(|error| error.to_string())
+    }
+}
+
+fn pass_on(mut from: impl io::Read, mut to: impl Write) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut is_line = true;
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) if is_line => return Ok(()),
+            Ok(0) => return to.write_all(b"\n"),
+            Ok(read) => {
+                is_line = chunk[read - 1] == b'\n';
+                to.write_all(&chunk[..read])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

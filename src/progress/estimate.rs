@@ -112,10 +112,11 @@ pub(super) fn remaining_ms(view: &RunView, now_ms: u64, durations: &Durations) -
 }
 
 /// What the required gates take, one after another, that what has not landed is yet to pass on an apex, as far as that
-/// is known; of one that is under proof what is left of it. In a train there is none.
+/// is known; of one that is under proof what is left of it. In a train there is none, and none where the apex is a tree
+/// that is gated anyway.
 fn proof_ms(view: &RunView, now_ms: u64, durations: &Durations) -> u64 {
     let gated: Vec<&JobView> = view.jobs.values().collect();
-    if gated.iter().any(|job| matches!(job.purpose, JobPurpose::Train { .. })) {
+    if gated.iter().any(|job| matches!(job.purpose, JobPurpose::Train { .. })) || lands_as_gated(view) {
         return 0;
     }
     let open = view.items.iter().filter(|item| !matches!(view.stage(item), Stage::Done));
@@ -125,4 +126,20 @@ fn proof_ms(view: &RunView, now_ms: u64, durations: &Durations) -> u64 {
     let under_proof =
         gated.iter().rfind(|job| matches!(job.purpose, JobPurpose::Apex { .. }) && job.ended_at_ms.is_none());
     all_ms.saturating_sub(under_proof.map_or(0, |job| now_ms.saturating_sub(job.started_at_ms)))
+}
+
+/// One item and what it depends on is all that is to land and has landed, and nobody else moved the target: then what
+/// lands is the very tree that this item is gated on.
+fn lands_as_gated(view: &RunView) -> bool {
+    let is_open = |item: &&ItemView| !matches!(view.stage(item), Stage::Done);
+    // What an item depends on stands before it.
+    let Some(top) = view.items.iter().rfind(is_open) else { return false };
+    let mut beneath = BTreeSet::from([&top.lined_up.name]);
+    for item in view.items.iter().rev() {
+        if beneath.contains(&item.lined_up.name) {
+            beneath.extend(&item.lined_up.deps);
+        }
+    }
+    let counts = |item: &&ItemView| is_open(item) || item.landed.is_some();
+    view.target_moves.is_empty() && view.items.iter().filter(counts).all(|item| beneath.contains(&item.lined_up.name))
 }

@@ -18,6 +18,9 @@ const PATHS_IN_SENTENCE: usize = 3;
 /// What is said of an item that `--override` names.
 const LANDS_LAST: &str = "lands last, overridden if its gates do not pass";
 
+/// The same of one that would not land whatever its gates say.
+const NO_HELP: &str = "--override does not help: it is for gates alone";
+
 /// A dry run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +31,9 @@ pub struct DryRun {
     pub lexpr_version: String,
     /// Where the plan was read from, or `-`.
     pub plan: String,
+    /// What the command line asked for beside the plan, as words; without what only shows a run, and without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,
@@ -259,8 +265,8 @@ impl DryRunItem {
         if let Some(why) = self.why() {
             let _ = write!(line, ": {}", shown(&why));
         }
-        if let Some(lands_last) = self.lands_last() {
-            let _ = write!(line, "; {}", shown(&lands_last));
+        if let Some(note) = self.override_note() {
+            let _ = write!(line, "; {}", shown(&note));
         }
         if !self.item.deps.is_empty() {
             let deps =
@@ -285,9 +291,16 @@ impl DryRunItem {
         })
     }
 
-    /// What there is to say of it beside its forecast: why it would not land, or that it may be overridden.
+    /// What `--override` comes to for it, where that names it.
+    pub fn override_note(&self) -> Option<String> {
+        let in_vain = self.may_be_overridden && !self.would_land();
+        self.lands_last().or_else(|| in_vain.then(|| NO_HELP.to_owned()))
+    }
+
+    /// What there is to say of it beside its forecast: why it would not land, and what an override comes to.
     pub fn remark(&self) -> Option<String> {
-        self.why().or_else(|| self.lands_last())
+        let parts: Vec<String> = self.why().into_iter().chain(self.override_note()).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// Why it would not land, in words.

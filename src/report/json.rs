@@ -7,6 +7,7 @@
 
 mod apexes;
 mod landings;
+mod reasons;
 mod runtimes;
 mod timeline;
 
@@ -49,6 +50,10 @@ pub struct RunReport {
     pub run: RunId,
     /// Where the plan was read from, or `-`.
     pub plan: String,
+    /// What the command line asked for beside the plan and `--execute`, as words; without what only shows a run, and without
+    /// secrets. Absent where nothing was, and in runs of before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,
@@ -66,7 +71,8 @@ pub struct RunReport {
     /// Items that may land although their gates do not pass, as the command line had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Box<OverrideGrant>>,
-    /// The run has ended. Otherwise statuses are those that items would have if it ended now.
+    /// The run has ended. Otherwise an item has come to its `status` only where its `stage` is `done`; any other would if the
+    /// run ended now.
     pub finished: bool,
     /// It was ended from outside, without a word of its own; it can be resumed.
     pub is_dead: bool,
@@ -76,7 +82,7 @@ pub struct RunReport {
     pub exit_code: Option<u8>,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: u64,
-    /// When the newest event of the run's own work was recorded.
+    /// When the newest event of the run's own work was recorded; of a run that goes on, when this was asked.
     pub ended_at_ms: u64,
     /// The signal that asked the run to stop.
     pub interrupted: Option<String>,
@@ -126,8 +132,15 @@ pub struct RunReport {
     pub timeline: Vec<Occupation>,
 }
 
+impl ItemReport {
+    /// Nothing more will happen to it. Until then its status is only what it would be if the run ended now.
+    pub fn has_come_to_its_end(&self) -> bool {
+        matches!(self.stage, None | Some(Stage::Done))
+    }
+}
+
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
-/// `skipped`, `unjudged` and `notLanded` sum to `total`.
+/// `skipped`, `unjudged` and `notLanded` sum to `total`, with what is `open` among the last three.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -144,7 +157,10 @@ pub struct Summary {
     pub skipped: usize,
     pub unjudged: usize,
     pub not_landed: usize,
-    /// From the first event to the newest one.
+    /// Of a run that has not ended: the items that have not come to their end, by their `stage`.
+    #[serde(default)]
+    pub open: usize,
+    /// From the first event to the newest one; of a run that goes on, until now.
     pub duration_ms: u64,
     /// The mean time that items held a worker for themselves, over those that did; 0 for none.
     pub average_time_ms: u64,
@@ -367,6 +383,7 @@ impl RunReport {
             lexpr_version: run.version.clone(),
             run: run.run.clone(),
             plan: run.plan.clone(),
+            arguments: run.arguments.clone(),
             plan_digest: run.plan_digest,
             repository: run.repository.clone(),
             target: run.target.clone(),
@@ -429,6 +446,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
         skipped: with(FinalStatus::Skipped),
         unjudged: with(FinalStatus::Unjudged),
         not_landed: with(FinalStatus::NotLanded),
+        open: items.iter().filter(|item| !item.has_come_to_its_end()).count(),
         duration_ms: elapsed_ms,
         average_time_ms: busy.iter().copied().fold(0, u64::saturating_add).checked_div(busy.len() as u64).unwrap_or(0),
         concurrency: Concurrency {
@@ -477,7 +495,7 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         status,
         interrupted: item.interrupted && status == FinalStatus::Skipped,
         stage: view.ending.is_none().then(|| view.stage(item)),
-        reason: reason_text(view, item, status, because.as_ref()),
+        reason: reasons::of(view, item, status, because.as_ref()),
         branch: lined_up.branch.clone(),
         head: lined_up.head,
         strategy: lined_up.strategy,
@@ -499,31 +517,6 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         started_at_ms: item.started_at_ms,
         decided_at_ms: item.decided_at_ms,
         landed_at_ms: item.landed.map(|landed| landed.at_ms),
-    }
-}
-
-fn reason_text(view: &RunView, item: &ItemView, status: FinalStatus, because: Option<&Reason>) -> Option<String> {
-    let is_landing = view.landing_begun().is_some_and(|landing| landing.items.contains(&item.lined_up.name));
-    let given = || because.map(ToString::to_string);
-    match status {
-        FinalStatus::Landed => view.overridden(item).map(ToString::to_string),
-        FinalStatus::AlreadyLanded => {
-            let before = item.lined_up.already_landed.clone();
-            before.or_else(|| Some("others had landed it when its turn came".to_owned()))
-        }
-        FinalStatus::NotLanded if is_landing => {
-            Some("its landing was begun, and what became of that is not recorded".to_owned())
-        }
-        FinalStatus::NotLanded => Some("it passed, but the run ended before it could land".to_owned()),
-        FinalStatus::Skipped if item.interrupted => {
-            Some("its gates were running when the run was interrupted".to_owned())
-        }
-        FinalStatus::Skipped if item.started_at_ms.is_some() => {
-            Some("its gates had run, but the run ended before it was judged".to_owned())
-        }
-        FinalStatus::Skipped => Some("the run ended before its turn came".to_owned()),
-        FinalStatus::Unjudged => given().or_else(|| item.deferred.as_ref().map(ToString::to_string)),
-        FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Blocked => given(),
     }
 }
 

@@ -13,7 +13,6 @@ use super::json::{AttemptReport, GateReport, ItemReport, RunReport};
 use super::outcome::{gate_words, outcome_text};
 use super::summary::status_words;
 use super::undo::is_taken_back;
-use super::view::Stage;
 use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus};
 use crate::wording::{block, shown};
 
@@ -54,7 +53,7 @@ fn suite(report: &RunReport, item: &ItemReport) -> TestSuite {
 /// A failure of its own where no gate shows why the item did not land.
 fn landing(item: &ItemReport) -> TestCaseStatus {
     let why = item.reason.as_deref().unwrap_or_default();
-    if !matches!(item.stage, None | Some(Stage::Done)) {
+    if !item.has_come_to_its_end() {
         return skipped("it has not come to its end");
     }
     match item.status {
@@ -165,6 +164,9 @@ fn of_planned(item: &DryRunItem) -> TestSuite {
     };
     let mut case = TestCase::new("merge", status);
     case.set_classname(&*name);
+    if let Some(note) = item.override_note() {
+        case.set_system_out(shown(&note));
+    }
     suite.add_test_case(case);
     suite
 }

@@ -11,7 +11,7 @@ use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::forecast::OutlookInShort;
 use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
 use super::outcome::how_it_ended;
-use super::summary::{facts, headline, is_problem, status_words};
+use super::summary::{facts, headline, is_problem, state_words, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::vocabulary::names::GateName;
 use crate::wording::{block, count, duration, in_backticks, ref_name, shown};
@@ -57,7 +57,8 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     let mut out = format!("# {}\n\n", escape(&headline(report)));
     let state = match (report.finished, report.exit_code) {
         (true, Some(code)) => format!("exit code {code}"),
-        _ => "not finished".to_owned(),
+        _ if report.is_dead => "was cut off".to_owned(),
+        _ => "goes on".to_owned(),
     };
     let _ = writeln!(
         out,
@@ -76,7 +77,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     }
     let _ = writeln!(out, "\n**Next:** {}\n", prose(&report.next));
     out.push_str(&items_table(&report.items));
-    let problems: Vec<&ItemReport> = report.items.iter().filter(|item| is_problem(item.status)).collect();
+    let problems: Vec<&ItemReport> = report.items.iter().filter(|item| did_not_land(item)).collect();
     if !problems.is_empty() {
         out.push_str("\n## What did not land\n");
         for item in problems {
@@ -85,6 +86,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     }
     if report.apexes.iter().any(|apex| apex.number.is_some()) {
         out.push_str("\n## Apexes\n\n| Apex | Items | Outcome | Commit | Probes |\n|---:|---:|---|---|---|\n");
+        let newest = report.apexes.iter().filter_map(|apex| apex.number).max();
         for (number, apex) in report.apexes.iter().filter_map(|apex| Some((apex.number?, apex))) {
             let outcome = match apex.outcome {
                 ApexOutcome::Landed => "landed".to_owned(),
@@ -92,6 +94,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
                 ApexOutcome::LandedPart { items } => format!("refuted; its first {} landed", count(items, "item")),
                 ApexOutcome::Refuted => "refuted".to_owned(),
                 ApexOutcome::Open if is_proven(apex) => "proven, not landed".to_owned(),
+                ApexOutcome::Open if !report.finished && Some(number) == newest => "open".to_owned(),
                 ApexOutcome::Open => "given up".to_owned(),
             };
             let probes: Vec<String> = apex
@@ -170,9 +173,13 @@ fn items_table(items: &[ItemReport]) -> String {
     out
 }
 
+fn did_not_land(item: &ItemReport) -> bool {
+    item.has_come_to_its_end() && is_problem(item.status)
+}
+
 fn status_cell(item: &ItemReport) -> String {
-    let words = status_words(item);
-    if is_problem(item.status) { format!("**{words}**") } else { words.to_owned() }
+    let words = state_words(item);
+    if did_not_land(item) { format!("**{words}**") } else { words.to_owned() }
 }
 
 fn gate_cell(gate: &GateReport) -> String {
@@ -241,7 +248,7 @@ fn dry_run(dry: &DryRun) -> String {
     );
     let lines: Vec<String> = dry.outlook.iter().flat_map(OutlookInShort::lines).chain(dry.unknown()).collect();
     for line in &lines {
-        let _ = writeln!(out, "- {}", escape(line));
+        let _ = writeln!(out, "- {}", prose(line));
     }
     if !lines.is_empty() {
         out.push('\n');

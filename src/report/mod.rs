@@ -4,6 +4,7 @@
 //! [`view::RunView`] gathers events, [`json::RunReport`] is made from it, and everything else is
 //! made from that. Nothing here runs, decides or prints.
 
+mod command;
 pub mod dry_run;
 pub mod forecast;
 pub mod github;

@@ -37,15 +37,20 @@ const COUNTED: [(FinalStatus, &str); 7] = [
 /// `3 of 8 items landed on main in 12.3s: 1 failed, 2 blocked, 2 landed before`; of a run that
 /// has not ended `3 of 8 items landed on main so far, after 12.3s: 2 running, 3 waiting`.
 pub fn headline(report: &RunReport) -> String {
+    let (before, after) = around_elapsed(report);
+    format!("{before}{}{after}", duration(report.summary.duration_ms))
+}
+
+/// What a headline says before and after the time that the run took, or takes so far.
+pub fn around_elapsed(report: &RunReport) -> (String, String) {
     let when = if report.finished { "in" } else { "so far, after" };
-    let mut line = format!(
-        "{} of {} landed on {} {when} {}",
+    let before = format!(
+        "{} of {} landed on {} {when} ",
         report.summary.successful,
         count(report.summary.total, "item"),
         ref_name(&report.target),
-        duration(report.summary.duration_ms)
     );
-    let ended = || report.items.iter().filter(|item| matches!(item.stage, None | Some(Stage::Done)));
+    let ended = || report.items.iter().filter(|item| item.has_come_to_its_end());
     let in_status = |status| ended().filter(|item| item.status == status && !item.interrupted).count();
     let interrupted = ended().filter(|item| item.interrupted).count();
     let in_stage = |stage| report.items.iter().filter(|item| item.stage == Some(stage)).count();
@@ -60,11 +65,11 @@ pub fn headline(report: &RunReport) -> String {
         before.into_iter().chain([(in_status(status), word)])
     });
     let overridden = std::iter::once((report.summary.overridden, "overridden"));
-    line.push_str(&counted(overridden.chain(ends).chain(stages)));
+    let mut after = counted(overridden.chain(ends).chain(stages));
     if report.undone {
-        line.push_str("; undone since");
+        after.push_str("; undone since");
     }
-    line
+    (before, after)
 }
 
 /// The end of a run, for standard output. Ends with a newline.
@@ -425,6 +430,17 @@ pub fn status_words(item: &ItemReport) -> &'static str {
         FinalStatus::AlreadyLanded => "landed before",
         FinalStatus::NotLanded => "not landed",
         other => other.word(),
+    }
+}
+
+/// What the item is by now: how far it has come, or its status where that is its end.
+pub fn state_words(item: &ItemReport) -> &'static str {
+    match item.stage {
+        None | Some(Stage::Done) => status_words(item),
+        Some(Stage::Waiting) => "waiting",
+        Some(Stage::Running) => "running",
+        Some(Stage::Passed) => "passed",
+        Some(Stage::Deferred) => "deferred",
     }
 }
 

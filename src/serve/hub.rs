@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use serde::Serialize;
@@ -28,6 +28,9 @@ const AT_ONCE: usize = 256;
 /// Making the page takes no more than this part of one processor, however many look at it.
 const MOST_OF_A_PROCESSOR: u32 = 20;
 
+/// A page that is opened says what time it is by then, give or take so much: a gate that takes long tells nothing meanwhile.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// The run as its live page sees it.
 #[derive(Debug)]
 pub struct Hub {
@@ -48,7 +51,7 @@ struct Kept {
     bytes: usize,
 }
 
-/// The run as of an event, made once for all who look.
+/// The run as of a moment, made once for all who look.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub report: RunReport,
@@ -57,13 +60,13 @@ pub(super) struct Snapshot {
     pub json: Bytes,
 }
 
-/// The page's parts, as of an event.
+/// The page's parts, as of a moment.
 #[derive(Serialize)]
 struct Told<'a> {
     /// The number of the newest event in it.
     seq: u64,
     finished: bool,
-    /// When that event was recorded, in milliseconds since the Unix epoch.
+    /// When it was made, or the run ended, in milliseconds since the Unix epoch.
     now_ms: u64,
     parts: &'a [Part],
 }
@@ -154,13 +157,19 @@ impl Hub {
         let mut page = locked(&self.page);
         let newest = *self.newest.borrow();
         if let Some(made) = page.as_ref() {
-            let is_young = made.at.elapsed() < made.took * MOST_OF_A_PROCESSOR;
-            if made.seq >= newest || is_young && !made.snapshot.report.finished {
+            let (finished, age) = (made.snapshot.report.finished, made.at.elapsed());
+            let is_young = !finished && age < made.took * MOST_OF_A_PROCESSOR;
+            let is_as_it_is = made.seq >= newest && (finished || age < FRESH);
+            if is_as_it_is || is_young {
                 return Some(Arc::clone(&made.snapshot));
             }
         }
         let began = Instant::now();
-        let report = self.with_view(|view| RunReport::new(view, BTreeMap::new()))?;
+        let mut view = self.with_view(RunView::clone);
+        if view.ending.is_none() {
+            view.goes_on(now_ms());
+        }
+        let report = RunReport::new(&view, BTreeMap::new())?;
         let parts = parts(&report, Mode::Live);
         let told = Told { seq: newest, finished: report.finished, now_ms: report.ended_at_ms, parts: &parts };
         let json = serde_json::to_vec(&told).expect("numbers and text are JSON").into();
@@ -168,6 +177,12 @@ impl Hub {
         *page = Some(Made { seq: newest, snapshot: Arc::clone(&snapshot), at: Instant::now(), took: began.elapsed() });
         Some(snapshot)
     }
+}
+
+/// By the clock that browsers go by, too.
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A face that panicked must not keep the others from being shown.

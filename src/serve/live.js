@@ -12,6 +12,8 @@
   // Between two attempts to connect, in milliseconds: at first, and at most.
   const LEAST_RETRY = 500;
   const MOST_RETRY = 10000;
+  // What goes on changes the picture of the workers though nothing happens: it is asked for so often, in milliseconds.
+  const LONGEST_PAUSE = 30000;
   // A log on the screen is cut to this many characters.
   const MOST_LOG = 400000;
 
@@ -90,7 +92,6 @@
       tick();
       if (changed && why !== null) showReasons(why);
       const title = document.querySelector("h1");
-      if (title) document.title = title.textContent;
       document.body.dataset.seq = seq;
       document.body.dataset.finished = finished;
       say(finished ? `The run has ended: ${title?.textContent}.` : "Live: the page follows the run.");
@@ -105,16 +106,29 @@
     }, LEAST_PAUSE);
   };
 
-  // How much this clock is ahead of the run's, at most: an event is older than the news of it.
+  // How much this clock is ahead of the run's, at most: what says the time takes its time to come.
   let ahead = Infinity;
+  const words = (seconds) => {
+    const [minutes, two] = [Math.floor(seconds / 60), (number) => String(number).padStart(2, "0")];
+    if (minutes === 0) return `${seconds}s`;
+    return minutes < 60 ? `${minutes}m ${two(seconds % 60)}s` : `${Math.floor(minutes / 60)}h ${two(minutes % 60)}m`;
+  };
   const tick = () => {
     if (ahead === Infinity) return;
     for (const cell of document.querySelectorAll("[data-since]")) {
       const seconds = Math.max(0, Math.floor((Date.now() - ahead - Number(cell.dataset.since)) / 1000));
-      cell.textContent = seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m ${seconds % 60}s`;
+      cell.textContent = words(seconds);
     }
+    entitle();
+  };
+  const entitle = () => {
+    const title = document.querySelector("h1")?.textContent;
+    if (title && document.title !== title) document.title = title;
   };
   setInterval(tick, 1000);
+  setInterval(() => {
+    if (document.body.dataset.finished === "false") refresh();
+  }, LONGEST_PAUSE);
 
   // The number of the newest event, and how long to wait before the next attempt to connect.
   let newest = 0;

@@ -173,6 +173,10 @@ pub struct RunStarted {
     pub version: String,
     /// Where the plan was read from, or `-`.
     pub plan: String,
+    /// What the command line asked for beside the plan and `--execute`, as words, to be shown; what it came to stands in fields
+    /// of its own. Without what only shows a run, and without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,

@@ -160,6 +160,52 @@ fn a_dry_run_and_a_run_that_goes_on_are_reported_in_every_form() {
     assert!(run.wait().unwrap().success());
 }
 
+#[test]
+fn the_command_that_a_report_shows_does_what_was_done() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.git(&["branch", "rel", "main"]);
+    let main = world.main();
+    let plan = world.path("the plan.yaml");
+    std::fs::write(&plan, "schemaVersion: v1\nitems: [{name: a, gates: [{name: g, run: 'true'}]}]\n").unwrap();
+    let given = [
+        ["--target", "rel"],
+        ["--max-workers", "1"],
+        ["--gate-timeout", "77"],
+        ["--runtime", "local"],
+        ["--artifact-dir", "arti facts"],
+        ["--deadline", "600"],
+    ];
+    let given = given.concat().into_iter().chain(["--wait", "--no-sign", "--afresh"]);
+    let html = world.path("r.html");
+    let told = |page: &str| {
+        let (before, _) = page.split_once("</code>, in <code>").unwrap();
+        before.rsplit_once("<code>").unwrap().1.replace("&#39;", "'")
+    };
+    let args = ["merge", plan.to_str().unwrap(), "--execute", "--report", html.to_str().unwrap()];
+    world.lexpr(args.into_iter().chain(given)).expect(0);
+    let command = told(&world.lexpr(["report", "--format", "html"]).expect(0).stdout);
+    let expected = format!(
+        "lexpr merge '{}' --execute --target rel --max-workers 1 --gate-timeout 77 --runtime local --artifact-dir 'arti facts' \
+         --deadline 600 --wait --no-sign --afresh",
+        plan.display()
+    );
+    assert_eq!(command, expected);
+    assert!(std::fs::read_to_string(&html).unwrap().replace("&#39;", "'").contains(&expected));
+    assert_eq!(world.main(), main, "it landed on rel");
+    // As a shell reads it, it lands there as well, and nothing is left to land.
+    let binary = format!("'{}' {}", env!("CARGO_BIN_EXE_lexpr"), command.strip_prefix("lexpr ").unwrap());
+    let again: crate::cli_world::Said = world.shell(&binary).output().unwrap().into();
+    assert!(again.expect(0).stdout.contains("landed on rel"));
+    assert_eq!(world.main(), main);
+
+    // A dry run; who may push where is nobody's business.
+    let dry = ["merge", plan.to_str().unwrap(), "--push", "https://t0ken@example.com/x.git", "--max-workers", "auto"];
+    world.lexpr(dry.into_iter().chain(["--report", html.to_str().unwrap()])).expect(0);
+    let page = std::fs::read_to_string(&html).unwrap().replace("&#39;", "'");
+    let expected = "the plan.yaml' --max-workers auto --push https://example.com/x.git --report FILE.html</code>";
+    assert!(page.contains(expected) && !page.contains("t0ken"), "{page}");
+}
+
 /// What a receipt's file says of a pass, and what the report calls the same.
 const OF_A_PASS: [(&str, &str); 9] = [
     ("name", "gate"),

@@ -2,6 +2,7 @@
 //! wants it so.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use rustix::process::Signal;
 
@@ -36,6 +37,34 @@ fn the_command_at_the_end_has_the_report_and_changes_no_exit_code() {
     assert!(!said.stderr.contains("--on-finish"), "{}", said.stderr);
     let dry = world.merge(LANDS, &["--on-finish", "true"]).expect(2);
     assert!(dry.stderr.contains("--execute"), "{}", dry.stderr);
+}
+
+#[test]
+fn all_that_the_command_at_the_end_prints_is_passed_on_as_it_comes() {
+    let world = world();
+    let said = world.merge(LANDS, &["--execute", "--on-finish", "echo FIRST; seq 3000; cat; echo LAST"]).expect(0);
+    let printed = said.stderr.split_once("FIRST\n").unwrap().1.strip_suffix("LAST\n").unwrap();
+    let numbers: String = (1..=3000).map(|number| format!("{number}\n")).collect();
+    let report = printed.strip_prefix(&numbers).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(report).is_ok(), "{report}");
+
+    // More than is kept of it, and before it has ended.
+    let go_on = world.path("go-on");
+    let long = format!("echo BEGUN; until test -e {}; do sleep 0.02; done; seq 400000; printf LAST", go_on.display());
+    let plan = world.plan(LANDS);
+    let mut run = world.start(["merge", plan.to_str().unwrap(), "--execute", "--afresh", "--on-finish", &long]);
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    while line != "BEGUN\n" {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended without a word of the command");
+    }
+    fs::write(go_on, "").unwrap();
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    let numbers: String = (1..=400_000).map(|number| format!("{number}\n")).collect();
+    assert!(rest == format!("{numbers}LAST\n"), "{} of {} bytes", rest.len(), numbers.len());
 }
 
 #[test]

@@ -178,6 +178,9 @@ fn the_summary_of_a_dry_run_has_it_in_short_and_so_do_its_reports() {
     ] {
         assert!(said.stdout.contains(line), "{line} is not in\n{}", said.stdout);
     }
+    let (_, basis) = said.stdout.split_once(" gate runs in 5.").unwrap();
+    let basis = basis.lines().next().unwrap();
+    assert!(basis.ends_with("s; durations of 1 gate, guessed"), "no gate has run yet: {}", said.stdout);
     let outlook = &world.report(&report)["outlook"];
     assert_eq!((outlook["clashingPairs"].as_u64(), outlook["hotspot"]["items"].as_u64()), (Some(5), Some(4)));
     assert!(!forecast(&world, HUB, "json").stdout.contains("\"outlook\""), "there it is the whole");
@@ -185,6 +188,8 @@ fn the_summary_of_a_dry_run_has_it_in_short_and_so_do_its_reports() {
     world.merge(HUB, &["--report", markdown.to_str().unwrap()]).expect(3);
     let text = std::fs::read_to_string(markdown).unwrap();
     assert!(text.contains("- 5 of 8 pairs that share a path clash; 4 items change lib.rs\n"), "{text}");
+    let command = "- 1 item more would land with other priorities: `lexpr forecast` names them\n";
+    assert!(text.contains(command), "{text}");
 }
 
 #[test]

@@ -186,7 +186,10 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
         fs::read_to_string(world.repo().join(name)).unwrap()
     };
     let last = "lands last, overridden if its gates do not pass (x)";
-    let (page, markdown) = (written("r.html"), written("r.md"));
+    let (page, markdown, junit) = (written("r.html"), written("r.md"), written("r.xml"));
+    assert!(junit.contains(&format!("<system-out>{last}</system-out>")), "{junit}");
+    assert_eq!(junit.matches(last).count(), 1, "{junit}");
+    assert!(page.contains("plan.yaml --override bad --reason x --report FILE.html</code>"), "{page}");
     assert_eq!(markdown.matches(last).count(), 1, "{markdown}");
     assert!(markdown.contains(&format!("| `bad` | lands | {last} |")), "{markdown}");
     assert!(page.contains(&format!("<title>bad: lands last: {last}</title><path ")), "a shape of its own: {page}");
@@ -195,6 +198,20 @@ fn a_reason_may_begin_with_a_hyphen_and_a_dry_run_names_who_comes_last() {
     world.merge(&plan("merge"), &["--execute", "--override", "bad", "--reason", "--- a/b"]).expect(0);
     let told = world.git(&["log", "-1", "--format=%B", "main"]);
     assert!(told.contains(">: --- a/b"), "{told}");
+}
+
+#[test]
+fn of_an_override_that_conflicts_a_dry_run_says_that_a_conflict_is_not_overridden() {
+    let world = world();
+    world.git(&["checkout", "-q", "-b", "clashes", "main"]);
+    world.write("a", "another");
+    world.git(&["add", "a"]);
+    world.git(&["commit", "-q", "-m", "clashes"]);
+    world.git(&["checkout", "-q", "main"]);
+    let clashing = plan("merge").replace("{ name: bad,", "{ name: clashes,");
+    let said = world.merge(&clashing, &["--override", "clashes", "--reason", "x"]).expect(3);
+    assert!(!said.stderr.contains("whether the gates pass or not"), "{}", said.stderr);
+    assert!(said.stdout.contains("; --override does not help: it is for gates alone"), "{}", said.stdout);
 }
 
 #[test]

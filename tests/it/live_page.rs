@@ -11,7 +11,7 @@ use crate::browser::Browser;
 use crate::cli_runs::runs;
 use crate::cli_world::{World, must_hear_interrupts, wait_for};
 use crate::gate_guard::send;
-use crate::report_stories::{eventful, hostile};
+use crate::report_stories::{eventful, hostile, hung};
 use crate::serve_live::Served;
 
 /// As a tag, it would run the script: between attributes a slash is as good as a space.
@@ -338,6 +338,25 @@ const CONTRASTS: &str = r#"(() => {
   if (seen < 50) bad.push(`only ${seen} texts`);
   return [bad, canvas];
 })()"#;
+
+#[test]
+fn times_go_on_while_nothing_happens_from_where_they_are() {
+    let mut events = hung();
+    let mut story = Story::open(&events);
+    let cell = "document.querySelector('#now td[data-since]').textContent";
+    assert_eq!(story.browser.js(cell), "1h 00m", "it did not begin when the page was opened");
+    story.end();
+    events.iter_mut().for_each(|event| event.at_ms += 3_600_000 - 70_000);
+    let mut story = Story::open(&events);
+    let headline = "document.querySelector('h1').textContent";
+    for shown in [cell, headline, "document.querySelector('.gauges dd [data-since]').textContent", "document.title"] {
+        let before = story.browser.js(shown);
+        assert!(before.as_str().unwrap().contains("1m "), "{shown}: {before}");
+        story.browser.until(&format!("{shown} !== {before} && /1m [0-5][0-9]s/.test({shown})"));
+    }
+    assert_eq!(story.browser.js("document.title"), story.browser.js(headline));
+    story.end();
+}
 
 #[test]
 fn the_page_is_readable_in_light_and_in_dark() {

@@ -99,6 +99,7 @@ mod progress_faces;
 mod progress_picture;
 mod progress_pty;
 mod promql;
+mod pyramid_picture;
 #[path = "../common/random.rs"]
 mod random;
 mod repo_open;
@@ -107,6 +108,7 @@ mod report_faces;
 mod report_runtimes;
 mod report_stories;
 mod report_sums;
+mod report_unfinished;
 mod serve_live;
 mod sim;
 mod simulated;

@@ -8,7 +8,7 @@ use lexpr::progress::picture::{At, Busy, Counts, Moment, rows};
 use lexpr::progress::screen::{Screen, Size};
 use lexpr::progress::{Beside, Live};
 use lexpr::report::view::VerdictCounts;
-use lexpr::vocabulary::event::{Event, GateOutcome, Verdict};
+use lexpr::vocabulary::event::{Event, GateOutcome, LinedUpItem, Verdict};
 use lexpr::vocabulary::names::DefinitionDigest;
 use lexpr::wording::Paint;
 use proptest::prelude::*;
@@ -263,6 +263,31 @@ fn what_gates_took_in_earlier_runs_is_what_they_are_expected_to_take() {
     story.start(job, "unit", key("unit", "b"), 1);
     story.events[shown..].iter().for_each(|event| live.show(event));
     assert!(terminal.text().contains("of ~1s b: unit"), "what this run saw is newer: {}", terminal.text());
+}
+
+#[test]
+fn what_is_gated_on_the_very_tree_that_will_land_is_not_expected_to_be_gated_twice() {
+    let left = |items: Vec<LinedUpItem>, running: &str| {
+        let mut story = Story::begin(items);
+        story.cone(running);
+        let job = story.job(0, cone_of(running), &[("unit", key("unit", running), true)]);
+        story.start(job, "unit", key("unit", running), 1);
+        let now_ms = story.events.last().unwrap().at_ms;
+        let terminal = FakeTerminal::new(size(100, 20));
+        let unit = DefinitionDigest::of([b"unit".as_slice()]);
+        let beside = Beside { durations: [(unit, 45_000)].into(), ..Beside::default() };
+        let clock = Arc::new(move || now_ms);
+        let mut live = Live::on(terminal.clone(), Paint::PLAIN, clock, Arc::new(AtomicBool::new(false)), beside);
+        story.events.iter().for_each(|event| live.show(event));
+        terminal.text()
+    };
+    let alone = left(vec![item("a", 0, &[], &["unit"])], "a");
+    assert!(alone.contains("~45s left"), "{alone}");
+    // The last of a stack is gated with all of it.
+    let stack = left(vec![item("a", 0, &[], &["unit"]), item("b", 1, &["a"], &["unit"])], "a");
+    assert!(stack.contains("~1m 30s left"), "{stack}");
+    let two = left(vec![item("a", 0, &[], &["unit"]), item("b", 0, &[], &["unit"])], "a");
+    assert!(two.contains("~1m 30s left"), "an apex of both is another tree: {two}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn whole(events: &[Recorded]) -> Report {
     Report::Execute(Box::new(report(events)))
 }
 
-fn dry() -> DryRun {
+pub fn dry() -> DryRun {
     let mut old = item("old", 0, &[], &["unit"]);
     old.already_landed = Some("in base".into());
     let conflict = Conflict {
@@ -40,6 +40,7 @@ fn dry() -> DryRun {
         report_version: REPORT_VERSION,
         lexpr_version: "0.1.0".into(),
         plan: "plan.yaml".into(),
+        arguments: Vec::new(),
         plan_digest: PlanDigest::of([b"plan".as_slice()]),
         repository: "/home/ann/shop/.git".into(),
         target: "refs/heads/main".into(),

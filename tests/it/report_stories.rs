@@ -84,6 +84,7 @@ impl Story {
             run: RunId::new("20261121-090000-ab12"),
             version: "0.1.0".into(),
             plan: "plan.yaml".into(),
+            arguments: Vec::new(),
             plan_digest: PlanDigest::of([b"plan".as_slice()]),
             repository: "/home/ann/shop/.git".into(),
             target: "refs/heads/main".into(),
@@ -596,3 +597,19 @@ pub fn hostile() -> Vec<Recorded> {
     story.decide(name, Decision::Failed, Some(failed.clone()), &[(gate, key, ItemGateStatus::Failed)]);
     story.finish(3, &[(name, FinalStatus::Failed, Some(failed))])
 }
+
+/// The events up to where a gate of `search` is run without it, the last of them an hour ago.
+pub fn hung() -> Vec<Recorded> {
+    let mut events = eventful();
+    let running = events.iter().position(|event| serde_json::to_string(event).unwrap().contains("blame")).unwrap();
+    events.truncate(running + 2);
+    let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let now_ms = u64::try_from(since_epoch.as_millis()).unwrap();
+    let last_ms = events.last().unwrap().at_ms;
+    for event in &mut events {
+        event.at_ms = now_ms - HOUR_MS - (last_ms - event.at_ms);
+    }
+    events
+}
+
+const HOUR_MS: u64 = 3_600_000;

@@ -10,7 +10,7 @@ use lexpr::vocabulary::event::{Event, Recorded};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use crate::report_stories::{eventful, hostile};
+use crate::report_stories::{eventful, hostile, hung};
 
 /// A run as it is served.
 pub struct Served {
@@ -104,6 +104,22 @@ async fn a_page_says_what_there_is_without_its_script_and_loads_nothing_from_els
         let said = served.ask(unclear, &[]).await;
         assert!(said.starts_with("HTTP/1.1 400") && said.contains("this is not understood: "), "{said}");
         assert!(!said.contains("script>") && !said.contains("eserialize"), "{said}");
+    }
+    served.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_gate_that_hung_for_an_hour_looks_so_on_a_page_that_is_opened_then() {
+    let served = Served::new(&nowhere()).await;
+    served.show(&hung());
+    for path in ["/", "/parts"] {
+        let page = served.ask(path, &[]).await.replace("\\\"", "\"");
+        let cell = page.split_once(" data-since=\"").unwrap().1;
+        assert!(page.contains("so far, after <span data-since=\"") && cell.contains(">1h 00m</span>"), "{page}");
+        let now = page.split_once("<h2>Now</h2>").unwrap().1.split_once("</table>").unwrap().0;
+        assert!(now.contains(">1h 00m</td>"), "{now}");
+        let elapsed = page.split_once("<dt>elapsed</dt>").unwrap().1.split_once("</div>").unwrap().0;
+        assert!(elapsed.contains(">1h 00m<"), "{elapsed}");
     }
     served.server.stop().await;
 }

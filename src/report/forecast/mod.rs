@@ -199,6 +199,11 @@ pub struct OutlookInShort {
     /// Items that other priorities would let land.
     pub saved_by_other_order: u32,
     pub known_verdicts: u32,
+    /// Distinct gates, and how many of them never ran here: their durations are guessed.
+    #[serde(default)]
+    pub gates: u32,
+    #[serde(default)]
+    pub gates_of_unknown_duration: u32,
     /// Of the strategy that the plan asks for.
     pub expected: Option<StrategyCost>,
     /// Of the cheapest, where that is another one and this lexpr knows it.
@@ -281,6 +286,8 @@ impl Outlook {
             hotspot: hotspot.map(|spot| HotspotInShort { path: spot.path.clone(), items: narrow(spot.items.len()) }),
             saved_by_other_order: narrow(saved),
             known_verdicts: self.known_verdicts,
+            gates: self.cost.gates,
+            gates_of_unknown_duration: self.cost.gates_of_unknown_duration,
             expected: cost(asked),
             cheaper: self.cost.cheapest.filter(|cheapest| *cheapest != asked).and_then(cost),
         }
@@ -311,6 +318,9 @@ impl OutlookInShort {
             let mut cost = format!("expected: {}", expected.words());
             if let Some(cheaper) = &self.cheaper {
                 cost.push_str(&format!("; {}: {}", cheaper.strategy.words(), cheaper.words()));
+            }
+            if self.gates_of_unknown_duration > 0 {
+                cost.push_str(&format!("; {}", durations_of(self.gates, self.gates_of_unknown_duration)));
             }
             lines.push(cost);
         }
@@ -348,12 +358,7 @@ impl Costs {
             RateBasis::Assumed => "assumed",
             RateBasis::Remembered => "remembered",
         };
-        let gates = count_of(self.gates, "gate");
-        let durations = match self.gates_of_unknown_duration {
-            0 => format!("durations of {gates}, remembered"),
-            unknown if unknown == self.gates => format!("durations of {gates}, guessed"),
-            unknown => format!("durations of {gates}, {} remembered and {unknown} guessed", self.gates - unknown),
-        };
+        let durations = durations_of(self.gates, self.gates_of_unknown_duration);
         format!("failure rate {:.1} %, {rate}; {durations}", self.failure_rate * 100.0)
     }
 
@@ -363,6 +368,16 @@ impl Costs {
             0 => "by formulas, as the plan is large".to_owned(),
             runs => format!("the mean of {} in virtual time", count_of(runs, "simulated run")),
         }
+    }
+}
+
+/// Whether what `number` gates take is known or, of so many, guessed.
+fn durations_of(number: u32, guessed: u32) -> String {
+    let gates = count_of(number, "gate");
+    match guessed {
+        0 => format!("durations of {gates}, remembered"),
+        guessed if guessed == number => format!("durations of {gates}, guessed"),
+        guessed => format!("durations of {gates}, {} remembered and {guessed} guessed", number.saturating_sub(guessed)),
     }
 }
 

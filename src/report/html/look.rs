@@ -11,6 +11,8 @@ pub enum Look {
     Landed,
     /// It landed although its gates did not pass.
     Overridden,
+    /// Of a dry run: it would land if its gates pass.
+    Lands,
     /// Of a dry run: it would land whether its gates pass or not.
     Overridable,
     LandedBefore,
@@ -60,7 +62,7 @@ impl Look {
     pub fn of_planned(item: &DryRunItem) -> Self {
         match item.forecast {
             Forecast::Lands if item.lands_last().is_some() => Self::Overridable,
-            Forecast::Lands => Self::Waiting,
+            Forecast::Lands => Self::Lands,
             Forecast::AlreadyLanded => Self::LandedBefore,
             Forecast::Conflicted => Self::Conflicted,
             Forecast::Blocked => Self::Blocked,
@@ -72,6 +74,7 @@ impl Look {
         match self {
             Self::Landed => "landed",
             Self::Overridden => "overridden",
+            Self::Lands => "lands",
             Self::Overridable => "overridable",
             Self::LandedBefore => "before",
             Self::Passed => "passed",
@@ -93,6 +96,11 @@ impl Look {
         }
     }
 
+    /// What depends on it is blocked.
+    pub fn blocks(self) -> bool {
+        matches!(self, Self::Failed | Self::Conflicted | Self::Blocked)
+    }
+
     pub fn sign(self) -> char {
         match self {
             Self::Landed => '✓',
@@ -100,7 +108,7 @@ impl Look {
             Self::LandedBefore => '=',
             Self::Passed => '○',
             Self::Running => '▶',
-            Self::Waiting => '·',
+            Self::Waiting | Self::Lands => '·',
             Self::Failed => '✗',
             Self::Conflicted => '≠',
             Self::Blocked => '⊘',
@@ -112,7 +120,7 @@ impl Look {
     pub fn shape(self) -> Shape {
         match self {
             Self::Landed | Self::LandedBefore | Self::Passed => Shape::Round,
-            Self::Running | Self::Waiting | Self::Skipped => Shape::Square,
+            Self::Running | Self::Waiting | Self::Lands | Self::Skipped => Shape::Square,
             Self::Failed | Self::Unjudged => Shape::Cut,
             Self::Conflicted | Self::Blocked => Shape::Pointed,
             Self::Overridden | Self::Overridable => Shape::Slanted,

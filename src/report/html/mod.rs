@@ -3,6 +3,7 @@
 //!
 //! The parts are made one by one, as the live page shows them, too.
 
+mod labels;
 mod landings;
 mod layout;
 pub mod look;
@@ -20,13 +21,13 @@ pub use style::STYLE;
 
 use serde::Serialize;
 
-use super::Report;
 use super::dry_run::DryRun;
 use super::forecast::OutlookInShort;
 use super::json::RunReport;
-use super::summary::{facts, headline};
+use super::summary::{around_elapsed, facts, headline};
+use super::{Report, command};
 use crate::vocabulary::names::ItemName;
-use crate::wording::{block, count, ref_name, shell_word};
+use crate::wording::{block, count, ref_name};
 use look::Look;
 use markup::{code, escaped, text, with_code};
 use pyramid::Node;
@@ -73,13 +74,12 @@ pub enum Mode {
 
 /// The parts of a run's page, in their order.
 pub fn parts(report: &RunReport, mode: Mode) -> Vec<Part> {
-    let reasons = table::reasons(report);
     vec![
-        Part { id: "summary", html: summary(report) },
+        Part { id: "summary", html: summary(report, mode) },
         Part { id: "now", html: now::running(report, mode) },
-        Part { id: "pyramid", html: pyramid_of(report, &reasons, mode) },
+        Part { id: "pyramid", html: pyramid_of(report, mode) },
         Part { id: "timeline", html: timeline_of(report) },
-        Part { id: "items", html: table::items(report, &reasons, mode) },
+        Part { id: "items", html: table::items(report, mode) },
         Part { id: "landings", html: landings::landings(report) },
     ]
 }
@@ -98,8 +98,9 @@ fn run(report: &RunReport) -> String {
     out
 }
 
-fn summary(report: &RunReport) -> String {
-    let mut out = format!("<h1>{}</h1>\n", text(&headline(report)));
+fn summary(report: &RunReport, mode: Mode) -> String {
+    let (before, after) = around_elapsed(report);
+    let mut out = format!("<h1>{}{}{}</h1>\n", text(&before), now::elapsed(report, mode), text(&after));
     let state = match (report.finished, report.exit_code) {
         (true, Some(code)) => format!("ended with exit code {code}"),
         _ if report.is_dead => "was cut off".to_owned(),
@@ -110,7 +111,7 @@ fn summary(report: &RunReport) -> String {
         "<p>{} {} {state}: {}, in {}.</p>",
         if report.urgent { "The urgent run" } else { "The run" },
         code(report.run.as_str()),
-        code(&command(report)),
+        code(&command::of_run(report)),
         code(&report.repository)
     );
     let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", with_code(&report.next));
@@ -122,46 +123,25 @@ fn summary(report: &RunReport) -> String {
         let _ = writeln!(out, "<li>{}</li>", with_code(&fact));
     }
     out.push_str("</ul>\n");
-    out.push_str(&now::gauges(report));
+    out.push_str(&now::gauges(report, mode));
     out
-}
-
-/// What began the run, as far as its first event tells.
-fn command(report: &RunReport) -> String {
-    let mut command = format!("lexpr merge {} --execute", report.plan);
-    if let Some(remote) = &report.push {
-        let _ = write!(command, " --push {remote}");
-    }
-    if report.urgent {
-        command.push_str(" --urgent");
-    }
-    if let Some(grant) = &report.overrides {
-        let items = grant.items.iter().map(|item| ("--override", item.as_str()));
-        for (option, value) in items.chain(grant.reason.as_deref().map(|reason| ("--reason", reason))) {
-            // Behind a space it would be read as an option of its own.
-            let between = if value.starts_with('-') { '=' } else { ' ' };
-            let _ = write!(command, " {option}{between}{}", shell_word(value));
-        }
-    }
-    command
 }
 
 fn positions<'a>(names: impl Iterator<Item = &'a ItemName>) -> HashMap<&'a ItemName, usize> {
     names.enumerate().map(|(at, name)| (name, at)).collect()
 }
 
-fn pyramid_of(report: &RunReport, reasons: &[String], mode: Mode) -> String {
+fn pyramid_of(report: &RunReport, mode: Mode) -> String {
     let places = positions(report.items.iter().map(|item| &item.name));
     let nodes: Vec<Node<'_>> = report
         .items
         .iter()
-        .zip(reasons)
-        .map(|(item, reason)| Node {
+        .map(|item| Node {
             name: item.name.as_str(),
             level: item.level,
             deps: item.deps.iter().filter_map(|dep| places.get(dep).copied()).collect(),
             look: Look::of(item),
-            why: reason.clone(),
+            why: item.reason.clone().unwrap_or_default(),
         })
         .collect();
     let top = format!(
@@ -184,9 +164,13 @@ fn pyramid_part(nodes: &[Node<'_>], top: &str, mode: Mode) -> String {
     // The live page's script does it there, and its parts are sent again and again.
     let lights = if mode == Mode::Still { pyramid::lights(nodes) } else { String::new() };
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
+    let lines = match pyramid::lines_in_words(nodes) {
+        "" => String::new(),
+        words => format!("<p>{words}</p>\n"),
+    };
     let legend: Vec<String> = looks.into_iter().map(table::badge).collect();
     format!(
-        "<h2>Pyramid</h2>\n<p>{}</p>\n<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
+        "<h2>Pyramid</h2>\n<p>{}</p>\n{lines}<p class=\"skip\"><a href=\"#items\">Past the picture, to the same as a table</a></p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the pyramid\">\n{}</div>\n",
         legend.join(" "),
         pyramid::svg(nodes, top, &lights)
@@ -228,7 +212,7 @@ fn dry_run(report: &DryRun) -> String {
         .collect();
     let top = format!("{} at {}", ref_name(&report.target), report.base.short());
     let outlook = report.outlook.iter().flat_map(OutlookInShort::lines).chain(report.unknown());
-    let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", text(&line))).collect();
+    let outlook: String = outlook.map(|line| format!("<li>{}</li>\n", with_code(&line))).collect();
     let outlook = if outlook.is_empty() { outlook } else { format!("<ul>\n{outlook}</ul>\n") };
     format!(
         "<h1>{}</h1>\n<p>A dry run of {} in {}: nothing was written to the repository.</p>\n\
@@ -241,6 +225,6 @@ fn dry_run(report: &DryRun) -> String {
         pyramid_part(&nodes, &top, Mode::Still),
         table::planned(report),
         text(&report.lexpr_version),
-        code(&format!("lexpr merge {} --report FILE.html", report.plan)),
+        code(&command::of_dry_run(report)),
     )
 }

@@ -6,10 +6,25 @@ use super::Mode;
 use super::markup::{code, text};
 use crate::report::json::{GateSpan, Occupation, RunReport};
 use crate::report::trace::purpose_words;
-use crate::wording::{bytes, duration};
+use crate::wording::{bytes, duration, live_duration};
+
+/// How long the run took, or takes so far: on a page that is served that goes on by itself, from where it is.
+pub fn elapsed(report: &RunReport, mode: Mode) -> String {
+    let elapsed_ms = report.summary.duration_ms;
+    if !ticks(report, mode) {
+        return duration(elapsed_ms);
+    }
+    // As if it had never been cut off: what passed then is no time of it.
+    let since = report.ended_at_ms.saturating_sub(elapsed_ms);
+    format!("<span data-since=\"{since}\">{}</span>", live_duration(elapsed_ms))
+}
+
+fn ticks(report: &RunReport, mode: Mode) -> bool {
+    mode == Mode::Live && !report.finished && !report.is_dead
+}
 
 /// The run in numbers.
-pub fn gauges(report: &RunReport) -> String {
+pub fn gauges(report: &RunReport, mode: Mode) -> String {
     let summary = &report.summary;
     let landed = summary.successful;
     let minutes = summary.duration_ms as f64 / 60_000.0;
@@ -42,7 +57,7 @@ pub fn gauges(report: &RunReport) -> String {
     if let Some(peak) = summary.peak_memory_bytes {
         gauge("most memory", bytes(peak));
     }
-    gauge("elapsed", duration(summary.duration_ms));
+    gauge("elapsed", elapsed(report, mode));
     out.push_str("</dl>\n");
     out
 }
@@ -57,6 +72,7 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
     let mut out = String::from(
         "<h2>Now</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Where</th><th scope=\"col\">Item</th><th scope=\"col\">Gate</th><th scope=\"col\" class=\"n\">For</th><th scope=\"col\">Log</th></tr></thead><tbody>\n",
     );
+    let shown = if ticks(report, mode) { live_duration } else { duration };
     for job in jobs {
         let what = purpose_words(job);
         let gate = gate_of(job);
@@ -70,7 +86,7 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
             "<tr><td class=\"name\">{}</td><td class=\"name\">{}</td><td>{name}</td><td class=\"n\" data-since=\"{since}\">{}</td><td>{log}</td></tr>",
             text(&place(job, gate)),
             text(&what),
-            duration(report.ended_at_ms.saturating_sub(since))
+            shown(report.ended_at_ms.saturating_sub(since))
         );
     }
     out.push_str("</tbody></table></div>\n");

@@ -5,12 +5,11 @@
 
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthStr as _;
-
+use super::labels::labels;
 use super::layout::{Item, Layout};
 use super::look::{Look, Shape};
 use super::markup::{escaped, text};
-use crate::wording::{cut, shown};
+use crate::wording::shown;
 
 /// One item of the picture.
 pub struct Node<'a> {
@@ -33,8 +32,6 @@ pub const MARGIN: i64 = 16;
 pub const WIDTH: i64 = 2 * MARGIN + COLUMNS as i64 * (BOX.0 + GAP.0) - GAP.0;
 /// Lines of different items that run side by side are of different colours, of so many.
 const HUES: usize = 6;
-/// What a box has room for, in cells, sign and space left out.
-const NAME_CELLS: usize = 14;
 
 /// The picture; `top` is written above all, and `style` is markup that it holds.
 pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
@@ -46,7 +43,8 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
     );
     for (at, node) in nodes.iter().enumerate() {
         for dep in &node.deps {
-            let class = format!("{} h{}", node.look.class(), layout.hue(*dep, HUES));
+            let hue = format!("h{}", layout.hue(*dep, HUES));
+            let class = line_class(nodes[*dep].look, node.look).map_or(hue.clone(), |class| format!("{class} {hue}"));
             edge(&mut out, &layout.way(*dep, at), &class, &format!(" data-of=\"{dep} {at}\""));
         }
     }
@@ -61,11 +59,31 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
         text(top)
     );
     let common = common_folder(nodes);
-    for (at, node) in nodes.iter().enumerate() {
-        item(&mut out, at, node, node.name.get(common..).unwrap_or(node.name), layout.places[at]);
+    let names: Vec<_> = nodes.iter().map(|node| shown(node.name.get(common..).unwrap_or(node.name))).collect();
+    for ((at, node), label) in nodes.iter().enumerate().zip(labels(&names)) {
+        item(&mut out, at, node, &label, layout.places[at]);
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// What a line from an item up to what depends on it says beside that. One that leads from what landed is never red, whatever
+/// became of what stands on it.
+fn line_class(lower: Look, upper: Look) -> Option<&'static str> {
+    let is_to_blame = lower.blocks() && upper == Look::Blocked;
+    (is_to_blame || lower == Look::Overridden).then(|| lower.class())
+}
+
+/// The picture's lines, in words; nothing where there are none.
+pub fn lines_in_words(nodes: &[Node<'_>]) -> &'static str {
+    let mut ends = nodes.iter().flat_map(|node| node.deps.iter().map(|dep| (nodes[*dep].look, node.look))).peekable();
+    if ends.peek().is_none() {
+        ""
+    } else if ends.any(|(lower, upper)| lower.blocks() && upper == Look::Blocked) {
+        "Lines lead up from what is needed to what needs it; dashed red ones, from what blocks to what is blocked by it."
+    } else {
+        "Lines lead up from what is needed to what needs it."
+    }
 }
 
 /// In a picture of more items than this, none lights up others: the rules for it would be as long as the picture.
@@ -148,7 +166,7 @@ fn item(out: &mut String, at: usize, node: &Node<'_>, label: &str, (x, y): (i64,
         x + corner + 3,
         y + 20,
         node.look.sign(),
-        escaped(&short(&shown(label))),
+        escaped(label),
     );
 }
 
@@ -161,17 +179,6 @@ fn common_folder(nodes: &[Node<'_>]) -> usize {
     let shared = |prefix: &str| others.iter().all(|other| other.name.starts_with(prefix));
     let slashes = first.name.rmatch_indices('/').map(|(at, _)| at + 1);
     slashes.into_iter().find(|end| shared(&first.name[..*end])).unwrap_or(0)
-}
-
-/// A name that fits: its beginning often has a number, and its end says what it is about.
-fn short(name: &str) -> String {
-    if name.width() <= NAME_CELLS {
-        return name.to_owned();
-    }
-    let (beginning, _) = cut(name, (NAME_CELLS - 1) / 2);
-    let backwards: String = name.chars().rev().collect();
-    let (end, _) = cut(&backwards, NAME_CELLS / 2);
-    format!("{beginning}…{}", end.chars().rev().collect::<String>())
 }
 
 #[cfg(test)]
@@ -195,14 +202,5 @@ mod tests {
         assert!(lit(1, "0") && !lit(1, "2"), "{rules}");
         assert_eq!([rule(3), rule(4)], [None, None], "it has no lines: {rules}");
         assert_eq!(lights(&[node(&[]), node(&[])]), "");
-    }
-
-    #[test]
-    fn a_name_that_is_too_long_for_its_box_keeps_both_its_ends() {
-        assert_eq!(short("exactly-that-1"), "exactly-that-1");
-        assert_eq!(short("31-retry-of-uploads"), "31-ret…uploads");
-        // Of such characters each takes two cells.
-        assert_eq!(short("日本語の項目名前がとても"), "日本語…とても");
-        assert!(short(&"é".repeat(40)).width() <= NAME_CELLS);
     }
 }

@@ -28,7 +28,7 @@ tr:target>td{background:var(--warn)}\
 .before rect,.before path{fill:var(--done);stroke:var(--doneline)}\
 .passed rect,.passed path{fill:Canvas;stroke:var(--goodline)}\
 .running rect,.running path,.job.running{fill:var(--live);stroke:var(--liveline)}\
-.waiting rect,.waiting path{fill:var(--plain);stroke:var(--plainline)}\
+.waiting rect,.waiting path,.lands rect,.lands path{fill:var(--plain);stroke:var(--plainline)}\
 .failed rect,.failed path,.job.failed{fill:var(--bad);stroke:var(--badline)}\
 .conflicted rect,.conflicted path{fill:var(--warn);stroke:var(--warnline)}\
 .blocked rect,.blocked path{fill:Canvas;stroke:var(--badline);stroke-dasharray:4 3}\
@@ -40,7 +40,7 @@ tr:target>td{background:var(--warn)}\
 .badge{display:inline-block;border:1.5px solid;border-radius:1rem;padding:0 .6rem;white-space:nowrap}\
 .badge.landed{background:var(--good);border-color:var(--goodline)}.badge.overridden{background:var(--risk);border-color:var(--riskline);border-radius:0}.badge.overridable{border-color:var(--riskline);border-style:dashed;border-radius:0}.badge.before{background:var(--done);border-color:var(--doneline)}\
 .badge.passed{border-color:var(--goodline)}.badge.running{background:var(--live);border-color:var(--liveline)}\
-.badge.waiting{background:var(--plain);border-color:var(--plainline)}.badge.failed{background:var(--bad);border-color:var(--badline)}\
+.badge.waiting,.badge.lands{background:var(--plain);border-color:var(--plainline)}.badge.failed{background:var(--bad);border-color:var(--badline)}\
 .badge.conflicted{background:var(--warn);border-color:var(--warnline)}.badge.blocked{border-color:var(--badline);border-style:dashed}\
 .badge.unjudged{background:var(--odd);border-color:var(--oddline)}.badge.skipped{border-style:dashed}\
 .next{border-left:4px solid var(--liveline);padding:.3rem .8rem}\

@@ -1,6 +1,5 @@
 //! The items as a table: what became of each and why, and, folded, everything that was found out about it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::Mode;
@@ -11,60 +10,35 @@ use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
 use crate::report::outcome::{gate_words, how_it_ended, runtime_words};
 use crate::report::summary::TAIL_LINES;
-use crate::report::view::Stage;
 use crate::vocabulary::event::ItemGateStatus;
-use crate::vocabulary::names::ItemName;
-use crate::wording::{block, duration, list, ref_name};
+use crate::wording::{block, duration, ref_name};
 
 /// The look as a sign and a word.
 pub fn badge(look: Look) -> String {
     format!("<span class=\"badge {}\">{} {}</span>", look.class(), look.sign(), look.words())
 }
 
-pub fn items(report: &RunReport, reasons: &[String], mode: Mode) -> String {
+pub fn items(report: &RunReport, mode: Mode) -> String {
     let mut out = String::from(
         "<h2>Items</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Item</th><th scope=\"col\">State</th><th scope=\"col\">Why</th><th scope=\"col\" class=\"n\">Time</th></tr></thead><tbody>\n",
     );
-    for (at, (item, reason)) in report.items.iter().zip(reasons).enumerate() {
+    for (at, item) in report.items.iter().enumerate() {
         let took = if item.started_at_ms.is_some() { duration(item.duration_ms) } else { String::new() };
         let _ = writeln!(
             out,
             "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{}</td><td class=\"why\">{}</td><td class=\"n\">{took}</td></tr>",
             code(item.name.as_str()),
             badge(Look::of(item)),
-            why(reason, report, item, at, mode),
+            why(report, item, at, mode),
         );
     }
     out.push_str("</tbody></table></div>\n");
     out
 }
 
-/// Why an item is what it is. Of one that the run will come to, a report says what there would be to say if the run ended
-/// now; as it goes on, that is not so, and what an item waits for is said instead. One for each item.
-pub fn reasons(report: &RunReport) -> Vec<String> {
-    let by_name: HashMap<&ItemName, &ItemReport> = report.items.iter().map(|item| (&item.name, item)).collect();
-    report.items.iter().map(|item| reason(report, item, &by_name)).collect()
-}
-
-fn reason(report: &RunReport, item: &ItemReport, by_name: &HashMap<&ItemName, &ItemReport>) -> String {
-    let goes_on = !report.finished && !report.is_dead;
-    match item.stage {
-        Some(Stage::Waiting) if goes_on => {
-            let is_open = |dep: &&ItemName| {
-                let stage = by_name.get(*dep).and_then(|dep| dep.stage);
-                matches!(stage, Some(Stage::Waiting | Stage::Running | Stage::Deferred))
-            };
-            let open: Vec<&str> = item.deps.iter().filter(is_open).map(ItemName::as_str).collect();
-            if open.is_empty() { "waits for its turn".to_owned() } else { format!("waits for {}", list(open)) }
-        }
-        Some(Stage::Running | Stage::Passed) if goes_on => String::new(),
-        _ => item.reason.clone().unwrap_or_default(),
-    }
-}
-
 /// A sentence, and the rest folded.
-fn why(reason: &str, report: &RunReport, item: &ItemReport, at: usize, mode: Mode) -> String {
-    let mut out = text(reason);
+fn why(report: &RunReport, item: &ItemReport, at: usize, mode: Mode) -> String {
+    let mut out = text(item.reason.as_deref().unwrap_or_default());
     if let Some(failure) = &item.target_failure {
         out.push_str(&attempt(failure, &format!(" on {}, without any item:", code(&ref_name(&report.target)))));
     }
@@ -156,11 +130,7 @@ pub fn planned(report: &DryRun) -> String {
         let deps: Vec<String> = item.item.deps.iter().map(|dep| code(dep.as_str())).collect();
         let gates =
             item.cone.as_ref().map(|cone| cone.gates.iter().map(|gate| code(gate.as_str())).collect::<Vec<_>>());
-        let look = Look::of_planned(item);
-        let would = match look {
-            Look::Waiting => format!("<span class=\"badge waiting\">{}</span>", item.forecast.words()),
-            other => badge(other),
-        };
+        let would = badge(Look::of_planned(item));
         let _ = writeln!(
             out,
             "<tr id=\"item-{at}\"><td class=\"name\">{}</td><td>{would}</td><td class=\"why\">{}</td><td class=\"name\">{}</td><td>{}</td></tr>",

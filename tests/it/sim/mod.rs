@@ -524,6 +524,7 @@ impl World {
             run: RunId::new("20261121-000000-0000"),
             version: "0.1.0".to_owned(),
             plan: "-".to_owned(),
+            arguments: Vec::new(),
             plan_digest: PlanDigest::of([b"plan".as_slice()]),
             repository: "/nowhere".to_owned(),
             target: "refs/heads/main".to_owned(),
