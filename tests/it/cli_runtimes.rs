@@ -70,8 +70,9 @@ fn world(items: usize) -> World {
 /// The report without what differs from run to run or from runtime to runtime: times, places, who shared a run with whom,
 /// and when what was put together to land.
 fn comparable(report: &Value) -> Value {
-    const DIFFERS: [&str; 26] = [
+    const DIFFERS: [&str; 27] = [
         "run",
+        "arguments",
         "plan",
         "repository",
         "next",
