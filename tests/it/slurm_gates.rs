@@ -178,7 +178,9 @@ async fn what_a_gate_prints_is_seen_while_it_runs_and_stands_in_the_log_once() {
         };
         let (came, ()) = tokio::join!(run_with(&slurm, &errand, cancelled), stop);
         let (came, log) = came.unwrap();
-        assert_eq!((came.outcome, log.as_str()), (GateOutcome::Cancelled, "early\n"), "{mode:?}");
+        assert_eq!(came.outcome, GateOutcome::Cancelled, "{mode:?}");
+        // A shell may say that it was ended.
+        assert!(log.starts_with("early\n"), "{mode:?}: {log}");
         slurm.clear().await.unwrap();
     }
 }
