@@ -71,7 +71,7 @@ impl Faces {
             durations: durations::recall(prepared.repo.common_dir()).gates.into_iter().collect(),
             memory: Some(Box::new(move || memory.used_bytes())),
         };
-        let progress = SharedProgress::new(args.shown_as(), beside);
+        let progress = SharedProgress::new(args.shown_as(), Arc::clone(&view), beside);
         Ok(Self { view, hub, metrics, server, progress })
     }
 
@@ -262,9 +262,9 @@ pub(super) struct SharedProgress {
 }
 
 impl SharedProgress {
-    fn new(kind: ProgressKind, beside: impl FnOnce() -> Beside) -> Self {
+    fn new(kind: ProgressKind, view: Arc<Mutex<RunView>>, beside: impl FnOnce() -> Beside) -> Self {
         let continued = Arc::new(AtomicBool::new(false));
-        let face = Progress::on_standard_streams(choice(kind), Arc::clone(&continued), beside);
+        let face = Progress::on_standard_streams(choice(kind), view, Arc::clone(&continued), beside);
         Self {
             face: Arc::new(Mutex::new(Some(face))),
             is_over: Arc::default(),

@@ -71,20 +71,21 @@ pub struct Live {
 impl Live {
     /// On standard error, which is a terminal; redrawn at intervals, too. `continued` is set by
     /// whoever hears that the process was stopped and goes on (SIGCONT).
-    pub fn on_stderr(paint: Paint, continued: Arc<AtomicBool>, beside: Beside) -> Self {
+    pub fn on_stderr(view: Arc<Mutex<RunView>>, paint: Paint, continued: Arc<AtomicBool>, beside: Beside) -> Self {
         let now = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         };
-        let mut live = Self::on(Stderr(Watched::new(std::io::stderr())), paint, Arc::new(now), continued, beside);
+        let mut live = Self::on(view, Stderr(Watched::new(std::io::stderr())), paint, Arc::new(now), continued, beside);
         live.ticker = live.sight.take().and_then(|sight| Ticker::start(Arc::clone(&live.picture), sight));
         locked(&live.picture).is_ticking = live.ticker.is_some();
         live
     }
 
-    /// On any terminal and with any clock; it is redrawn when asked to and when an event is
+    /// Over the `view` that the caller keeps up to date, on any terminal and with any clock; it is redrawn when asked to and when an event is
     /// shown, at no other time.
     pub fn on(
+        view: Arc<Mutex<RunView>>,
         terminal: impl Terminal + 'static,
         paint: Paint,
         now: Now,
@@ -93,7 +94,7 @@ impl Live {
     ) -> Self {
         let Beside { logs, durations, memory } = beside;
         let picture = Picture {
-            view: RunView::default(),
+            view,
             durations: Durations::new(durations),
             paint,
             screen: Screen::new(terminal),
@@ -111,10 +112,11 @@ impl Live {
         Self { picture: Arc::new(Mutex::new(picture)), ticker: None, sight: Some(sight) }
     }
 
+    /// Shows an event that the view has taken in.
     pub fn show(&mut self, recorded: &Recorded) {
         let mut picture = locked(&self.picture);
         picture.take_in(recorded);
-        let above = lines(&picture.view, recorded, picture.paint);
+        let above = lines(&locked(&picture.view), recorded, picture.paint);
         picture.add(above);
     }
 
@@ -160,8 +162,8 @@ impl fmt::Debug for Live {
 }
 
 /// A frame that panicked must not keep the next ones from being drawn.
-fn locked(picture: &Mutex<Picture>) -> MutexGuard<'_, Picture> {
-    picture.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sees what no event tells.
@@ -175,7 +177,8 @@ impl Sight {
     fn look(&mut self, picture: &Mutex<Picture>) {
         let running = {
             let picture = locked(picture);
-            picture.busy().into_iter().filter_map(|(id, job)| picture.running(*id, job)).collect()
+            let view = locked(&picture.view);
+            busy(&view).into_iter().filter_map(|(id, job)| picture.running(&view, *id, job)).collect()
         };
         let lines = self.output.as_mut().map(|output| output.look(running));
         let memory_bytes = self.memory.as_ref().and_then(|measure| measure());
@@ -220,7 +223,8 @@ impl Ticker {
 
 /// What is known of the run, and the screen it is drawn on.
 struct Picture {
-    view: RunView,
+    /// Taken for as long as it is read, never while the terminal is written to: the run waits for it.
+    view: Arc<Mutex<RunView>>,
     durations: Durations,
     paint: Paint,
     screen: Screen,
@@ -242,8 +246,7 @@ struct Picture {
 
 impl Picture {
     fn take_in(&mut self, recorded: &Recorded) {
-        self.view.apply(recorded);
-        self.durations.hear(&self.view, recorded);
+        self.durations.hear(&locked(&self.view), recorded);
         match &recorded.event {
             Event::GateStarted { job, key, .. } => drop(self.keys.insert(*job, *key)),
             Event::JobFinished { job } => drop(self.keys.remove(job)),
@@ -269,37 +272,31 @@ impl Picture {
         if self.continued.swap(false, Ordering::Relaxed) {
             self.screen.abandon();
         }
-        let block = match &self.view.run {
-            Some(run) => rows(&self.moment(run), self.screen.size(), self.paint),
-            None => Vec::new(),
+        let moment = {
+            let view = locked(&self.view);
+            view.run.as_ref().map(|run| self.moment(&view, run))
         };
+        let block = moment.map_or_else(Vec::new, |moment| rows(&moment, self.screen.size(), self.paint));
         self.screen.draw(&std::mem::take(&mut self.above), &block);
         self.drawn = Some(Instant::now());
     }
 
-    /// The workers by number, so that none jumps about between jobs.
-    fn busy(&self) -> Vec<(&JobId, &JobView)> {
-        let mut busy: Vec<_> = self.view.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).collect();
-        busy.sort_by_key(|(_, job)| job.worker);
-        busy
-    }
-
     /// `None` between two gates.
-    fn running(&self, id: JobId, job: &JobView) -> Option<Running> {
+    fn running(&self, view: &RunView, id: JobId, job: &JobView) -> Option<Running> {
         match &job.running {
             Some(RunningGate { gate, attempt, .. }) => {
                 Some(Running { job: id, gate: Some((gate.clone(), *self.keys.get(&id)?)), attempt: *attempt })
             }
-            None if self.view.is_elsewhere(job.worker) => None,
+            None if view.is_elsewhere(job.worker) => None,
             // The setup writes a log beside the first gate's.
             None if job.attempts.is_empty() => Some(Running { job: id, gate: None, attempt: 1 }),
             None => None,
         }
     }
 
-    fn moment(&self, run: &RunStarted) -> Moment {
-        let (view, now_ms) = (&self.view, (self.now)());
-        let busy = |(id, job): (&JobId, &JobView)| {
+    fn moment(&self, view: &RunView, run: &RunStarted) -> Moment {
+        let now_ms = (self.now)();
+        let shown = |(id, job): (&JobId, &JobView)| {
             let running = job.running.as_ref();
             Busy {
                 elapsed_ms: now_ms.saturating_sub(running.map_or(job.started_at_ms, |running| running.since_ms)),
@@ -313,7 +310,7 @@ impl Picture {
                     None => At::Preparing,
                 },
                 output: self
-                    .running(*id, job)
+                    .running(view, *id, job)
                     .and_then(|running| self.output.get(&running).cloned())
                     .unwrap_or_default(),
             }
@@ -330,9 +327,16 @@ impl Picture {
             memory_bytes: self.memory_bytes,
             memory_limit_bytes: run.memory_limit_bytes,
             verdicts: view.verdicts,
-            busy: self.busy().into_iter().map(busy).collect(),
+            busy: busy(view).into_iter().map(shown).collect(),
         }
     }
+}
+
+/// The workers by number, so that none jumps about between jobs.
+fn busy(view: &RunView) -> Vec<(&JobId, &JobView)> {
+    let mut busy: Vec<_> = view.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).collect();
+    busy.sort_by_key(|(_, job)| job.worker);
+    busy
 }
 
 fn counts(view: &RunView) -> Counts {

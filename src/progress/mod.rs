@@ -16,10 +16,11 @@ pub mod screen;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::output::Watched;
+use crate::report::view::RunView;
 use crate::vocabulary::event::Recorded;
 use crate::wording::Paint;
 
@@ -79,30 +80,34 @@ impl FromStr for Choice {
 #[derive(Debug)]
 pub enum Progress {
     Live(Live),
-    Plain(Box<Plain>),
+    Plain(Plain),
     Json(JsonLines),
     None,
 }
 
 impl Progress {
-    /// The chosen face on this process's own standard streams. `continued` is to be set when the
-    /// process goes on after a stop (SIGCONT). `beside` is asked for by the live view alone.
-    pub fn on_standard_streams(choice: Choice, continued: Arc<AtomicBool>, beside: impl FnOnce() -> Beside) -> Self {
+    /// The chosen face on this process's own standard streams, over the `view` that the caller keeps up to date.
+    /// `continued` is to be set when the process goes on after a stop (SIGCONT). `beside` is asked for by the live
+    /// view alone.
+    pub fn on_standard_streams(
+        choice: Choice,
+        view: Arc<Mutex<RunView>>,
+        continued: Arc<AtomicBool>,
+        beside: impl FnOnce() -> Beside,
+    ) -> Self {
         let stderr = std::io::stderr();
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let can_redraw = stderr.is_terminal() && !is_dumb;
         let paint = Paint::for_stream(&stderr);
         match choice {
-            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(paint, continued, beside())),
-            Choice::Auto | Choice::Live | Choice::Plain => {
-                Self::Plain(Box::new(Plain::new(Watched::new(stderr), paint)))
-            }
+            Choice::Auto | Choice::Live if can_redraw => Self::Live(Live::on_stderr(view, paint, continued, beside())),
+            Choice::Auto | Choice::Live | Choice::Plain => Self::Plain(Plain::new(view, Watched::new(stderr), paint)),
             Choice::Json => Self::Json(JsonLines::new(Watched::asked_for(std::io::stdout()))),
             Choice::None => Self::None,
         }
     }
 
-    /// Shows the next event.
+    /// Shows the next event, which the view has taken in.
     ///
     /// # Errors
     /// Standard output, which was asked for, cannot be written, though its reader is there. Told
@@ -121,8 +126,7 @@ impl Progress {
     pub fn recall(&mut self, recorded: &Recorded) {
         match self {
             Self::Live(live) => live.recall(recorded),
-            Self::Plain(plain) => plain.recall(recorded),
-            Self::Json(_) | Self::None => {}
+            Self::Plain(_) | Self::Json(_) | Self::None => {}
         }
     }
 

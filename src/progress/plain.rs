@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::facts::lines;
 use crate::report::view::RunView;
@@ -12,22 +13,22 @@ use crate::wording::Paint;
 pub struct Plain {
     out: Box<dyn Write + Send>,
     paint: Paint,
-    view: RunView,
+    view: Arc<Mutex<RunView>>,
 }
 
 impl Plain {
-    pub fn new(out: impl Write + Send + 'static, paint: Paint) -> Self {
-        Self { out: Box::new(out), paint, view: RunView::default() }
+    /// Over the `view` that the caller keeps up to date.
+    pub fn new(view: Arc<Mutex<RunView>>, out: impl Write + Send + 'static, paint: Paint) -> Self {
+        Self { out: Box::new(out), paint, view }
     }
 
-    /// Takes an event in that was shown by the process that recorded it.
-    pub fn recall(&mut self, recorded: &Recorded) {
-        self.view.apply(recorded);
-    }
-
+    /// Shows an event that the view has taken in.
     pub fn show(&mut self, recorded: &Recorded) {
-        self.view.apply(recorded);
-        let mut text = lines(&self.view, recorded, self.paint).join("\n");
+        let told = {
+            let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+            lines(&view, recorded, self.paint)
+        };
+        let mut text = told.join("\n");
         if !text.is_empty() {
             text.push('\n');
             // Whoever watched has gone; the run goes on.

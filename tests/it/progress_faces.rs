@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use lexpr::output::Watched;
 use lexpr::progress::screen::Size;
 use lexpr::progress::{Beside, JsonLines, Live, Plain};
+use lexpr::report::view::RunView;
 use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
@@ -36,8 +37,12 @@ impl Write for Shared {
 
 fn plain(events: &[Recorded], paint: Paint) -> String {
     let out = Shared::default();
-    let mut face = Plain::new(out.clone(), paint);
-    events.iter().for_each(|event| face.show(event));
+    let view = Arc::default();
+    let mut face = Plain::new(Arc::clone(&view), out.clone(), paint);
+    for event in events {
+        view.lock().unwrap().apply(event);
+        face.show(event);
+    }
     out.text()
 }
 
@@ -89,9 +94,11 @@ fn json_lines_are_the_events() {
 fn a_closed_pipe_ends_no_run() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    let mut plain = Plain::new(Watched::new(writer.try_clone().unwrap()), Paint::PLAIN);
+    let view: Arc<Mutex<RunView>> = Arc::default();
+    let mut plain = Plain::new(Arc::clone(&view), Watched::new(writer.try_clone().unwrap()), Paint::PLAIN);
     let mut json = JsonLines::new(Watched::asked_for(writer));
     for event in eventful() {
+        view.lock().unwrap().apply(&event);
         plain.show(&event);
         json.show(&event).unwrap();
     }
@@ -106,6 +113,7 @@ fn live(events: &[Recorded], columns: usize, paint: Paint) -> (Live, FakeTermina
 
 /// A live view, its terminal, its clock and the signal that it goes on.
 struct Watching {
+    view: Arc<Mutex<RunView>>,
     live: Live,
     terminal: FakeTerminal,
     now: Arc<AtomicU64>,
@@ -118,12 +126,15 @@ impl Watching {
         let (now, continued) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let clock = Arc::clone(&now);
         let clock = Arc::new(move || clock.load(Ordering::Relaxed));
-        let live = Live::on(terminal.clone(), paint, clock, Arc::clone(&continued), Beside::default());
-        Self { live, terminal, now, continued }
+        let view: Arc<Mutex<RunView>> = Arc::default();
+        let (seen, goes_on) = (Arc::clone(&view), Arc::clone(&continued));
+        let live = Live::on(seen, terminal.clone(), paint, clock, goes_on, Beside::default());
+        Self { view, live, terminal, now, continued }
     }
 
     fn show(&mut self, event: &Recorded) {
         self.now.store(event.at_ms, Ordering::Relaxed);
+        self.view.lock().unwrap().apply(event);
         self.live.show(event);
     }
 

@@ -1,14 +1,14 @@
 //! What the live view says at any size: the picture as a pure function, for eyes and for any moment and terminal, and
 //! how little of it is written when little of it has changed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use lexpr::progress::picture::{At, Busy, Counts, Moment, rows};
 use lexpr::progress::screen::{Screen, Size};
 use lexpr::progress::{Beside, Live};
-use lexpr::report::view::VerdictCounts;
-use lexpr::vocabulary::event::{Event, GateOutcome, LinedUpItem, Verdict};
+use lexpr::report::view::{RunView, VerdictCounts};
+use lexpr::vocabulary::event::{Event, GateOutcome, LinedUpItem, Recorded, Verdict};
 use lexpr::vocabulary::names::DefinitionDigest;
 use lexpr::wording::Paint;
 use proptest::prelude::*;
@@ -249,8 +249,10 @@ fn what_gates_took_in_earlier_runs_is_what_they_are_expected_to_take() {
     let clock = Arc::clone(&now);
     let beside = Beside { durations: [(gate("unit"), 30_000)].into(), ..Beside::default() };
     let clock = Arc::new(move || clock.load(Ordering::Relaxed));
-    let mut live = Live::on(terminal.clone(), Paint::PLAIN, clock, Arc::new(AtomicBool::new(false)), beside);
-    story.events.iter().for_each(|event| live.show(event));
+    let view: Arc<Mutex<RunView>> = Arc::default();
+    let mut live =
+        Live::on(Arc::clone(&view), terminal.clone(), Paint::PLAIN, clock, Arc::new(AtomicBool::new(false)), beside);
+    show_all(&view, &mut live, &story.events);
     assert!(terminal.text().contains(" 0s of ~30s a: unit"), "{}", terminal.text());
     // Two items for several workers, and an apex that proves them together.
     assert!(terminal.text().contains("~1m 00s left"), "{}", terminal.text());
@@ -261,8 +263,16 @@ fn what_gates_took_in_earlier_runs_is_what_they_are_expected_to_take() {
     story.end(job, "unit", key("unit", "a"), 1, GateOutcome::Passed, passed, "").tell(Event::JobFinished { job });
     let job = story.job(0, cone_of("b"), &[("unit", key("unit", "b"), true)]);
     story.start(job, "unit", key("unit", "b"), 1);
-    story.events[shown..].iter().for_each(|event| live.show(event));
+    show_all(&view, &mut live, &story.events[shown..]);
     assert!(terminal.text().contains("of ~1s b: unit"), "what this run saw is newer: {}", terminal.text());
+}
+
+/// Shows `events` as their run would: once its view has them.
+fn show_all(view: &Mutex<RunView>, live: &mut Live, events: &[Recorded]) {
+    for event in events {
+        view.lock().unwrap().apply(event);
+        live.show(event);
+    }
 }
 
 #[test]
@@ -277,8 +287,16 @@ fn what_is_gated_on_the_very_tree_that_will_land_is_not_expected_to_be_gated_twi
         let unit = DefinitionDigest::of([b"unit".as_slice()]);
         let beside = Beside { durations: [(unit, 45_000)].into(), ..Beside::default() };
         let clock = Arc::new(move || now_ms);
-        let mut live = Live::on(terminal.clone(), Paint::PLAIN, clock, Arc::new(AtomicBool::new(false)), beside);
-        story.events.iter().for_each(|event| live.show(event));
+        let view: Arc<Mutex<RunView>> = Arc::default();
+        let mut live = Live::on(
+            Arc::clone(&view),
+            terminal.clone(),
+            Paint::PLAIN,
+            clock,
+            Arc::new(AtomicBool::new(false)),
+            beside,
+        );
+        show_all(&view, &mut live, &story.events);
         terminal.text()
     };
     let alone = left(vec![item("a", 0, &[], &["unit"])], "a");
@@ -300,8 +318,16 @@ fn the_last_line_that_a_gate_printed_stands_beside_it() {
     story.start(job, "unit", key("unit", "a"), 1);
     let terminal = FakeTerminal::new(size(60, 20));
     let beside = Beside { logs: Some(logs.path().to_owned()), ..Beside::default() };
-    let mut live = Live::on(terminal.clone(), Paint::PLAIN, Arc::new(|| 0), Arc::new(AtomicBool::new(false)), beside);
-    story.events.iter().for_each(|event| live.show(event));
+    let view: Arc<Mutex<RunView>> = Arc::default();
+    let mut live = Live::on(
+        Arc::clone(&view),
+        terminal.clone(),
+        Paint::PLAIN,
+        Arc::new(|| 0),
+        Arc::new(AtomicBool::new(false)),
+        beside,
+    );
+    show_all(&view, &mut live, &story.events);
     let shown = story.events.len();
     let log = format!("unit-{}{}", key("unit", "a").in_file_names(), job.log_ending(1));
     std::fs::write(logs.path().join(log), "\u{1b}[31mone\u{1b}[0m\n 10%\r 20%").unwrap();
@@ -310,6 +336,6 @@ fn the_last_line_that_a_gate_printed_stands_beside_it() {
     let passed = Some(Verdict::Passed { flaky: false });
     story.end(job, "unit", key("unit", "a"), 1, GateOutcome::Passed, passed, "");
     story.start(job, "lint", key("lint", "a"), 1);
-    story.events[shown..].iter().for_each(|event| live.show(event));
+    show_all(&view, &mut live, &story.events[shown..]);
     assert!(terminal.text().contains("a: lint\n"), "what one gate printed is no other's: {}", terminal.text());
 }
