@@ -387,8 +387,12 @@ impl Metrics {
                 self.workers_limit.set(i64::from(*to));
                 self.pool_changes.with_label_values(&[reason.label()]).inc();
             }
-            Event::RunResumed { .. } => {
+            Event::RunResumed { max_workers, workers_at_first, .. } => {
                 self.resumptions.inc();
+                if let Some(max_workers) = *max_workers {
+                    self.max_workers.set(i64::from(max_workers));
+                    tracker.workers_at_first = i64::from(workers_at_first.unwrap_or(max_workers));
+                }
                 self.workers_limit.set(tracker.workers_at_first);
                 self.active_workers.set(0);
                 tracker.jobs.clear();

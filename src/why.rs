@@ -4,13 +4,13 @@
 
 use std::fmt::Write as _;
 
-use crate::report::json::{GateReport, ItemReport, RunReport};
+use crate::report::json::{AttemptReport, GateReport, ItemReport, RunReport};
 use crate::report::outcome::{at, how_it_ended, runtime_words};
 use crate::report::reproduce;
 use crate::report::summary::{evidence_of, status_words, was_let_go};
 use crate::report::undo::is_taken_back;
 use crate::report::view::{Stage, VerdictSource};
-use crate::vocabulary::event::{FinalStatus, ItemGateStatus, Reason};
+use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus, Reason};
 use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
 
 /// The item of the report, for a terminal. Ends with a newline.
@@ -93,7 +93,7 @@ fn waited(report: &RunReport, item: &ItemReport) -> Option<String> {
             format!("{dep} ({became})")
         })
         .collect();
-    let began = item.started_at_ms.map(|at| duration(at.saturating_sub(report.started_at_ms)));
+    let began = item.started_at_ms.map(|at| duration(report.run_time_ms(at)));
     match (deps.is_empty(), began) {
         (true, None) => None,
         (true, Some(began)) => Some(format!("It depends on no other item; its gates began {began} into the run.")),
@@ -164,7 +164,8 @@ fn ran(gate: &GateReport) -> String {
 }
 
 fn attempts(gate: &GateReport) -> String {
-    match gate.attempts.len() {
+    let were_cancelled = |attempt: &&AttemptReport| attempt.run.outcome == GateOutcome::Cancelled;
+    match gate.attempts.iter().filter(|attempt| !were_cancelled(attempt)).count() {
         0 | 1 => String::new(),
         more => format!(", {more} attempts"),
     }

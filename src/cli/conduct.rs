@@ -14,7 +14,7 @@ use super::lasting::{self, Lasting};
 use super::on_finish::OnFinish;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
-use super::{FaceArgs, ProgressKind, leftovers, status, turns};
+use super::{FaceArgs, ProgressKind, leftovers, speak, status, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes, elsewhere};
@@ -45,6 +45,7 @@ use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
 use crate::vocabulary::names::RunId;
 use crate::vocabulary::verdict::Fingerprint;
+use crate::wording::live_duration;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
@@ -125,7 +126,7 @@ impl Run<'_> {
         faces.leave_terminal();
         if let Err(error) = gates.elsewhere().clear().await {
             let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            super::speak::note(&format!("{}{hint}\n", error.message));
+            speak::note(&format!("{}{hint}\n", error.message));
         }
         leftovers::remove_containers(folder, &options.images);
         let remembered = verdicts.as_deref().map(lasting::close);
@@ -149,6 +150,10 @@ impl Run<'_> {
         drop(held);
         finish.tell(Some(&report), exit_code, signals.next_after_the_run()).await;
         told?;
+        if asked.metrics_addr.is_some() && asked.metrics_linger > 0 {
+            let served = live_duration(asked.metrics_linger.saturating_mul(1000));
+            speak::note(&format!("the page and the metrics are served for {served} more; Ctrl-C ends that\n"));
+        }
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }
@@ -158,7 +163,7 @@ impl Run<'_> {
 /// without a word.
 pub(super) fn tell_of_the_cut(folder: &RunFolder, past: &Past) {
     if past.cut_bytes > 0 {
-        super::speak::note(&format!(
+        speak::note(&format!(
             "the last {} bytes of {} are no whole event, as a crash leaves them, and are cut off; the {} events before \
              them are whole\n",
             past.cut_bytes,
@@ -333,6 +338,7 @@ pub(super) fn run_started(prepared: &Prepared, run: RunId, limits: &Limits, opti
         version: env!("CARGO_PKG_VERSION").to_owned(),
         plan: prepared.source.clone(),
         arguments: options.arguments.clone(),
+        directory: options.directory.clone(),
         plan_digest: prepared.digest,
         repository: prepared.repo.common_dir().to_string_lossy().into_owned(),
         target: prepared.target.full_name.clone(),
@@ -406,7 +412,7 @@ pub(super) fn lander(
 /// Where git fails.
 pub(super) fn tell_of_hooks(lander: &LocalLander) -> Result<(), Failure> {
     if let Some(hook) = lander.unasked_push_hook()? {
-        super::speak::note(&format!("lexpr starts no hooks: {} is not asked about what is pushed\n", hook.display()));
+        speak::note(&format!("lexpr starts no hooks: {} is not asked about what is pushed\n", hook.display()));
     }
     Ok(())
 }

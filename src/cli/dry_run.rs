@@ -99,6 +99,7 @@ pub async fn rehearse(mut opened: Opened, options: &Options, most_pairs: usize) 
         groups: seen.groups,
         apexes: seen.apexes.into_iter().map(|(apex, _)| apex).collect(),
         images_not_here,
+        unfinished: None,
         outlook: None,
     };
     Ok(ForecastReport { dry_run, outlook })

@@ -23,6 +23,8 @@ pub(super) struct Options {
     pub artifact_dir: Option<PathBuf>,
     /// All of that as it was given, to be shown.
     pub arguments: Vec<String>,
+    /// Where it was given.
+    pub directory: String,
 }
 
 impl Options {
@@ -38,6 +40,7 @@ impl Options {
             images: started.images.clone(),
             artifact_dir: started.artifact_dir.clone().map(Into::into),
             arguments: started.arguments.clone(),
+            directory: started.directory.clone(),
         }
     }
 }

@@ -48,8 +48,9 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
         let overrides = overriding::grant(&args.overrides, &opened)?;
         let options = Options { overrides, arguments: given::arguments(&args), ..Options::default() };
+        let unfinished = resume::unfinished_of(opened.repo.common_dir(), &opened)?.map(|folder| folder.id);
         let forecast = runtime.block_on(dry_run::rehearse(opened, &options, MOST_PAIRS_IN_SHORT))?;
-        let dry_run = DryRun { outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
+        let dry_run = DryRun { unfinished, outlook: Some(forecast.outlook.in_short()), ..forecast.dry_run };
         if let Some(grant) = &options.overrides {
             overriding::foretell(grant, &dry_run);
         }
@@ -247,5 +248,6 @@ fn options(args: &MergeArgs, opened: &Opened) -> Result<Options, Failure> {
         images: Vec::new(),
         artifact_dir: artifact_dir.transpose()?,
         arguments: given::arguments(args),
+        directory: std::env::current_dir().map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default(),
     })
 }

@@ -49,6 +49,7 @@ pub fn started(run: RunId, base: (CommitId, TreeId), limits: &Limits, items: Vec
         version: env!("CARGO_PKG_VERSION").to_owned(),
         plan: "-".to_owned(),
         arguments: Vec::new(),
+        directory: String::new(),
         plan_digest: PlanDigest::of([b"none".as_slice()]),
         repository: String::new(),
         target: "refs/heads/main".to_owned(),

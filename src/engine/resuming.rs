@@ -7,6 +7,7 @@ use super::starting::{moved, write_receipt};
 use super::{Engine, EngineError, LandingEnd, port, receipt};
 use crate::core::critical_path::GateDurations;
 use crate::core::judge::Surroundings;
+use crate::core::limits::Limits;
 use crate::core::state::{ImpossibleTransition, RunState, Standpoint};
 use crate::core::strategy::LandAction;
 use crate::plan::graph::Graph;
@@ -56,7 +57,10 @@ impl Engine<'_> {
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let landing_is_open = stuck.is_some();
-        self.record(Event::RunResumed { version, cut_bytes: past.cut_bytes, landing_is_open })?;
+        let Limits { max_workers, workers_at_first, .. } = self.setup.limits;
+        let max_workers = Some(max_workers);
+        let cut_bytes = past.cut_bytes;
+        self.record(Event::RunResumed { version, cut_bytes, landing_is_open, max_workers, workers_at_first })?;
         match stuck {
             Some(halted) => self.record(halted),
             None => self.look_for_the_target().await,

@@ -7,7 +7,7 @@ use crate::report::json::passed;
 use crate::report::outcome::{how_it_ended, outcome_text};
 use crate::report::resizing;
 use crate::report::summary::{evidence, evidence_on_target, limit_name};
-use crate::report::view::{AttemptView, ItemView, JobView, RunView, Stage};
+use crate::report::view::{AttemptView, ItemView, JobView, RunView, Stage, run_time_ms};
 use crate::vocabulary::event::{
     Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, Landed, LandedByOthers, LimitOn,
     Recorded, RunStarted, SingledOutFor, UndoDirection, Undone, Verdict, in_one_line,
@@ -124,7 +124,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn line(&self, tone: Tone, word: &str, rest: &str) -> String {
-        let since = duration(self.at_ms.saturating_sub(self.view.started_at_ms).saturating_sub(self.view.idle_ms));
+        let since = duration(run_time_ms(&self.view.pauses, self.view.started_at_ms, self.at_ms));
         let word = self.paint.paint(tone, &format!("{word:<10}"));
         format!("{} {word} {rest}", self.paint.paint(Tone::Quiet, &format!("{since:>8}")))
     }

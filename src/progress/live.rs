@@ -18,7 +18,7 @@ use super::picture::{At, Busy, Counts, Moment, rows};
 use super::screen::{Screen, Stderr, Terminal};
 use crate::output::Watched;
 use crate::report::summary::limit_name;
-use crate::report::view::{JobView, RunView, RunningGate, Stage};
+use crate::report::view::{JobView, RunView, RunningGate, Stage, run_time_ms};
 use crate::vocabulary::event::{Event, FinalStatus, Recorded, RunStarted};
 use crate::vocabulary::names::{DefinitionDigest, JobId, VerdictKey};
 use crate::wording::Paint;
@@ -178,7 +178,7 @@ impl Sight {
         let running = {
             let picture = locked(picture);
             let view = locked(&picture.view);
-            busy(&view).into_iter().filter_map(|(id, job)| picture.running(&view, *id, job)).collect()
+            busy(&view).into_iter().filter_map(|(id, job)| picture.running(*id, job)).collect()
         };
         let lines = self.output.as_mut().map(|output| output.look(running));
         let memory_bytes = self.memory.as_ref().and_then(|measure| measure());
@@ -282,12 +282,12 @@ impl Picture {
     }
 
     /// `None` between two gates.
-    fn running(&self, view: &RunView, id: JobId, job: &JobView) -> Option<Running> {
+    fn running(&self, id: JobId, job: &JobView) -> Option<Running> {
         match &job.running {
             Some(RunningGate { gate, attempt, .. }) => {
                 Some(Running { job: id, gate: Some((gate.clone(), *self.keys.get(&id)?)), attempt: *attempt })
             }
-            None if view.is_elsewhere(job.worker) => None,
+            None if job.is_elsewhere => None,
             // The setup writes a log beside the first gate's.
             None if job.attempts.is_empty() => Some(Running { job: id, gate: None, attempt: 1 }),
             None => None,
@@ -306,17 +306,17 @@ impl Picture {
                     Some(RunningGate { gate, attempt, node, .. }) => {
                         At::Gate { name: gate.as_str().to_owned(), attempt: *attempt, node: node.clone() }
                     }
-                    None if view.is_elsewhere(job.worker) => At::Queued,
+                    None if job.is_elsewhere => At::Queued,
                     None => At::Preparing,
                 },
                 output: self
-                    .running(view, *id, job)
+                    .running(*id, job)
                     .and_then(|running| self.output.get(&running).cloned())
                     .unwrap_or_default(),
             }
         };
         Moment {
-            elapsed_ms: now_ms.saturating_sub(view.started_at_ms).saturating_sub(view.idle_ms),
+            elapsed_ms: run_time_ms(&view.pauses, view.started_at_ms, now_ms),
             counts: counts(view),
             stops: view.interrupted.is_some(),
             throttled: view.throttling.now,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forecast::OutlookInShort;
 use crate::vocabulary::event::{Conflict, LinedUpItem, Reason, SetAside, SetAsideCause};
-use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, TreeId};
+use crate::vocabulary::names::{CommitId, GateName, ItemName, PlanDigest, RunId, TreeId};
 use crate::wording::{Paint, Tone, count, counted, duration, list, ref_name, shown};
 
 /// As many paths as the sentence of a [`Reason`] names.
@@ -54,6 +54,9 @@ pub struct DryRun {
     /// Images of gates that are not on this machine: no verdict of these gates is known before they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images_not_here: Vec<String>,
+    /// A run of this very plan has not come to its end: `--execute` is refused beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<RunId>,
     /// What `lexpr forecast` says, in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlook: Option<OutlookInShort>,
@@ -186,6 +189,9 @@ impl DryRun {
 
     /// The one thing to do next.
     pub fn next_step(&self) -> String {
+        if let Some(run) = &self.unfinished {
+            return format!("`lexpr resume {run}` goes on with the run of this plan that has not come to its end.");
+        }
         // An override asks for it that others wait for a later run.
         let waits = |item: &DryRunItem| matches!(item.because, Some(Reason::DependencyOverridden { .. }));
         let blamed = self.items.iter().find(|item| item.forecast == Forecast::Conflicted);

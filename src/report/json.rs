@@ -6,6 +6,7 @@
 //! two runs of one plan are times, durations, paths, memory and who ran a shared gate.
 
 mod apexes;
+mod gates;
 mod landings;
 mod reasons;
 mod runtimes;
@@ -26,11 +27,12 @@ use super::resizing::Resizing;
 use super::summary;
 use super::undo::Undo;
 use super::view::{
-    AttemptView, Halt, ItemView, LandingBegun, LimitReport, RunView, Stage, TargetMove, Throttling, VerdictSource,
+    AttemptView, Halt, ItemView, LandingBegun, LimitReport, Pause, RunView, Stage, TargetMove, Throttling,
+    VerdictSource, run_time_ms,
 };
 use crate::vocabulary::event::{
-    FinalStatus, GateFinished, ItemGateStatus, ItemVerdict, JobPurpose, LinedUpGate, Overridden, OverrideGrant, RanBy,
-    Reason, SetAside, UndoDirection,
+    FinalStatus, GateFinished, ItemGateStatus, JobPurpose, Overridden, OverrideGrant, RanBy, Reason, SetAside,
+    UndoDirection,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, TreeId, VerdictKey,
@@ -54,6 +56,9 @@ pub struct RunReport {
     /// secrets. Absent where nothing was, and in runs of before this was kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// The folder in which the command was given, where that is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub directory: String,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,
@@ -84,6 +89,9 @@ pub struct RunReport {
     pub started_at_ms: u64,
     /// When the newest event of the run's own work was recorded; of a run that goes on, when this was asked.
     pub ended_at_ms: u64,
+    /// Times in which no process had it: what tells how long something took leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
     /// The signal that asked the run to stop.
     pub interrupted: Option<String>,
     pub halted: Option<Halt>,
@@ -140,7 +148,7 @@ impl ItemReport {
 }
 
 /// The run in numbers. `successful`, `alreadyLanded`, `failed`, `conflicted`, `blocked`,
-/// `skipped`, `unjudged` and `notLanded` sum to `total`, with what is `open` among the last three.
+/// `skipped`, `unjudged`, `notLanded` and what is `open` sum to `total`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -298,6 +306,9 @@ pub struct GateReport {
     pub runtime: Option<RanBy>,
     pub definition: DefinitionDigest,
     pub status: ItemGateStatus,
+    /// An attempt goes on, or went on until its process ended, and no verdict stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<OpenAttempt>,
     /// A pass after a failure on the same tree.
     pub flaky: bool,
     pub key: Option<VerdictKey>,
@@ -312,6 +323,14 @@ pub struct GateReport {
     pub duration_ms: u64,
     /// In the order they ended.
     pub attempts: Vec<AttemptReport>,
+}
+
+/// How an attempt stands that has not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OpenAttempt {
+    Running,
+    CutOff,
 }
 
 /// One ended attempt of a gate.
@@ -384,6 +403,7 @@ impl RunReport {
             run: run.run.clone(),
             plan: run.plan.clone(),
             arguments: run.arguments.clone(),
+            directory: run.directory.clone(),
             plan_digest: run.plan_digest,
             repository: run.repository.clone(),
             target: run.target.clone(),
@@ -398,9 +418,10 @@ impl RunReport {
             exit_code: view.ending.map(|ending| ending.exit_code),
             started_at_ms: view.started_at_ms,
             ended_at_ms: view.latest_at_ms,
+            pauses: view.pauses.clone(),
             interrupted: view.interrupted.clone(),
             halted: view.halted.clone(),
-            summary: summarise(view, run.max_workers, &items, metrics),
+            summary: summarise(view, view.most_workers, &items, metrics),
             next: String::new(),
             items,
             apexes: view.apexes.iter().map(|(id, apex)| apex_report(view, *id, apex)).collect(),
@@ -423,6 +444,11 @@ impl RunReport {
         Some(report)
     }
 
+    /// How long the run had been going on then (milliseconds since the Unix epoch), without its pauses.
+    pub fn run_time_ms(&self, at_ms: u64) -> u64 {
+        run_time_ms(&self.pauses, self.started_at_ms, at_ms)
+    }
+
     /// Why a landing is no proof, if it is none: what is overridden lands alone.
     pub fn overridden_by(&self, landing: &Landing) -> Option<&Overridden> {
         let [name] = &landing.items[..] else { return None };
@@ -431,7 +457,7 @@ impl RunReport {
 }
 
 fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BTreeMap<String, f64>) -> Summary {
-    let with = |status| items.iter().filter(|item| item.status == status).count();
+    let with = |status| items.iter().filter(|item| item.has_come_to_its_end() && item.status == status).count();
     let busy: Vec<u64> =
         items.iter().filter(|item| item.started_at_ms.is_some()).map(|item| item.duration_ms).collect();
     let elapsed_ms = view.elapsed_ms();
@@ -487,7 +513,7 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         }
         _ => false,
     };
-    let shown = |attempt: &AttemptView| Box::new(attempt_report(attempt));
+    let shown = |attempt: &AttemptView| Box::new(gates::attempt_report(attempt));
     let failure = because.as_ref().and_then(|reason| view.evidence(&lined_up.name, reason)).map(shown);
     let target_failure = because.as_ref().and_then(|reason| view.evidence_on_target(reason)).map(shown);
     ItemReport {
@@ -507,64 +533,15 @@ fn item_report(view: &RunView, item: &ItemView, definitions: &HashMap<VerdictKey
         landed_as: item.landed.map_or(item.others_landed_as, |landed| landed.commit),
         apex: item.landed.map(|landed| landed.apex),
         overridden: view.overridden(item).cloned().map(Box::new),
-        gates: gate_reports(view, item, definitions),
-        without_item: view.attempts.iter().filter(without_item).map(attempt_report).collect(),
+        gates: gates::of(view, item, definitions),
+        without_item: view.attempts.iter().filter(without_item).map(gates::attempt_report).collect(),
         reproduce: failure.as_ref().and_then(|failure| view.reproduce(&lined_up.name, &failure.run.gate)),
         failure,
         target_failure,
         because,
-        duration_ms: item.busy_ms,
+        duration_ms: item.busy_ms.saturating_add(view.busy_now_ms(item)),
         started_at_ms: item.started_at_ms,
         decided_at_ms: item.decided_at_ms,
         landed_at_ms: item.landed.map(|landed| landed.at_ms),
     }
-}
-
-fn gate_reports(
-    view: &RunView,
-    item: &ItemView,
-    definitions: &HashMap<VerdictKey, DefinitionDigest>,
-) -> Vec<GateReport> {
-    // A decision on an apex says nothing new of the cone, so what made the item pass goes first.
-    let decided = item.passed.as_ref().or(item.decided.as_ref());
-    let landed = if decided.is_none() { view.proven_on_apex(item, definitions) } else { Vec::new() };
-    let verdicts = decided.map_or(&landed[..], |decided| &decided.gates);
-    let same_length = verdicts.len() == item.lined_up.gates.len();
-    item.lined_up
-        .gates
-        .iter()
-        .enumerate()
-        .map(|(at, gate)| {
-            let verdict =
-                if same_length { verdicts.get(at) } else { verdicts.iter().find(|verdict| verdict.gate == gate.name) };
-            gate_report(view, item, gate, verdict)
-        })
-        .collect()
-}
-
-fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Option<&ItemVerdict>) -> GateReport {
-    let key = verdict.and_then(|verdict| verdict.key);
-    let status = verdict.map_or(ItemGateStatus::NotRun, |verdict| verdict.status);
-    let attempts: Vec<&AttemptView> = key.into_iter().flat_map(|key| view.attempts_of(key)).collect();
-    let reused = key.filter(|_| attempts.is_empty()).and_then(|key| view.reused.get(&key));
-    GateReport {
-        name: gate.name.clone(),
-        run: gate.run.clone(),
-        cwd: gate.cwd.clone(),
-        required: gate.required,
-        runtime: view.ran_by(gate.definition).cloned(),
-        definition: gate.definition,
-        status,
-        flaky: status == ItemGateStatus::Flaky || attempts.iter().any(|attempt| attempt.flake),
-        key,
-        verdict_from: verdict.and_then(|verdict| view.source(&item.lined_up.name, verdict)),
-        earlier_run: reused.map(|reused| reused.from.clone()),
-        earlier_log: reused.and_then(|reused| reused.log.clone()),
-        duration_ms: attempts.iter().map(|attempt| attempt.run.duration_ms).fold(0, u64::saturating_add),
-        attempts: attempts.into_iter().map(attempt_report).collect(),
-    }
-}
-
-fn attempt_report(attempt: &AttemptView) -> AttemptReport {
-    AttemptReport { purpose: attempt.purpose.clone(), run: attempt.run.clone() }
 }

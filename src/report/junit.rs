@@ -81,8 +81,7 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             status
         }
         ItemGateStatus::Failed | ItemGateStatus::Unjudged if item.overridden.is_some() && gate.required => {
-            let how =
-                last.map_or_else(|| gate_words(gate.status).to_owned(), |attempt| outcome_text(&attempt.run.outcome));
+            let how = last.map_or_else(|| gate_words(gate).to_owned(), |attempt| outcome_text(&attempt.run.outcome));
             skipped(&format!("overridden: {how}"))
         }
         ItemGateStatus::Failed if !gate.required => {
@@ -102,7 +101,7 @@ fn of_gate(item: &ItemReport, gate: &GateReport) -> TestCase {
             "unjudged",
             last.map_or_else(|| "could not be run".to_owned(), |attempt| outcome_text(&attempt.run.outcome)).as_str(),
         ),
-        ItemGateStatus::NotRun | ItemGateStatus::ApexOnly => skipped(gate_words(gate.status)),
+        ItemGateStatus::NotRun | ItemGateStatus::ApexOnly => skipped(gate_words(gate)),
     };
     let mut case = TestCase::new(&*shown(gate.name.as_str()), status);
     case.set_classname(&*shown(item.name.as_str()));

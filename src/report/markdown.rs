@@ -10,7 +10,7 @@ use super::Report;
 use super::dry_run::{DryRun, Forecast, names, set_aside_text};
 use super::forecast::OutlookInShort;
 use super::json::{ApexOutcome, ApexReport, GateReport, ItemReport, RunReport};
-use super::outcome::how_it_ended;
+use super::outcome::{gate_words, how_it_ended};
 use super::summary::{facts, headline, is_problem, state_words, status_words};
 use crate::vocabulary::event::{GateFinished, ItemGateStatus};
 use crate::vocabulary::names::GateName;
@@ -113,7 +113,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
             let _ = writeln!(
                 out,
                 "| {number} | {} | {outcome} | {commit} | {} |",
-                apex.items.len(),
+                members(apex),
                 if probes.is_empty() { "none: proven already".to_owned() } else { probes.join(", ") }
             );
         }
@@ -122,6 +122,14 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
         out.push_str(&attempts_table(&report.items));
     }
     out
+}
+
+/// How many items of it could be merged, of how many.
+fn members(apex: &ApexReport) -> String {
+    match (apex.items.len(), apex.set_aside.len()) {
+        (all, 0) => all.to_string(),
+        (all, aside) => format!("{} of {all}, {aside} set aside", all.saturating_sub(aside)),
+    }
 }
 
 /// Every attempt of every item's gates, with its log; folded, because few look for one that passed.
@@ -146,7 +154,9 @@ fn attempts_table(items: &[ItemReport]) -> String {
         return rows;
     }
     let head = "| Item | Gate | Attempt | Outcome | Log |\n|---|---|---:|---|---|\n";
-    format!("\n<details><summary>Every attempt of a gate, with its log</summary>\n\n{head}{rows}\n</details>\n")
+    format!(
+        "\n<details><summary>Every attempt of an item’s gates, with its log</summary>\n\n{head}{rows}\n</details>\n"
+    )
 }
 
 fn is_proven(apex: &ApexReport) -> bool {
@@ -188,7 +198,7 @@ fn gate_cell(gate: &GateReport) -> String {
         ItemGateStatus::Flaky => "flaky",
         ItemGateStatus::Failed => "failed",
         ItemGateStatus::Unjudged => "unjudged",
-        ItemGateStatus::NotRun => "not run",
+        ItemGateStatus::NotRun => gate_words(gate),
         ItemGateStatus::ApexOnly => "on the apex",
     };
     let optional = if gate.required { "" } else { ", optional" };

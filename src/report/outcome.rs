@@ -1,16 +1,21 @@
 //! How an attempt of a gate ended, in words.
 
+use super::json::{GateReport, OpenAttempt};
 use crate::vocabulary::event::{GateFinished, GateOutcome, ItemGateStatus, RanBy, in_one_line};
 use crate::wording::{bytes, duration, shown};
 
 /// What became of a gate of an item, in words.
-pub fn gate_words(status: ItemGateStatus) -> &'static str {
-    match status {
+pub fn gate_words(gate: &GateReport) -> &'static str {
+    match gate.status {
         ItemGateStatus::Passed => "passed",
         ItemGateStatus::Flaky => "passed after it had failed",
         ItemGateStatus::Failed => "failed",
         ItemGateStatus::Unjudged => "could not be run",
-        ItemGateStatus::NotRun => "not run",
+        ItemGateStatus::NotRun => match gate.attempt {
+            Some(OpenAttempt::Running) => "running",
+            Some(OpenAttempt::CutOff) => "cut off",
+            None => "not run",
+        },
         ItemGateStatus::ApexOnly => "runs on what lands alone",
     }
 }

@@ -46,14 +46,19 @@ impl Resizing {
         self.changes.push(PoolChange { at_ms, from, to, reason });
     }
 
-    /// In a new process.
-    pub(super) fn begin_again(&mut self) {
-        if self.adapts() {
-            self.workers = self.at_first;
+    /// In a new process, which may have limits of its own. Journals of before they were told have `None`.
+    pub(super) fn begin_again(&mut self, max_workers: Option<u32>, workers_at_first: Option<u32>) {
+        match (max_workers, workers_at_first) {
+            (Some(_), Some(at_first)) => (self.at_first, self.workers) = (at_first, at_first),
+            (Some(fixed), None) => self.workers = fixed,
+            (None, _) if self.adapts() => self.workers = self.at_first,
+            (None, _) => {}
         }
+        self.fewest = self.fewest.min(self.workers);
+        self.most = self.most.max(self.workers);
     }
 
-    /// Whether it adapted when the run began.
+    /// Whether it adapted, if only in one of its processes.
     pub fn adapts(&self) -> bool {
         self.at_first > 0
     }

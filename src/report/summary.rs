@@ -382,7 +382,9 @@ pub fn next_step(report: &RunReport) -> String {
     }
     if let Some(item) = first(FinalStatus::Failed) {
         let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();
-        return format!("fix {}{log}, {again}.", shown(item.name.as_str()));
+        let more = report.items.iter().filter(|item| item.status == FinalStatus::Failed).count() - 1;
+        let others = if more > 0 { format!(" and {} that failed", count(more, "other")) } else { String::new() };
+        return format!("fix {}{log}{others}, {again}.", shown(item.name.as_str()));
     }
     if let Some(item) = first(FinalStatus::Conflicted) {
         let with = match &item.because {
@@ -390,7 +392,11 @@ pub fn next_step(report: &RunReport) -> String {
             _ => None,
         };
         let onto = with.map_or_else(|| target.into_owned(), |other| shown(other.as_str()).into_owned());
-        return format!("resolve the conflict of {} with {onto} on its branch, {again}.", shown(item.name.as_str()));
+        let more = report.items.iter().filter(|item| item.status == FinalStatus::Conflicted).count() - 1;
+        let others =
+            if more > 0 { format!(", and see to {} that met others", count(more, "item")) } else { String::new() };
+        let name = shown(item.name.as_str());
+        return format!("resolve the conflict of {name} with {onto} on its branch{others}, {again}.");
     }
     if let Some(item) = first(FinalStatus::Unjudged).or_else(|| first(FinalStatus::Blocked)) {
         let why = shown(item.reason.as_deref().unwrap_or_default());

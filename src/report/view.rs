@@ -8,6 +8,7 @@ mod endings;
 mod evidence;
 mod item;
 mod limits;
+mod pause;
 mod pool;
 mod proof;
 mod questions;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use endings::OpenLanding;
 pub use item::{ItemView, LandedItem, Stage};
 pub use limits::{LimitReport, LimitsView};
+pub use pause::{Pause, run_time_ms};
 pub use pool::Pool;
 pub use proof::{Gates, ReusedView};
 pub use red::RedGates;
@@ -37,8 +39,10 @@ use crate::vocabulary::names::{
 /// A run as far as its events tell.
 #[derive(Clone, Debug, Default)]
 pub struct RunView {
-    /// Without its items, which are in `items`.
+    /// Without its items, which are in `items`; its `max_workers` are those there may be now.
     pub run: Option<RunStarted>,
+    /// The most that its processes could have, each with limits of its own.
+    pub most_workers: u32,
     pub started_at_ms: u64,
     /// When the newest event of the run's own work was recorded.
     pub latest_at_ms: u64,
@@ -46,8 +50,8 @@ pub struct RunView {
     pub resumptions: u32,
     /// It has ended without a word.
     pub is_dead: bool,
-    /// The time between an end and the resumption that followed it.
-    pub idle_ms: u64,
+    /// Times between an end and the resumption that followed it, in order.
+    pub pauses: Vec<Pause>,
     /// In canonical order.
     pub items: Vec<ItemView>,
     index: HashMap<ItemName, usize>,
@@ -101,6 +105,8 @@ pub struct LandingBegun {
 #[derive(Clone, Debug)]
 pub struct JobView {
     pub worker: WorkerId,
+    /// It holds no slot here; its gates run elsewhere.
+    pub is_elsewhere: bool,
     pub purpose: JobPurpose,
     pub tree: TreeId,
     /// A second opinion on the tree that an item is compared with, which lacks the item.
@@ -110,7 +116,10 @@ pub struct JobView {
     pub more: bool,
     pub started_at_ms: u64,
     pub ended_at_ms: Option<u64>,
+    /// What its process ended in the midst of, where that is over.
     pub running: Option<RunningGate>,
+    /// Its process ended before it did.
+    pub is_cut_off: bool,
     /// Positions in [`RunView::attempts`].
     pub attempts: Vec<usize>,
 }
@@ -240,7 +249,7 @@ impl RunView {
         }
         let at = recorded.at_ms;
         if let Event::RunResumed { .. } = &recorded.event {
-            self.idle_ms = self.idle_ms.saturating_add(at.saturating_sub(self.latest_at_ms));
+            self.pauses.push(Pause { from_ms: self.latest_at_ms, to_ms: at.max(self.latest_at_ms) });
         }
         self.latest_at_ms = self.latest_at_ms.max(at);
         self.landing.take_in(&recorded.event);
@@ -249,12 +258,15 @@ impl RunView {
             Event::RunStarted(run) => self.start(at, run),
             Event::Composed(composed) => self.composed(composed),
             Event::JobStarted(job) => {
-                self.pool_of(job.worker).count(at, 1);
+                // Workers behind the last that has a slot are those of gates elsewhere.
+                let is_elsewhere = self.run.as_ref().is_some_and(|run| job.worker.0 >= run.max_workers);
+                self.pool_of(is_elsewhere).count(at, 1);
                 self.job_started(
                     at,
                     job.job,
                     JobView {
                         worker: job.worker,
+                        is_elsewhere,
                         purpose: job.purpose.clone(),
                         tree: job.tree,
                         is_without_item: self.is_without_item(&job.purpose, job.tree),
@@ -263,6 +275,7 @@ impl RunView {
                         started_at_ms: at,
                         ended_at_ms: None,
                         running: None,
+                        is_cut_off: false,
                         attempts: Vec::new(),
                     },
                 );
@@ -278,8 +291,8 @@ impl RunView {
                 self.reused.insert(*key, ReusedView::of(gate, from, remembered.as_deref()));
             }
             Event::JobFinished { job } => {
-                if let Some(worker) = self.jobs.get(job).map(|job| job.worker) {
-                    self.pool_of(worker).count(at, -1);
+                if let Some(is_elsewhere) = self.jobs.get(job).map(|job| job.is_elsewhere) {
+                    self.pool_of(is_elsewhere).count(at, -1);
                 }
                 self.job_finished(at, *job);
             }
@@ -343,7 +356,9 @@ impl RunView {
                 self.throttling.now = false;
             }
             Event::PoolResized { from, to, reason } => self.resizing.resized(at, *from, *to, *reason),
-            Event::RunResumed { .. } => self.resumed(at),
+            Event::RunResumed { max_workers, workers_at_first, .. } => {
+                self.resumed(at, *max_workers, *workers_at_first)
+            }
             Event::Interrupted { signal } => {
                 self.interrupted = Some(signal.clone());
                 self.items.iter_mut().for_each(|item| item.interrupted = item.running > 0);
@@ -378,6 +393,7 @@ impl RunView {
         self.index = run.items.iter().enumerate().map(|(ix, item)| (item.name.clone(), ix)).collect();
         self.items = run.items.iter().cloned().map(ItemView::new).collect();
         self.runtimes = Runtimes::of(run);
+        self.most_workers = run.max_workers;
         let mut header = run.clone();
         header.items = Vec::new();
         self.run = Some(header);
@@ -412,8 +428,8 @@ impl RunView {
         }
     }
 
-    fn pool_of(&mut self, worker: WorkerId) -> &mut Pool {
-        if self.is_elsewhere(worker) { &mut self.elsewhere } else { &mut self.pool }
+    fn pool_of(&mut self, is_elsewhere: bool) -> &mut Pool {
+        if is_elsewhere { &mut self.elsewhere } else { &mut self.pool }
     }
 
     fn job_started(&mut self, at: u64, id: JobId, job: JobView) {
@@ -476,7 +492,9 @@ impl RunView {
     fn job_finished(&mut self, at: u64, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.ended_at_ms = Some(at);
-        job.running = None;
+        if !job.is_cut_off {
+            job.running = None;
+        }
         let held_ms = at.saturating_sub(job.started_at_ms);
         let purpose = job.purpose.clone();
         let alone = !matches!(purpose, JobPurpose::Group { .. });

@@ -143,6 +143,12 @@ pub enum Event {
         /// its end, and the next resumption tries again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         landing_is_open: bool,
+        /// Slots there may be from now on; `None` in journals that do not tell: as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_workers: Option<u32>,
+        /// So many of them at first, where the pool adapts from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workers_at_first: Option<u32>,
     },
     /// The user asked the run to stop.
     Interrupted { signal: String },
@@ -177,6 +183,9 @@ pub struct RunStarted {
     /// of its own. Without what only shows a run, and without secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// The folder in which the command was given; empty in journals that do not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub directory: String,
     pub plan_digest: PlanDigest,
     /// The git directory that all worktrees share.
     pub repository: String,

@@ -173,6 +173,8 @@ fn a_plan_whose_last_run_is_unfinished_is_refused_with_both_ways_to_go_on() {
     let (run, plan) = (id(&world), world.path("plan.yaml"));
     let said = world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(2);
     assert!(said.stderr.contains(&format!("`lexpr resume {run}`")) && said.stderr.contains("--afresh"), "{said:?}");
+    let dry = world.lexpr(["merge", plan.to_str().unwrap()]).expect(0).stdout;
+    assert!(dry.contains(&format!("Next: `lexpr resume {run}`")), "what would be refused is not advised: {dry}");
     let_go(&world);
     world.lexpr(["merge", plan.to_str().unwrap(), "--execute", "--afresh"]).expect(0);
     world.lexpr(["resume", &run]).expect(0);

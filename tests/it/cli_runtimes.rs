@@ -70,9 +70,10 @@ fn world(items: usize) -> World {
 /// The report without what differs from run to run or from runtime to runtime: times, places, who shared a run with whom,
 /// and when what was put together to land.
 fn comparable(report: &Value) -> Value {
-    const DIFFERS: [&str; 27] = [
+    const DIFFERS: [&str; 28] = [
         "run",
         "arguments",
+        "directory",
         "plan",
         "repository",
         "next",

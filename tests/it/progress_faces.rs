@@ -191,7 +191,13 @@ fn the_estimate_counts_what_a_group_takes_once_for_all_of_it() {
 
 #[test]
 fn a_run_that_goes_on_says_how_far_it_had_come() {
-    let resumed = || Event::RunResumed { version: "0.1.0".into(), cut_bytes: 0, landing_is_open: false };
+    let resumed = || Event::RunResumed {
+        version: "0.1.0".into(),
+        cut_bytes: 0,
+        landing_is_open: false,
+        max_workers: None,
+        workers_at_first: None,
+    };
     let line = |story: &mut Story| {
         story.tell(resumed());
         plain(&story.events, Paint::PLAIN).lines().last().unwrap().to_owned()

@@ -96,6 +96,7 @@ pub fn dry() -> DryRun {
             gates: vec![GateName::new("unit")],
         }],
         images_not_here: Vec::new(),
+        unfinished: None,
         outlook: None,
     }
 }

@@ -85,6 +85,7 @@ impl Story {
             version: "0.1.0".into(),
             plan: "plan.yaml".into(),
             arguments: Vec::new(),
+            directory: String::new(),
             plan_digest: PlanDigest::of([b"plan".as_slice()]),
             repository: "/home/ann/shop/.git".into(),
             target: "refs/heads/main".into(),

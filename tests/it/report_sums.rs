@@ -110,6 +110,7 @@ fn sum_of_statuses(summary: &Summary) -> usize {
         + summary.skipped
         + summary.unjudged
         + summary.not_landed
+        + summary.open
 }
 
 proptest! {

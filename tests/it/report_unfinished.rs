@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lexpr::report::json::RunReport;
 use lexpr::report::view::RunView;
 use lexpr::report::{Format, Report};
-use lexpr::vocabulary::event::{Event, Recorded};
+use lexpr::vocabulary::event::{Event, GateOutcome, Recorded, Verdict};
 use lexpr::wording::Paint;
 use lexpr::{status, why};
 
@@ -110,4 +110,93 @@ fn what_is_under_proof_in_a_run_that_goes_on_is_not_given_up() {
     let view = RunView::of(&story.events);
     let markdown = render(report(&view), Format::Markdown);
     assert!(markdown.contains("| 1 | 2 | open |"), "{markdown}");
+}
+
+/// How a report calls the gates of the second item of [`going_on`].
+fn gate_of_search(view: &RunView) -> (String, String) {
+    let markdown = render(report(view), Format::Markdown);
+    let row = markdown.lines().find(|line| line.starts_with("| 2 |")).unwrap().split(" | ").collect::<Vec<_>>();
+    (row[4].to_owned(), row[5].to_owned())
+}
+
+#[test]
+fn a_gate_that_runs_is_running_for_as_long_as_it_has_and_one_that_was_cut_off_is_that() {
+    let mut view = RunView::of(&going_on());
+    view.goes_on(view.latest_at_ms + 60_000);
+    let (gate, time) = gate_of_search(&view);
+    assert_eq!(gate, "`unit` running");
+    assert!(time.starts_with("1m 0"), "{time}");
+    assert!(render(report(&view), Format::Junit).contains("<skipped message=\"running\"/>"));
+    assert!(render(report(&view), Format::Html).contains("gate <code>unit</code>: running;"));
+    let mut dead = RunView::of(&going_on());
+    dead.died();
+    assert_eq!(gate_of_search(&dead).0, "`unit` cut off");
+}
+
+#[test]
+fn what_a_gate_said_is_told_before_its_item_is_decided() {
+    let items = vec![item("auth", 0, &[], &["unit"]), item("search", 0, &[], &["unit", "lint"])];
+    let mut story = Story::begin(items);
+    let gates = [("unit", key("unit", "search"), true), ("lint", key("lint", "search"), true)];
+    let job = story.passes(0, "auth", "unit").cone("search").job(0, cone_of("search"), &gates);
+    story.start(job, "unit", key("unit", "search"), 1);
+    let passed = Some(Verdict::Passed { flaky: false });
+    story.end(job, "unit", key("unit", "search"), 1, GateOutcome::Passed, passed, "");
+    story.start(job, "lint", key("lint", "search"), 1);
+    assert_eq!(gate_of_search(&RunView::of(&story.events)).0, "`unit` passed<br>`lint` running");
+}
+
+/// Cut off in the midst of a gate, and taken up a minute later with more workers.
+fn taken_up() -> Story {
+    let mut story = Story::begin(vec![item("auth", 0, &[], &["unit"]), item("search", 0, &[], &["unit"])]);
+    let unit = [("unit", key("unit", "auth"), true)];
+    let job = story.cone("auth").job(0, cone_of("auth"), &unit);
+    story.start(job, "unit", key("unit", "auth"), 1).wait(5000).cone("search").wait(60_000);
+    let version = "0.1.0".to_owned();
+    let (max_workers, workers_at_first) = (Some(8), None);
+    story.tell(Event::RunResumed { version, cut_bytes: 0, landing_is_open: false, max_workers, workers_at_first });
+    story.wait(1000);
+    let job = story.job(7, cone_of("search"), &[("unit", key("unit", "search"), true)]);
+    story.start(job, "unit", key("unit", "search"), 1);
+    story
+}
+
+#[test]
+fn a_pause_counts_nowhere_and_what_was_cut_off_ended_before_it() {
+    let report = report(&RunView::of(&taken_up().events));
+    let paused: Vec<u64> = report.pauses.iter().map(|pause| pause.to_ms - pause.from_ms).collect();
+    assert_eq!(paused, [60_000]);
+    let search = &report.items[1];
+    assert!(search.started_at_ms.unwrap() - report.started_at_ms > 60_000, "times are as the clock had them");
+    assert!(why::text(&report, search, Paint::PLAIN).contains("its gates began 6.0s into the run"));
+    let auth = &report.timeline[0];
+    assert!(auth.cut_off && auth.ended_at_ms == Some(report.pauses[0].from_ms), "{auth:?}");
+    assert_eq!((auth.gates.len(), &auth.gates[0].outcome), (1, &None));
+    let page = render(report, Format::Html);
+    assert!(page.contains("<line class=\"pause\"") && page.contains("taken up again 1m 00s later"), "{page}");
+    assert!(page.contains("unit was cut off") && page.contains("from 6.0s on: unit running"), "{page}");
+}
+
+#[test]
+fn workers_that_a_resumption_brings_have_slots_here() {
+    let concurrency = report(&RunView::of(&taken_up().events)).summary.concurrency;
+    assert_eq!((concurrency.max_workers, concurrency.peak_elsewhere), (8, 0));
+    let mut fewer = taken_up();
+    let version = "0.1.0".to_owned();
+    let (max_workers, workers_at_first) = (Some(2), None);
+    fewer.tell(Event::RunResumed { version, cut_bytes: 0, landing_is_open: false, max_workers, workers_at_first });
+    fewer.job(2, cone_of("search"), &[("unit", key("unit", "search"), true)]);
+    let concurrency = report(&RunView::of(&fewer.events)).summary.concurrency;
+    assert_eq!((concurrency.max_workers, concurrency.peak_elsewhere), (8, 1), "the third of two is elsewhere");
+}
+
+#[test]
+fn the_command_of_a_run_is_told_with_the_folder_it_was_given_in() {
+    let mut events = going_on();
+    let page = |events: &[Recorded]| render(report(&RunView::of(events)), Format::Html);
+    assert!(page(&events).contains("in <code>/home/ann/shop/.git</code>"), "what older journals know");
+    if let Event::RunStarted(started) = &mut events[0].event {
+        "/home/ann/plans".clone_into(&mut started.directory);
+    }
+    assert!(page(&events).contains("in <code>/home/ann/plans</code>"));
 }

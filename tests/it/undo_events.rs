@@ -52,7 +52,13 @@ fn and_then(outcome: &Outcome, events: &[Event]) -> Vec<Recorded> {
 fn a_run_is_undone_and_brought_back_after_its_end_and_does_nothing_in_between() {
     let (outcome, before, after) = landed();
     let mut state = outcome.replayed(outcome.events.len());
-    let resumed = Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open: false };
+    let resumed = Event::RunResumed {
+        version: String::new(),
+        cut_bytes: 0,
+        landing_is_open: false,
+        max_workers: None,
+        workers_at_first: None,
+    };
     state.apply(&intended(BACK, after, before)).unwrap();
     assert_eq!(state.clone().apply(&resumed), Err(ImpossibleTransition::Undone));
     state.apply(&undone(BACK, after, before)).unwrap();
@@ -98,7 +104,15 @@ fn an_undo_ends_as_it_was_intended_or_is_given_up() {
     assert_eq!(state.clone().apply(&undone(BACK, before, after)), Err(ImpossibleTransition::NoUndo));
     assert_eq!(state.clone().apply(&intended(BACK, after, before)), Err(ImpossibleTransition::NoUndo));
     state.apply(&given_up).unwrap();
-    state.apply(&Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open: false }).unwrap();
+    state
+        .apply(&Event::RunResumed {
+            version: String::new(),
+            cut_bytes: 0,
+            landing_is_open: false,
+            max_workers: None,
+            workers_at_first: None,
+        })
+        .unwrap();
 }
 
 #[test]
@@ -149,7 +163,13 @@ fn a_landing_that_a_resumption_left_open_is_open_to_an_account_as_it_is_to_the_s
     let intent = outcome.events.iter().position(|recorded| matches!(recorded.event, Event::LandingIntended(_)));
     let upto = intent.unwrap() + 1;
     for landing_is_open in [true, false] {
-        let resumed = Event::RunResumed { version: String::new(), cut_bytes: 0, landing_is_open };
+        let resumed = Event::RunResumed {
+            version: String::new(),
+            cut_bytes: 0,
+            landing_is_open,
+            max_workers: None,
+            workers_at_first: None,
+        };
         let mut state = outcome.replayed(upto);
         state.apply(&resumed).unwrap();
         let mut events = outcome.events[..upto].to_vec();

@@ -112,7 +112,7 @@ fn summary(report: &RunReport, mode: Mode) -> String {
         if report.urgent { "The urgent run" } else { "The run" },
         code(report.run.as_str()),
         code(&command::of_run(report)),
-        code(&report.repository)
+        code(if report.directory.is_empty() { &report.repository } else { &report.directory })
     );
     let _ = writeln!(out, "<p class=\"next\"><strong>Next:</strong> {}</p>\n<ul>", with_code(&report.next));
     if let Some(halt) = &report.halted {
@@ -164,7 +164,7 @@ fn pyramid_part(nodes: &[Node<'_>], top: &str, mode: Mode) -> String {
     // The live page's script does it there, and its parts are sent again and again.
     let lights = if mode == Mode::Still { pyramid::lights(nodes) } else { String::new() };
     let looks: BTreeSet<Look> = nodes.iter().map(|node| node.look).collect();
-    let lines = match pyramid::lines_in_words(nodes) {
+    let lines = match pyramid::lines_in_words(nodes).as_str() {
         "" => String::new(),
         words => format!("<p>{words}</p>\n"),
     };

@@ -38,7 +38,7 @@ pub fn gauges(report: &RunReport, mode: Mode) -> String {
         let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     };
     gauge("landed", format!("{landed} of {}", summary.total));
-    gauge("judged", decided.to_string());
+    gauge("decided", decided.to_string());
     if minutes > 0.0 {
         gauge("landed a minute", format!("{:.1}", landed as f64 / minutes));
     }

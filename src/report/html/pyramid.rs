@@ -68,22 +68,27 @@ pub fn svg(nodes: &[Node<'_>], top: &str, style: &str) -> String {
 }
 
 /// What a line from an item up to what depends on it says beside that. One that leads from what landed is never red, whatever
-/// became of what stands on it.
+/// became of what stands on it, unless that is blocked for its landing without a proof.
 fn line_class(lower: Look, upper: Look) -> Option<&'static str> {
-    let is_to_blame = lower.blocks() && upper == Look::Blocked;
-    (is_to_blame || lower == Look::Overridden).then(|| lower.class())
+    match (lower, upper) {
+        (Look::Overridden, Look::Blocked) => Some(Look::Blocked.class()),
+        (Look::Overridden, _) => Some(Look::Overridden.class()),
+        (lower, Look::Blocked) if lower.blocks() => Some(lower.class()),
+        _ => None,
+    }
 }
 
 /// The picture's lines, in words; nothing where there are none.
-pub fn lines_in_words(nodes: &[Node<'_>]) -> &'static str {
-    let mut ends = nodes.iter().flat_map(|node| node.deps.iter().map(|dep| (nodes[*dep].look, node.look))).peekable();
-    if ends.peek().is_none() {
-        ""
-    } else if ends.any(|(lower, upper)| lower.blocks() && upper == Look::Blocked) {
-        "Lines lead up from what is needed to what needs it; dashed red ones, from what blocks to what is blocked by it."
-    } else {
-        "Lines lead up from what is needed to what needs it."
+pub fn lines_in_words(nodes: &[Node<'_>]) -> String {
+    let ends = || nodes.iter().flat_map(|node| node.deps.iter().map(|dep| (nodes[*dep].look, node.look)));
+    if ends().next().is_none() {
+        return String::new();
     }
+    let is_to_blame = |(lower, upper): (Look, Look)| line_class(lower, upper).is_some() && upper == Look::Blocked;
+    let red = if ends().any(is_to_blame) { "; dashed red ones, from what blocks to what is blocked by it" } else { "" };
+    let is_overridden = |(lower, upper)| line_class(lower, upper) == Some(Look::Overridden.class());
+    let brown = if ends().any(is_overridden) { "; brown ones, from what landed overridden" } else { "" };
+    format!("Lines lead up from what is needed to what needs it{red}{brown}.")
 }
 
 /// In a picture of more items than this, none lights up others: the rules for it would be as long as the picture.
@@ -184,6 +189,17 @@ fn common_folder(nodes: &[Node<'_>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_to_what_is_blocked_from_what_blocks_it_is_a_red_one_and_is_explained() {
+        let node = |deps: &[usize], look| Node { name: "x", level: 0, deps: deps.to_vec(), look, why: String::new() };
+        let blocked_by = |look| lines_in_words(&[node(&[], look), node(&[0], Look::Blocked)]);
+        assert_eq!(line_class(Look::Overridden, Look::Blocked), Some("blocked"));
+        assert!(blocked_by(Look::Overridden).contains("dashed red") && !blocked_by(Look::Overridden).contains("brown"));
+        assert!(blocked_by(Look::Failed).contains("dashed red") && !blocked_by(Look::Landed).contains("red"));
+        let brown = lines_in_words(&[node(&[], Look::Overridden), node(&[0], Look::Landed)]);
+        assert!(brown.contains("brown ones") && !brown.contains("red"), "{brown}");
+    }
 
     #[test]
     fn an_item_that_is_pointed_at_lights_its_lines_and_what_is_at_their_ends_and_nothing_else() {

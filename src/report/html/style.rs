@@ -4,10 +4,10 @@
 pub const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--edge:#8888;--ink:#1a1a1a;\
 --good:#d3f0d8;--goodline:#146c2e;--done:#e4eee6;--doneline:#5b7a63;--live:#d6e4ff;--liveline:#1f4fa3;\
---bad:#f9dedc;--badline:#b3261e;--warn:#ffefc7;--warnline:#7a5900;--odd:#eadcf7;--oddline:#6a3fa0;--risk:#ffdcb3;--riskline:#8f4300;--plain:#f1f1f1;--plainline:#777}\
+--bad:#f9dedc;--badline:#b3261e;--badedge:#b3261e;--warn:#ffefc7;--warnline:#7a5900;--odd:#eadcf7;--oddline:#6a3fa0;--risk:#ffdcb3;--riskline:#8f4300;--plain:#f1f1f1;--plainline:#777}\
 @media(prefers-color-scheme:dark){:root{--ink:#eee;\
 --good:#12401f;--goodline:#7ddc93;--done:#26332a;--doneline:#9db8a4;--live:#15305f;--liveline:#9cc0ff;\
---bad:#5a1512;--badline:#ffb4ab;--warn:#4a3800;--warnline:#ffdf9b;--odd:#3c2559;--oddline:#d3b7f5;--risk:#5a3000;--riskline:#ffb570;--plain:#2b2b2b;--plainline:#999}}\
+--bad:#5a1512;--badline:#ffb4ab;--badedge:#ff6257;--warn:#4a3800;--warnline:#ffdf9b;--odd:#3c2559;--oddline:#d3b7f5;--risk:#5a3000;--riskline:#ffb570;--plain:#2b2b2b;--plainline:#999}}\
 body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem auto;max-width:76rem;padding:0 1rem}\
 h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.2rem;margin-top:2rem}\
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid var(--line);padding:.3rem .6rem;text-align:left;vertical-align:top}\
@@ -21,7 +21,7 @@ tr:target>td{background:var(--warn)}\
 .pyramid text{font:12px ui-monospace,monospace;fill:var(--ink)}.pyramid .target text{font:600 13px system-ui,sans-serif;text-anchor:middle}\
 .pyramid .target rect{fill:var(--plain);stroke:var(--plainline)}\
 .edges path{fill:none;stroke:var(--edge);stroke-width:1.5;opacity:.85}.edges .h0{stroke:#3b7dd8}.edges .h1{stroke:#c2621a}.edges .h2{stroke:#8257c8}.edges .h3{stroke:#128a72}.edges .h4{stroke:#b8498d}.edges .h5{stroke:#85821f}.edges .overridden{stroke:var(--riskline)}.pyramid:has(:where(.item:hover,.item:focus-visible)) .edges path:where(:not(.lit)){opacity:.2}.item.near rect,.item.near path{stroke:var(--ink);stroke-width:2.5}.edges .lit{stroke:var(--ink);stroke-width:2.5;opacity:1}\
-.edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badline);stroke-dasharray:4 3}\
+.edges .failed,.edges .conflicted,.edges .blocked{stroke:var(--badedge);stroke-dasharray:4 3}\
 .item rect,.item path,.job{stroke-width:1.5}.item{text-decoration:none}.item:hover rect,.item:hover path,.item:focus-visible rect,.item:focus-visible path{stroke-width:3.5}\
 .landed rect,.landed path,.job.landed{fill:var(--good);stroke:var(--goodline)}\
 .overridden rect,.overridden path{fill:var(--risk);stroke:var(--riskline)}.overridable rect,.overridable path{fill:Canvas;stroke:var(--riskline);stroke-dasharray:4 3}\
@@ -35,7 +35,7 @@ tr:target>td{background:var(--warn)}\
 .unjudged rect,.unjudged path{fill:var(--odd);stroke:var(--oddline)}\
 .skipped rect,.skipped path,.job.skipped{fill:Canvas;stroke:var(--plainline);stroke-dasharray:4 3}\
 .edges path{fill:none!important}\
-.job.apex{stroke-width:3}.tick{stroke:var(--line)}.landing{stroke:var(--goodline);stroke-width:2}.landing.overridden{stroke:var(--riskline);stroke-dasharray:4 2}\
+.job.apex{stroke-width:3}.tick{stroke:var(--line)}.pause{stroke:var(--plainline);stroke-dasharray:2 3}.landing{stroke:var(--goodline);stroke-width:2}.landing.overridden{stroke:var(--riskline);stroke-dasharray:4 2}\
 .timeline text{font:11px system-ui,sans-serif;fill:var(--ink)}.timeline .axis,.timeline .sign{text-anchor:middle}.timeline .sign{pointer-events:none}\
 .badge{display:inline-block;border:1.5px solid;border-radius:1rem;padding:0 .6rem;white-space:nowrap}\
 .badge.landed{background:var(--good);border-color:var(--goodline)}.badge.overridden{background:var(--risk);border-color:var(--riskline);border-radius:0}.badge.overridable{border-color:var(--riskline);border-style:dashed;border-radius:0}.badge.before{background:var(--done);border-color:var(--doneline)}\

@@ -10,7 +10,7 @@ use crate::report::dry_run::DryRun;
 use crate::report::json::{AttemptReport, ItemReport, RunReport};
 use crate::report::outcome::{gate_words, how_it_ended, runtime_words};
 use crate::report::summary::TAIL_LINES;
-use crate::vocabulary::event::ItemGateStatus;
+use crate::vocabulary::event::{ItemGateStatus, JobPurpose};
 use crate::wording::{block, duration, ref_name};
 
 /// The look as a sign and a word.
@@ -82,16 +82,17 @@ fn why(report: &RunReport, item: &ItemReport, at: usize, mode: Mode) -> String {
     for gate in &item.gates {
         let by = gate.runtime.as_ref().map(|ran_by| format!(" by {}", text(&runtime_words(ran_by))));
         let (name, by) = (code(gate.name.as_str()), by.unwrap_or_default());
-        let _ = write!(out, "<li>gate {name}{by}: {}", gate_words(gate.status));
+        let _ = write!(out, "<li>gate {name}{by}: {}", gate_words(gate));
         if let Some(run) = &gate.earlier_run {
             let _ = write!(out, ", known from run {}", code(run.as_str()));
         }
         let _ = write!(out, "; {}", code(&gate.run));
-        for attempt in &gate.attempts {
+        for (nth, attempt) in (1..).zip(&gate.attempts) {
             let how = how_it_ended(&attempt.run);
             let run = &attempt.run;
             let button = log_button_of(run.job.0, run.attempt, run.gate.as_str(), mode);
-            let _ = write!(out, "<br>attempt {}: {}, log {}{button}", run.attempt, text(&how), code(&run.log));
+            let _ =
+                write!(out, "<br>attempt {nth}{}: {}, log {}{button}", purpose_of(attempt), text(&how), code(&run.log));
         }
         out.push_str("</li>\n");
     }
@@ -101,6 +102,11 @@ fn why(report: &RunReport, item: &ItemReport, at: usize, mode: Mode) -> String {
     }
     out.push_str("</ul></details>");
     out
+}
+
+/// Why a gate was run once more.
+fn purpose_of(attempt: &AttemptReport) -> &'static str {
+    if matches!(attempt.purpose, JobPurpose::SecondOpinion { .. }) { ", a second opinion" } else { "" }
 }
 
 fn folded(item: &ItemReport) -> String {

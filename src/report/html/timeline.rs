@@ -38,11 +38,12 @@ pub fn svg(report: &RunReport) -> String {
     if lanes.is_empty() {
         return String::new();
     }
-    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms).max(1);
-    let place = |at_ms: u64| {
-        let part = at_ms.saturating_sub(report.started_at_ms) as f64 / all_ms as f64;
+    let all_ms = report.run_time_ms(report.ended_at_ms).max(1);
+    let after = |run_time_ms: u64| {
+        let part = run_time_ms as f64 / all_ms as f64;
         LEFT + part.min(1.0) * (WIDTH - LEFT - RIGHT)
     };
+    let place = |at_ms: u64| after(report.run_time_ms(at_ms));
     let height = lanes.iter().map(height_of).sum::<f64>() + AXIS;
     let mut out = format!(
         "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"What {} did in {}\">\n",
@@ -52,7 +53,7 @@ pub fn svg(report: &RunReport) -> String {
     // Writing to a string does not fail.
     let (step, ticks) = ticks(all_ms);
     for tick in ticks {
-        let x = place(report.started_at_ms + tick);
+        let x = after(tick);
         let _ = writeln!(
             out,
             "<line class=\"tick\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"/><text class=\"axis\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
@@ -88,7 +89,16 @@ pub fn svg(report: &RunReport) -> String {
             height - AXIS,
             count(landing.items.len(), "item"),
             if is_overridden { ", overridden," } else { "" },
-            duration(landing.at_ms.saturating_sub(report.started_at_ms))
+            duration(report.run_time_ms(landing.at_ms))
+        );
+    }
+    for pause in &report.pauses {
+        let x = place(pause.from_ms);
+        let _ = writeln!(
+            out,
+            "<line class=\"pause\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{:.1}\"><title>taken up again {} later</title></line>",
+            height - AXIS,
+            duration(pause.to_ms.saturating_sub(pause.from_ms))
         );
     }
     out.push_str("</svg>\n");
@@ -159,7 +169,7 @@ fn draw(out: &mut String, report: &RunReport, bar: &Bar<'_>, at: (impl Fn(u64) -
 
 /// The picture in words, folded: a row for each lane.
 pub fn in_words(report: &RunReport) -> String {
-    let all_ms = report.ended_at_ms.saturating_sub(report.started_at_ms);
+    let all_ms = report.run_time_ms(report.ended_at_ms);
     let lanes = lanes(&report.timeline);
     let are_all_here = lanes.iter().all(|lane| lane.whose.is_here());
     let (whole, head) = if are_all_here { ("The workers", "Worker") } else { ("Workers and nodes", "Worker or node") };
@@ -197,6 +207,8 @@ fn class(bar: &Bar<'_>) -> &'static str {
     };
     if bar.ended_at_ms().is_none() {
         "running"
+    } else if bar.job.cut_off {
+        "skipped"
     } else if bar.has_failed() {
         "failed"
     } else if bar.gates().iter().filter_map(|gate| gate.outcome.as_ref()).any(is_cut_off) {
@@ -211,13 +223,17 @@ fn words(report: &RunReport, bar: &Bar<'_>) -> String {
         .gates()
         .iter()
         .map(|gate| {
-            let how = gate.outcome.as_ref().map_or_else(|| "running".to_owned(), outcome_text);
+            let how = match &gate.outcome {
+                Some(outcome) => outcome_text(outcome),
+                None if bar.job.cut_off => "was cut off".to_owned(),
+                None => "running".to_owned(),
+            };
             let runtime = gate.runtime.as_ref().map(|runtime| format!(" by {runtime}")).unwrap_or_default();
             format!("{}{runtime} {how}{}", gate.gate, at(gate.node.as_deref(), gate.queued_ms))
         })
         .collect();
     let to = bar.ended_at_ms().unwrap_or(report.ended_at_ms);
-    let after = duration(bar.started_at_ms().saturating_sub(report.started_at_ms));
+    let after = duration(report.run_time_ms(bar.started_at_ms()));
     let took = duration(to.saturating_sub(bar.started_at_ms()));
     format!("{}, {took} from {after} on: {}", purpose_words(bar.job), gates.join(", "))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{ApexOutcome, ApexReport, Probe, attempt_report};
+use super::gates::attempt_report;
+use super::{ApexOutcome, ApexReport, Probe};
 use crate::report::view::{ApexView, AttemptView, ItemView, JobView, RunView};
 use crate::vocabulary::event::{JobPurpose, Reason, Verdict};
 use crate::vocabulary::names::{ApexId, VerdictKey};

@@ -24,8 +24,11 @@ pub struct Occupation {
     pub items: Vec<ItemName>,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: u64,
-    /// `null` while it goes on, or where the run was cut off.
+    /// `null` while it goes on, or where the run was cut off and not taken up again.
     pub ended_at_ms: Option<u64>,
+    /// The process that had it ended first; a later one took the run up again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut_off: bool,
     /// Attempts of gates, in the order they began; the last one may still be running.
     pub gates: Vec<GateSpan>,
 }
@@ -38,7 +41,7 @@ pub struct GateSpan {
     pub attempt: u32,
     pub started_at_ms: u64,
     pub ended_at_ms: Option<u64>,
-    /// `null` while it runs.
+    /// `null` while it runs, or where it was cut off.
     pub outcome: Option<GateOutcome>,
     /// What runs it; absent: this machine's shell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +89,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         gate,
         attempt,
         started_at_ms: since_ms,
-        ended_at_ms: None,
+        ended_at_ms: job.ended_at_ms,
         outcome: None,
         node,
         queued_ms: None,
@@ -94,12 +97,13 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
     Occupation {
         job: id,
         worker: job.worker,
-        elsewhere: job.gates.first().filter(|_| view.is_elsewhere(job.worker)).and_then(runtime),
+        elsewhere: job.gates.first().filter(|_| job.is_elsewhere).and_then(runtime),
         purpose: job.purpose.clone(),
         without_item: job.is_without_item,
         items: items_of(view, &job.purpose),
         started_at_ms: job.started_at_ms,
         ended_at_ms: job.ended_at_ms,
+        cut_off: job.is_cut_off,
         gates,
     }
 }

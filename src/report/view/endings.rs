@@ -36,31 +36,36 @@ impl RunView {
         self.landing.intended.as_ref().filter(|_| self.landing.is_open)
     }
 
-    /// What was running ended with its process, nobody knows when.
-    pub(super) fn resumed(&mut self, at: u64) {
+    /// What was running ended with its process.
+    pub(super) fn resumed(&mut self, at: u64, max_workers: Option<u32>, workers_at_first: Option<u32>) {
         self.resumptions += 1;
         self.interrupted = None;
         self.halted = None;
         self.ending = None;
         self.throttling.now = false;
-        self.resizing.begin_again();
+        if let (Some(run), Some(max_workers)) = (&mut self.run, max_workers) {
+            run.max_workers = max_workers;
+            self.most_workers = self.most_workers.max(max_workers);
+        }
+        self.resizing.begin_again(max_workers, workers_at_first);
         for item in &mut self.items {
             item.last_word = None;
         }
-        self.end_jobs(at);
+        self.cut_jobs_off(self.pauses.last().map_or(at, |pause| pause.from_ms), at);
     }
 
-    fn end_jobs(&mut self, at: u64) {
-        self.pool.active = 0;
-        self.pool.changed_at_ms = at;
+    /// Those that were at work are taken to have been until the process told its last.
+    fn cut_jobs_off(&mut self, cut_off_at_ms: u64, at: u64) {
+        for pool in [&mut self.pool, &mut self.elsewhere] {
+            pool.begin_again(cut_off_at_ms, at);
+        }
         let cut_off: Vec<JobId> =
             self.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).map(|(id, _)| *id).collect();
         for id in cut_off {
-            let last_seen = self.jobs.get(&id).map_or(at, |job| {
-                let last = job.attempts.last().and_then(|&position| self.attempts.get(position));
-                job.started_at_ms + last.map_or(0, |attempt| attempt.run.duration_ms)
-            });
-            self.job_finished(last_seen, id);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.is_cut_off = true;
+            }
+            self.job_finished(cut_off_at_ms, id);
         }
     }
 
@@ -74,6 +79,6 @@ impl RunView {
     /// Nothing of the run is left that could go on, and it told no end.
     pub fn died(&mut self) {
         self.is_dead = self.halted.is_none();
-        self.end_jobs(self.latest_at_ms);
+        self.cut_jobs_off(self.latest_at_ms, self.latest_at_ms);
     }
 }

@@ -20,4 +20,11 @@ impl Pool {
         self.active = self.active.saturating_add_signed(change);
         self.peak = self.peak.max(self.active);
     }
+
+    /// Those at work were cut off at one time; a new process begins at another.
+    pub(super) fn begin_again(&mut self, cut_off_at: u64, at: u64) {
+        self.count(cut_off_at, 0);
+        self.active = 0;
+        self.changed_at_ms = at;
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource};
+use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource, run_time_ms};
 use crate::report::json::Reused;
 use crate::report::reproduce;
 use crate::vocabulary::event::{
@@ -49,6 +49,19 @@ impl RunView {
             }
             JobPurpose::Apex { .. } => &[],
         }
+    }
+
+    /// How long the jobs that go on for it alone have held a worker, in milliseconds.
+    pub fn busy_now_ms(&self, item: &ItemView) -> u64 {
+        if item.running == 0 {
+            return 0;
+        }
+        let is_of_it = |job: &&JobView| {
+            let alone = !matches!(job.purpose, JobPurpose::Group { .. });
+            job.ended_at_ms.is_none() && alone && self.gated_by(&job.purpose).contains(&item.lined_up.name)
+        };
+        let held_ms = |job: &JobView| self.latest_at_ms.saturating_sub(job.started_at_ms);
+        self.jobs.values().filter(is_of_it).map(held_ms).fold(0, u64::saturating_add)
     }
 
     /// What each key is of, as far as jobs tell.
@@ -167,7 +180,7 @@ impl RunView {
 
     /// From the first event to the newest one.
     pub fn elapsed_ms(&self) -> u64 {
-        self.latest_at_ms.saturating_sub(self.started_at_ms).saturating_sub(self.idle_ms)
+        run_time_ms(&self.pauses, self.started_at_ms, self.latest_at_ms)
     }
 
     /// The target's short name, safe to show.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{AttemptView, RunView};
 use crate::vocabulary::event::{RanBy, RunStarted};
-use crate::vocabulary::names::{DefinitionDigest, RuntimeName, WorkerId};
+use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
 
 /// By definition: gates that run otherwise are other ones.
 #[derive(Clone, Debug, Default)]
@@ -35,10 +35,5 @@ impl RunView {
     pub fn ran_by_of(&self, attempt: &AttemptView) -> Option<&RanBy> {
         let gates = self.jobs.get(&attempt.run.job).map(|job| job.gates.as_slice()).unwrap_or_default();
         self.ran_by(gates.iter().find(|gate| gate.key == attempt.run.key)?.definition)
-    }
-
-    /// Workers behind the last that has a slot are those of gates elsewhere.
-    pub fn is_elsewhere(&self, worker: WorkerId) -> bool {
-        self.run.as_ref().is_some_and(|run| worker.0 >= run.max_workers)
     }
 }

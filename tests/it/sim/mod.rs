@@ -525,6 +525,7 @@ impl World {
             version: "0.1.0".to_owned(),
             plan: "-".to_owned(),
             arguments: Vec::new(),
+            directory: String::new(),
             plan_digest: PlanDigest::of([b"plan".as_slice()]),
             repository: "/nowhere".to_owned(),
             target: "refs/heads/main".to_owned(),
