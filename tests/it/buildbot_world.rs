@@ -329,6 +329,6 @@ pub async fn run_by(ci: &Ci, judge: &CiJudge, errand: &Errand) -> Came {
 }
 
 pub async fn run_with(ci: &Ci, judge: &CiJudge, errand: &Errand, cancel: watch::Receiver<bool>) -> Came {
-    let returned = ci.run(judge, errand, cancel, |_: &str| {}).await.unwrap();
+    let returned = ci.run(judge, errand, cancel, |_| {}).await.unwrap();
     (returned, fs::read_to_string(&errand.log).unwrap())
 }

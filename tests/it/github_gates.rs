@@ -1,18 +1,19 @@
 //! Gates that GitHub's checks judge, by answers of the form that its documentation has.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use lexpr::gate::elsewhere::Returned;
 use lexpr::gate::elsewhere::ci::Ci;
+use lexpr::gate::elsewhere::{Returned, Word};
 use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
-use lexpr::vocabulary::event::GateOutcome;
+use lexpr::vocabulary::event::{GateOutcome, MissingChecks};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::buildbot_world::{World, run_by, run_with};
 use crate::cli_world;
-use crate::github_world::{GitHub, REPOSITORY, Reply, TOKEN, is_about_statuses, reported};
+use crate::github_world::{GitHub, REPOSITORY, Reply, TOKEN, commit_of, is_about_statuses, reported};
 use crate::slurm_world::until;
 
 const DONE: (&str, &str, Option<&str>) = ("build", "completed", Some("success"));
@@ -89,12 +90,26 @@ async fn a_check_that_never_appears_is_told_of_meanwhile_and_is_no_failure_in_th
     let github =
         GitHub::start(|asked, _| reported(asked, &[("biuld", "completed", Some("success"))], &[("ci/x", "success")]));
     let judge = checks(&["build"], Duration::from_secs(3));
-    let (came, log) = run_by(&ci(&world, &github), &judge, &world.errand("misnamed", "")).await;
+    let (ci, errand, words) = (ci(&world, &github), world.errand("misnamed", ""), Mutex::new(Vec::new()));
+    let hear = |word| words.lock().unwrap().push(word);
+    let came = ci.run(&judge, &errand, watch::channel(false).1, hear).await.unwrap();
+    let log = fs::read_to_string(&errand.log).unwrap();
     let message = infrastructure(&came);
     let expected = "these checks are expected: build; these exist: biuld, ci/x";
     assert!(message.starts_with("nothing has reported as build on this commit for 0 min"), "{message}");
     assert!(message.ends_with(expected), "{message}");
     assert!(log.matches(expected).count() > 1, "it is told before it is given up: {log}");
+    let words: Vec<Word> = words.into_inner().unwrap();
+    let [Word::ChecksMissing(first), ..] = &words[..] else { panic!("{words:?}") };
+    assert!(words.len() > 1 && words.len() < 6, "ever less often: {words:?}");
+    let expected = MissingChecks {
+        missing: vec!["build".to_owned()],
+        expected: vec!["build".to_owned()],
+        present: vec!["biuld".to_owned(), "ci/x".to_owned()],
+        more: 0,
+        quiet_ms: first.quiet_ms,
+    };
+    assert_eq!(*first, Box::new(expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,36 +190,83 @@ fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// A repository with an item for each of these, and a plan whose gate is judged by checks of `github`.
+fn planned(items: &[&str], github: &GitHub, keys: &str) -> (cli_world::World, String) {
+    let files: Vec<[(&str, &str); 1]> = items.iter().map(|item| [(*item, "x\n")]).collect();
+    let branches: Vec<_> = items.iter().zip(&files).map(|(item, files)| (*item, "main", &files[..])).collect();
+    let world = cli_world::World::new(&[("a", "a\n")], &branches);
+    world.git(&["init", "--quiet", "--bare", "../exchange.git"]);
+    let items: String = items.iter().map(|item| format!("  - name: {item}\n")).collect();
+    let plan = format!(
+        "schemaVersion: v1\npolicy:\n  exchange: \"{}\"\n  runtimes:\n    hub: {{ type: ci-service, service: github, url: \"{}\", \
+         repository: {REPOSITORY}, tokenEnv: FORGE_TOKEN, {keys} }}\ngates: [{{ name: ci, runtime: hub }}]\nitems:\n{items}",
+        world.path("exchange.git").display(),
+        github.url()
+    );
+    (world, plan)
+}
+
+fn lexpr(world: &cli_world::World, args: &[&str]) -> cli_world::Said {
+    world.command(args).env("FORGE_TOKEN", TOKEN).output().unwrap().into()
+}
+
 #[test]
 fn a_run_lands_what_github_s_checks_pass_and_its_token_is_nowhere() {
     let github = GitHub::start(|asked, _| match asked.path.as_str() {
         "/repos/octo/shop" => Reply::ok(json!({ "full_name": REPOSITORY })),
         _ => reported(asked, &[DONE], &[]),
     });
-    let world = cli_world::World::new(&[("a", "a\n")], &[("i0", "main", &[("b", "b\n")])]);
-    world.git(&["init", "--quiet", "--bare", "../exchange.git"]);
-    let plan = format!(
-        "schemaVersion: v1\npolicy:\n  exchange: \"{}\"\n  runtimes:\n    hub: {{ type: ci-service, service: github, url: \"{}\", \
-         repository: {REPOSITORY}, checks: [build], tokenEnv: FORGE_TOKEN }}\ngates: [{{ name: ci, runtime: hub }}]\n\
-         items: [{{ name: i0 }}]\n",
-        world.path("exchange.git").display(),
-        github.url()
-    );
+    let (world, plan) = planned(&["i0"], &github, "checks: [build]");
     let path = world.plan(&plan).display().to_string();
-    let lexpr =
-        |args: &[&str]| -> cli_world::Said { world.command(args).env("FORGE_TOKEN", TOKEN).output().unwrap().into() };
     let report = world.path("report.html").display().to_string();
-    let landed = lexpr(&["merge", &path, "--execute", "--report", &report]).expect(0);
-    assert_eq!(world.files_on_main(), ["a", "b"]);
-    let sound = lexpr(&["doctor", "--runtime", "hub", "--plan", &path]).expect(0);
+    let landed = lexpr(&world, &["merge", &path, "--execute", "--report", &report]).expect(0);
+    assert_eq!(world.files_on_main(), ["a", "i0"]);
+    let sound = lexpr(&world, &["doctor", "--runtime", "hub", "--plan", &path]).expect(0);
     assert!(sound.stdout.contains("was judged: passed"), "{}", sound.stdout);
-    world.plan(&plan.replace("[build]", "[build, test]"));
-    let lacking = lexpr(&["doctor", "--runtime", "hub", "--plan", &path]).expect(1);
-    assert!(lacking.stdout.contains("nothing reports as `test`"), "{}", lacking.stdout);
-    assert!(lacking.stdout.contains("there are: build"), "{}", lacking.stdout);
-    for said in [landed, sound, lacking] {
+    for said in [landed, sound] {
         assert!(!said.stdout.contains(TOKEN) && !said.stderr.contains(TOKEN));
     }
     assert_eq!(holding(&world.path(""), TOKEN.as_bytes()), [""; 0].map(std::path::PathBuf::from));
     assert_eq!(world.git(&["--git-dir=../exchange.git", "for-each-ref"]), "");
+}
+
+#[test]
+fn checks_that_nothing_reports_as_are_told_of_before_the_run_and_while_it_waits_for_them() {
+    // On main there is `lint` alone, and `build` on what lexpr sends, when it has waited for it for a while.
+    let (main, first) = (Arc::<Mutex<String>>::default(), OnceLock::<Instant>::new());
+    let of_main = Arc::clone(&main);
+    let github = GitHub::start(move |asked, _| {
+        let lint = ("lint", "completed", Some("success"));
+        if asked.path == "/repos/octo/shop" || commit_of(asked) == *of_main.lock().unwrap() {
+            return reported(asked, &[lint], &[]);
+        }
+        let has_waited = first.get_or_init(Instant::now).elapsed() > Duration::from_secs(8);
+        reported(asked, &[lint, DONE][..if has_waited { 2 } else { 1 }], &[])
+    });
+    let (world, plan) = planned(&["i0", "i1"], &github, "checks: [build], reportMinutes: 1");
+    *main.lock().unwrap() = world.main();
+    let short = world.main()[..10].to_owned();
+    let path = world.plan(&plan).display().to_string();
+    let said = lexpr(&world, &["merge", &path, "--execute", "--progress", "plain"]).expect(0);
+    let before =
+        format!("hub: nothing reports as `build` on main at {short}; there are: lint; gates wait for them in vain");
+    assert!(said.stderr.starts_with(&before), "{}", said.stderr);
+    let meanwhile = "these checks are expected: build; these exist: lint\n";
+    assert_eq!(said.stderr.matches(meanwhile).count(), 1, "two items wait, and once is enough: {}", said.stderr);
+    let line = said.stderr.lines().find(|line| line.contains(meanwhile.trim())).unwrap();
+    assert!(line.contains(" missing    ci on i") && line.contains("for 0 min 6 s"), "{line}");
+    let run = fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().next().unwrap().unwrap().path();
+    let journal = fs::read_to_string(run.join("journal.jsonl")).unwrap();
+    assert_eq!(journal.matches("\"event\":\"checksMissing\"").count(), 2, "{journal}");
+}
+
+#[test]
+fn doctor_tries_what_nothing_reports_as_on_the_target_as_something_may_on_a_branch_of_lexpr_s() {
+    let github = GitHub::start(|asked, before| reported(asked, if before == 0 { &[] } else { &[DONE] }, &[]));
+    let (world, plan) = planned(&["i0"], &github, "checks: [build]");
+    let path = world.plan(&plan).display().to_string();
+    let said = lexpr(&world, &["doctor", "--runtime", "hub", "--plan", &path]).expect(0);
+    assert!(said.stdout.contains("warn  runtime: hub: nothing reports as `build` on main at"), "{}", said.stdout);
+    assert!(said.stdout.contains("there are: none"), "{}", said.stdout);
+    assert!(said.stdout.contains("was judged: passed"), "{}", said.stdout);
 }

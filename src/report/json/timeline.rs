@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::view::{JobView, RunView, RunningGate};
-use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose};
+use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose, MissingChecks};
 use crate::vocabulary::names::{GateName, ItemName, JobId, RuntimeName, WorkerId};
 
 /// One occupation of one slot, or of a place elsewhere.
@@ -28,6 +28,9 @@ pub struct Occupation {
     pub ended_at_ms: Option<u64>,
     /// Attempts of gates, in the order they began; the last one may still be running.
     pub gates: Vec<GateSpan>,
+    /// What it waits for, where that are checks that nothing reports as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreported: Option<MissingChecks>,
 }
 
 /// One attempt of a gate in time.
@@ -101,6 +104,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         started_at_ms: job.started_at_ms,
         ended_at_ms: job.ended_at_ms,
         gates,
+        unreported: job.unreported.as_ref().filter(|_| job.ended_at_ms.is_none()).map(|it| it.checks.clone()),
     }
 }
 

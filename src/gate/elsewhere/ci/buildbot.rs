@@ -18,7 +18,7 @@ use super::transcript::Transcript;
 use super::{CiSettings, Inspection, Trouble, early, millis, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::nonce;
-use crate::gate::elsewhere::{Errand, Exchange, Returned};
+use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::RunId;
 
@@ -77,7 +77,7 @@ impl Buildbot {
         (scheduler, builder): (&str, &str),
         errand: &Errand,
         mut cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         let forcing = self.request(scheduler, builder, errand);
@@ -91,7 +91,7 @@ impl Buildbot {
             },
         };
         let mut transcript = Transcript::of(errand)?;
-        let returned = self.master.follow(request, errand, asked, &mut cancel, started, &mut transcript).await;
+        let returned = self.master.follow(request, errand, asked, &mut cancel, tell, &mut transcript).await;
         let told = match &returned {
             Ok(Returned { outcome: GateOutcome::Infrastructure { message }, .. }) => Some(message.clone()),
             Ok(_) => None,
@@ -162,14 +162,14 @@ impl Buildbot {
         let Some(id) = id else {
             let remedy = "add it to master.cfg, or correct `builder` in the plan";
             lacks.push((format!("it has no builder `{builder}`"), remedy.to_owned()));
-            return Ok(Inspection { answered_in, lacks, workers: Vec::new() });
+            return Ok(Inspection { answered_in, lacks, workers: Vec::new(), unreported: None });
         };
         let workers = seen::workers_at_work(&http.get(&format!("/api/v2/builders/{id}/workers")).await?);
         if workers.is_empty() {
             let remedy = "start a worker: until then gates wait for `queueMinutes`";
             lacks.push((format!("no worker of the builder `{builder}` is connected"), remedy.to_owned()));
         }
-        Ok(Inspection { answered_in, lacks, workers })
+        Ok(Inspection { answered_in, lacks, workers, unreported: None })
     }
 }
 
@@ -262,10 +262,9 @@ impl Master {
         errand: &Errand,
         asked: Instant,
         cancel: &mut watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
         transcript: &mut Transcript,
     ) -> Result<Returned, Trouble> {
-        let mut started = Some(started);
         let mut begun = None;
         let mut logs = Logs::default();
         let watched = self.board.watch(request);
@@ -284,8 +283,8 @@ impl Master {
                 }
             };
             if let Some(build) = &build {
-                if let Some(started) = started.take() {
-                    started(build.worker().unwrap_or_default());
+                if begun.is_none() {
+                    tell(Word::Begun(build.worker().unwrap_or_default().to_owned()));
                 }
                 let (queued_ms, since) = *begun.get_or_insert_with(|| (millis(asked.elapsed()), Instant::now()));
                 if build.complete {

@@ -16,8 +16,8 @@ use super::http::{Http, Token, encoded};
 use super::transcript::Transcript;
 use super::{CiSettings, Inspection, Trouble, early, millis, push};
 use crate::gate::client::cancelled;
-use crate::gate::elsewhere::{Errand, Exchange, Returned};
-use crate::vocabulary::event::GateOutcome;
+use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
+use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::CommitId;
 
 /// Between looks at one commit: often at first, and never much later than it has taken so far. What has not changed since is
@@ -29,6 +29,9 @@ const LATE_BY: u32 = 5;
 const AT_ONCE: usize = 100;
 /// No commit has more reports than in so many answers.
 const MOST_ANSWERS: usize = 20;
+/// Of what has reported while a check is missing, so many names are told, and so much of each.
+const MOST_NAMES: usize = 20;
+const LONGEST_NAME: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct GitHub {
@@ -55,13 +58,13 @@ impl GitHub {
         checks: Checks<'_>,
         errand: &Errand,
         mut cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         // Not with the token among what the log strikes out: that would hold back as much of each line as the token is long.
         let mut transcript = Transcript::of(errand)?;
         let returned = tokio::select! {
-            returned = self.follow(&checks, errand, asked, started, &mut transcript) => returned,
+            returned = self.follow(&checks, errand, asked, tell, &mut transcript) => returned,
             () = cancelled(&mut cancel) => Ok(early(GateOutcome::Cancelled, asked)),
         };
         let told = match &returned {
@@ -81,11 +84,10 @@ impl GitHub {
         checks: &Checks<'_>,
         errand: &Errand,
         asked: Instant,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
         transcript: &mut Transcript,
     ) -> Result<Returned, Trouble> {
         push(&self.exchange, errand).await?;
-        let mut started = Some(started);
         let mut begun: Option<(u64, Instant)> = None;
         let mut told = BTreeMap::new();
         let (mut quiet_since, mut were_there) = (Instant::now(), Vec::new());
@@ -116,9 +118,7 @@ impl GitHub {
             let has_begun = matches!(standing, Standing::Ended(_) | Standing::Waiting { has_begun: true });
             if has_begun && begun.is_none() {
                 begun = Some((millis(at), Instant::now()));
-                if let Some(started) = started.take() {
-                    started(checks.repository);
-                }
+                tell(Word::Begun(checks.repository.to_owned()));
             }
             match standing {
                 Standing::Ended(outcome) => {
@@ -128,11 +128,13 @@ impl GitHub {
                 }
                 Standing::Missing(missing) if quiet_since.elapsed() >= next_note => {
                     let quiet = quiet_since.elapsed();
-                    let message = not_reported(&missing, &reported, checks.required, quiet);
+                    let missing = self.told(missing, &reported, checks.required, quiet);
                     if quiet >= checks.report_limit {
+                        let message = missing.to_string();
                         return Ok(early(GateOutcome::Infrastructure { message }, asked));
                     }
-                    transcript.note(&self.http.struck(&message))?;
+                    transcript.note(&missing.to_string())?;
+                    tell(Word::ChecksMissing(Box::new(missing)));
                     next_note = (quiet * 2).min(checks.report_limit);
                 }
                 Standing::Missing(_) | Standing::Waiting { .. } => {}
@@ -150,6 +152,22 @@ impl GitHub {
                 pause = pause.min(errand.timeout.saturating_sub(since.elapsed()));
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// What is missing, in words that may stand anywhere.
+    fn told(&self, missing: Vec<String>, reported: &Reported, required: &[String], quiet: Duration) -> MissingChecks {
+        let names = reported.names();
+        let plain = |name: &String| {
+            let plain: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+            self.http.struck(&plain)
+        };
+        MissingChecks {
+            missing,
+            expected: required.to_vec(),
+            present: names.iter().take(MOST_NAMES).map(plain).collect(),
+            more: names.len().saturating_sub(MOST_NAMES) as u64,
+            quiet_ms: millis(quiet),
         }
     }
 
@@ -199,12 +217,10 @@ impl GitHub {
         let answered_in = begun.elapsed();
         let reported = self.reported(checks.repository, commit).await?;
         let names = reported.names();
-        let missing: Vec<&String> = checks.required.iter().filter(|name| !names.contains(name)).collect();
-        let lack = |name: &&String| {
-            let remedy = "correct `checks` in the plan, or have it report on branches below `lexpr/`";
-            (format!("nothing reports as `{name}` on {commit}; there are: {}", list_of(&names)), remedy.to_owned())
-        };
-        Ok(Inspection { answered_in, lacks: missing.iter().map(lack).collect(), workers: Vec::new() })
+        let missing: Vec<String> = checks.required.iter().filter(|name| !names.contains(name)).cloned().collect();
+        let told = || self.told(missing.clone(), &reported, checks.required, Duration::ZERO);
+        let unreported = (!missing.is_empty()).then(told);
+        Ok(Inspection { answered_in, lacks: Vec::new(), workers: Vec::new(), unreported })
     }
 }
 
@@ -215,19 +231,4 @@ fn of_repository(repository: &str) -> String {
 
 fn read<T: for<'a> Deserialize<'a>>(entry: &Value) -> Result<T, Trouble> {
     T::deserialize(entry).map_err(|error| Trouble::Said(format!("GitHub's answer is not what it should be: {error}")))
-}
-
-fn list_of(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn not_reported(missing: &[String], reported: &Reported, required: &[String], since: Duration) -> String {
-    let names: String = list_of(&reported.names()).chars().filter(|c| !c.is_control()).collect();
-    format!(
-        "nothing has reported as {} on this commit for {} min {} s; these checks are expected: {}; these exist: {names}",
-        list_of(missing),
-        since.as_secs() / 60,
-        since.as_secs() % 60,
-        list_of(required)
-    )
 }

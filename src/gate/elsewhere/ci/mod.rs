@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use self::buildbot::Buildbot;
 use self::github::{Checks, GitHub};
 use self::http::{HttpError, Token};
-use super::{Errand, Exchange, Returned};
+use super::{Errand, Exchange, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
 use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
 use crate::ports::PortError;
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::{CommitId, RunId};
 
 /// What holds for all gates that one run hands to one CI service.
@@ -43,6 +43,8 @@ pub struct Inspection {
     pub lacks: Vec<(String, String)>,
     /// Of Buildbot: workers of the builder that are connected, and take builds.
     pub workers: Vec<String>,
+    /// Of GitHub: checks that nothing reports as on the commit that was looked at. They may on others.
+    pub unreported: Option<MissingChecks>,
 }
 
 /// A CI service as one run has it.
@@ -91,8 +93,8 @@ impl Ci {
         Self { run, exchange, service }
     }
 
-    /// Has an errand's commit judged, or finds what came of it. `started` is told who is at it once somebody is; `cancel`
-    /// turning true ends it there. A future that is dropped ends nothing: who asks again finds it. What of an errand says
+    /// Has an errand's commit judged, or finds what came of it. `tell` hears what is known meanwhile; `cancel` turning
+    /// true ends it there. A future that is dropped ends nothing: who asks again finds it. What of an errand says
     /// how to run a command is not for a CI service.
     ///
     /// # Errors
@@ -102,7 +104,7 @@ impl Ci {
         judge: &CiJudge,
         errand: &Errand,
         cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, PortError> {
         make_log(&errand.log).map_err(|error| PortError {
             message: format!("making {}: {error}", errand.log.display()),
@@ -111,10 +113,10 @@ impl Ci {
         let asked = Instant::now();
         let returned = match (&self.service, judge) {
             (Service::Buildbot(buildbot), CiJudge::Builder { scheduler, builder }) => {
-                buildbot.run((scheduler, builder), errand, cancel, started).await
+                buildbot.run((scheduler, builder), errand, cancel, tell).await
             }
             (Service::GitHub(github), judge) => match checks(judge) {
-                Some(checks) => github.run(checks, errand, cancel, started).await,
+                Some(checks) => github.run(checks, errand, cancel, tell).await,
                 None => Err(Trouble::strange()),
             },
             (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
