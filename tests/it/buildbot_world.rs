@@ -61,10 +61,10 @@ fn programs() -> Option<&'static Path> {
 }
 
 /// A process that ends when whoever started it does, however that ends: it is told by the end of its input.
-struct Daemon(Child);
+pub struct Daemon(Child);
 
 impl Daemon {
-    fn start(log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
+    pub fn start(log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
         let to = File::options().create(true).append(true).open(log).unwrap();
         // A shell that waits in the background would have its child's input be nothing.
         let script = "\"$@\" </dev/null >&2 & daemon=$!; echo $daemon; read -r _; kill $daemon; wait $daemon";
@@ -85,7 +85,7 @@ impl Daemon {
         rustix::process::Pid::from_raw(String::from_utf8(line).unwrap().trim().parse().unwrap()).unwrap()
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         drop(self.0.stdin.take());
         self.0.wait().unwrap();
     }

@@ -18,20 +18,20 @@ use crate::slurm_world::until;
 
 const DONE: (&str, &str, Option<&str>) = ("build", "completed", Some("success"));
 
-fn checks(names: &[&str], report_limit: Duration) -> CiJudge {
+pub fn checks(names: &[&str], report_limit: Duration) -> CiJudge {
     let checks = names.iter().map(|name| (*name).to_owned()).collect();
     CiJudge::Checks { repository: REPOSITORY.to_owned(), checks, report_limit }
 }
 
-const PATIENT: Duration = Duration::from_secs(600);
+pub const PATIENT: Duration = Duration::from_secs(600);
 
-fn world() -> World {
+pub fn world() -> World {
     let mut world = World::new();
     world.environment.push(("FORGE_TOKEN".into(), TOKEN.into()));
     world
 }
 
-fn ci(world: &World, github: &GitHub) -> Ci {
+pub fn ci(world: &World, github: &GitHub) -> Ci {
     world.ci_of(CiServicePolicy {
         server: CiServer::GitHub {
             repository: REPOSITORY.to_owned(),
@@ -45,7 +45,7 @@ fn ci(world: &World, github: &GitHub) -> Ci {
     })
 }
 
-fn infrastructure(returned: &Returned) -> &str {
+pub fn infrastructure(returned: &Returned) -> &str {
     match &returned.outcome {
         GateOutcome::Infrastructure { message } => message,
         other => panic!("{other:?}"),
@@ -154,6 +154,29 @@ async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_pushed_and_is_not_known_yet_has_nothing_reported_and_a_repository_that_is_not_there_is_told()
+{
+    let world = world();
+    let start = |is_there: bool| {
+        GitHub::start(move |asked, before| {
+            let (status, message) = match asked.path.as_str() {
+                "/repos/octo/shop" if is_there => return Reply::ok(json!({ "full_name": REPOSITORY })),
+                "/repos/octo/shop" => (404, "Not Found"),
+                _ if before < 2 => (422, "No commit found for SHA"),
+                _ => return reported(asked, &[DONE], &[]),
+            };
+            Reply { status, headers: Vec::new(), body: json!({ "message": message }) }
+        })
+    };
+    let late = start(true);
+    let (came, _) = run_by(&ci(&world, &late), &checks(&["build"], PATIENT), &world.errand("late", "")).await;
+    assert_eq!(came.outcome, GateOutcome::Passed);
+    let nowhere = start(false);
+    let (came, _) = run_by(&ci(&world, &nowhere), &checks(&["build"], PATIENT), &world.errand("nowhere", "")).await;
+    assert!(infrastructure(&came).contains("HTTP 422: No commit found"), "{came:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gate_ends_when_it_is_cancelled_and_when_its_time_is_up_whatever_the_checks_do() {
     let world = world();
     let github = GitHub::start(|asked, _| reported(asked, &[("build", "in_progress", None)], &[]));
@@ -191,7 +214,7 @@ fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
 }
 
 /// A repository with an item for each of these, and a plan whose gate is judged by checks of `github`.
-fn planned(items: &[&str], github: &GitHub, keys: &str) -> (cli_world::World, String) {
+pub fn planned(items: &[&str], github: &GitHub, keys: &str) -> (cli_world::World, String) {
     let files: Vec<[(&str, &str); 1]> = items.iter().map(|item| [(*item, "x\n")]).collect();
     let branches: Vec<_> = items.iter().zip(&files).map(|(item, files)| (*item, "main", &files[..])).collect();
     let world = cli_world::World::new(&[("a", "a\n")], &branches);
@@ -206,7 +229,7 @@ fn planned(items: &[&str], github: &GitHub, keys: &str) -> (cli_world::World, St
     (world, plan)
 }
 
-fn lexpr(world: &cli_world::World, args: &[&str]) -> cli_world::Said {
+pub fn lexpr(world: &cli_world::World, args: &[&str]) -> cli_world::Said {
     world.command(args).env("FORGE_TOKEN", TOKEN).output().unwrap().into()
 }
 

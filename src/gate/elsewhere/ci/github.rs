@@ -25,6 +25,8 @@ use crate::vocabulary::names::CommitId;
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 const LATER_LOOKS: Duration = Duration::from_secs(15);
 const LATE_BY: u32 = 5;
+/// So long a commit that was pushed may take to be known to those of GitHub's machines that are asked.
+const ARRIVAL: Duration = Duration::from_secs(60);
 /// The most that GitHub gives at once.
 const AT_ONCE: usize = 100;
 /// No commit has more reports than in so many answers.
@@ -94,7 +96,9 @@ impl GitHub {
         let mut next_note = checks.report_limit / 10;
         loop {
             let left = begun.map_or(Duration::MAX, |(_, since)| errand.timeout.saturating_sub(since.elapsed()));
-            let look = tokio::time::timeout(left.max(FIRST_LOOK), self.reported(checks.repository, errand.commit));
+            let may_arrive = begun.is_none() && asked.elapsed() < ARRIVAL.min(checks.report_limit);
+            let look = self.reported_so_far(checks.repository, errand.commit, may_arrive);
+            let look = tokio::time::timeout(left.max(FIRST_LOOK), look);
             let timed_out = |(queued_ms, since): (u64, Instant)| {
                 let outcome = GateOutcome::TimedOut { after_ms: millis(errand.timeout), signal: None };
                 Returned { queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) }
@@ -168,6 +172,18 @@ impl GitHub {
             present: names.iter().take(MOST_NAMES).map(plain).collect(),
             more: names.len().saturating_sub(MOST_NAMES) as u64,
             quiet_ms: millis(quiet),
+        }
+    }
+
+    /// As [`Self::reported`]; of a commit that was pushed and that GitHub does not know yet, nothing has.
+    async fn reported_so_far(&self, repository: &str, commit: CommitId, may_arrive: bool) -> Result<Reported, Trouble> {
+        match self.reported(repository, commit).await {
+            Err(Trouble::Http(error)) if may_arrive && error.is_unknown() => {
+                // Who may not see the repository is answered so, too.
+                self.http.once(&of_repository(repository)).await.map_err(|_| error)?;
+                Ok(Reported { status_sha: commit.to_string(), ..Reported::default() })
+            }
+            reported => reported,
         }
     }
 

@@ -46,6 +46,11 @@ impl HttpError {
         }
     }
 
+    /// What was asked about is none that it knows: GitHub says 422 of a commit.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused { status: 404 | 422, .. })
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
