@@ -10,6 +10,7 @@ use crate::vocabulary::names::RuntimeName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CiServicePolicy {
     pub server: CiServer,
+    pub credentials: Credentials,
     /// Without a slash at its end.
     pub url: String,
     pub max_in_flight: u32,
@@ -30,11 +31,17 @@ pub enum CiServer {
         repository: String,
         /// For gates that name none.
         checks: Vec<String>,
-        /// Name of the variable of lexpr's own environment that holds the token.
-        token_env: Option<String>,
         /// How long nothing may report while a check is missing.
         report_limit: Duration,
     },
+}
+
+/// By what lexpr makes itself known to a CI service: names of variables of its own environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    None,
+    Token { env: String },
+    Login { user_env: String, password_env: String },
 }
 
 /// What a gate asks of a CI service beyond what the policy says.
@@ -122,8 +129,8 @@ mod tests {
     fn a_gate_is_another_one_with_everything_of_its_ci_service_that_a_verdict_may_depend_on() {
         let server = CiServer::Buildbot { scheduler: "force".to_owned(), builder: Some("gates".to_owned()) };
         let judge = server.judge(&CiAsked::default()).unwrap();
-        let policy =
-            CiServicePolicy { server, url: "http://a".to_owned(), max_in_flight: 1, queue_limit: Duration::ZERO };
+        let (url, credentials) = ("http://a".to_owned(), Credentials::None);
+        let policy = CiServicePolicy { server, credentials, url, max_in_flight: 1, queue_limit: Duration::ZERO };
         let plain = CiService { runtime: RuntimeName::new("ci"), policy, judge };
         let builder = |scheduler: &str, builder: &str| CiJudge::Builder {
             scheduler: scheduler.to_owned(),
@@ -148,7 +155,6 @@ mod tests {
         let server = |repository: &str, checks: &[&str]| CiServer::GitHub {
             repository: repository.to_owned(),
             checks: checks.iter().map(|check| (*check).to_owned()).collect(),
-            token_env: None,
             report_limit: Duration::ZERO,
         };
         let of = |server: CiServer| {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use lexpr::gate::LogRules;
 use lexpr::gate::elsewhere::ci::{Ci, CiSettings};
 use lexpr::gate::elsewhere::{Errand, Exchange, Returned};
-use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
+use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy, Credentials};
 use lexpr::vocabulary::names::CommitId;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -105,15 +105,17 @@ pub struct Buildbot {
     workers_port: u16,
     master: Option<Daemon>,
     workers: Option<Daemon>,
+    /// Nobody else may force or stop a build: a user and a password.
+    login: Option<(&'static str, &'static str)>,
 }
 
 impl Buildbot {
-    fn start() -> Option<Self> {
+    fn start(login: Option<(&'static str, &'static str)>) -> Option<Self> {
         let programs = programs()?;
         let [web_port, workers_port] = free_ports();
         // Its database waits for the disk after each of the many small things that it writes down.
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
-        let mut buildbot = Self { folder, programs, web_port, workers_port, master: None, workers: None };
+        let mut buildbot = Self { folder, programs, web_port, workers_port, master: None, workers: None, login };
         for (name, text) in
             [("master.cfg", include_str!("buildbot/master.cfg")), ("workers.tac", include_str!("buildbot/workers.tac"))]
         {
@@ -137,14 +139,19 @@ impl Buildbot {
         if let Some(there) = shared.upgrade() {
             return Some(there);
         }
-        let started = Arc::new(Self::start()?);
+        let started = Arc::new(Self::start(None)?);
         *shared = Arc::downgrade(&started);
         Some(started)
     }
 
     /// One that a test does with what it likes.
     pub fn own() -> Option<Self> {
-        Self::start()
+        Self::start(None)
+    }
+
+    /// One that wants a login.
+    pub fn closed(user: &'static str, password: &'static str) -> Option<Self> {
+        Self::start(Some((user, password)))
     }
 
     fn surround(&self, command: &mut Command) {
@@ -162,6 +169,10 @@ impl Buildbot {
             let pid_file = format!("--pidfile={what}.pid");
             shell.arg(self.programs.join("twistd")).args(["--no_save", "--nodaemon", &pid_file, "--python", what]);
             self.surround(shell);
+            // Its workers know nothing of it.
+            if let (Some((user, password)), "buildbot.tac") = (self.login, what) {
+                shell.env("LOGIN_USER", user).env("LOGIN_PASSWORD", password);
+            }
         })
     }
 
@@ -271,6 +282,7 @@ impl World {
     pub fn policy(&self, buildbot: &Buildbot) -> CiServicePolicy {
         CiServicePolicy {
             server: CiServer::Buildbot { scheduler: "lexpr".to_owned(), builder: None },
+            credentials: Credentials::None,
             url: buildbot.url(),
             max_in_flight: 16,
             queue_limit: Duration::from_secs(1000),

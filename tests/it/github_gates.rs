@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lexpr::gate::elsewhere::ci::Ci;
 use lexpr::gate::elsewhere::{Returned, Word};
-use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
+use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy, Credentials};
 use lexpr::vocabulary::event::{GateOutcome, MissingChecks};
 use serde_json::json;
 use tokio::sync::watch;
@@ -33,12 +33,8 @@ pub fn world() -> World {
 
 pub fn ci(world: &World, github: &GitHub) -> Ci {
     world.ci_of(CiServicePolicy {
-        server: CiServer::GitHub {
-            repository: REPOSITORY.to_owned(),
-            checks: Vec::new(),
-            token_env: Some("FORGE_TOKEN".to_owned()),
-            report_limit: PATIENT,
-        },
+        server: CiServer::GitHub { repository: REPOSITORY.to_owned(), checks: Vec::new(), report_limit: PATIENT },
+        credentials: Credentials::Token { env: "FORGE_TOKEN".to_owned() },
         url: github.url(),
         max_in_flight: 4,
         queue_limit: Duration::from_secs(1000),
@@ -200,7 +196,7 @@ async fn a_gate_ends_when_it_is_cancelled_and_when_its_time_is_up_whatever_the_c
 }
 
 /// Every file below a folder that holds these bytes.
-fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
+pub fn holding(folder: &std::path::Path, bytes: &[u8]) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

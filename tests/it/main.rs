@@ -4,6 +4,7 @@
 mod architecture;
 mod browser;
 mod buildbot_gates;
+mod buildbot_login;
 mod buildbot_world;
 mod cli_buildbot;
 mod cli_cache;

@@ -169,6 +169,8 @@ impl Checker<'_> {
             ("repository", file.repository.is_some()),
             ("checks", file.checks.is_some()),
             ("tokenEnv", file.token_env.is_some()),
+            ("userEnv", file.user_env.is_some()),
+            ("passwordEnv", file.password_env.is_some()),
             ("reportMinutes", file.report_minutes.is_some()),
         ];
         let groups: [(Keys, &[&str], &str); 5] = [

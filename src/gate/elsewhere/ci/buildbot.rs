@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, watch};
 use self::board::{Board, builds, requests};
 use self::seen::{LogSeen, RequestSeen, StepSeen, list, printed, read};
 use super::http::{Http, HttpError, encoded};
+use super::identity::Identity;
 use super::transcript::Transcript;
 use super::{CiSettings, Inspection, Trouble, early, millis, push};
 use crate::gate::client::cancelled;
@@ -64,9 +65,9 @@ enum Cut {
 }
 
 impl Buildbot {
-    pub(super) fn new(settings: CiSettings) -> Self {
+    pub(super) fn new(settings: CiSettings, identity: Identity) -> Self {
         let CiSettings { run, policy, exchange, .. } = settings;
-        let http = Http::new(policy.url);
+        let http = Http::new(policy.url, identity);
         let board = Board::new(http.clone());
         let master = Master { http, board, run, exchange, queue_limit: policy.queue_limit };
         Self { master: Arc::new(master), forced: Mutex::default() }
@@ -205,7 +206,9 @@ impl Master {
                     let forced = forced?;
                     let id = forced.pointer("/result/1").and_then(Value::as_object);
                     let id = id.and_then(|requests| requests.values().next()?.as_u64());
-                    return id.ok_or_else(|| Trouble::Said(format!("the master forced no build: {forced}")));
+                    return id.ok_or_else(|| {
+                        Trouble::Said(self.http.struck(&format!("the master forced no build: {forced}")))
+                    });
                 }
             }
         }

@@ -12,7 +12,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use self::seen::{Reported, Standing};
-use super::http::{Http, Token, encoded};
+use super::http::{Http, encoded};
+use super::identity::Identity;
 use super::transcript::Transcript;
 use super::{CiSettings, Inspection, Trouble, early, millis, push};
 use crate::gate::client::cancelled;
@@ -50,9 +51,9 @@ pub(super) struct Checks<'a> {
 }
 
 impl GitHub {
-    pub(super) fn new(settings: CiSettings, token: Option<Token>) -> Self {
+    pub(super) fn new(settings: CiSettings, identity: Identity) -> Self {
         let CiSettings { policy, exchange, .. } = settings;
-        Self { http: Http::with_token(policy.url, token), exchange, queue_limit: policy.queue_limit }
+        Self { http: Http::new(policy.url, identity), exchange, queue_limit: policy.queue_limit }
     }
 
     pub(super) async fn run(

@@ -9,6 +9,8 @@ use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
+use super::identity::{Identity, STRUCK, Secret};
+
 /// A service that has said nothing for so long does not answer.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 const LONGEST_RESPITE: Duration = Duration::from_secs(3600);
 /// What is asked of who limits without saying for how long (GitHub, "Rate limits for the REST API").
 const USUAL_RESPITE: Duration = Duration::from_secs(60);
+/// Where Buildbot gives sessions.
+const LOGIN: &str = "/auth/login";
 /// Of what a service says beside its status, so much goes into a message.
 const TOLD_BYTES: usize = 300;
 
@@ -56,32 +60,16 @@ impl HttpError {
     }
 }
 
-/// What a service knows somebody by. It is written nowhere.
-#[derive(Clone)]
-pub(super) struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl Token {
-    /// `None`: there is none in it, or none that a header could hold.
-    pub(super) fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.to_owned()))
-    }
-}
-
 /// One service.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     agent: Agent,
     /// Without a slash at its end.
     base: String,
-    token: Option<Token>,
+    identity: Arc<Identity>,
     known: Arc<Mutex<Known>>,
+    /// Who has it gets a session.
+    logging_in: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the service has said that holds for what is asked next.
@@ -91,6 +79,8 @@ struct Known {
     answers: HashMap<String, (String, Value)>,
     /// It is not to be asked before.
     not_before: Option<Instant>,
+    /// Of somebody with a login, as a cookie.
+    session: Option<Secret>,
 }
 
 /// An answer as it came.
@@ -98,15 +88,13 @@ struct Answer {
     status: u16,
     etag: Option<String>,
     respite: Option<Duration>,
+    /// Cookies that it sets, each a name and a value.
+    cookies: Vec<String>,
     text: Vec<u8>,
 }
 
 impl Http {
-    pub(super) fn new(base: impl Into<String>) -> Self {
-        Self::with_token(base, None)
-    }
-
-    pub(super) fn with_token(base: impl Into<String>, token: Option<Token>) -> Self {
+    pub(super) fn new(base: impl Into<String>, identity: Identity) -> Self {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -122,7 +110,13 @@ impl Http {
             .user_agent(concat!("lexpr/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Self { agent: config.new_agent(), base: base.into(), token, known: Arc::default() }
+        Self {
+            agent: config.new_agent(),
+            base: base.into(),
+            identity: Arc::new(identity),
+            known: Arc::default(),
+            logging_in: Arc::default(),
+        }
     }
 
     /// Asks something that may be asked again: while there is nobody to answer, it is.
@@ -153,29 +147,50 @@ impl Http {
     }
 
     async fn send(&self, path: &str, body: Option<String>) -> Result<Value, HttpError> {
-        let (agent, address) = (self.agent.clone(), format!("{}{path}", self.base));
-        let asked = address.clone();
-        let authorization = self.token.as_ref().map(|token| format!("Bearer {}", token.0));
+        if self.identity.login().is_none() {
+            return self.send_as(path, body, None).await;
+        }
+        let session = self.session(None).await?;
+        match self.send_as(path, body.clone(), Some(session.clone())).await {
+            // A session has an end, too; what it was refused for was not done.
+            Err(HttpError::Refused { status: 401 | 403, .. }) => {
+                let session = self.session(Some(session)).await?;
+                self.send_as(path, body, Some(session)).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A session other than this one: Buildbot gives it for a login ("Authentication plugins": `/auth/login`).
+    async fn session(&self, other_than: Option<Secret>) -> Result<Secret, HttpError> {
+        let _turn = self.logging_in.lock().await;
+        let there = self.known().session.clone();
+        if let Some(session) = there.filter(|there| Some(there) != other_than.as_ref()) {
+            return Ok(session);
+        }
+        let login = ("authorization", self.identity.login().unwrap_or_default());
+        let Answer { status, cookies, text, .. } = self.ask(LOGIN, None, vec![login]).await?;
+        if !(200..400).contains(&status) || cookies.is_empty() {
+            let said = format!("{} (the login was refused)", said(&text));
+            return Err(HttpError::Refused {
+                address: format!("{}{LOGIN}", self.base),
+                status,
+                said: self.struck(&said),
+            });
+        }
+        let session = Secret::new(cookies.join("; "));
+        self.known().session = Some(session.clone());
+        Ok(session)
+    }
+
+    async fn send_as(&self, path: &str, body: Option<String>, session: Option<Secret>) -> Result<Value, HttpError> {
+        let address = format!("{}{path}", self.base);
         let before = if body.is_none() { self.known().answers.get(path).cloned() } else { None };
         let etag = before.as_ref().map(|(etag, _)| etag.clone());
-        let asking = move || -> Result<Answer, Error> {
-            let mut answer = match body {
-                None => {
-                    let headers = [("authorization", authorization), ("if-none-match", etag)];
-                    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                    headers.fold(agent.get(&asked), |get, (name, value)| get.header(name, value)).call()?
-                }
-                Some(body) => agent.post(&asked).content_type("application/json").send(body)?,
-            };
-            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-            let (etag, status) = (header("etag"), answer.status().as_u16());
-            let respite = respite(status, header);
-            let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
-            Ok(Answer { status, etag, respite, text })
-        };
-        let absent = |why: String| HttpError::Absent { address: address.clone(), why };
-        let asked = tokio::task::spawn_blocking(asking).await.map_err(|error| absent(error.to_string()))?;
-        let Answer { status, etag, respite, text } = asked.map_err(|error| absent(why(&error)))?;
+        let cookie = session.map(|session| session.shown_to_its_service().to_owned());
+        let headers = [("authorization", self.identity.bearer()), ("cookie", cookie), ("if-none-match", etag)];
+        let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let Answer { status, etag, respite, text, .. } = self.ask(path, body, headers).await?;
         if let Some(respite) = respite {
             self.known().not_before = Some(Instant::now() + respite);
         }
@@ -191,6 +206,37 @@ impl Http {
             self.known().answers.insert(path.to_owned(), (etag, answer.clone()));
         }
         Ok(answer)
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        body: Option<String>,
+        headers: Vec<(&'static str, String)>,
+    ) -> Result<Answer, HttpError> {
+        let (agent, address) = (self.agent.clone(), format!("{}{path}", self.base));
+        let asked = address.clone();
+        let asking = move || -> Result<Answer, Error> {
+            let mut answer = match body {
+                None => {
+                    headers.into_iter().fold(agent.get(&asked), |get, (name, value)| get.header(name, value)).call()?
+                }
+                Some(body) => {
+                    let post = agent.post(&asked).content_type("application/json");
+                    headers.into_iter().fold(post, |post, (name, value)| post.header(name, value)).send(body)?
+                }
+            };
+            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+            let (etag, status) = (header("etag"), answer.status().as_u16());
+            let respite = respite(status, header);
+            let cookies = answer.headers().get_all("set-cookie").iter().filter_map(|set| cookie(set.to_str().ok()?));
+            let cookies = cookies.collect();
+            let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
+            Ok(Answer { status, etag, respite, cookies, text })
+        };
+        let absent = |why: String| HttpError::Absent { address: address.clone(), why };
+        let asked = tokio::task::spawn_blocking(asking).await.map_err(|error| absent(error.to_string()))?;
+        asked.map_err(|error| absent(why(&error)))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -212,8 +258,21 @@ impl Http {
 
     /// A service that repeats what it was given tells nobody else.
     pub(super) fn struck(&self, said: &str) -> String {
-        self.token.as_ref().map_or_else(|| said.to_owned(), |token| said.replace(&token.0, "***"))
+        let said = self.identity.struck(said);
+        let session = self.known().session.clone();
+        let values = session
+            .iter()
+            .flat_map(|session| session.shown_to_its_service().split("; "))
+            .filter_map(|pair| pair.split_once('='));
+        values.fold(said, |said, (_, value)| if value.is_empty() { said } else { said.replace(value, STRUCK) })
     }
+}
+
+/// What a cookie is sent back as (RFC 6265, section 5.2): without what says where and how long, which one service and one run are.
+fn cookie(set: &str) -> Option<String> {
+    let pair = set.split(';').next()?.trim();
+    let is_whole = pair.split_once('=').is_some_and(|(name, _)| !name.is_empty());
+    (is_whole && pair.bytes().all(|byte| byte.is_ascii_graphic())).then(|| pair.to_owned())
 }
 
 /// How long a service that limits its callers wants to be left alone, by the headers of its answer.
@@ -304,11 +363,11 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_written_nowhere() {
-        let http = Http::with_token("http://127.0.0.1:1", Token::new(" hush-hush\n"));
-        assert!(!format!("{http:?}").contains("hush"));
-        assert_eq!(http.struck("bad credentials: hush-hush"), "bad credentials: ***");
-        assert!(Token::new(" ").is_none() && Token::new("a\nb").is_none());
+    fn of_a_cookie_its_name_and_value_are_sent_back() {
+        assert_eq!(cookie("TWISTED_SESSION=a.b=; Path=/; HttpOnly").as_deref(), Some("TWISTED_SESSION=a.b="));
+        for odd in ["", "=a", "nothing", "a=b c; Path=/"] {
+            assert_eq!(cookie(odd), None, "{odd}");
+        }
     }
 
     #[test]

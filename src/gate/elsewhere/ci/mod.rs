@@ -5,6 +5,7 @@
 mod buildbot;
 mod github;
 mod http;
+mod identity;
 mod transcript;
 
 use std::ffi::OsString;
@@ -14,7 +15,8 @@ use tokio::sync::watch;
 
 use self::buildbot::Buildbot;
 use self::github::{Checks, GitHub};
-use self::http::{HttpError, Token};
+use self::http::HttpError;
+use self::identity::Identity;
 use super::{Errand, Exchange, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
@@ -30,7 +32,7 @@ pub struct CiSettings {
     pub policy: CiServicePolicy,
     /// Of which the service follows the branches.
     pub exchange: Exchange,
-    /// The caller's, in which the service's token is.
+    /// The caller's, in which is what lexpr makes itself known with.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -79,16 +81,12 @@ impl Ci {
     pub fn new(settings: CiSettings) -> Self {
         let settings = CiSettings { exchange: settings.exchange.as_branches(), ..settings };
         let (run, exchange) = (settings.run.clone(), settings.exchange.clone());
-        let service = match &settings.policy.server {
-            CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings)),
-            CiServer::GitHub { token_env: None, .. } => Service::GitHub(Box::new(GitHub::new(settings, None))),
-            CiServer::GitHub { token_env: Some(name), .. } => {
-                let value = settings.environment.iter().find(|(of, _)| *of == **name);
-                match value.and_then(|(_, value)| Token::new(value.to_str()?)) {
-                    Some(token) => Service::GitHub(Box::new(GitHub::new(settings, Some(token)))),
-                    None => Service::Closed(format!("the variable {name}, which `tokenEnv` names, holds no token")),
-                }
-            }
+        let service = match Identity::of(&settings.policy.credentials, &settings.environment) {
+            Err(why) => Service::Closed(why),
+            Ok(identity) => match &settings.policy.server {
+                CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings, identity)),
+                CiServer::GitHub { .. } => Service::GitHub(Box::new(GitHub::new(settings, identity))),
+            },
         };
         Self { run, exchange, service }
     }
