@@ -71,6 +71,7 @@ async fn checks_of_a_commit_are_waited_for_with_questions_that_cost_nothing_wher
     assert_eq!(etags, [None, Some("\"one\""), Some("\"one\"")]);
     assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&format!("Bearer {TOKEN}"))));
     assert!(asked.iter().all(|asked| asked.path.contains(&errand.commit.to_string())));
+    assert!(!format!("{ci:?}").contains("two"), "nothing is kept of a commit that is judged: {ci:?}");
     assert_eq!(world.sent(), [format!("refs/heads/lexpr/{}/passes", world.run)]);
     ci.clear().await.unwrap();
     assert_eq!(world.sent(), [""; 0]);
@@ -129,7 +130,8 @@ async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token(
     let world = world();
     for (status, expected) in [(401, "HTTP 401: Bad credentials: ***"), (404, "HTTP 404"), (302, "HTTP 302")] {
         let github = GitHub::start(move |_, _| {
-            let body = json!({ "message": format!("Bad credentials: {TOKEN}") });
+            // Of more than that the end is cut off: there is half of the token.
+            let body = json!({ "message": format!("Bad credentials: {TOKEN}{}{TOKEN}", ".".repeat(270)) });
             Reply { status, headers: vec![("Location", "http://127.0.0.1:1/".to_owned())], body }
         });
         let errand = world.errand(&format!("refused-{status}"), "");
@@ -137,7 +139,7 @@ async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token(
         let (came, log) = run_by(&ci, &checks(&["build"], PATIENT), &errand).await;
         let message = infrastructure(&came);
         assert!(message.contains(expected), "{message}");
-        assert!(![message, &log, &format!("{ci:?}")].iter().any(|said| said.contains(TOKEN)), "{message} {log}");
+        assert!(![message, &log, &format!("{ci:?}")].iter().any(|said| said.contains(&TOKEN[..4])), "{message} {log}");
     }
     let github = GitHub::start(|_, _| Reply::ok(json!({ "check_runs": [{ "name": "build" }], "total_count": 1 })));
     let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand("garbled", "")).await;
@@ -147,6 +149,72 @@ async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token(
     let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand("nobody", "")).await;
     assert!(infrastructure(&came).contains("FORGE_TOKEN"), "{came:?}");
     assert_eq!(github.asked().len(), 1);
+}
+
+/// What has reported beside `build` until an answer is full.
+fn others() -> Vec<(String, &'static str, Option<&'static str>)> {
+    (1..100).map(|nth| (format!("other {nth}"), "completed", Some("success"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_1_reports_that_were_not_seen_are_not_taken_for_passes() {
+    let world = world();
+    // The first answer is full; what else there is, the second has, or nobody.
+    let cases: [(Option<u64>, bool, &str); 3] = [
+        (Some(101), true, "what reports as `build` disagrees"),
+        (Some(101), false, "says that there are 101 `check_runs`, and gives 100"),
+        (None, true, "does not say how many `check_runs` there are"),
+    ];
+    for (total, has_second, expected) in cases {
+        let github = GitHub::start(move |asked, _| {
+            let others = others();
+            let first: Vec<_> =
+                others.iter().map(|(name, status, end)| (name.as_str(), *status, *end)).chain([DONE]).collect();
+            let second = if has_second { &[("build", "completed", Some("failure"))][..] } else { &[] };
+            let page = if asked.path.ends_with("page=1") { &first[..] } else { second };
+            let mut reply = reported(asked, page, &[]);
+            if !is_about_statuses(asked) {
+                reply.body["total_count"] = json!(total);
+            }
+            reply
+        });
+        let errand = world.errand(&format!("unseen-{expected}").replace(|c: char| !c.is_ascii_alphanumeric(), "-"), "");
+        let (came, _) = run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &errand).await;
+        assert!(infrastructure(&came).contains(expected), "{came:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hostile_service_says_is_one_short_line_of_text() {
+    let world = world();
+    let long = format!("\u{1b}]0;{}{TOKEN}\u{7}\n\0{}", "t".repeat(40), "n".repeat(3_000_000));
+    for (at, body) in [
+        json!({ "total_count": 1, "check_runs": [long] }),
+        json!({ "total_count": 1, "check_runs": [{ "name": "build", "status": "completed", "conclusion": long }] }),
+        json!({ "total_count": 1, "check_runs": [{ "name": "build", "status": long, "conclusion": null }] }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let github = GitHub::start(move |asked, _| {
+            if is_about_statuses(asked) {
+                return reported(asked, &[], &[]);
+            }
+            let mut body = body.clone();
+            if let Some(run) = body["check_runs"][0].as_object_mut() {
+                run.insert("head_sha".to_owned(), json!(commit_of(asked)));
+            }
+            Reply::ok(body)
+        });
+        let (came, log) =
+            run_by(&ci(&world, &github), &checks(&["build"], PATIENT), &world.errand(&format!("hostile-{at}"), ""))
+                .await;
+        let message = infrastructure(&came);
+        assert!(message.len() < 5_000 && !message.contains(char::is_control), "{at}: {} bytes", message.len());
+        assert!(log.len() < 10_000 && !log.contains(['\u{1b}', '\0']), "{at}: {} bytes of log", log.len());
+        // Nor the half of it that is left where something is cut.
+        assert!(![message, &log].iter().any(|said| said.contains(&TOKEN[..4])), "{at}: {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

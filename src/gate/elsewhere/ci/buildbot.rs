@@ -16,7 +16,7 @@ use self::seen::{LogSeen, RequestSeen, StepSeen, list, printed, read};
 use super::http::{Http, HttpError, encoded};
 use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, Trouble, early, millis, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::nonce;
 use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
@@ -73,6 +73,10 @@ impl Buildbot {
         Self { master: Arc::new(master), forced: Mutex::default() }
     }
 
+    pub(super) fn struck(&self, said: &str) -> String {
+        self.master.http.struck(said)
+    }
+
     pub(super) async fn run(
         &self,
         (scheduler, builder): (&str, &str),
@@ -99,7 +103,7 @@ impl Buildbot {
             Err(trouble) => Some(trouble.to_string()),
         };
         if let Some(message) = told {
-            transcript.note(&message)?;
+            transcript.note(&plain(&message, LONGEST_MESSAGE))?;
         }
         transcript.finish()?;
         let has_ended = |returned: &Returned| {
@@ -287,7 +291,7 @@ impl Master {
             };
             if let Some(build) = &build {
                 if begun.is_none() {
-                    tell(Word::Begun(build.worker().unwrap_or_default().to_owned()));
+                    tell(Word::Begun(build.worker().unwrap_or_default()));
                 }
                 let (queued_ms, since) = *begun.get_or_insert_with(|| (millis(asked.elapsed()), Instant::now()));
                 if build.complete {
@@ -301,7 +305,7 @@ impl Master {
                         transcript.note("the build ended with warnings, which is no pass")?;
                     }
                     let ran_ms = build.took_ms().unwrap_or_default().max(millis(since.elapsed()));
-                    let node = build.worker().map(str::to_owned);
+                    let node = build.worker();
                     return Ok(Returned { node, ran_ms, queued_ms, ..early(outcome, asked) });
                 }
                 if since.elapsed() >= errand.timeout {

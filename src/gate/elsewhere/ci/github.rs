@@ -15,7 +15,7 @@ use self::seen::{Reported, Standing};
 use super::http::{Http, encoded};
 use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, Trouble, early, millis, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use crate::vocabulary::event::{GateOutcome, MissingChecks};
@@ -56,6 +56,10 @@ impl GitHub {
         Self { http: Http::new(policy.url, identity), exchange, queue_limit: policy.queue_limit }
     }
 
+    pub(super) fn struck(&self, said: &str) -> String {
+        self.http.struck(said)
+    }
+
     pub(super) async fn run(
         &self,
         checks: Checks<'_>,
@@ -76,8 +80,10 @@ impl GitHub {
             Err(trouble) => Some(trouble.to_string()),
         };
         if let Some(message) = told {
-            transcript.note(&self.http.struck(&message))?;
+            transcript.note(&self.http.struck(&plain(&message, LONGEST_MESSAGE)))?;
         }
+        // Nobody asks about this commit again before long.
+        self.http.forget(&of_commit(checks.repository, errand.commit));
         transcript.finish()?;
         returned
     }
@@ -163,14 +169,11 @@ impl GitHub {
     /// What is missing, in words that may stand anywhere.
     fn told(&self, missing: Vec<String>, reported: &Reported, required: &[String], quiet: Duration) -> MissingChecks {
         let names = reported.names();
-        let plain = |name: &String| {
-            let plain: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-            self.http.struck(&plain)
-        };
+        let shown = |name: &String| self.http.struck(&plain(name, LONGEST_NAME));
         MissingChecks {
             missing,
             expected: required.to_vec(),
-            present: names.iter().take(MOST_NAMES).map(plain).collect(),
+            present: names.iter().take(MOST_NAMES).map(shown).collect(),
             more: names.len().saturating_sub(MOST_NAMES) as u64,
             quiet_ms: millis(quiet),
         }
@@ -190,7 +193,7 @@ impl GitHub {
 
     /// All that has reported on a commit.
     async fn reported(&self, repository: &str, commit: CommitId) -> Result<Reported, Trouble> {
-        let base = format!("{}/commits/{commit}", of_repository(repository));
+        let base = of_commit(repository, commit);
         let mut reported = Reported::default();
         self.pages(&format!("{base}/check-runs?filter=latest&"), "check_runs", |_, entries| {
             reported.check_runs.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
@@ -214,16 +217,22 @@ impl GitHub {
     ) -> Result<(), Trouble> {
         let mut had = 0;
         for page in 1..=MOST_ANSWERS {
-            let answer = self.http.get(&format!("{path}per_page={AT_ONCE}&page={page}")).await?;
+            let answer = self.http.get_unless_known(&format!("{path}per_page={AT_ONCE}&page={page}")).await?;
             let entries = answer.get(key).and_then(Value::as_array);
             let entries = entries.ok_or_else(|| Trouble::Said(format!("GitHub's answer has no `{key}`")))?;
             take(&answer, entries)?;
             had += entries.len();
-            if entries.is_empty() || answer["total_count"].as_u64().is_none_or(|total| total <= had as u64) {
+            // What is not seen cannot be said to have passed.
+            let total = answer["total_count"].as_u64();
+            let total =
+                total.ok_or_else(|| Trouble::Said(format!("GitHub does not say how many `{key}` there are")))?;
+            if total <= had as u64 {
                 return Ok(());
             }
+            if entries.is_empty() {
+                return Err(Trouble::Said(format!("GitHub says that there are {total} `{key}`, and gives {had}")));
+            }
         }
-        // What is not seen cannot be said to have passed.
         Err(Trouble::Said(format!("more than {} reports are on this commit", AT_ONCE * MOST_ANSWERS)))
     }
 
@@ -244,6 +253,10 @@ impl GitHub {
 fn of_repository(repository: &str) -> String {
     let (owner, name) = repository.split_once('/').unwrap_or((repository, ""));
     format!("/repos/{}/{}", encoded(owner), encoded(name))
+}
+
+fn of_commit(repository: &str, commit: CommitId) -> String {
+    format!("{}/commits/{commit}", of_repository(repository))
 }
 
 fn read<T: for<'a> Deserialize<'a>>(entry: &Value) -> Result<T, Trouble> {

@@ -83,6 +83,13 @@ struct Known {
     session: Option<Secret>,
 }
 
+/// Whether an answer is, for the next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
 /// An answer as it came.
 struct Answer {
     status: u16,
@@ -121,11 +128,26 @@ impl Http {
 
     /// Asks something that may be asked again: while there is nobody to answer, it is.
     pub(super) async fn get(&self, path: &str) -> Result<Value, HttpError> {
+        self.get_patiently(path, Kept::No).await
+    }
+
+    /// The same of what is asked about time and again: an answer is kept until it is forgotten, and only asked whether it is
+    /// still so.
+    pub(super) async fn get_unless_known(&self, path: &str) -> Result<Value, HttpError> {
+        self.get_patiently(path, Kept::Yes).await
+    }
+
+    /// Answers on paths that begin so are kept no longer.
+    pub(super) fn forget(&self, prefix: &str) {
+        self.known().answers.retain(|path, _| !path.starts_with(prefix));
+    }
+
+    async fn get_patiently(&self, path: &str, kept: Kept) -> Result<Value, HttpError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             self.wait_until_welcome().await;
-            match self.send(path, None).await {
+            match self.send(path, None, kept).await {
                 Err(_) if self.respite().is_some() && begun.elapsed() < LONGEST_RESPITE => {}
                 Err(error) if error.may_pass() && begun.elapsed() < PATIENCE => {
                     tokio::time::sleep(pause).await;
@@ -138,24 +160,24 @@ impl Http {
 
     /// Asks once, for somebody who waits for the answer.
     pub(super) async fn once(&self, path: &str) -> Result<Value, HttpError> {
-        self.send(path, None).await
+        self.send(path, None, Kept::No).await
     }
 
     /// Asks once. One that is not waited for may have been heard all the same.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
-        self.send(path, Some(body.to_string())).await
+        self.send(path, Some(body.to_string()), Kept::No).await
     }
 
-    async fn send(&self, path: &str, body: Option<String>) -> Result<Value, HttpError> {
+    async fn send(&self, path: &str, body: Option<String>, kept: Kept) -> Result<Value, HttpError> {
         if self.identity.login().is_none() {
-            return self.send_as(path, body, None).await;
+            return self.send_as(path, body, kept, None).await;
         }
         let session = self.session(None).await?;
-        match self.send_as(path, body.clone(), Some(session.clone())).await {
+        match self.send_as(path, body.clone(), kept, Some(session.clone())).await {
             // A session has an end, too; what it was refused for was not done.
             Err(HttpError::Refused { status: 401 | 403, .. }) => {
                 let session = self.session(Some(session)).await?;
-                self.send_as(path, body, Some(session)).await
+                self.send_as(path, body, kept, Some(session)).await
             }
             answer => answer,
         }
@@ -171,26 +193,31 @@ impl Http {
         let login = ("authorization", self.identity.login().unwrap_or_default());
         let Answer { status, cookies, text, .. } = self.ask(LOGIN, None, vec![login]).await?;
         if !(200..400).contains(&status) || cookies.is_empty() {
+            let text = self.struck(&String::from_utf8_lossy(&text));
             let said = format!("{} (the login was refused)", said(&text));
-            return Err(HttpError::Refused {
-                address: format!("{}{LOGIN}", self.base),
-                status,
-                said: self.struck(&said),
-            });
+            return Err(HttpError::Refused { address: format!("{}{LOGIN}", self.base), status, said });
         }
         let session = Secret::new(cookies.join("; "));
         self.known().session = Some(session.clone());
         Ok(session)
     }
 
-    async fn send_as(&self, path: &str, body: Option<String>, session: Option<Secret>) -> Result<Value, HttpError> {
+    async fn send_as(
+        &self,
+        path: &str,
+        body: Option<String>,
+        kept: Kept,
+        session: Option<Secret>,
+    ) -> Result<Value, HttpError> {
         let address = format!("{}{path}", self.base);
-        let before = if body.is_none() { self.known().answers.get(path).cloned() } else { None };
+        let before = if kept == Kept::Yes { self.known().answers.get(path).cloned() } else { None };
         let etag = before.as_ref().map(|(etag, _)| etag.clone());
         let cookie = session.map(|session| session.shown_to_its_service().to_owned());
         let headers = [("authorization", self.identity.bearer()), ("cookie", cookie), ("if-none-match", etag)];
         let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let Answer { status, etag, respite, text, .. } = self.ask(path, body, headers).await?;
+        // Before anything is cut off or taken apart: of half of a secret nobody knows that it is one.
+        let text = self.struck(&String::from_utf8_lossy(&text));
         if let Some(respite) = respite {
             self.known().not_before = Some(Instant::now() + respite);
         }
@@ -198,11 +225,11 @@ impl Http {
             return Ok(before);
         }
         if !(200..300).contains(&status) {
-            return Err(HttpError::Refused { said: self.struck(&said(&text)), address, status });
+            return Err(HttpError::Refused { said: said(&text), address, status });
         }
         let garbled = |error: serde_json::Error| HttpError::Garbled { address, why: error.to_string() };
-        let answer: Value = serde_json::from_slice(&text).map_err(garbled)?;
-        if let Some(etag) = etag {
+        let answer: Value = serde_json::from_str(&text).map_err(garbled)?;
+        if let Some(etag) = etag.filter(|_| kept == Kept::Yes) {
             self.known().answers.insert(path.to_owned(), (etag, answer.clone()));
         }
         Ok(answer)
@@ -303,9 +330,8 @@ fn why(error: &Error) -> String {
 }
 
 /// What a service says of why it refused: the message of its JSON where there is one, else its first line.
-fn said(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let json: Option<Value> = serde_json::from_str(&text).ok();
+fn said(text: &str) -> String {
+    let json: Option<Value> = serde_json::from_str(text).ok();
     let message = json
         .as_ref()
         .and_then(|json| json.get("message").or_else(|| json.pointer("/error/message")).or_else(|| json.get("error")));
@@ -337,14 +363,14 @@ mod tests {
 
     #[test]
     fn what_a_service_says_of_a_refusal_is_short_and_cannot_reach_the_terminal() {
-        assert_eq!(said(br#"{"message": "Bad credentials", "status": "401"}"#), ": Bad credentials");
+        assert_eq!(said(r#"{"message": "Bad credentials", "status": "401"}"#), ": Bad credentials");
         assert_eq!(
-            said(br#"{"error": {"code": -32602, "message": {"reason": "too long"}}}"#),
+            said(r#"{"error": {"code": -32602, "message": {"reason": "too long"}}}"#),
             r#": {"reason":"too long"}"#
         );
-        assert_eq!(said(b"\n  <html>\x1b[31mNo\n<p>"), ": <html>[31mNo");
-        assert_eq!(said(b""), "");
-        assert_eq!(said("ü".repeat(1000).as_bytes()).len(), TOLD_BYTES + 2);
+        assert_eq!(said("\n  <html>\x1b[31mNo\n<p>"), ": <html>[31mNo");
+        assert_eq!(said(""), "");
+        assert_eq!(said(&"ü".repeat(1000)).len(), TOLD_BYTES + 2);
     }
 
     #[test]

@@ -25,6 +25,9 @@ use crate::ports::PortError;
 use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::{CommitId, RunId};
 
+/// Whatever goes wrong, so many characters tell it.
+const LONGEST_MESSAGE: usize = 4000;
+
 /// What holds for all gates that one run hands to one CI service.
 #[derive(Clone, Debug)]
 pub struct CiSettings {
@@ -120,8 +123,17 @@ impl Ci {
             (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
             (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
         };
-        Ok(returned
-            .unwrap_or_else(|trouble| early(GateOutcome::Infrastructure { message: trouble.to_string() }, asked)))
+        let infrastructure = |message: &str| {
+            let message = self.service.struck(&plain(message, LONGEST_MESSAGE));
+            GateOutcome::Infrastructure { message }
+        };
+        Ok(match returned {
+            Ok(Returned { outcome: GateOutcome::Infrastructure { message }, node, queued_ms, ran_ms, .. }) => {
+                Returned { node, queued_ms, ran_ms, ..early(infrastructure(&message), asked) }
+            }
+            Ok(returned) => returned,
+            Err(trouble) => early(infrastructure(&trouble.to_string()), asked),
+        })
     }
 
     /// Ends and removes all that is left of the run: what is asked for there, and branches.
@@ -166,6 +178,16 @@ impl Ci {
     }
 }
 
+impl Service {
+    fn struck(&self, said: &str) -> String {
+        match self {
+            Self::Buildbot(buildbot) => buildbot.struck(said),
+            Self::GitHub(github) => github.struck(said),
+            Self::Closed(_) => said.to_owned(),
+        }
+    }
+}
+
 impl Trouble {
     /// A gate that another service is to judge.
     fn strange() -> Self {
@@ -198,6 +220,11 @@ async fn of_exchange<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || work(&exchange)).await;
     let done = done.map_err(|error| Trouble::Said(format!("work for a gate elsewhere ended early: {error}")))?;
     done.map_err(|source| Trouble::Exchange { address, source })
+}
+
+/// What somebody else says, as one line of so many characters at most: it goes into events, and onto terminals.
+fn plain(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// For a gate that nobody had.

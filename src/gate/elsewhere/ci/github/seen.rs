@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::gate::elsewhere::ci::plain;
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::CommitId;
 
 /// GitHub has no exit status for a check: one that has failed says no more than that.
 const FAILED: i32 = 1;
+
+/// None of GitHub's words is as long.
+const LONGEST_WORD: usize = 60;
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct CheckRun {
@@ -61,10 +65,10 @@ fn of_check_run(run: &CheckRun) -> Report {
     match (run.status.as_str(), run.conclusion.as_deref()) {
         ("completed", Some("success")) => Report::Passed,
         ("completed", Some("failure")) => Report::Failed,
-        ("completed", conclusion) => Report::Odd(conclusion.unwrap_or("without a conclusion").to_owned()),
+        ("completed", conclusion) => Report::Odd(plain(conclusion.unwrap_or("without a conclusion"), LONGEST_WORD)),
         ("in_progress", _) => Report::Running,
         ("queued" | "requested" | "waiting" | "pending", _) => Report::Queued,
-        (other, _) => Report::Odd(format!("status {other}")),
+        (other, _) => Report::Odd(format!("status {}", plain(other, LONGEST_WORD))),
     }
 }
 
@@ -74,7 +78,7 @@ fn of_status(status: &Status) -> Report {
         "failure" => Report::Failed,
         // There is no other word for one that is at work.
         "pending" => Report::Running,
-        other => Report::Odd(other.to_owned()),
+        other => Report::Odd(plain(other, LONGEST_WORD)),
     }
 }
 
