@@ -31,6 +31,8 @@ pub enum CiServer {
         repository: String,
         /// For gates that name none.
         checks: Vec<String>,
+        /// The only one whose check runs count, by its slug.
+        app: Option<String>,
         /// How long nothing may report while a check is missing.
         report_limit: Duration,
     },
@@ -63,6 +65,7 @@ pub enum CiJudge {
     Checks {
         repository: String,
         checks: Vec<String>,
+        app: Option<String>,
         report_limit: Duration,
     },
 }
@@ -83,12 +86,12 @@ impl CiServer {
                 let builder = asked.builder.as_ref().or(builder.as_ref())?.clone();
                 Some(CiJudge::Builder { scheduler: scheduler.clone(), builder })
             }
-            Self::GitHub { repository, checks, report_limit, .. } => {
+            Self::GitHub { repository, checks, app, report_limit } => {
                 let mut checks = if asked.checks.is_empty() { checks } else { &asked.checks }.clone();
                 checks.sort_unstable();
                 checks.dedup();
-                let (repository, report_limit) = (repository.clone(), *report_limit);
-                (!checks.is_empty()).then_some(CiJudge::Checks { repository, checks, report_limit })
+                let (repository, app, report_limit) = (repository.clone(), app.clone(), *report_limit);
+                (!checks.is_empty()).then_some(CiJudge::Checks { repository, checks, app, report_limit })
             }
         }
     }
@@ -110,9 +113,11 @@ impl CiService {
             CiJudge::Builder { scheduler, builder } => {
                 parts.extend(["buildbot".to_owned(), self.policy.url.clone(), scheduler.clone(), builder.clone()]);
             }
-            CiJudge::Checks { repository, checks, .. } => {
+            CiJudge::Checks { repository, checks, app, .. } => {
                 parts.extend(["github".to_owned(), self.policy.url.clone(), repository.clone()]);
                 parts.extend(checks.iter().cloned());
+                // No check has a name of no characters.
+                parts.extend(app.iter().flat_map(|app| [String::new(), app.clone()]));
             }
         }
         parts
@@ -152,11 +157,13 @@ mod tests {
         let wider = CiService { policy: wider, ..plain };
         assert!(digests.contains(&define(&wider)), "nor does it matter how many it has at once");
 
-        let server = |repository: &str, checks: &[&str]| CiServer::GitHub {
+        let server_of = |repository: &str, checks: &[&str], app: Option<&str>| CiServer::GitHub {
             repository: repository.to_owned(),
             checks: checks.iter().map(|check| (*check).to_owned()).collect(),
+            app: app.map(str::to_owned),
             report_limit: Duration::ZERO,
         };
+        let server = |repository: &str, checks: &[&str]| server_of(repository, checks, None);
         let of = |server: CiServer| {
             let judge = server.judge(&CiAsked::default()).unwrap();
             let policy = CiServicePolicy { server, ..wider.policy.clone() };
@@ -164,7 +171,10 @@ mod tests {
         };
         let plain = of(server("a/b", &["x", "y"]));
         assert_eq!(plain, of(server("a/b", &["y", "x", "y"])), "their order means nothing");
-        assert!([of(server("a/c", &["x", "y"])), of(server("a/b", &["x"]))].iter().all(|other| *other != plain));
+        let of_app = of(server_of("a/b", &["x", "y"], Some("z")));
+        assert!(
+            [of(server("a/c", &["x", "y"])), of(server("a/b", &["x"])), of_app].iter().all(|other| *other != plain)
+        );
     }
 
     #[test]

@@ -128,6 +128,11 @@ pub struct RuntimePolicyFile {
     #[schemars(length(min = 1), inner(length(min = 1)), example = ["build", "ci/lint"])]
     pub checks: Option<Vec<String>>,
 
+    /// Of GitHub: the slug of the app whose check runs count; statuses, and what others report by the same names, then do not.
+    /// Default: all count.
+    #[schemars(length(min = 1), example = &"github-actions")]
+    pub app: Option<String>,
+
     /// Of a CI service: the variable of lexpr's own environment that holds the token to ask with; of Buildbot, for a proxy
     /// before it that wants one. Default: nobody's.
     #[schemars(length(min = 1), example = &"GITHUB_TOKEN")]

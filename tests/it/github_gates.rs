@@ -20,7 +20,7 @@ const DONE: (&str, &str, Option<&str>) = ("build", "completed", Some("success"))
 
 pub fn checks(names: &[&str], report_limit: Duration) -> CiJudge {
     let checks = names.iter().map(|name| (*name).to_owned()).collect();
-    CiJudge::Checks { repository: REPOSITORY.to_owned(), checks, report_limit }
+    CiJudge::Checks { repository: REPOSITORY.to_owned(), checks, app: None, report_limit }
 }
 
 pub const PATIENT: Duration = Duration::from_secs(600);
@@ -33,7 +33,12 @@ pub fn world() -> World {
 
 pub fn ci(world: &World, github: &GitHub) -> Ci {
     world.ci_of(CiServicePolicy {
-        server: CiServer::GitHub { repository: REPOSITORY.to_owned(), checks: Vec::new(), report_limit: PATIENT },
+        server: CiServer::GitHub {
+            repository: REPOSITORY.to_owned(),
+            checks: Vec::new(),
+            app: None,
+            report_limit: PATIENT,
+        },
         credentials: Credentials::Token { env: "FORGE_TOKEN".to_owned() },
         url: github.url(),
         max_in_flight: 4,
@@ -154,6 +159,26 @@ async fn errors_of_the_service_are_no_verdict_and_no_word_of_it_holds_the_token(
 /// What has reported beside `build` until an answer is full.
 fn others() -> Vec<(String, &'static str, Option<&'static str>)> {
     (1..100).map(|nth| (format!("other {nth}"), "completed", Some("success"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_1_of_an_app_that_the_plan_names_the_check_runs_alone_count_and_statuses_are_not_asked_for() {
+    let world = world();
+    // It reports late; somebody else by that name is there from the start, with a status, too.
+    let github = GitHub::start(|asked, before| {
+        let mut reply = reported(asked, &[DONE, ("build", "completed", Some("failure"))], &[("build", "success")]);
+        let runs = reply.body["check_runs"].as_array_mut().unwrap();
+        runs[0]["app"]["slug"] = json!("friendly");
+        runs.truncate(if before < 2 { 1 } else { 2 });
+        reply.body["total_count"] = json!(if before < 2 { 1 } else { 2 });
+        reply
+    });
+    let CiJudge::Checks { repository, checks, report_limit, .. } = checks(&["build"], PATIENT) else { panic!() };
+    let judge = CiJudge::Checks { repository, checks, report_limit, app: Some("github-actions".to_owned()) };
+    let (came, log) = run_by(&ci(&world, &github), &judge, &world.errand("of-an-app", "")).await;
+    assert_eq!(came.outcome, GateOutcome::Failed { exit_code: 1 }, "{log}");
+    assert_eq!(github.asked().len(), 3);
+    assert!(!github.asked().iter().any(is_about_statuses));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,13 @@ impl Checker<'_> {
                     self.error_with_hint(&place.join("repository"), message, "write it as `OWNER/NAME`");
                     return None;
                 }
+                let is_slug = |app: &str| app.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+                if let Some(app) = file.app.as_ref().filter(|app| !is_slug(app)) {
+                    let message = format!("{} is no slug of an app", Quoted(app));
+                    self.error_with_hint(&place.join("app"), message, "it is what its address at GitHub ends in");
+                }
                 CiServer::GitHub {
+                    app: file.app,
                     repository,
                     checks: file.checks.unwrap_or_default(),
                     report_limit: minutes(file.report_minutes.unwrap_or(DEFAULT_REPORT_MINUTES)),
@@ -102,6 +108,7 @@ impl Checker<'_> {
         let of_github = [
             ("repository", file.repository.is_some()),
             ("checks", file.checks.is_some()),
+            ("app", file.app.is_some()),
             ("reportMinutes", file.report_minutes.is_some()),
         ];
         let (strange, whose): (&[_], _) = match file.service {

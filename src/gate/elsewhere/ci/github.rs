@@ -47,6 +47,8 @@ pub(super) struct GitHub {
 pub(super) struct Checks<'a> {
     pub(super) repository: &'a str,
     pub(super) required: &'a [String],
+    /// Whose check runs alone count.
+    pub(super) app: Option<&'a str>,
     pub(super) report_limit: Duration,
 }
 
@@ -104,7 +106,7 @@ impl GitHub {
         loop {
             let left = begun.map_or(Duration::MAX, |(_, since)| errand.timeout.saturating_sub(since.elapsed()));
             let may_arrive = begun.is_none() && asked.elapsed() < ARRIVAL.min(checks.report_limit);
-            let look = self.reported_so_far(checks.repository, errand.commit, may_arrive);
+            let look = self.reported_so_far(checks, errand.commit, may_arrive);
             let look = tokio::time::timeout(left.max(FIRST_LOOK), look);
             let timed_out = |(queued_ms, since): (u64, Instant)| {
                 let outcome = GateOutcome::TimedOut { after_ms: millis(errand.timeout), signal: None };
@@ -139,7 +141,7 @@ impl GitHub {
                 }
                 Standing::Missing(missing) if quiet_since.elapsed() >= next_note => {
                     let quiet = quiet_since.elapsed();
-                    let missing = self.told(missing, &reported, checks.required, quiet);
+                    let missing = self.missed(missing, &reported, checks.required, quiet);
                     if quiet >= checks.report_limit {
                         let message = missing.to_string();
                         return Ok(early(GateOutcome::Infrastructure { message }, asked));
@@ -167,7 +169,7 @@ impl GitHub {
     }
 
     /// What is missing, in words that may stand anywhere.
-    fn told(&self, missing: Vec<String>, reported: &Reported, required: &[String], quiet: Duration) -> MissingChecks {
+    fn missed(&self, missing: Vec<String>, reported: &Reported, required: &[String], quiet: Duration) -> MissingChecks {
         let names = reported.names();
         let shown = |name: &String| self.http.struck(&plain(name, LONGEST_NAME));
         MissingChecks {
@@ -180,11 +182,16 @@ impl GitHub {
     }
 
     /// As [`Self::reported`]; of a commit that was pushed and that GitHub does not know yet, nothing has.
-    async fn reported_so_far(&self, repository: &str, commit: CommitId, may_arrive: bool) -> Result<Reported, Trouble> {
-        match self.reported(repository, commit).await {
+    async fn reported_so_far(
+        &self,
+        checks: &Checks<'_>,
+        commit: CommitId,
+        may_arrive: bool,
+    ) -> Result<Reported, Trouble> {
+        match self.reported(checks, commit).await {
             Err(Trouble::Http(error)) if may_arrive && error.is_unknown() => {
                 // Who may not see the repository is answered so, too.
-                self.http.once(&of_repository(repository)).await.map_err(|_| error)?;
+                self.http.once(&of_repository(checks.repository)).await.map_err(|_| error)?;
                 Ok(Reported { status_sha: commit.to_string(), ..Reported::default() })
             }
             reported => reported,
@@ -192,14 +199,18 @@ impl GitHub {
     }
 
     /// All that has reported on a commit.
-    async fn reported(&self, repository: &str, commit: CommitId) -> Result<Reported, Trouble> {
-        let base = of_commit(repository, commit);
-        let mut reported = Reported::default();
+    async fn reported(&self, checks: &Checks<'_>, commit: CommitId) -> Result<Reported, Trouble> {
+        let base = of_commit(checks.repository, commit);
+        let mut reported = Reported { app: checks.app.map(str::to_owned), ..Reported::default() };
         self.pages(&format!("{base}/check-runs?filter=latest&"), "check_runs", |_, entries| {
             reported.check_runs.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
             Ok(())
         })
         .await?;
+        if checks.app.is_some() {
+            // Statuses are of no app.
+            return Ok(Reported { status_sha: commit.to_string(), ..reported });
+        }
         self.pages(&format!("{base}/status?"), "statuses", |answer, entries| {
             reported.status_sha = answer["sha"].as_str().unwrap_or_default().to_owned();
             reported.statuses.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
@@ -241,11 +252,11 @@ impl GitHub {
         let begun = Instant::now();
         self.http.once(&of_repository(checks.repository)).await?;
         let answered_in = begun.elapsed();
-        let reported = self.reported(checks.repository, commit).await?;
-        let names = reported.names();
-        let missing: Vec<String> = checks.required.iter().filter(|name| !names.contains(name)).cloned().collect();
-        let told = || self.told(missing.clone(), &reported, checks.required, Duration::ZERO);
-        let unreported = (!missing.is_empty()).then(told);
+        let reported = self.reported(checks, commit).await?;
+        let told = reported.told(checks.required);
+        let missing: Vec<String> = checks.required.iter().filter(|name| !told.contains_key(*name)).cloned().collect();
+        let missed = || self.missed(missing.clone(), &reported, checks.required, Duration::ZERO);
+        let unreported = (!missing.is_empty()).then(missed);
         Ok(Inspection { answered_in, lacks: Vec::new(), workers: Vec::new(), unreported })
     }
 }

@@ -197,8 +197,8 @@ impl Trouble {
 
 fn checks(judge: &CiJudge) -> Option<Checks<'_>> {
     match judge {
-        CiJudge::Checks { repository, checks, report_limit } => {
-            Some(Checks { repository, required: checks, report_limit: *report_limit })
+        CiJudge::Checks { repository, checks, app, report_limit } => {
+            Some(Checks { repository, required: checks, app: app.as_deref(), report_limit: *report_limit })
         }
         CiJudge::Builder { .. } => None,
     }
