@@ -32,7 +32,11 @@ pub fn world() -> World {
 }
 
 pub fn ci(world: &World, github: &GitHub) -> Ci {
-    world.ci_of(CiServicePolicy {
+    world.ci_of(policy(github))
+}
+
+fn policy(github: &GitHub) -> CiServicePolicy {
+    CiServicePolicy {
         server: CiServer::GitHub {
             repository: REPOSITORY.to_owned(),
             checks: Vec::new(),
@@ -43,7 +47,7 @@ pub fn ci(world: &World, github: &GitHub) -> Ci {
         url: github.url(),
         max_in_flight: 4,
         queue_limit: Duration::from_secs(1000),
-    })
+    }
 }
 
 pub fn infrastructure(returned: &Returned) -> &str {
@@ -112,6 +116,16 @@ async fn a_check_that_never_appears_is_told_of_meanwhile_and_is_no_failure_in_th
         quiet_ms: first.quiet_ms,
     };
     assert_eq!(*first, Box::new(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_never_appears_while_others_are_at_work_for_ever_is_waited_for_as_long_as_a_queue_may_take() {
+    let world = world();
+    let github = GitHub::start(|asked, _| reported(asked, &[("deploy", "in_progress", None)], &[]));
+    let (judge, impatient) = (checks(&["build"], PATIENT), Duration::from_secs(1));
+    let ci = world.ci_of(CiServicePolicy { queue_limit: impatient, ..policy(&github) });
+    let (came, _) = run_by(&ci, &judge, &world.errand("never", "")).await;
+    assert!(infrastructure(&came).ends_with("checks are expected: build; these exist: deploy"), "{came:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,7 +155,13 @@ impl GitHub {
             match begun {
                 Some(begun) if begun.1.elapsed() >= errand.timeout => return Ok(timed_out(begun)),
                 None if at > self.queue_limit => {
-                    let message = format!("nothing has begun to check the commit for {} min", at.as_secs() / 60);
+                    let has_not = |name: &&String| !told.contains_key(*name);
+                    let missing: Vec<String> = checks.required.iter().filter(has_not).cloned().collect();
+                    let message = match missing.is_empty() {
+                        true => format!("nothing has begun to check the commit for {} min", at.as_secs() / 60),
+                        // Others are at work all the time.
+                        false => self.missed(missing, &reported, checks.required, at).to_string(),
+                    };
                     return Ok(early(GateOutcome::Infrastructure { message }, asked));
                 }
                 _ => {}
