@@ -410,6 +410,7 @@ impl Metrics {
             | Event::UndoIntended { .. }
             | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
+            | Event::ChecksMissing { .. }
             | Event::LimitHeld { .. }
             | Event::LimitFreed { .. }
             | Event::ItemDeferred { .. }

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use crate::plan::graph::{Graph, ItemIx};
 use crate::plan::{Gate, Setup};
 use crate::vocabulary::event::{
-    Artifact, GateOutcome, LandedByOthers, LinedUpGate, LinedUpItem, RanElsewhere, SetAside, Step, Verdict,
+    Artifact, GateOutcome, LandedByOthers, LinedUpGate, LinedUpItem, MissingChecks, RanElsewhere, SetAside, Step,
+    Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, FileDigest, ItemName, JobId, MergeStrategy, RunId, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -181,6 +182,13 @@ pub enum JobNews {
         attempt: u32,
         /// Of a gate elsewhere: where it runs.
         node: Option<String>,
+    },
+    /// The attempt that is asked for waits for checks that nothing reports as.
+    ChecksMissing {
+        job: JobId,
+        gate: usize,
+        attempt: u32,
+        checks: Box<MissingChecks>,
     },
     Finished {
         job: JobId,

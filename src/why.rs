@@ -15,8 +15,14 @@ use crate::wording::{Paint, Tone, count, duration, list, ref_name, shown};
 
 /// The item of the report, for a terminal. Ends with a newline.
 pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
-    let sentences =
-        [state(report, item), waited(report, item), judged(report, item), without(item), remedy(report, item)];
+    let sentences = [
+        state(report, item),
+        waited(report, item),
+        unreported(report, item),
+        judged(report, item),
+        without(item),
+        remedy(report, item),
+    ];
     let sentences: Vec<String> = sentences.into_iter().flatten().collect();
     let name = shown(item.name.as_str());
     let paragraph = sentences.join(" ");
@@ -175,6 +181,13 @@ fn without(item: &ItemReport) -> Option<String> {
     let last = item.without_item.last()?;
     let how = how_it_ended(&last.run);
     Some(format!("On the same composite without it {} came to this: {how}.", shown(last.run.gate.as_str())))
+}
+
+/// What a gate of it waits for in vain.
+fn unreported(report: &RunReport, item: &ItemReport) -> Option<String> {
+    let waiting = || report.timeline.iter().filter(|job| job.items.contains(&item.name));
+    let checks = waiting().find_map(|job| job.unreported.as_ref()).filter(|_| !report.is_dead)?;
+    Some(format!("It waits: {}.", shown(&checks.to_string())))
 }
 
 /// What would change it.

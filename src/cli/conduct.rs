@@ -14,7 +14,7 @@ use super::lasting::{self, Lasting};
 use super::on_finish::OnFinish;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
-use super::{FaceArgs, ProgressKind, leftovers, speak, status, turns};
+use super::{FaceArgs, ProgressKind, leftovers, missing_checks, speak, status, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes, elsewhere};
@@ -89,6 +89,9 @@ impl Run<'_> {
             // What it had elsewhere is cleared up at its end, whether it is asked for again or not.
             let all = prepared.graph.indices().flat_map(|ix| prepared.graph.gates(ix));
             all.for_each(|gate| gates.elsewhere().recall(&gate.runtime));
+        }
+        if past.is_none() {
+            missing_checks::tell(prepared, gates.elsewhere()).await;
         }
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, gates.here(), past.as_ref()).await?;
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));

@@ -19,6 +19,7 @@ mod lasting;
 mod leftovers;
 mod man;
 pub mod merge;
+mod missing_checks;
 mod on_finish;
 pub mod order;
 mod outlook;

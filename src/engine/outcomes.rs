@@ -21,6 +21,12 @@ impl Engine<'_> {
                     self.record(Event::GateStarted { job, gate, key, attempt, node })?;
                 }
             }
+            JobNews::ChecksMissing { job, gate, attempt, checks } => {
+                if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
+                    let (gate, key) = (run.gate.name.clone(), run.key);
+                    self.record(Event::ChecksMissing { job, gate, key, attempt, checks })?;
+                }
+            }
             JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,
             JobNews::Stuck(error) => return Err(super::port("running a gate")(error)),
         }

@@ -19,6 +19,7 @@ pub(super) struct RuntimeMetrics {
     queue_seconds: CounterVec,
     run_seconds: CounterVec,
     infrastructure_failures: IntCounterVec,
+    unreported: IntGaugeVec,
     known: Mutex<Known>,
 }
 
@@ -30,6 +31,8 @@ struct Known {
     gates: HashMap<(JobId, VerdictKey), DefinitionDigest>,
     /// What runs the gate that a job is at.
     running: HashMap<JobId, String>,
+    /// What runs the gate that a job waits with for checks that nothing reports as.
+    unreported: HashMap<JobId, String>,
 }
 
 impl Known {
@@ -61,6 +64,12 @@ impl RuntimeMetrics {
                 "runtime",
                 &[LOCAL],
             ),
+            unreported: all.gauges(
+                "runtime_unreported",
+                "Gates that wait for a check that nothing reports as.",
+                "runtime",
+                &[LOCAL],
+            ),
             known: Mutex::default(),
         }
     }
@@ -72,8 +81,15 @@ impl RuntimeMetrics {
             Event::JobStarted(job) => {
                 known.gates.extend(job.gates.iter().map(|gate| ((job.job, gate.key), gate.definition)));
             }
+            Event::ChecksMissing { job, key, .. } => {
+                let runtime = known.runtime(*job, *key);
+                if known.unreported.insert(*job, runtime.clone()).is_none() {
+                    self.unreported.with_label_values(&[&runtime]).inc();
+                }
+            }
             Event::GateStarted { job, key, .. } => {
                 let runtime = known.runtime(*job, *key);
+                self.has_reported(&mut known, *job);
                 self.in_flight.with_label_values(&[&runtime]).inc();
                 if let Some(before) = known.running.insert(*job, runtime) {
                     self.in_flight.with_label_values(&[&before]).dec();
@@ -85,7 +101,7 @@ impl RuntimeMetrics {
                 self.gone(&mut known, *job);
             }
             Event::RunResumed { .. } => {
-                let jobs: Vec<JobId> = known.running.keys().copied().collect();
+                let jobs: Vec<JobId> = known.running.keys().chain(known.unreported.keys()).copied().collect();
                 known.gates.clear();
                 jobs.into_iter().for_each(|job| self.gone(&mut known, job));
             }
@@ -103,6 +119,7 @@ impl RuntimeMetrics {
             self.queue_seconds.with_label_values(label);
             self.run_seconds.with_label_values(label);
             self.infrastructure_failures.with_label_values(label);
+            self.unreported.with_label_values(label);
         }
     }
 
@@ -119,7 +136,14 @@ impl RuntimeMetrics {
         }
     }
 
+    fn has_reported(&self, known: &mut Known, job: JobId) {
+        if let Some(runtime) = known.unreported.remove(&job) {
+            self.unreported.with_label_values(&[&runtime]).dec();
+        }
+    }
+
     fn gone(&self, known: &mut Known, job: JobId) {
+        self.has_reported(known, job);
         if let Some(runtime) = known.running.remove(&job) {
             self.in_flight.with_label_values(&[&runtime]).dec();
         }

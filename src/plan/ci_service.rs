@@ -10,6 +10,7 @@ use crate::vocabulary::names::RuntimeName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CiServicePolicy {
     pub server: CiServer,
+    pub credentials: Credentials,
     /// Without a slash at its end.
     pub url: String,
     pub max_in_flight: u32,
@@ -30,11 +31,19 @@ pub enum CiServer {
         repository: String,
         /// For gates that name none.
         checks: Vec<String>,
-        /// Name of the variable of lexpr's own environment that holds the token.
-        token_env: Option<String>,
+        /// The only one whose check runs count, by its slug.
+        app: Option<String>,
         /// How long nothing may report while a check is missing.
         report_limit: Duration,
     },
+}
+
+/// By what lexpr makes itself known to a CI service: names of variables of its own environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    None,
+    Token { env: String },
+    Login { user_env: String, password_env: String },
 }
 
 /// What a gate asks of a CI service beyond what the policy says.
@@ -56,6 +65,7 @@ pub enum CiJudge {
     Checks {
         repository: String,
         checks: Vec<String>,
+        app: Option<String>,
         report_limit: Duration,
     },
 }
@@ -76,12 +86,12 @@ impl CiServer {
                 let builder = asked.builder.as_ref().or(builder.as_ref())?.clone();
                 Some(CiJudge::Builder { scheduler: scheduler.clone(), builder })
             }
-            Self::GitHub { repository, checks, report_limit, .. } => {
+            Self::GitHub { repository, checks, app, report_limit } => {
                 let mut checks = if asked.checks.is_empty() { checks } else { &asked.checks }.clone();
                 checks.sort_unstable();
                 checks.dedup();
-                let (repository, report_limit) = (repository.clone(), *report_limit);
-                (!checks.is_empty()).then_some(CiJudge::Checks { repository, checks, report_limit })
+                let (repository, app, report_limit) = (repository.clone(), app.clone(), *report_limit);
+                (!checks.is_empty()).then_some(CiJudge::Checks { repository, checks, app, report_limit })
             }
         }
     }
@@ -103,9 +113,11 @@ impl CiService {
             CiJudge::Builder { scheduler, builder } => {
                 parts.extend(["buildbot".to_owned(), self.policy.url.clone(), scheduler.clone(), builder.clone()]);
             }
-            CiJudge::Checks { repository, checks, .. } => {
+            CiJudge::Checks { repository, checks, app, .. } => {
                 parts.extend(["github".to_owned(), self.policy.url.clone(), repository.clone()]);
                 parts.extend(checks.iter().cloned());
+                // No check has a name of no characters.
+                parts.extend(app.iter().flat_map(|app| [String::new(), app.clone()]));
             }
         }
         parts
@@ -122,8 +134,8 @@ mod tests {
     fn a_gate_is_another_one_with_everything_of_its_ci_service_that_a_verdict_may_depend_on() {
         let server = CiServer::Buildbot { scheduler: "force".to_owned(), builder: Some("gates".to_owned()) };
         let judge = server.judge(&CiAsked::default()).unwrap();
-        let policy =
-            CiServicePolicy { server, url: "http://a".to_owned(), max_in_flight: 1, queue_limit: Duration::ZERO };
+        let (url, credentials) = ("http://a".to_owned(), Credentials::None);
+        let policy = CiServicePolicy { server, credentials, url, max_in_flight: 1, queue_limit: Duration::ZERO };
         let plain = CiService { runtime: RuntimeName::new("ci"), policy, judge };
         let builder = |scheduler: &str, builder: &str| CiJudge::Builder {
             scheduler: scheduler.to_owned(),
@@ -145,12 +157,13 @@ mod tests {
         let wider = CiService { policy: wider, ..plain };
         assert!(digests.contains(&define(&wider)), "nor does it matter how many it has at once");
 
-        let server = |repository: &str, checks: &[&str]| CiServer::GitHub {
+        let server_of = |repository: &str, checks: &[&str], app: Option<&str>| CiServer::GitHub {
             repository: repository.to_owned(),
             checks: checks.iter().map(|check| (*check).to_owned()).collect(),
-            token_env: None,
+            app: app.map(str::to_owned),
             report_limit: Duration::ZERO,
         };
+        let server = |repository: &str, checks: &[&str]| server_of(repository, checks, None);
         let of = |server: CiServer| {
             let judge = server.judge(&CiAsked::default()).unwrap();
             let policy = CiServicePolicy { server, ..wider.policy.clone() };
@@ -158,7 +171,10 @@ mod tests {
         };
         let plain = of(server("a/b", &["x", "y"]));
         assert_eq!(plain, of(server("a/b", &["y", "x", "y"])), "their order means nothing");
-        assert!([of(server("a/c", &["x", "y"])), of(server("a/b", &["x"]))].iter().all(|other| *other != plain));
+        let of_app = of(server_of("a/b", &["x", "y"], Some("z")));
+        assert!(
+            [of(server("a/c", &["x", "y"])), of(server("a/b", &["x"])), of_app].iter().all(|other| *other != plain)
+        );
     }
 
     #[test]

@@ -128,9 +128,23 @@ pub struct RuntimePolicyFile {
     #[schemars(length(min = 1), inner(length(min = 1)), example = ["build", "ci/lint"])]
     pub checks: Option<Vec<String>>,
 
-    /// Of GitHub: the variable of lexpr's own environment that holds the token to ask with. Default: nobody's.
+    /// Of GitHub: the slug of the app whose check runs count; statuses, and what others report by the same names, then do not.
+    /// Default: all count.
+    #[schemars(length(min = 1), example = &"github-actions")]
+    pub app: Option<String>,
+
+    /// Of a CI service: the variable of lexpr's own environment that holds the token to ask with; of Buildbot, for a proxy
+    /// before it that wants one. Default: nobody's.
     #[schemars(length(min = 1), example = &"GITHUB_TOKEN")]
     pub token_env: Option<String>,
+
+    /// Of Buildbot: the variable of lexpr's own environment that holds the user to log in as. Default: nobody.
+    #[schemars(length(min = 1), example = &"BUILDBOT_USER")]
+    pub user_env: Option<String>,
+
+    /// Of Buildbot: the variable that holds the password of that user.
+    #[schemars(length(min = 1), example = &"BUILDBOT_PASSWORD")]
+    pub password_env: Option<String>,
 
     /// Of GitHub: when nothing new has reported for so long and a check is missing, it is waited for no longer.
     #[schemars(range(min = 1, max = 100_000), extend("default" = DEFAULT_REPORT_MINUTES))]

@@ -29,6 +29,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             }
             _ => Vec::new(),
         },
+        Event::ChecksMissing { job, .. } => page.checks_missing(*job).into_iter().collect(),
         Event::GateFinished(run) => {
             page.gate_finished(run).into_iter().chain(page.newly_missing_artifacts(run)).collect()
         }
@@ -220,6 +221,14 @@ impl Page<'_> {
             lines.extend(again.map(|command| self.more(&format!("reproduce: {command}"))));
         }
         lines
+    }
+
+    /// Once for each gate, however many commits wait for it and however long.
+    fn checks_missing(&self, id: JobId) -> Option<String> {
+        let job = self.view.jobs.get(&id)?;
+        let unreported = job.unreported.as_ref().filter(|unreported| unreported.is_news)?;
+        let gate = format!("{} on {}", shown(unreported.gate.as_str()), subject_of(self.view, job));
+        Some(self.line(Tone::Notice, "missing", &format!("{gate}: {}", shown(&unreported.checks.to_string()))))
     }
 
     /// Whoever is rate limited is told of each time; of the others once is enough.

@@ -309,10 +309,13 @@ impl Picture {
                     None if job.is_elsewhere => At::Queued,
                     None => At::Preparing,
                 },
-                output: self
-                    .running(*id, job)
-                    .and_then(|running| self.output.get(&running).cloned())
-                    .unwrap_or_default(),
+                output: match &job.unreported {
+                    Some(unreported) => unreported.checks.to_string(),
+                    None => {
+                        let printed = self.running(*id, job).and_then(|running| self.output.get(&running).cloned());
+                        printed.unwrap_or_default()
+                    }
+                },
             }
         };
         Moment {

@@ -30,7 +30,7 @@ use super::resizing::Resizing;
 use super::undo::Undos;
 use crate::vocabulary::event::{
     Composed, CompositePurpose, Decision, Event, GateFinished, GateOutcome, HaltReason, ItemDecided, JobGate,
-    JobPurpose, Landed, Overridden, Recorded, RunStarted, SetAside, Step, Verdict,
+    JobPurpose, Landed, MissingChecks, Overridden, Recorded, RunStarted, SetAside, Step, Verdict,
 };
 use crate::vocabulary::names::{
     ApexId, CommitId, DefinitionDigest, GateName, GroupId, ItemName, JobId, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -69,6 +69,8 @@ pub struct RunView {
     pub target_moves: Vec<TargetMove>,
     /// Artifacts that gates did not leave though they ran to their end, by gate.
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
+    /// Checks that gates were told to wait for in vain, by gate.
+    told_missing: BTreeSet<(GateName, Vec<String>)>,
     pub red_on_target: RedGates,
     /// What gates with `inputs` see of trees.
     subjects: HashMap<(DefinitionDigest, TreeId), SubjectDigest>,
@@ -120,8 +122,19 @@ pub struct JobView {
     pub running: Option<RunningGate>,
     /// Its process ended before it did.
     pub is_cut_off: bool,
+    /// What it waits for before the next gate can run.
+    pub unreported: Option<Unreported>,
     /// Positions in [`RunView::attempts`].
     pub attempts: Vec<usize>,
+}
+
+/// A gate waits for checks that nothing reports as.
+#[derive(Clone, Debug)]
+pub struct Unreported {
+    pub gate: GateName,
+    pub checks: MissingChecks,
+    /// The first that is told of these checks and this gate.
+    pub is_news: bool,
 }
 
 /// The attempt of a gate that a job is at.
@@ -276,6 +289,7 @@ impl RunView {
                         ended_at_ms: None,
                         running: None,
                         is_cut_off: false,
+                        unreported: None,
                         attempts: Vec::new(),
                     },
                 );
@@ -283,7 +297,14 @@ impl RunView {
             Event::GateStarted { job, gate, attempt, node, .. } => {
                 if let Some(job) = self.jobs.get_mut(job) {
                     let (gate, node) = (gate.clone(), node.clone());
+                    job.unreported = None;
                     job.running = Some(RunningGate { gate, attempt: *attempt, since_ms: at, node });
+                }
+            }
+            Event::ChecksMissing { job, gate, checks, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    let is_news = self.told_missing.insert((gate.clone(), checks.missing.clone()));
+                    job.unreported = Some(Unreported { gate: gate.clone(), checks: (**checks).clone(), is_news });
                 }
             }
             Event::GateFinished(run) => self.gate_finished(at, run),
@@ -453,6 +474,7 @@ impl RunView {
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         let is_it = |running: &RunningGate| (&running.gate, running.attempt) == (&run.gate, run.attempt);
         let began = job.running.take().filter(is_it);
+        job.unreported = None;
         let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |running| running.since_ms);
         job.attempts.push(position);
         let purpose = job.purpose.clone();

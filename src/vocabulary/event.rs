@@ -21,7 +21,7 @@ pub use self::endings::{
 pub use self::limits::{HeldBy, LimitOn};
 pub use self::overriding::{Overridden, OverriddenGate, OverrideGrant};
 pub use self::pool::PoolReason;
-pub use self::runtimes::{FixedImage, RanBy, RanElsewhere};
+pub use self::runtimes::{FixedImage, MissingChecks, RanBy, RanElsewhere};
 use super::names::{
     ApexId, CommitId, DefinitionDigest, FileDigest, GateName, GroupId, ItemName, JobId, MergeStrategy, PlanDigest,
     RunId, RuntimeName, SubjectDigest, TreeId, VerdictKey, WorkerId,
@@ -65,6 +65,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         node: Option<String>,
     },
+    /// An attempt of a gate waits for checks that nothing reports as. Said again, ever less often, for as long as it does.
+    ChecksMissing { job: JobId, gate: GateName, key: VerdictKey, attempt: u32, checks: Box<MissingChecks> },
     /// An attempt of a gate ended.
     GateFinished(Box<GateFinished>),
     /// A gate need not run: a pass under this key is known from an earlier run.

@@ -18,7 +18,7 @@ const SUCCESS: Option<i64> = Some(0);
 const RETRY: i64 = 5;
 const CANCELLED: i64 = 6;
 
-fn infrastructure(returned: &Returned) -> &str {
+pub fn infrastructure(returned: &Returned) -> &str {
     match &returned.outcome {
         GateOutcome::Infrastructure { message } => message,
         other => panic!("{other:?}"),
@@ -26,7 +26,7 @@ fn infrastructure(returned: &Returned) -> &str {
 }
 
 /// A script that says that it has begun and waits to be let go, and the two files.
-fn waiting(world: &World) -> (String, std::path::PathBuf, std::path::PathBuf) {
+pub fn waiting(world: &World) -> (String, std::path::PathBuf, std::path::PathBuf) {
     let (begun, go) = (world.path("begun"), world.path("go"));
     let script =
         format!("echo begun; echo >> {}; until [ -e {} ]; do sleep 0.05; done; echo done", word(&begun), word(&go));
@@ -233,6 +233,7 @@ async fn a_master_that_is_not_there_is_waited_for_and_then_told() {
     let [port] = free_ports();
     let policy = CiServicePolicy {
         server: lexpr::plan::ci_service::CiServer::Buildbot { scheduler: "lexpr".to_owned(), builder: None },
+        credentials: lexpr::plan::ci_service::Credentials::None,
         url: format!("http://127.0.0.1:{port}"),
         max_in_flight: 1,
         queue_limit: Duration::from_secs(1000),

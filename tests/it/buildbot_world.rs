@@ -17,7 +17,7 @@ use std::time::Duration;
 use lexpr::gate::LogRules;
 use lexpr::gate::elsewhere::ci::{Ci, CiSettings};
 use lexpr::gate::elsewhere::{Errand, Exchange, Returned};
-use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
+use lexpr::plan::ci_service::{CiJudge, CiServer, CiServicePolicy, Credentials};
 use lexpr::vocabulary::names::CommitId;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -61,10 +61,10 @@ fn programs() -> Option<&'static Path> {
 }
 
 /// A process that ends when whoever started it does, however that ends: it is told by the end of its input.
-struct Daemon(Child);
+pub struct Daemon(Child);
 
 impl Daemon {
-    fn start(log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
+    pub fn start(log: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
         let to = File::options().create(true).append(true).open(log).unwrap();
         // A shell that waits in the background would have its child's input be nothing.
         let script = "\"$@\" </dev/null >&2 & daemon=$!; echo $daemon; read -r _; kill $daemon; wait $daemon";
@@ -85,7 +85,7 @@ impl Daemon {
         rustix::process::Pid::from_raw(String::from_utf8(line).unwrap().trim().parse().unwrap()).unwrap()
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         drop(self.0.stdin.take());
         self.0.wait().unwrap();
     }
@@ -105,15 +105,17 @@ pub struct Buildbot {
     workers_port: u16,
     master: Option<Daemon>,
     workers: Option<Daemon>,
+    /// Nobody else may force or stop a build: a user and a password.
+    login: Option<(&'static str, &'static str)>,
 }
 
 impl Buildbot {
-    fn start() -> Option<Self> {
+    fn start(login: Option<(&'static str, &'static str)>) -> Option<Self> {
         let programs = programs()?;
         let [web_port, workers_port] = free_ports();
         // Its database waits for the disk after each of the many small things that it writes down.
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
-        let mut buildbot = Self { folder, programs, web_port, workers_port, master: None, workers: None };
+        let mut buildbot = Self { folder, programs, web_port, workers_port, master: None, workers: None, login };
         for (name, text) in
             [("master.cfg", include_str!("buildbot/master.cfg")), ("workers.tac", include_str!("buildbot/workers.tac"))]
         {
@@ -137,14 +139,19 @@ impl Buildbot {
         if let Some(there) = shared.upgrade() {
             return Some(there);
         }
-        let started = Arc::new(Self::start()?);
+        let started = Arc::new(Self::start(None)?);
         *shared = Arc::downgrade(&started);
         Some(started)
     }
 
     /// One that a test does with what it likes.
     pub fn own() -> Option<Self> {
-        Self::start()
+        Self::start(None)
+    }
+
+    /// One that wants a login.
+    pub fn closed(user: &'static str, password: &'static str) -> Option<Self> {
+        Self::start(Some((user, password)))
     }
 
     fn surround(&self, command: &mut Command) {
@@ -162,6 +169,10 @@ impl Buildbot {
             let pid_file = format!("--pidfile={what}.pid");
             shell.arg(self.programs.join("twistd")).args(["--no_save", "--nodaemon", &pid_file, "--python", what]);
             self.surround(shell);
+            // Its workers know nothing of it.
+            if let (Some((user, password)), "buildbot.tac") = (self.login, what) {
+                shell.env("LOGIN_USER", user).env("LOGIN_PASSWORD", password);
+            }
         })
     }
 
@@ -271,6 +282,7 @@ impl World {
     pub fn policy(&self, buildbot: &Buildbot) -> CiServicePolicy {
         CiServicePolicy {
             server: CiServer::Buildbot { scheduler: "lexpr".to_owned(), builder: None },
+            credentials: Credentials::None,
             url: buildbot.url(),
             max_in_flight: 16,
             queue_limit: Duration::from_secs(1000),
@@ -329,6 +341,6 @@ pub async fn run_by(ci: &Ci, judge: &CiJudge, errand: &Errand) -> Came {
 }
 
 pub async fn run_with(ci: &Ci, judge: &CiJudge, errand: &Errand, cancel: watch::Receiver<bool>) -> Came {
-    let returned = ci.run(judge, errand, cancel, |_: &str| {}).await.unwrap();
+    let returned = ci.run(judge, errand, cancel, |_| {}).await.unwrap();
     (returned, fs::read_to_string(&errand.log).unwrap())
 }

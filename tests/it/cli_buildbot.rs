@@ -8,7 +8,7 @@ use crate::buildbot_world::Buildbot;
 use crate::cli_world::{World, statuses, wait_for};
 
 /// Items that add a file each, on a base that has the gate.
-fn world(gate: &str, items: usize) -> World {
+pub fn world(gate: &str, items: usize) -> World {
     let names: Vec<(String, String)> = (0..items).map(|at| (format!("i{at}"), format!("f{at}"))).collect();
     let files: Vec<[(&str, &str); 1]> = names.iter().map(|(_, file)| [(file.as_str(), "x\n")]).collect();
     let branches: Vec<_> =
@@ -19,24 +19,29 @@ fn world(gate: &str, items: usize) -> World {
 }
 
 fn plan(world: &World, buildbot: &Buildbot, gates: &str, items: usize) -> String {
+    plan_with(world, buildbot, "", gates, items)
+}
+
+/// With more keys of the runtime.
+pub fn plan_with(world: &World, buildbot: &Buildbot, keys: &str, gates: &str, items: usize) -> String {
     let items: String = (0..items).map(|at| format!("  - name: i{at}\n")).collect();
     let text = format!(
         "schemaVersion: v1\npolicy:\n  maxWorkers: 1\n  exchange: \"{}\"\n  runtimes:\n    ci: {{ type: ci-service, service: \
-         buildbot, url: \"{}/\", scheduler: lexpr, builder: gates }}\ngates:\n{gates}items:\n{items}",
+         buildbot, url: \"{}/\", scheduler: lexpr, builder: gates{keys} }}\ngates:\n{gates}items:\n{items}",
         world.path("exchange.git").display(),
         buildbot.url()
     );
     world.plan(&text).display().to_string()
 }
 
-const JUDGED: &str = "  - { name: ci, runtime: ci, run: sh gate.sh }\n";
+pub const JUDGED: &str = "  - { name: ci, runtime: ci, run: sh gate.sh }\n";
 
 fn buildbot() -> Option<Arc<Buildbot>> {
     Buildbot::shared()
 }
 
 /// Branches that Buildbot was sent.
-fn sent(world: &World) -> String {
+pub fn sent(world: &World) -> String {
     world.git(&["--git-dir=../exchange.git", "for-each-ref", "--format=%(refname)"])
 }
 

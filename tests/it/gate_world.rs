@@ -145,6 +145,7 @@ impl World {
                     assert_eq!((job, running.take()), (expected_job, Some((gate, attempt))));
                     finished.push((gate, attempt, *run));
                 }
+                JobNews::ChecksMissing { .. } => panic!("nothing here waits for checks"),
                 JobNews::Stuck(error) => panic!("{error}"),
             }
         }

@@ -2,19 +2,24 @@
 //! node, and how long they waited for it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
+use lexpr::metrics::Metrics;
+use lexpr::progress::screen::Size;
+use lexpr::progress::{Beside, Live};
 use lexpr::report::html::{Mode, parts};
 use lexpr::report::json::RunReport;
 use lexpr::report::view::RunView;
 use lexpr::report::{Format, Report, summary};
 use lexpr::vocabulary::event::{
-    Decision, Event, FinalStatus, FixedImage, GateOutcome, ItemGateStatus, LinedUpItem, RanElsewhere, Reason, Recorded,
-    Verdict,
+    Decision, Event, FinalStatus, FixedImage, GateOutcome, ItemGateStatus, LinedUpItem, MissingChecks, RanElsewhere,
+    Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{GateName, JobId, RuntimeName};
 use lexpr::why;
 use lexpr::wording::Paint;
 
+use crate::fake_terminal::FakeTerminal;
 use crate::report_faces::trace_slices;
 use crate::report_stories::{Story, commit, cone_of, item, key};
 
@@ -159,6 +164,53 @@ fn the_live_page_says_which_node_has_a_gate_and_which_gates_wait_for_one() {
     let report = report(&events[..=running]);
     let parts = ["summary", "now"].map(|id| part(&report, id, Mode::Live));
     insta::assert_snapshot!("runtimes_live", parts.join("\n"));
+}
+
+#[test]
+fn a_gate_that_waits_for_a_check_that_nothing_reports_as_is_said_to_wherever_it_is_looked_at() {
+    let mut story = begin(vec![item("auth", 0, &[], &["e2e"])]);
+    let e2e = key("e2e", "auth");
+    let job = story.cone("auth").job(4, cone_of("auth"), &[("e2e", e2e, true)]);
+    let missing = |quiet_ms: u64| {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let (missing, expected) = (names(&["build"]), names(&["build", "lint"]));
+        let checks = MissingChecks { missing, expected, present: names(&["biuld", "lint"]), more: 3, quiet_ms };
+        Event::ChecksMissing { job, gate: GateName::new("e2e"), key: e2e, attempt: 1, checks: Box::new(checks) }
+    };
+    story.wait(60_000).tell(missing(60_000));
+    story.wait(60_000).tell(missing(120_000));
+    let said = "nothing has reported as build on this commit for 2 min 0 s; these checks are expected: build, lint; these \
+                exist: biuld, lint and 3 more";
+    let report_of = |story: &Story| report(&story.events);
+    let (now, of_run) = (part(&report_of(&story), "now", Mode::Live), report_of(&story));
+    assert!(now.contains(said), "{now}");
+    let why = why::text(&of_run, &of_run.items[0], Paint::PLAIN);
+    assert!(why.contains(&format!("It waits: {said}.")), "{why}");
+    let terminal = FakeTerminal::new(Size { columns: 120, rows: 20 });
+    let view: Arc<Mutex<RunView>> = Arc::default();
+    let (seen, goes_on) = (Arc::clone(&view), Arc::default());
+    let mut live = Live::on(seen, terminal.clone(), Paint::PLAIN, Arc::new(|| 0), goes_on, Beside::default());
+    for event in &story.events {
+        view.lock().unwrap().apply(event);
+        live.show(event);
+    }
+    let shown = terminal.unwrapped();
+    assert!(shown.contains("auth: queued | nothing has reported as build on this commit for 2 min"), "{shown}");
+    assert_eq!(shown.matches(" missing ").count(), 1, "{shown}");
+    let json = Report::Execute(Box::new(of_run)).render(Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["timeline"][0]["unreported"]["missing"], serde_json::json!(["build"]));
+    let metrics = |story: &Story| {
+        let metrics = Metrics::new();
+        story.events.iter().for_each(|event| metrics.apply(event));
+        metrics.render()
+    };
+    assert!(metrics(&story).contains("lex_pr_runtime_unreported{runtime=\"pool\"} 1\n"), "{}", metrics(&story));
+
+    // And no longer, once it is there.
+    story.start(job, "e2e", e2e, 1);
+    assert!(!part(&report_of(&story), "now", Mode::Live).contains("reported"));
+    assert!(metrics(&story).contains("lex_pr_runtime_unreported{runtime=\"pool\"} 0\n"), "{}", metrics(&story));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::cli::failure::Failure;
+use crate::cli::missing_checks::unreported_on;
 use crate::cli::scratch::ScratchFolder;
 use crate::cli::{RepositoryArgs, conduct};
 use crate::doctor::{Check, Finding, Mark};
@@ -103,6 +104,13 @@ impl Patient<'_> {
         for (lack, remedy) in inspection.lacks {
             findings.push(Finding::fail(Check::Runtime, format!("{}: {lack}", self.name)).remedy(remedy));
         }
+        if let Some(unreported) = &inspection.unreported {
+            let found = unreported_on(unreported, self.target);
+            let finding = Finding::warn(Check::Runtime, format!("{}: {found}", self.name));
+            findings.push(finding.meaning("they may on branches below `lexpr/`, where they have to").remedy(
+                "correct `checks` in the plan if that is not their names, or have what reports them run on such branches",
+            ));
+        }
         if !inspection.workers.is_empty() {
             findings.push(self.ok(format!("workers that are connected: {}", list(&inspection.workers))));
         }
@@ -144,7 +152,7 @@ impl Patient<'_> {
     async fn cancelled(&self) -> Finding {
         let (cancel, cancelled) = watch::channel(false);
         let asked = std::sync::OnceLock::new();
-        let begin = |_: &str| {
+        let begin = |_| {
             let _ = asked.set(Instant::now());
             cancel.send_replace(true);
         };

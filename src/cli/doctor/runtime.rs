@@ -235,7 +235,7 @@ async fn run((gates, target, logs): (&AllGates, &Target, &Path), runtime: &Runti
                     asked = Some(Instant::now());
                     cancel.send_replace(true);
                 }
-                JobNews::Started { .. } | JobNews::Stuck(_) => {}
+                JobNews::Started { .. } | JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.

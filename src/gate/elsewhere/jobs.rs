@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::ci::{Ci, CiSettings};
 use super::slurm::{Slurm, SlurmSettings};
-use super::{Errand, Exchange, Returned};
+use super::{Errand, Exchange, Returned, Word};
 use crate::gate::client::cancelled;
 use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
 use crate::gate::job::failed;
@@ -71,11 +71,11 @@ impl Engine {
         &self,
         errand: &Errand,
         cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, PortError> {
         match self {
-            Self::Slurm(slurm) => slurm.run(errand, cancel, started).await,
-            Self::Ci(ci, judge) => ci.run(judge, errand, cancel, started).await,
+            Self::Slurm(slurm) => slurm.run(errand, cancel, |node| tell(Word::Begun(node.to_owned()))).await,
+            Self::Ci(ci, judge) => ci.run(judge, errand, cancel, tell).await,
         }
     }
 }
@@ -201,34 +201,34 @@ struct GateOnItsWay<'a> {
 impl GateOnItsWay<'_> {
     /// `None` where it was cancelled before or between its attempts.
     async fn to_its_end(&self, cancel: &mut watch::Receiver<bool>) -> Result<Option<Verdict>, PortError> {
-        let gate = &self.gate.gate;
-        let mut attempts = Attempts::new(gate.retry, self.gates.settings.run.clone(), self.gate.key);
+        let mut attempts = Attempts::new(self.gate.gate.retry, self.gates.settings.run.clone(), self.gate.key);
         for number in 1.. {
             if *cancel.borrow() {
                 return Ok(None);
             }
             let errand = self.errand(number);
             let has_begun = AtomicBool::new(false);
-            let begin = |node: &str| {
-                has_begun.store(true, Ordering::Relaxed);
-                let node = Some(node).filter(|node| !node.is_empty()).map(str::to_owned);
-                self.tell(JobNews::Started { job: self.job.job, gate: self.position, attempt: number, node });
+            let (job, gate) = (self.job.job, self.position);
+            let hear = |word: Word| match word {
+                Word::Begun(node) => {
+                    has_begun.store(true, Ordering::Relaxed);
+                    let node = Some(node).filter(|node| !node.is_empty());
+                    self.tell(JobNews::Started { job, gate, attempt: number, node });
+                }
+                Word::ChecksMissing(checks) => {
+                    self.tell(JobNews::ChecksMissing { job, gate, attempt: number, checks });
+                }
             };
-            let returned = self.engine.run(&errand, cancel.clone(), begin).await?;
+            let returned = self.engine.run(&errand, cancel.clone(), hear).await?;
             if !has_begun.load(Ordering::Relaxed) {
                 if returned.outcome == GateOutcome::Cancelled {
                     return Ok(None);
                 }
-                begin("");
+                hear(Word::Begun(String::new()));
             }
             let mut run = self.report(returned, errand.log).await?;
             let next = attempts.settle(&mut run);
-            self.tell(JobNews::Finished {
-                job: self.job.job,
-                gate: self.position,
-                attempt: number,
-                run: Box::new(run),
-            });
+            self.tell(JobNews::Finished { job, gate, attempt: number, run: Box::new(run) });
             match next {
                 Next::Done(verdict) => return Ok(Some(verdict)),
                 Next::Again { after } => tokio::select! {

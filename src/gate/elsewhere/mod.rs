@@ -21,7 +21,7 @@ pub use exchange::Exchange;
 pub use jobs::{AllGates, GatesElsewhere};
 
 use super::pump::LogRules;
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// One gate to be run elsewhere, once.
@@ -46,6 +46,15 @@ pub struct Errand {
     /// Made where missing; what the gate prints is added.
     pub log: PathBuf,
     pub log_rules: LogRules,
+}
+
+/// What is known of an errand before it has come to something.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Word {
+    /// Somebody has begun with it: who, or nothing where that is not told. Said once.
+    Begun(String),
+    /// It waits for checks that nothing reports as.
+    ChecksMissing(Box<MissingChecks>),
 }
 
 /// What came of an errand.

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::runtimes::minutes;
-use crate::plan::ci_service::{CiAsked, CiServer, CiServicePolicy};
+use crate::plan::ci_service::{CiAsked, CiServer, CiServicePolicy, Credentials};
 use crate::plan::conform::missing_key;
 use crate::plan::file::GateFile;
 use crate::plan::pointer::Pointer;
@@ -17,8 +17,9 @@ impl Checker<'_> {
     pub(super) fn ci_service_policy(&mut self, place: &Pointer, file: RuntimePolicyFile) -> Option<CiServicePolicy> {
         self.keys_of_other_services(place, &file);
         let default = (file.service == Some(CiServiceFile::Github)).then(|| GITHUB.to_owned());
-        let url = self.needed(place, "url", file.url.or(default));
+        let url = self.needed(place, "url", file.url.clone().or(default));
         let url = url.and_then(|url| self.service_url(&place.join("url"), &url));
+        let credentials = self.credentials(place, &file, url.as_deref());
         let service = self.needed(place, "service", file.service)?;
         let server = match service {
             CiServiceFile::Buildbot => {
@@ -37,23 +38,58 @@ impl Checker<'_> {
                     self.error_with_hint(&place.join("repository"), message, "write it as `OWNER/NAME`");
                     return None;
                 }
-                if let Some(name) = file.token_env.as_ref().filter(|name| name.contains(['=', '\0'])) {
-                    self.error(&place.join("tokenEnv"), format!("{} cannot be the name of a variable", Quoted(name)));
+                let is_slug = |app: &str| app.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+                if let Some(app) = file.app.as_ref().filter(|app| !is_slug(app)) {
+                    let message = format!("{} is no slug of an app", Quoted(app));
+                    self.error_with_hint(&place.join("app"), message, "it is what its address at GitHub ends in");
                 }
                 CiServer::GitHub {
+                    app: file.app,
                     repository,
                     checks: file.checks.unwrap_or_default(),
-                    token_env: file.token_env,
                     report_limit: minutes(file.report_minutes.unwrap_or(DEFAULT_REPORT_MINUTES)),
                 }
             }
         };
         Some(CiServicePolicy {
             server,
+            credentials: credentials?,
             url: url?,
             max_in_flight: file.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
             queue_limit: minutes(file.queue_minutes.unwrap_or(DEFAULT_QUEUE_MINUTES)),
         })
+    }
+
+    /// `None` where they are none; that is told.
+    fn credentials(&mut self, place: &Pointer, file: &RuntimePolicyFile, url: Option<&str>) -> Option<Credentials> {
+        let named = [("tokenEnv", &file.token_env), ("userEnv", &file.user_env), ("passwordEnv", &file.password_env)];
+        let named: Vec<_> = named.into_iter().filter_map(|(key, name)| Some((key, name.as_ref()?))).collect();
+        for (key, name) in named.iter().filter(|(_, name)| name.contains(['=', '\0'])) {
+            self.error(&place.join(*key), format!("{} cannot be the name of a variable", Quoted(name)));
+        }
+        if let (Some((key, _)), Some(rest)) = (named.first(), url.and_then(|url| url.strip_prefix("http://")))
+            && !is_loopback(rest)
+        {
+            let message = "whoever is on the way to an `http://` address can read what that holds".to_owned();
+            let problem = self.document.error_at_key(&place.join(*key), message);
+            self.report(problem.warning().hint("use `https://`, if the service has it"));
+        }
+        match (&file.token_env, &file.user_env, &file.password_env) {
+            (None, None, None) => Some(Credentials::None),
+            (Some(env), None, None) => Some(Credentials::Token { env: env.clone() }),
+            (None, Some(user), Some(password)) => {
+                Some(Credentials::Login { user_env: user.clone(), password_env: password.clone() })
+            }
+            (None, user, _) => {
+                self.report(missing_key(self.document, place, if user.is_some() { "passwordEnv" } else { "userEnv" }));
+                None
+            }
+            (Some(_), ..) => {
+                let message = "a service is asked with a token or with a login, not with both".to_owned();
+                self.error(&place.join("tokenEnv"), message);
+                None
+            }
+        }
     }
 
     pub(super) fn ci_asked(&mut self, place: &Pointer, file: CiAskedFile) -> CiAsked {
@@ -63,11 +99,16 @@ impl Checker<'_> {
 
     /// Says which keys are of no use to this service.
     fn keys_of_other_services(&mut self, place: &Pointer, file: &RuntimePolicyFile) {
-        let of_buildbot = [("scheduler", file.scheduler.is_some()), ("builder", file.builder.is_some())];
+        let of_buildbot = [
+            ("scheduler", file.scheduler.is_some()),
+            ("builder", file.builder.is_some()),
+            ("userEnv", file.user_env.is_some()),
+            ("passwordEnv", file.password_env.is_some()),
+        ];
         let of_github = [
             ("repository", file.repository.is_some()),
             ("checks", file.checks.is_some()),
-            ("tokenEnv", file.token_env.is_some()),
+            ("app", file.app.is_some()),
             ("reportMinutes", file.report_minutes.is_some()),
         ];
         let (strange, whose): (&[_], _) = match file.service {
@@ -128,4 +169,13 @@ impl Checker<'_> {
         }
         Some(name)
     }
+}
+
+/// Whether this machine itself is the host, of an address without its scheme.
+fn is_loopback(rest: &str) -> bool {
+    let host = rest.split('/').next().unwrap_or_default();
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|c| c.is_ascii_digit())).map_or(host, |it| it.0);
+    let is_of_127 = host.starts_with("127.") && host.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    host == "localhost" || host == "[::1]" || is_of_127
 }

@@ -168,7 +168,10 @@ impl Checker<'_> {
             ("builder", file.builder.is_some()),
             ("repository", file.repository.is_some()),
             ("checks", file.checks.is_some()),
+            ("app", file.app.is_some()),
             ("tokenEnv", file.token_env.is_some()),
+            ("userEnv", file.user_env.is_some()),
+            ("passwordEnv", file.password_env.is_some()),
             ("reportMinutes", file.report_minutes.is_some()),
         ];
         let groups: [(Keys, &[&str], &str); 5] = [

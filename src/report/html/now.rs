@@ -78,7 +78,10 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
         let gate = gate_of(job);
         let (name, since, log) = match gate {
             Some(gate) => (code(gate.gate.as_str()), gate.started_at_ms, log_button(job, gate, mode)),
-            None if job.elsewhere.is_some() => ("waits for a node".to_owned(), job.started_at_ms, String::new()),
+            None if job.elsewhere.is_some() => {
+                let waits = job.unreported.as_ref().map_or_else(|| "waits for a node".to_owned(), ToString::to_string);
+                (text(&waits), job.started_at_ms, String::new())
+            }
             None => ("a slot is made ready".to_owned(), job.started_at_ms, String::new()),
         };
         let _ = writeln!(

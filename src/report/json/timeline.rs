@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::view::{JobView, RunView, RunningGate};
-use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose};
+use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose, MissingChecks};
 use crate::vocabulary::names::{GateName, ItemName, JobId, RuntimeName, WorkerId};
 
 /// One occupation of one slot, or of a place elsewhere.
@@ -31,6 +31,9 @@ pub struct Occupation {
     pub cut_off: bool,
     /// Attempts of gates, in the order they began; the last one may still be running.
     pub gates: Vec<GateSpan>,
+    /// What it waits for, where that are checks that nothing reports as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreported: Option<MissingChecks>,
 }
 
 /// One attempt of a gate in time.
@@ -105,6 +108,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         ended_at_ms: job.ended_at_ms,
         cut_off: job.is_cut_off,
         gates,
+        unreported: job.unreported.as_ref().filter(|_| job.ended_at_ms.is_none()).map(|it| it.checks.clone()),
     }
 }
 

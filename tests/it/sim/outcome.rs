@@ -152,6 +152,7 @@ fn told(event: &Event) -> Option<String> {
         | Event::Composed(_)
         | Event::InputsDigested { .. }
         | Event::GateStarted { .. }
+        | Event::ChecksMissing { .. }
         | Event::JobFinished { .. }
         | Event::LandingIntended(_) => return None,
     })

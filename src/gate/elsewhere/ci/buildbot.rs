@@ -14,11 +14,12 @@ use tokio::sync::{OnceCell, watch};
 use self::board::{Board, builds, requests};
 use self::seen::{LogSeen, RequestSeen, StepSeen, list, printed, read};
 use super::http::{Http, HttpError, encoded};
+use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, Trouble, early, millis, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::nonce;
-use crate::gate::elsewhere::{Errand, Exchange, Returned};
+use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::RunId;
 
@@ -64,12 +65,16 @@ enum Cut {
 }
 
 impl Buildbot {
-    pub(super) fn new(settings: CiSettings) -> Self {
+    pub(super) fn new(settings: CiSettings, identity: Identity) -> Self {
         let CiSettings { run, policy, exchange, .. } = settings;
-        let http = Http::new(policy.url);
+        let http = Http::new(policy.url, identity);
         let board = Board::new(http.clone());
         let master = Master { http, board, run, exchange, queue_limit: policy.queue_limit };
         Self { master: Arc::new(master), forced: Mutex::default() }
+    }
+
+    pub(super) fn struck(&self, said: &str) -> String {
+        self.master.http.struck(said)
     }
 
     pub(super) async fn run(
@@ -77,7 +82,7 @@ impl Buildbot {
         (scheduler, builder): (&str, &str),
         errand: &Errand,
         mut cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         let forcing = self.request(scheduler, builder, errand);
@@ -91,14 +96,14 @@ impl Buildbot {
             },
         };
         let mut transcript = Transcript::of(errand)?;
-        let returned = self.master.follow(request, errand, asked, &mut cancel, started, &mut transcript).await;
+        let returned = self.master.follow(request, errand, asked, &mut cancel, tell, &mut transcript).await;
         let told = match &returned {
             Ok(Returned { outcome: GateOutcome::Infrastructure { message }, .. }) => Some(message.clone()),
             Ok(_) => None,
             Err(trouble) => Some(trouble.to_string()),
         };
         if let Some(message) = told {
-            transcript.note(&message)?;
+            transcript.note(&plain(&message, LONGEST_MESSAGE))?;
         }
         transcript.finish()?;
         let has_ended = |returned: &Returned| {
@@ -162,14 +167,14 @@ impl Buildbot {
         let Some(id) = id else {
             let remedy = "add it to master.cfg, or correct `builder` in the plan";
             lacks.push((format!("it has no builder `{builder}`"), remedy.to_owned()));
-            return Ok(Inspection { answered_in, lacks, workers: Vec::new() });
+            return Ok(Inspection { answered_in, lacks, workers: Vec::new(), unreported: None });
         };
         let workers = seen::workers_at_work(&http.get(&format!("/api/v2/builders/{id}/workers")).await?);
         if workers.is_empty() {
             let remedy = "start a worker: until then gates wait for `queueMinutes`";
             lacks.push((format!("no worker of the builder `{builder}` is connected"), remedy.to_owned()));
         }
-        Ok(Inspection { answered_in, lacks, workers })
+        Ok(Inspection { answered_in, lacks, workers, unreported: None })
     }
 }
 
@@ -205,7 +210,9 @@ impl Master {
                     let forced = forced?;
                     let id = forced.pointer("/result/1").and_then(Value::as_object);
                     let id = id.and_then(|requests| requests.values().next()?.as_u64());
-                    return id.ok_or_else(|| Trouble::Said(format!("the master forced no build: {forced}")));
+                    return id.ok_or_else(|| {
+                        Trouble::Said(self.http.struck(&format!("the master forced no build: {forced}")))
+                    });
                 }
             }
         }
@@ -262,10 +269,9 @@ impl Master {
         errand: &Errand,
         asked: Instant,
         cancel: &mut watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
         transcript: &mut Transcript,
     ) -> Result<Returned, Trouble> {
-        let mut started = Some(started);
         let mut begun = None;
         let mut logs = Logs::default();
         let watched = self.board.watch(request);
@@ -284,8 +290,8 @@ impl Master {
                 }
             };
             if let Some(build) = &build {
-                if let Some(started) = started.take() {
-                    started(build.worker().unwrap_or_default());
+                if begun.is_none() {
+                    tell(Word::Begun(build.worker().unwrap_or_default()));
                 }
                 let (queued_ms, since) = *begun.get_or_insert_with(|| (millis(asked.elapsed()), Instant::now()));
                 if build.complete {
@@ -299,7 +305,7 @@ impl Master {
                         transcript.note("the build ended with warnings, which is no pass")?;
                     }
                     let ran_ms = build.took_ms().unwrap_or_default().max(millis(since.elapsed()));
-                    let node = build.worker().map(str::to_owned);
+                    let node = build.worker();
                     return Ok(Returned { node, ran_ms, queued_ms, ..early(outcome, asked) });
                 }
                 if since.elapsed() >= errand.timeout {

@@ -12,12 +12,13 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use self::seen::{Reported, Standing};
-use super::http::{Http, Token, encoded};
+use super::http::{Http, encoded};
+use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, Trouble, early, millis, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
 use crate::gate::client::cancelled;
-use crate::gate::elsewhere::{Errand, Exchange, Returned};
-use crate::vocabulary::event::GateOutcome;
+use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
+use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::CommitId;
 
 /// Between looks at one commit: often at first, and never much later than it has taken so far. What has not changed since is
@@ -25,10 +26,15 @@ use crate::vocabulary::names::CommitId;
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 const LATER_LOOKS: Duration = Duration::from_secs(15);
 const LATE_BY: u32 = 5;
+/// So long a commit that was pushed may take to be known to those of GitHub's machines that are asked.
+const ARRIVAL: Duration = Duration::from_secs(60);
 /// The most that GitHub gives at once.
 const AT_ONCE: usize = 100;
 /// No commit has more reports than in so many answers.
 const MOST_ANSWERS: usize = 20;
+/// Of what has reported while a check is missing, so many names are told, and so much of each.
+const MOST_NAMES: usize = 20;
+const LONGEST_NAME: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct GitHub {
@@ -41,13 +47,19 @@ pub(super) struct GitHub {
 pub(super) struct Checks<'a> {
     pub(super) repository: &'a str,
     pub(super) required: &'a [String],
+    /// Whose check runs alone count.
+    pub(super) app: Option<&'a str>,
     pub(super) report_limit: Duration,
 }
 
 impl GitHub {
-    pub(super) fn new(settings: CiSettings, token: Option<Token>) -> Self {
+    pub(super) fn new(settings: CiSettings, identity: Identity) -> Self {
         let CiSettings { policy, exchange, .. } = settings;
-        Self { http: Http::with_token(policy.url, token), exchange, queue_limit: policy.queue_limit }
+        Self { http: Http::new(policy.url, identity), exchange, queue_limit: policy.queue_limit }
+    }
+
+    pub(super) fn struck(&self, said: &str) -> String {
+        self.http.struck(said)
     }
 
     pub(super) async fn run(
@@ -55,13 +67,13 @@ impl GitHub {
         checks: Checks<'_>,
         errand: &Errand,
         mut cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         // Not with the token among what the log strikes out: that would hold back as much of each line as the token is long.
         let mut transcript = Transcript::of(errand)?;
         let returned = tokio::select! {
-            returned = self.follow(&checks, errand, asked, started, &mut transcript) => returned,
+            returned = self.follow(&checks, errand, asked, tell, &mut transcript) => returned,
             () = cancelled(&mut cancel) => Ok(early(GateOutcome::Cancelled, asked)),
         };
         let told = match &returned {
@@ -70,8 +82,10 @@ impl GitHub {
             Err(trouble) => Some(trouble.to_string()),
         };
         if let Some(message) = told {
-            transcript.note(&self.http.struck(&message))?;
+            transcript.note(&self.http.struck(&plain(&message, LONGEST_MESSAGE)))?;
         }
+        // Nobody asks about this commit again before long.
+        self.http.forget(&of_commit(checks.repository, errand.commit));
         transcript.finish()?;
         returned
     }
@@ -81,18 +95,19 @@ impl GitHub {
         checks: &Checks<'_>,
         errand: &Errand,
         asked: Instant,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
         transcript: &mut Transcript,
     ) -> Result<Returned, Trouble> {
         push(&self.exchange, errand).await?;
-        let mut started = Some(started);
         let mut begun: Option<(u64, Instant)> = None;
         let mut told = BTreeMap::new();
         let (mut quiet_since, mut were_there) = (Instant::now(), Vec::new());
         let mut next_note = checks.report_limit / 10;
         loop {
             let left = begun.map_or(Duration::MAX, |(_, since)| errand.timeout.saturating_sub(since.elapsed()));
-            let look = tokio::time::timeout(left.max(FIRST_LOOK), self.reported(checks.repository, errand.commit));
+            let may_arrive = begun.is_none() && asked.elapsed() < ARRIVAL.min(checks.report_limit);
+            let look = self.reported_so_far(checks, errand.commit, may_arrive);
+            let look = tokio::time::timeout(left.max(FIRST_LOOK), look);
             let timed_out = |(queued_ms, since): (u64, Instant)| {
                 let outcome = GateOutcome::TimedOut { after_ms: millis(errand.timeout), signal: None };
                 Returned { queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) }
@@ -116,9 +131,7 @@ impl GitHub {
             let has_begun = matches!(standing, Standing::Ended(_) | Standing::Waiting { has_begun: true });
             if has_begun && begun.is_none() {
                 begun = Some((millis(at), Instant::now()));
-                if let Some(started) = started.take() {
-                    started(checks.repository);
-                }
+                tell(Word::Begun(checks.repository.to_owned()));
             }
             match standing {
                 Standing::Ended(outcome) => {
@@ -128,11 +141,13 @@ impl GitHub {
                 }
                 Standing::Missing(missing) if quiet_since.elapsed() >= next_note => {
                     let quiet = quiet_since.elapsed();
-                    let message = not_reported(&missing, &reported, checks.required, quiet);
+                    let missing = self.missed(missing, &reported, checks.required, quiet);
                     if quiet >= checks.report_limit {
+                        let message = missing.to_string();
                         return Ok(early(GateOutcome::Infrastructure { message }, asked));
                     }
-                    transcript.note(&self.http.struck(&message))?;
+                    transcript.note(&missing.to_string())?;
+                    tell(Word::ChecksMissing(Box::new(missing)));
                     next_note = (quiet * 2).min(checks.report_limit);
                 }
                 Standing::Missing(_) | Standing::Waiting { .. } => {}
@@ -140,7 +155,13 @@ impl GitHub {
             match begun {
                 Some(begun) if begun.1.elapsed() >= errand.timeout => return Ok(timed_out(begun)),
                 None if at > self.queue_limit => {
-                    let message = format!("nothing has begun to check the commit for {} min", at.as_secs() / 60);
+                    let has_not = |name: &&String| !told.contains_key(*name);
+                    let missing: Vec<String> = checks.required.iter().filter(has_not).cloned().collect();
+                    let message = match missing.is_empty() {
+                        true => format!("nothing has begun to check the commit for {} min", at.as_secs() / 60),
+                        // Others are at work all the time.
+                        false => self.missed(missing, &reported, checks.required, at).to_string(),
+                    };
                     return Ok(early(GateOutcome::Infrastructure { message }, asked));
                 }
                 _ => {}
@@ -153,15 +174,49 @@ impl GitHub {
         }
     }
 
+    /// What is missing, in words that may stand anywhere.
+    fn missed(&self, missing: Vec<String>, reported: &Reported, required: &[String], quiet: Duration) -> MissingChecks {
+        let names = reported.names();
+        let shown = |name: &String| self.http.struck(&plain(name, LONGEST_NAME));
+        MissingChecks {
+            missing,
+            expected: required.to_vec(),
+            present: names.iter().take(MOST_NAMES).map(shown).collect(),
+            more: names.len().saturating_sub(MOST_NAMES) as u64,
+            quiet_ms: millis(quiet),
+        }
+    }
+
+    /// As [`Self::reported`]; of a commit that was pushed and that GitHub does not know yet, nothing has.
+    async fn reported_so_far(
+        &self,
+        checks: &Checks<'_>,
+        commit: CommitId,
+        may_arrive: bool,
+    ) -> Result<Reported, Trouble> {
+        match self.reported(checks, commit).await {
+            Err(Trouble::Http(error)) if may_arrive && error.is_unknown() => {
+                // Who may not see the repository is answered so, too.
+                self.http.once(&of_repository(checks.repository)).await.map_err(|_| error)?;
+                Ok(Reported { status_sha: commit.to_string(), ..Reported::default() })
+            }
+            reported => reported,
+        }
+    }
+
     /// All that has reported on a commit.
-    async fn reported(&self, repository: &str, commit: CommitId) -> Result<Reported, Trouble> {
-        let base = format!("{}/commits/{commit}", of_repository(repository));
-        let mut reported = Reported::default();
+    async fn reported(&self, checks: &Checks<'_>, commit: CommitId) -> Result<Reported, Trouble> {
+        let base = of_commit(checks.repository, commit);
+        let mut reported = Reported { app: checks.app.map(str::to_owned), ..Reported::default() };
         self.pages(&format!("{base}/check-runs?filter=latest&"), "check_runs", |_, entries| {
             reported.check_runs.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
             Ok(())
         })
         .await?;
+        if checks.app.is_some() {
+            // Statuses are of no app.
+            return Ok(Reported { status_sha: commit.to_string(), ..reported });
+        }
         self.pages(&format!("{base}/status?"), "statuses", |answer, entries| {
             reported.status_sha = answer["sha"].as_str().unwrap_or_default().to_owned();
             reported.statuses.extend(entries.iter().map(read).collect::<Result<Vec<_>, _>>()?);
@@ -179,16 +234,22 @@ impl GitHub {
     ) -> Result<(), Trouble> {
         let mut had = 0;
         for page in 1..=MOST_ANSWERS {
-            let answer = self.http.get(&format!("{path}per_page={AT_ONCE}&page={page}")).await?;
+            let answer = self.http.get_unless_known(&format!("{path}per_page={AT_ONCE}&page={page}")).await?;
             let entries = answer.get(key).and_then(Value::as_array);
             let entries = entries.ok_or_else(|| Trouble::Said(format!("GitHub's answer has no `{key}`")))?;
             take(&answer, entries)?;
             had += entries.len();
-            if entries.is_empty() || answer["total_count"].as_u64().is_none_or(|total| total <= had as u64) {
+            // What is not seen cannot be said to have passed.
+            let total = answer["total_count"].as_u64();
+            let total =
+                total.ok_or_else(|| Trouble::Said(format!("GitHub does not say how many `{key}` there are")))?;
+            if total <= had as u64 {
                 return Ok(());
             }
+            if entries.is_empty() {
+                return Err(Trouble::Said(format!("GitHub says that there are {total} `{key}`, and gives {had}")));
+            }
         }
-        // What is not seen cannot be said to have passed.
         Err(Trouble::Said(format!("more than {} reports are on this commit", AT_ONCE * MOST_ANSWERS)))
     }
 
@@ -197,14 +258,12 @@ impl GitHub {
         let begun = Instant::now();
         self.http.once(&of_repository(checks.repository)).await?;
         let answered_in = begun.elapsed();
-        let reported = self.reported(checks.repository, commit).await?;
-        let names = reported.names();
-        let missing: Vec<&String> = checks.required.iter().filter(|name| !names.contains(name)).collect();
-        let lack = |name: &&String| {
-            let remedy = "correct `checks` in the plan, or have it report on branches below `lexpr/`";
-            (format!("nothing reports as `{name}` on {commit}; there are: {}", list_of(&names)), remedy.to_owned())
-        };
-        Ok(Inspection { answered_in, lacks: missing.iter().map(lack).collect(), workers: Vec::new() })
+        let reported = self.reported(checks, commit).await?;
+        let told = reported.told(checks.required);
+        let missing: Vec<String> = checks.required.iter().filter(|name| !told.contains_key(*name)).cloned().collect();
+        let missed = || self.missed(missing.clone(), &reported, checks.required, Duration::ZERO);
+        let unreported = (!missing.is_empty()).then(missed);
+        Ok(Inspection { answered_in, lacks: Vec::new(), workers: Vec::new(), unreported })
     }
 }
 
@@ -213,21 +272,10 @@ fn of_repository(repository: &str) -> String {
     format!("/repos/{}/{}", encoded(owner), encoded(name))
 }
 
+fn of_commit(repository: &str, commit: CommitId) -> String {
+    format!("{}/commits/{commit}", of_repository(repository))
+}
+
 fn read<T: for<'a> Deserialize<'a>>(entry: &Value) -> Result<T, Trouble> {
     T::deserialize(entry).map_err(|error| Trouble::Said(format!("GitHub's answer is not what it should be: {error}")))
-}
-
-fn list_of(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn not_reported(missing: &[String], reported: &Reported, required: &[String], since: Duration) -> String {
-    let names: String = list_of(&reported.names()).chars().filter(|c| !c.is_control()).collect();
-    format!(
-        "nothing has reported as {} on this commit for {} min {} s; these checks are expected: {}; these exist: {names}",
-        list_of(missing),
-        since.as_secs() / 60,
-        since.as_secs() % 60,
-        list_of(required)
-    )
 }

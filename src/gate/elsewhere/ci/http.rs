@@ -9,6 +9,8 @@ use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
+use super::identity::{Identity, STRUCK, Secret};
+
 /// A service that has said nothing for so long does not answer.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
@@ -22,6 +24,8 @@ const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 const LONGEST_RESPITE: Duration = Duration::from_secs(3600);
 /// What is asked of who limits without saying for how long (GitHub, "Rate limits for the REST API").
 const USUAL_RESPITE: Duration = Duration::from_secs(60);
+/// Where Buildbot gives sessions.
+const LOGIN: &str = "/auth/login";
 /// Of what a service says beside its status, so much goes into a message.
 const TOLD_BYTES: usize = 300;
 
@@ -46,26 +50,13 @@ impl HttpError {
         }
     }
 
+    /// What was asked about is none that it knows: GitHub says 422 of a commit.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused { status: 404 | 422, .. })
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
-    }
-}
-
-/// What a service knows somebody by. It is written nowhere.
-#[derive(Clone)]
-pub(super) struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl Token {
-    /// `None`: there is none in it, or none that a header could hold.
-    pub(super) fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.to_owned()))
     }
 }
 
@@ -75,8 +66,10 @@ pub(super) struct Http {
     agent: Agent,
     /// Without a slash at its end.
     base: String,
-    token: Option<Token>,
+    identity: Arc<Identity>,
     known: Arc<Mutex<Known>>,
+    /// Who has it gets a session.
+    logging_in: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the service has said that holds for what is asked next.
@@ -86,6 +79,15 @@ struct Known {
     answers: HashMap<String, (String, Value)>,
     /// It is not to be asked before.
     not_before: Option<Instant>,
+    /// Of somebody with a login, as a cookie.
+    session: Option<Secret>,
+}
+
+/// Whether an answer is, for the next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
 }
 
 /// An answer as it came.
@@ -93,15 +95,13 @@ struct Answer {
     status: u16,
     etag: Option<String>,
     respite: Option<Duration>,
+    /// Cookies that it sets, each a name and a value.
+    cookies: Vec<String>,
     text: Vec<u8>,
 }
 
 impl Http {
-    pub(super) fn new(base: impl Into<String>) -> Self {
-        Self::with_token(base, None)
-    }
-
-    pub(super) fn with_token(base: impl Into<String>, token: Option<Token>) -> Self {
+    pub(super) fn new(base: impl Into<String>, identity: Identity) -> Self {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -117,16 +117,37 @@ impl Http {
             .user_agent(concat!("lexpr/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Self { agent: config.new_agent(), base: base.into(), token, known: Arc::default() }
+        Self {
+            agent: config.new_agent(),
+            base: base.into(),
+            identity: Arc::new(identity),
+            known: Arc::default(),
+            logging_in: Arc::default(),
+        }
     }
 
     /// Asks something that may be asked again: while there is nobody to answer, it is.
     pub(super) async fn get(&self, path: &str) -> Result<Value, HttpError> {
+        self.get_patiently(path, Kept::No).await
+    }
+
+    /// The same of what is asked about time and again: an answer is kept until it is forgotten, and only asked whether it is
+    /// still so.
+    pub(super) async fn get_unless_known(&self, path: &str) -> Result<Value, HttpError> {
+        self.get_patiently(path, Kept::Yes).await
+    }
+
+    /// Answers on paths that begin so are kept no longer.
+    pub(super) fn forget(&self, prefix: &str) {
+        self.known().answers.retain(|path, _| !path.starts_with(prefix));
+    }
+
+    async fn get_patiently(&self, path: &str, kept: Kept) -> Result<Value, HttpError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             self.wait_until_welcome().await;
-            match self.send(path, None).await {
+            match self.send(path, None, kept).await {
                 Err(_) if self.respite().is_some() && begun.elapsed() < LONGEST_RESPITE => {}
                 Err(error) if error.may_pass() && begun.elapsed() < PATIENCE => {
                     tokio::time::sleep(pause).await;
@@ -139,38 +160,64 @@ impl Http {
 
     /// Asks once, for somebody who waits for the answer.
     pub(super) async fn once(&self, path: &str) -> Result<Value, HttpError> {
-        self.send(path, None).await
+        self.send(path, None, Kept::No).await
     }
 
     /// Asks once. One that is not waited for may have been heard all the same.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
-        self.send(path, Some(body.to_string())).await
+        self.send(path, Some(body.to_string()), Kept::No).await
     }
 
-    async fn send(&self, path: &str, body: Option<String>) -> Result<Value, HttpError> {
-        let (agent, address) = (self.agent.clone(), format!("{}{path}", self.base));
-        let asked = address.clone();
-        let authorization = self.token.as_ref().map(|token| format!("Bearer {}", token.0));
-        let before = if body.is_none() { self.known().answers.get(path).cloned() } else { None };
+    async fn send(&self, path: &str, body: Option<String>, kept: Kept) -> Result<Value, HttpError> {
+        if self.identity.login().is_none() {
+            return self.send_as(path, body, kept, None).await;
+        }
+        let session = self.session(None).await?;
+        match self.send_as(path, body.clone(), kept, Some(session.clone())).await {
+            // A session has an end, too; what it was refused for was not done.
+            Err(HttpError::Refused { status: 401 | 403, .. }) => {
+                let session = self.session(Some(session)).await?;
+                self.send_as(path, body, kept, Some(session)).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A session other than this one: Buildbot gives it for a login ("Authentication plugins": `/auth/login`).
+    async fn session(&self, other_than: Option<Secret>) -> Result<Secret, HttpError> {
+        let _turn = self.logging_in.lock().await;
+        let there = self.known().session.clone();
+        if let Some(session) = there.filter(|there| Some(there) != other_than.as_ref()) {
+            return Ok(session);
+        }
+        let login = ("authorization", self.identity.login().unwrap_or_default());
+        let Answer { status, cookies, text, .. } = self.ask(LOGIN, None, vec![login]).await?;
+        if !(200..400).contains(&status) || cookies.is_empty() {
+            let text = self.struck(&String::from_utf8_lossy(&text));
+            let said = format!("{} (the login was refused)", said(&text));
+            return Err(HttpError::Refused { address: format!("{}{LOGIN}", self.base), status, said });
+        }
+        let session = Secret::new(cookies.join("; "));
+        self.known().session = Some(session.clone());
+        Ok(session)
+    }
+
+    async fn send_as(
+        &self,
+        path: &str,
+        body: Option<String>,
+        kept: Kept,
+        session: Option<Secret>,
+    ) -> Result<Value, HttpError> {
+        let address = format!("{}{path}", self.base);
+        let before = if kept == Kept::Yes { self.known().answers.get(path).cloned() } else { None };
         let etag = before.as_ref().map(|(etag, _)| etag.clone());
-        let asking = move || -> Result<Answer, Error> {
-            let mut answer = match body {
-                None => {
-                    let headers = [("authorization", authorization), ("if-none-match", etag)];
-                    let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                    headers.fold(agent.get(&asked), |get, (name, value)| get.header(name, value)).call()?
-                }
-                Some(body) => agent.post(&asked).content_type("application/json").send(body)?,
-            };
-            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-            let (etag, status) = (header("etag"), answer.status().as_u16());
-            let respite = respite(status, header);
-            let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
-            Ok(Answer { status, etag, respite, text })
-        };
-        let absent = |why: String| HttpError::Absent { address: address.clone(), why };
-        let asked = tokio::task::spawn_blocking(asking).await.map_err(|error| absent(error.to_string()))?;
-        let Answer { status, etag, respite, text } = asked.map_err(|error| absent(why(&error)))?;
+        let cookie = session.map(|session| session.shown_to_its_service().to_owned());
+        let headers = [("authorization", self.identity.bearer()), ("cookie", cookie), ("if-none-match", etag)];
+        let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let Answer { status, etag, respite, text, .. } = self.ask(path, body, headers).await?;
+        // Before anything is cut off or taken apart: of half of a secret nobody knows that it is one.
+        let text = self.struck(&String::from_utf8_lossy(&text));
         if let Some(respite) = respite {
             self.known().not_before = Some(Instant::now() + respite);
         }
@@ -178,14 +225,45 @@ impl Http {
             return Ok(before);
         }
         if !(200..300).contains(&status) {
-            return Err(HttpError::Refused { said: self.struck(&said(&text)), address, status });
+            return Err(HttpError::Refused { said: said(&text), address, status });
         }
         let garbled = |error: serde_json::Error| HttpError::Garbled { address, why: error.to_string() };
-        let answer: Value = serde_json::from_slice(&text).map_err(garbled)?;
-        if let Some(etag) = etag {
+        let answer: Value = serde_json::from_str(&text).map_err(garbled)?;
+        if let Some(etag) = etag.filter(|_| kept == Kept::Yes) {
             self.known().answers.insert(path.to_owned(), (etag, answer.clone()));
         }
         Ok(answer)
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        body: Option<String>,
+        headers: Vec<(&'static str, String)>,
+    ) -> Result<Answer, HttpError> {
+        let (agent, address) = (self.agent.clone(), format!("{}{path}", self.base));
+        let asked = address.clone();
+        let asking = move || -> Result<Answer, Error> {
+            let mut answer = match body {
+                None => {
+                    headers.into_iter().fold(agent.get(&asked), |get, (name, value)| get.header(name, value)).call()?
+                }
+                Some(body) => {
+                    let post = agent.post(&asked).content_type("application/json");
+                    headers.into_iter().fold(post, |post, (name, value)| post.header(name, value)).send(body)?
+                }
+            };
+            let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+            let (etag, status) = (header("etag"), answer.status().as_u16());
+            let respite = respite(status, header);
+            let cookies = answer.headers().get_all("set-cookie").iter().filter_map(|set| cookie(set.to_str().ok()?));
+            let cookies = cookies.collect();
+            let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
+            Ok(Answer { status, etag, respite, cookies, text })
+        };
+        let absent = |why: String| HttpError::Absent { address: address.clone(), why };
+        let asked = tokio::task::spawn_blocking(asking).await.map_err(|error| absent(error.to_string()))?;
+        asked.map_err(|error| absent(why(&error)))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -207,8 +285,21 @@ impl Http {
 
     /// A service that repeats what it was given tells nobody else.
     pub(super) fn struck(&self, said: &str) -> String {
-        self.token.as_ref().map_or_else(|| said.to_owned(), |token| said.replace(&token.0, "***"))
+        let said = self.identity.struck(said);
+        let session = self.known().session.clone();
+        let values = session
+            .iter()
+            .flat_map(|session| session.shown_to_its_service().split("; "))
+            .filter_map(|pair| pair.split_once('='));
+        values.fold(said, |said, (_, value)| if value.is_empty() { said } else { said.replace(value, STRUCK) })
     }
+}
+
+/// What a cookie is sent back as (RFC 6265, section 5.2): without what says where and how long, which one service and one run are.
+fn cookie(set: &str) -> Option<String> {
+    let pair = set.split(';').next()?.trim();
+    let is_whole = pair.split_once('=').is_some_and(|(name, _)| !name.is_empty());
+    (is_whole && pair.bytes().all(|byte| byte.is_ascii_graphic())).then(|| pair.to_owned())
 }
 
 /// How long a service that limits its callers wants to be left alone, by the headers of its answer.
@@ -239,9 +330,8 @@ fn why(error: &Error) -> String {
 }
 
 /// What a service says of why it refused: the message of its JSON where there is one, else its first line.
-fn said(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let json: Option<Value> = serde_json::from_str(&text).ok();
+fn said(text: &str) -> String {
+    let json: Option<Value> = serde_json::from_str(text).ok();
     let message = json
         .as_ref()
         .and_then(|json| json.get("message").or_else(|| json.pointer("/error/message")).or_else(|| json.get("error")));
@@ -273,14 +363,14 @@ mod tests {
 
     #[test]
     fn what_a_service_says_of_a_refusal_is_short_and_cannot_reach_the_terminal() {
-        assert_eq!(said(br#"{"message": "Bad credentials", "status": "401"}"#), ": Bad credentials");
+        assert_eq!(said(r#"{"message": "Bad credentials", "status": "401"}"#), ": Bad credentials");
         assert_eq!(
-            said(br#"{"error": {"code": -32602, "message": {"reason": "too long"}}}"#),
+            said(r#"{"error": {"code": -32602, "message": {"reason": "too long"}}}"#),
             r#": {"reason":"too long"}"#
         );
-        assert_eq!(said(b"\n  <html>\x1b[31mNo\n<p>"), ": <html>[31mNo");
-        assert_eq!(said(b""), "");
-        assert_eq!(said("ü".repeat(1000).as_bytes()).len(), TOLD_BYTES + 2);
+        assert_eq!(said("\n  <html>\x1b[31mNo\n<p>"), ": <html>[31mNo");
+        assert_eq!(said(""), "");
+        assert_eq!(said(&"ü".repeat(1000)).len(), TOLD_BYTES + 2);
     }
 
     #[test]
@@ -299,11 +389,11 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_written_nowhere() {
-        let http = Http::with_token("http://127.0.0.1:1", Token::new(" hush-hush\n"));
-        assert!(!format!("{http:?}").contains("hush"));
-        assert_eq!(http.struck("bad credentials: hush-hush"), "bad credentials: ***");
-        assert!(Token::new(" ").is_none() && Token::new("a\nb").is_none());
+    fn of_a_cookie_its_name_and_value_are_sent_back() {
+        assert_eq!(cookie("TWISTED_SESSION=a.b=; Path=/; HttpOnly").as_deref(), Some("TWISTED_SESSION=a.b="));
+        for odd in ["", "=a", "nothing", "a=b c; Path=/"] {
+            assert_eq!(cookie(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod buildbot;
 mod github;
 mod http;
+mod identity;
 mod transcript;
 
 use std::ffi::OsString;
@@ -14,14 +15,18 @@ use tokio::sync::watch;
 
 use self::buildbot::Buildbot;
 use self::github::{Checks, GitHub};
-use self::http::{HttpError, Token};
-use super::{Errand, Exchange, Returned};
+use self::http::HttpError;
+use self::identity::Identity;
+use super::{Errand, Exchange, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
 use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
 use crate::ports::PortError;
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{GateOutcome, MissingChecks};
 use crate::vocabulary::names::{CommitId, RunId};
+
+/// Whatever goes wrong, so many characters tell it.
+const LONGEST_MESSAGE: usize = 4000;
 
 /// What holds for all gates that one run hands to one CI service.
 #[derive(Clone, Debug)]
@@ -30,7 +35,7 @@ pub struct CiSettings {
     pub policy: CiServicePolicy,
     /// Of which the service follows the branches.
     pub exchange: Exchange,
-    /// The caller's, in which the service's token is.
+    /// The caller's, in which is what lexpr makes itself known with.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -43,6 +48,8 @@ pub struct Inspection {
     pub lacks: Vec<(String, String)>,
     /// Of Buildbot: workers of the builder that are connected, and take builds.
     pub workers: Vec<String>,
+    /// Of GitHub: checks that nothing reports as on the commit that was looked at. They may on others.
+    pub unreported: Option<MissingChecks>,
 }
 
 /// A CI service as one run has it.
@@ -77,22 +84,18 @@ impl Ci {
     pub fn new(settings: CiSettings) -> Self {
         let settings = CiSettings { exchange: settings.exchange.as_branches(), ..settings };
         let (run, exchange) = (settings.run.clone(), settings.exchange.clone());
-        let service = match &settings.policy.server {
-            CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings)),
-            CiServer::GitHub { token_env: None, .. } => Service::GitHub(Box::new(GitHub::new(settings, None))),
-            CiServer::GitHub { token_env: Some(name), .. } => {
-                let value = settings.environment.iter().find(|(of, _)| *of == **name);
-                match value.and_then(|(_, value)| Token::new(value.to_str()?)) {
-                    Some(token) => Service::GitHub(Box::new(GitHub::new(settings, Some(token)))),
-                    None => Service::Closed(format!("the variable {name}, which `tokenEnv` names, holds no token")),
-                }
-            }
+        let service = match Identity::of(&settings.policy.credentials, &settings.environment) {
+            Err(why) => Service::Closed(why),
+            Ok(identity) => match &settings.policy.server {
+                CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings, identity)),
+                CiServer::GitHub { .. } => Service::GitHub(Box::new(GitHub::new(settings, identity))),
+            },
         };
         Self { run, exchange, service }
     }
 
-    /// Has an errand's commit judged, or finds what came of it. `started` is told who is at it once somebody is; `cancel`
-    /// turning true ends it there. A future that is dropped ends nothing: who asks again finds it. What of an errand says
+    /// Has an errand's commit judged, or finds what came of it. `tell` hears what is known meanwhile; `cancel` turning
+    /// true ends it there. A future that is dropped ends nothing: who asks again finds it. What of an errand says
     /// how to run a command is not for a CI service.
     ///
     /// # Errors
@@ -102,7 +105,7 @@ impl Ci {
         judge: &CiJudge,
         errand: &Errand,
         cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, PortError> {
         make_log(&errand.log).map_err(|error| PortError {
             message: format!("making {}: {error}", errand.log.display()),
@@ -111,17 +114,26 @@ impl Ci {
         let asked = Instant::now();
         let returned = match (&self.service, judge) {
             (Service::Buildbot(buildbot), CiJudge::Builder { scheduler, builder }) => {
-                buildbot.run((scheduler, builder), errand, cancel, started).await
+                buildbot.run((scheduler, builder), errand, cancel, tell).await
             }
             (Service::GitHub(github), judge) => match checks(judge) {
-                Some(checks) => github.run(checks, errand, cancel, started).await,
+                Some(checks) => github.run(checks, errand, cancel, tell).await,
                 None => Err(Trouble::strange()),
             },
             (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
             (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
         };
-        Ok(returned
-            .unwrap_or_else(|trouble| early(GateOutcome::Infrastructure { message: trouble.to_string() }, asked)))
+        let infrastructure = |message: &str| {
+            let message = self.service.struck(&plain(message, LONGEST_MESSAGE));
+            GateOutcome::Infrastructure { message }
+        };
+        Ok(match returned {
+            Ok(Returned { outcome: GateOutcome::Infrastructure { message }, node, queued_ms, ran_ms, .. }) => {
+                Returned { node, queued_ms, ran_ms, ..early(infrastructure(&message), asked) }
+            }
+            Ok(returned) => returned,
+            Err(trouble) => early(infrastructure(&trouble.to_string()), asked),
+        })
     }
 
     /// Ends and removes all that is left of the run: what is asked for there, and branches.
@@ -166,6 +178,16 @@ impl Ci {
     }
 }
 
+impl Service {
+    fn struck(&self, said: &str) -> String {
+        match self {
+            Self::Buildbot(buildbot) => buildbot.struck(said),
+            Self::GitHub(github) => github.struck(said),
+            Self::Closed(_) => said.to_owned(),
+        }
+    }
+}
+
 impl Trouble {
     /// A gate that another service is to judge.
     fn strange() -> Self {
@@ -175,8 +197,8 @@ impl Trouble {
 
 fn checks(judge: &CiJudge) -> Option<Checks<'_>> {
     match judge {
-        CiJudge::Checks { repository, checks, report_limit } => {
-            Some(Checks { repository, required: checks, report_limit: *report_limit })
+        CiJudge::Checks { repository, checks, app, report_limit } => {
+            Some(Checks { repository, required: checks, app: app.as_deref(), report_limit: *report_limit })
         }
         CiJudge::Builder { .. } => None,
     }
@@ -198,6 +220,11 @@ async fn of_exchange<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || work(&exchange)).await;
     let done = done.map_err(|error| Trouble::Said(format!("work for a gate elsewhere ended early: {error}")))?;
     done.map_err(|source| Trouble::Exchange { address, source })
+}
+
+/// What somebody else says, as one line of so many characters at most: it goes into events, and onto terminals.
+fn plain(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// For a gate that nobody had.

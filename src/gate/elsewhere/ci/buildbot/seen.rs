@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{NONCE, TICKET};
+use crate::gate::elsewhere::ci::plain;
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::CommitId;
 
@@ -15,6 +16,9 @@ const SUCCESS: i64 = 0;
 pub(super) const WARNINGS: i64 = 1;
 const FAILURE: i64 = 2;
 const NAMES: [&str; 7] = ["success", "warnings", "failure", "skipped", "exception", "retry", "cancelled"];
+
+/// Of what Buildbot says in words, so many characters are told.
+const LONGEST_TEXT: usize = 200;
 
 /// Buildbot has no exit status for a build: what it has failed with says no more than that.
 const FAILED: i32 = 1;
@@ -26,9 +30,9 @@ pub(super) fn list<T: DeserializeOwned>(answer: &Value, key: &str) -> Vec<T> {
     entries.iter().filter_map(|entry| T::deserialize(entry).ok()).collect()
 }
 
-/// As one line.
+/// As one line, and no longer one than somebody reads.
 pub(super) fn read(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    plain(text, LONGEST_TEXT)
 }
 
 fn name_of(results: Option<i64>) -> String {
@@ -93,8 +97,8 @@ impl BuildSeen {
         self.properties.get(name)?.get(0)?.as_str()
     }
 
-    pub(super) fn worker(&self) -> Option<&str> {
-        self.property("workername")
+    pub(super) fn worker(&self) -> Option<String> {
+        self.property("workername").map(read)
     }
 
     pub(super) fn took_ms(&self) -> Option<u64> {
@@ -105,7 +109,7 @@ impl BuildSeen {
     /// commit; that the gate failed only where it had the commit, too.
     pub(super) fn outcome(&self, commit: CommitId, ticket: &str, nonce: &str) -> GateOutcome {
         let infrastructure = |why: &str| {
-            let worker = self.worker().map(|worker| format!("worker {}, ", read(worker))).unwrap_or_default();
+            let worker = self.worker().map(|worker| format!("worker {worker}, ")).unwrap_or_default();
             GateOutcome::Infrastructure { message: format!("{worker}build {}: {why}", self.number) }
         };
         if !self.complete {

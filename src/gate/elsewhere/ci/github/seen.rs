@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::gate::elsewhere::ci::plain;
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::CommitId;
 
 /// GitHub has no exit status for a check: one that has failed says no more than that.
 const FAILED: i32 = 1;
+
+/// None of GitHub's words is as long.
+const LONGEST_WORD: usize = 60;
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct CheckRun {
@@ -16,6 +20,13 @@ pub(super) struct CheckRun {
     head_sha: String,
     status: String,
     conclusion: Option<String>,
+    app: Option<App>,
+}
+
+/// What has made a check run.
+#[derive(Clone, Debug, Deserialize)]
+struct App {
+    slug: Option<String>,
 }
 
 /// Of a commit's combined status: the last state of one context.
@@ -32,6 +43,8 @@ pub(super) struct Reported {
     /// Of which commit the statuses are.
     pub(super) status_sha: String,
     pub(super) statuses: Vec<Status>,
+    /// The only one whose reports count.
+    pub(super) app: Option<String>,
 }
 
 /// Where one report stands.
@@ -57,14 +70,20 @@ pub(super) enum Standing {
     Ended(GateOutcome),
 }
 
+impl CheckRun {
+    fn slug(&self) -> Option<&str> {
+        self.app.as_ref()?.slug.as_deref()
+    }
+}
+
 fn of_check_run(run: &CheckRun) -> Report {
     match (run.status.as_str(), run.conclusion.as_deref()) {
         ("completed", Some("success")) => Report::Passed,
         ("completed", Some("failure")) => Report::Failed,
-        ("completed", conclusion) => Report::Odd(conclusion.unwrap_or("without a conclusion").to_owned()),
+        ("completed", conclusion) => Report::Odd(plain(conclusion.unwrap_or("without a conclusion"), LONGEST_WORD)),
         ("in_progress", _) => Report::Running,
         ("queued" | "requested" | "waiting" | "pending", _) => Report::Queued,
-        (other, _) => Report::Odd(format!("status {other}")),
+        (other, _) => Report::Odd(format!("status {}", plain(other, LONGEST_WORD))),
     }
 }
 
@@ -74,14 +93,18 @@ fn of_status(status: &Status) -> Report {
         "failure" => Report::Failed,
         // There is no other word for one that is at work.
         "pending" => Report::Running,
-        other => Report::Odd(other.to_owned()),
+        other => Report::Odd(plain(other, LONGEST_WORD)),
     }
 }
 
 impl Reported {
     /// What there is, by name, for a person.
     pub(super) fn names(&self) -> Vec<String> {
-        let runs = self.check_runs.iter().map(|run| run.name.clone());
+        let runs = self.check_runs.iter().map(|run| match run.slug() {
+            Some(slug) if !self.counts(run) => format!("{} (by {slug})", run.name),
+            None if !self.counts(run) => format!("{} (by nobody known)", run.name),
+            _ => run.name.clone(),
+        });
         let mut names: Vec<String> = runs.chain(self.statuses.iter().map(|status| status.context.clone())).collect();
         names.sort_unstable();
         names.dedup();
@@ -110,8 +133,12 @@ impl Reported {
         all.into_iter().any(|report| matches!(report, Report::Queued | Report::Running))
     }
 
+    fn counts(&self, run: &CheckRun) -> bool {
+        self.app.is_none() || run.slug() == self.app.as_deref()
+    }
+
     fn reports_on(&self, name: &str) -> Vec<Report> {
-        let runs = self.check_runs.iter().filter(|run| run.name == name).map(of_check_run);
+        let runs = self.check_runs.iter().filter(|run| run.name == name && self.counts(run)).map(of_check_run);
         runs.chain(self.statuses.iter().filter(|status| status.context == name).map(of_status)).collect()
     }
 
@@ -170,12 +197,14 @@ mod tests {
             head_sha: sha("1"),
             status: (*status).to_owned(),
             conclusion: conclusion.map(str::to_owned),
+            app: Some(App { slug: Some("github-actions".to_owned()) }),
         };
         let status = |(context, state): &(&str, &str)| Status { context: (*context).into(), state: (*state).into() };
         Reported {
             check_runs: runs.iter().map(run).collect(),
             status_sha: sha("1"),
             statuses: statuses.iter().map(status).collect(),
+            app: None,
         }
     }
 
@@ -225,6 +254,23 @@ mod tests {
             Standing::Missing(Vec::new()),
             "nothing required is no pass"
         );
+    }
+
+    #[test]
+    fn invariant_1_where_the_plan_names_an_app_no_other_s_word_is_a_pass_or_a_failure() {
+        let missing = Standing::Missing(vec!["build".to_owned()]);
+        for (end, expected) in
+            [("success", PASSED), ("failure", Standing::Ended(GateOutcome::Failed { exit_code: FAILED }))]
+        {
+            let of_actions = reported(&[("build", "completed", Some(end))], &[]);
+            let asked_for = |app: &str| Reported { app: Some(app.to_owned()), ..of_actions.clone() };
+            assert_eq!(standing(&asked_for("github-actions"), &["build"]), expected);
+            assert_eq!(standing(&asked_for("another"), &["build"]), missing);
+            assert_eq!(asked_for("another").names(), ["build (by github-actions)"]);
+            let mut of_nobody = asked_for("github-actions");
+            of_nobody.check_runs[0].app = None;
+            assert_eq!(standing(&of_nobody, &["build"]), missing);
+        }
     }
 
     #[test]
