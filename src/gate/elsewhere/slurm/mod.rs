@@ -144,8 +144,9 @@ impl Slurm {
             peak_memory_bytes: None,
             out_of_memory: false,
         });
-        if let (GateOutcome::Infrastructure { .. }, Some(node)) = (&returned.outcome, &returned.node) {
-            self.cluster.shun(node);
+        if let GateOutcome::Infrastructure { .. } = &returned.outcome {
+            self.cluster.settings.exchange.doubt(errand.commit);
+            returned.node.iter().for_each(|node| self.cluster.shun(node));
         }
         Ok(returned)
     }
@@ -207,9 +208,8 @@ impl Cluster {
 
     /// Brings the errand's commit to where nodes find it. The ref's full name.
     async fn push(&self, errand: &Errand) -> Result<String, Trouble> {
-        let (exchange, commit, ticket) = (self.settings.exchange.clone(), errand.commit, errand.ticket.clone());
-        self.of_exchange(move || exchange.push(commit, &ticket)).await?;
-        Ok(self.settings.exchange.name_of(&errand.ticket))
+        let (exchange, commit) = (self.settings.exchange.clone(), errand.commit);
+        self.of_exchange(move || exchange.share(commit)).await
     }
 
     async fn of_exchange<T: Send + 'static>(
