@@ -116,6 +116,7 @@ mod slot_random;
 mod slot_switch;
 mod slurm_alone;
 mod slurm_gates;
+mod slurm_lost;
 mod slurm_world;
 mod soak;
 mod storm;

@@ -17,12 +17,12 @@ use crate::gate_guard::{has_ended, number_in, wait_for_end};
 use crate::land_world::file;
 use crate::slurm_world::{BOTH, POOL, ROOM, RUN, World, run, run_with, until, word};
 
-fn infrastructure(outcome: &GateOutcome) -> &str {
+pub fn infrastructure(outcome: &GateOutcome) -> &str {
     let GateOutcome::Infrastructure { message } = outcome else { panic!("{outcome:?}") };
     message
 }
 
-fn named(errand: Errand, mode: SlurmMode) -> Errand {
+pub fn named(errand: Errand, mode: SlurmMode) -> Errand {
     let ticket = format!("{}-{}", errand.ticket, if mode == POOL { "pool" } else { "batch" });
     let log = errand.log.with_file_name(format!("{ticket}.log"));
     Errand { ticket, log, ..errand }
@@ -406,7 +406,7 @@ async fn all_gates_of_one_composite_share_one_push_and_all_refs_go_with_another(
 }
 
 /// What a gate leaves that counts how often it was begun, and ended.
-fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
+pub fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
     let (begun, ended) = (world.cluster.path("begun"), world.cluster.path("ended"));
     let go = world.cluster.path("go");
     let command = format!(

@@ -4,6 +4,7 @@
 mod batch;
 mod client;
 mod listening;
+mod patience;
 mod pool;
 mod queue;
 
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use self::batch::Batch;
 use self::client::{Client, ClientError};
+pub use self::patience::Patience;
 use self::pool::Pool;
 use self::queue::Phase;
 use super::worker::{Instructions, NotAName};
@@ -59,6 +61,7 @@ pub struct SlurmSettings {
     pub guard_exe: PathBuf,
     /// From TERM to KILL when a gate's time is up or it is cancelled.
     pub grace: Duration,
+    pub patience: Patience,
 }
 
 /// Runs gates on a Slurm cluster.
@@ -100,7 +103,7 @@ enum Trouble {
 
 impl Slurm {
     pub fn new(settings: SlurmSettings) -> Self {
-        let client = Client::new(&settings.environment, &settings.mark);
+        let client = Client::new(&settings.environment, &settings.mark, settings.patience.controller);
         let mode = settings.mode;
         let cluster = Arc::new(Cluster { settings, client, shunned: Mutex::default() });
         let way = match mode {
