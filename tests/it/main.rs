@@ -80,6 +80,8 @@ mod hostile_names;
 mod hostile_places;
 mod hostile_trees;
 mod hostile_world;
+#[cfg(feature = "failpoints")]
+mod killed_elsewhere;
 mod land_checkout;
 mod land_push;
 mod land_target;
