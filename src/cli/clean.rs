@@ -200,10 +200,8 @@ impl Sweep<'_> {
     fn remove_run(&mut self, folder: &RunFolder, hold: Option<&Hold>, what: &str) -> Result<(), Failure> {
         let size = runs::disk_usage(&folder.path);
         if let Some(hold) = hold {
-            // Of a journal that cannot be read nobody knows which engines it had containers of.
-            let images = resume::read(folder).map_or_else(|_| Vec::new(), |(_, started)| started.images);
-            leftovers::end_gates(folder, &images);
-            conduct::runtime(1)?.block_on(leftovers::clear_elsewhere(self.repo, folder));
+            leftovers::settle_gits(self.repo.common_dir(), folder)?;
+            conduct::runtime(1)?.block_on(leftovers::clear_everywhere(self.repo, folder));
             folder.forget(hold).map_err(unlocked)?;
             conduct::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;

@@ -127,6 +127,7 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        crash::point!("elsewhere.clear.before");
         if let Err(error) = gates.elsewhere().clear().await {
             let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             speak::note(&format!("{}{hint}\n", error.message));
@@ -546,16 +547,16 @@ pub(super) fn let_go(repo: &UserRepo, run: &RunId) -> Result<(), Failure> {
 
 /// Puts right what dead runs left. Those that were killed before their first event have done nothing
 /// that could be resumed, and are removed; of those that were killed after their last one nobody
-/// resumes anything, and what was kept for them is let go.
+/// resumes anything, and what they had elsewhere and what was kept for them is let go.
 ///
 /// # Errors
 /// Where folders cannot be read, or refs or folders not be removed.
-pub(super) fn tidy_after_dead_runs(repo: &UserRepo) -> Result<(), Failure> {
+pub(super) async fn tidy_after_dead_runs(repo: &UserRepo) -> Result<(), Failure> {
     let common_dir = repo.common_dir();
     for folder in runs::folders(common_dir).map_err(status::not_found)? {
         let path = folder.journal();
         if journal::first(&path).is_some() {
-            tidy_up_if_ended(repo, &folder)?;
+            tidy_up_if_ended(repo, &folder).await?;
             continue;
         }
         // One whose journal is damaged has begun, and whoever asks for it is told of the damage.
@@ -572,12 +573,13 @@ pub(super) fn tidy_after_dead_runs(repo: &UserRepo) -> Result<(), Failure> {
 }
 
 /// A run that came to its end and still has the folder of its composites did not tidy up.
-fn tidy_up_if_ended(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+async fn tidy_up_if_ended(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
     if folder.quarantine().exists()
         && let Some(Event::RunFinished { exit_code, .. }) = journal::last(&folder.journal()).map(|last| last.event)
         && is_final(exit_code)
         && let Some(_hold) = hold_if_dead(repo.common_dir(), folder)?
     {
+        leftovers::clear_everywhere(repo, folder).await;
         tidy_up(repo, folder, exit_code)?;
     }
     Ok(())

@@ -33,8 +33,8 @@ pub(super) enum Gits {
     AtWork,
 }
 
-/// A git of a killed run that is still at work has its way first; then nothing changes any more
-/// behind the back of whoever looks. What it was killed over in the run's own refs is removed.
+/// A git of a killed run that is still at work has its way first, and so has what asks a cluster for something; then nothing
+/// changes any more behind the back of whoever looks. What it was killed over in the run's own refs is removed.
 ///
 /// # Errors
 /// Where a lock in the run's own refs cannot be removed.
@@ -42,7 +42,9 @@ pub(super) fn settle_gits(common_dir: &Path, folder: &RunFolder) -> Result<Gits,
     let run = &folder.id;
     let left = orphans::wait_for_git(&folder.mark());
     if left > 0 {
-        speak::note(&format!("{left} git processes of run {run} are still at work and are left to it\n"));
+        speak::note(&format!(
+            "{left} programs that run {run} started, gits or a cluster's, are still at work and are left to it\n"
+        ));
         return Ok(Gits::AtWork);
     }
     // Nobody but this process works for the run, and nobody else writes its refs.
@@ -64,25 +66,35 @@ pub(super) fn clear(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> 
     remove_locks(&lander, &past.events)
 }
 
-/// For a run in whose place another begins: its gates are ended, and of its locks those are removed
+/// For a run in whose place another begins: its gates are ended, here and elsewhere, and of its locks those are removed
 /// that are on nothing it was moving. Checkouts that it has half moved stay held, so that nobody takes
 /// its files for their own. A run that cannot be read, or that somebody is at, is left as it is.
 ///
 /// # Errors
 /// Where a lock cannot be removed.
-pub(super) fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
+pub(super) async fn clear_for_good(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
     let held = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
     let (Some(_held), Ok((past, started))) = (held, resume::read(folder)) else { return Ok(()) };
-    end_gates(folder, &started.images);
-    if settle_gits(repo.common_dir(), folder)? == Gits::Gone && moving_since(&past.events).is_none() {
+    let gits = settle_gits(repo.common_dir(), folder)?;
+    clear_everywhere(repo, folder).await;
+    if gits == Gits::Gone && moving_since(&past.events).is_none() {
         remove_locks(&conduct::lander(repo, folder, &started.target, None, true, None), &past.events)?;
     }
     Ok(())
 }
 
+/// Ends all gates of a run that nobody goes on with, wherever they run, and removes what it had there. What was still asking
+/// for one is to have been waited for ([`settle_gits`]).
+pub(super) async fn clear_everywhere(repo: &UserRepo, folder: &RunFolder) {
+    // Of a journal that cannot be read nobody knows which engines it had containers of.
+    let images = resume::read(folder).map_or_else(|_| Vec::new(), |(_, started)| started.images);
+    end_gates(folder, &images);
+    clear_elsewhere(repo, folder).await;
+}
+
 /// Takes off clusters and CI services what a run left there that nobody goes on with: allocations, jobs, builds, and commits
 /// that were sent. What cannot be taken off is told.
-pub(super) async fn clear_elsewhere(repo: &UserRepo, folder: &RunFolder) {
+async fn clear_elsewhere(repo: &UserRepo, folder: &RunFolder) {
     let Ok((_, started)) = resume::read(folder) else { return };
     // Most runs have none, and of those no plan need be read.
     if started.items.iter().flat_map(|item| &item.gates).all(|gate| gate.runtime.is_none()) {
@@ -135,6 +147,8 @@ pub(super) fn end_gates(folder: &RunFolder, images: &[FixedImage]) {
     let ended = orphans::end_all(&folder.mark());
     if ended > 0 {
         speak::note(&format!("{ended} processes of gates outlived run {run} and were ended\n"));
+        // One of them may have been making a container.
+        remove_containers(folder, images);
     }
 }
 

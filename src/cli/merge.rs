@@ -111,7 +111,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
     let (lock, waited) = claim(args, &opened, &id, patience).await?;
-    conduct::tidy_after_dead_runs(&opened.repo)?;
+    conduct::tidy_after_dead_runs(&opened.repo).await?;
     let mut tentative = Tentative::create(&common_dir, id)?;
     if let (true, Some(hold)) = (args.urgent, &tentative.hold) {
         tentative.folder.name_process(hold).map_err(|error| Failure::internal(error.to_string()))?;
@@ -123,8 +123,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
         if !args.afresh {
             return Err(resume::refuse(&unfinished, &opened)?);
         }
-        leftovers::clear_for_good(&opened.repo, &unfinished)?;
-        leftovers::clear_elsewhere(&opened.repo, &unfinished).await;
+        leftovers::clear_for_good(&opened.repo, &unfinished).await?;
     }
     resume::tell_of_others(&common_dir, &opened)?;
     options.images = opened.fix_images()?;

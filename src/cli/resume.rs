@@ -59,7 +59,7 @@ async fn resume(
     // An undo has the target to itself, that of an urgent run, too.
     let _for_the_undo = if urgent && undo::is_open(folder)? { Some(claim().await?) } else { None };
     leftovers::clear(&repo, folder)?;
-    conduct::tidy_after_dead_runs(&repo)?;
+    conduct::tidy_after_dead_runs(&repo).await?;
     let settled = undo::settle(&repo, folder, patience).await?;
     if let Some(settled) = &settled {
         speak::note(&settled.note);
@@ -90,6 +90,9 @@ async fn resume(
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         // It may have been killed before it had tidied up.
+        if folder.quarantine().exists() {
+            leftovers::clear_everywhere(&repo, folder).await;
+        }
         conduct::tidy_up(&repo, folder, exit_code)?;
         tell()?;
         return Ok(Outcome { exit_code, items });

@@ -83,6 +83,8 @@ mod hostile_names;
 mod hostile_places;
 mod hostile_trees;
 mod hostile_world;
+#[cfg(feature = "failpoints")]
+mod killed_elsewhere;
 mod land_checkout;
 mod land_push;
 mod land_target;
@@ -119,6 +121,7 @@ mod slot_random;
 mod slot_switch;
 mod slurm_alone;
 mod slurm_gates;
+mod slurm_lost;
 mod slurm_world;
 mod soak;
 mod storm;

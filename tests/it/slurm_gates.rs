@@ -17,12 +17,12 @@ use crate::gate_guard::{has_ended, number_in, wait_for_end};
 use crate::land_world::file;
 use crate::slurm_world::{BOTH, POOL, ROOM, RUN, World, run, run_with, until, word};
 
-fn infrastructure(outcome: &GateOutcome) -> &str {
+pub fn infrastructure(outcome: &GateOutcome) -> &str {
     let GateOutcome::Infrastructure { message } = outcome else { panic!("{outcome:?}") };
     message
 }
 
-fn named(errand: Errand, mode: SlurmMode) -> Errand {
+pub fn named(errand: Errand, mode: SlurmMode) -> Errand {
     let ticket = format!("{}-{}", errand.ticket, if mode == POOL { "pool" } else { "batch" });
     let log = errand.log.with_file_name(format!("{ticket}.log"));
     Errand { ticket, log, ..errand }
@@ -81,7 +81,7 @@ async fn a_gate_judges_the_very_tree_and_every_outcome_is_told_as_it_was() {
 
         assert_eq!(world.leftovers(), [""; 0], "nothing stays on a node but its cache");
         let refs = world.exchange.run(&["for-each-ref", "--format=%(refname)"]);
-        assert!(refs.contains("look"), "{refs}");
+        assert!(refs.contains(&commit.to_string()), "{refs}");
         slurm.clear().await.unwrap();
         assert_eq!(world.cluster.jobs(), [""; 0]);
         assert_eq!(world.exchange.run(&["for-each-ref"]), "");
@@ -285,7 +285,8 @@ async fn invariant_1_what_cannot_be_fetched_or_is_another_commit_is_an_infrastru
         )
         .unwrap();
         fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let errand = named(world.errand("unfetched", "echo ran"), mode);
+        let commit = world.commit(&[file("sent", "anew\n")]);
+        let errand = named(world.errand_at(commit, "unfetched", "echo ran"), mode);
         let coming_back = async {
             if mode == SlurmMode::Batch {
                 // What went wrong can only be told through it.
@@ -371,8 +372,41 @@ async fn a_controller_that_is_started_anew_in_mid_gate_costs_no_gate() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn all_gates_of_one_composite_share_one_push_and_all_refs_go_with_another() {
+    let Some(world) = World::start() else { return };
+    let pushes = world.cluster.path("pushes");
+    let hook = world.exchange.dir().join("hooks/post-receive");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    // A line for each push, with the names of the refs; of results there are as many as gates.
+    fs::write(&hook, format!("#!/bin/sh\necho $(sed 's/.* //' | grep -v -e '-result$') >> {}\n", word(&pushes)))
+        .unwrap();
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for mode in BOTH {
+        fs::write(&pushes, "").unwrap();
+        let slurm = world.slurm(mode);
+        let commits = [world.commit(&[file("one", "1\n")]), world.commit(&[file("two", "2\n")])];
+        let gates = ["a", "b", "c"].map(|name| (commits[0], name)).into_iter().chain([(commits[1], "d")]);
+        let errands: Vec<Errand> =
+            gates.map(|(commit, name)| named(world.errand_at(commit, name, "true"), mode)).collect();
+        for (came, log) in join_all(errands.iter().map(|errand| run(&slurm, errand))).await {
+            assert_eq!(came.outcome, GateOutcome::Passed, "{mode:?}: {log}");
+        }
+        slurm.clear().await.unwrap();
+        let pushes = fs::read_to_string(&pushes).unwrap();
+        let mut pushes: Vec<&str> = pushes.lines().filter(|line| !line.is_empty()).collect();
+        let removed: Vec<&str> = pushes.pop().unwrap().split(' ').collect();
+        pushes.sort_unstable();
+        let mut sent = commits.map(|commit| format!("refs/lexpr/{RUN}/{commit}"));
+        sent.sort_unstable();
+        assert_eq!(pushes, sent, "{mode:?}");
+        assert_eq!(removed, sent, "{mode:?}");
+        assert_eq!(world.exchange.run(&["for-each-ref"]), "");
+    }
+}
+
 /// What a gate leaves that counts how often it was begun, and ended.
-fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
+pub fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
     let (begun, ended) = (world.cluster.path("begun"), world.cluster.path("ended"));
     let go = world.cluster.path("go");
     let command = format!(

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lexpr::gate::LogRules;
-use lexpr::gate::elsewhere::slurm::{Slurm, SlurmSettings};
+use lexpr::gate::elsewhere::slurm::{Patience, Slurm, SlurmSettings};
 use lexpr::gate::elsewhere::{Errand, Exchange, Returned};
 use lexpr::plan::runtime::{SlurmMode, SlurmNeeds};
 use lexpr::ports::PortError;
@@ -315,7 +315,22 @@ impl World {
             environment,
             guard_exe: PathBuf::from(env!("CARGO_BIN_EXE_lexpr")),
             grace: Duration::from_secs(2),
+            patience: Patience::default(),
         }
+    }
+
+    /// With a script that is started for one of Slurm's programs, and finds that itself by its name.
+    pub fn settings_with(&self, mode: SlurmMode, program: &str, script: &str) -> SlurmSettings {
+        let mut settings = self.settings(mode);
+        let before = self.cluster.path("bin").join(program);
+        fs::create_dir_all(before.parent().unwrap()).unwrap();
+        fs::write(&before, format!("#!/bin/sh\nPATH=${{PATH#*:}}\n{script}\n")).unwrap();
+        fs::set_permissions(&before, Permissions::from_mode(0o755)).unwrap();
+        for (_, path) in settings.environment.iter_mut().filter(|(name, _)| name == "PATH") {
+            let folders = std::env::split_paths(&*path).collect::<Vec<_>>();
+            *path = std::env::join_paths([before.parent().unwrap().to_owned()].into_iter().chain(folders)).unwrap();
+        }
+        settings
     }
 
     pub fn slurm(&self, mode: SlurmMode) -> Slurm {

@@ -1,10 +1,12 @@
 //! How a tree gets to the machines that gate it, and what came of it back: as commits under `refs/lexpr/<run>/` of a
 //! repository that both sides reach, or on branches `lexpr/<run>/…` for those who follow branches. Nothing else there is touched. Every function blocks.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::pump::{LogRules, pump};
 use crate::git::command::{Config, Git, GitError, bare_command, expect_success, output};
@@ -21,7 +23,13 @@ pub struct Exchange {
     run: RunId,
     /// What the full names of refs begin with.
     root: &'static str,
+    /// Commits that were sent for all gates of theirs; held by who sends one, so that the others wait. Of the process, not of the
+    /// run: after a resumption each is sent once more, which changes nothing.
+    sent: Arc<Mutex<HashMap<CommitId, Sent>>>,
 }
+
+/// Whether it is there.
+type Sent = Arc<Mutex<bool>>;
 
 /// What a worker sent back could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +43,7 @@ pub(super) enum BringError {
 impl Exchange {
     /// `git` has the commits; `address` is a URL or an absolute path, and means the same repository here and on nodes.
     pub fn new(git: Git, address: impl Into<String>, run: RunId) -> Self {
-        Self { git, address: address.into(), run, root: "refs/lexpr" }
+        Self { git, address: address.into(), run, root: "refs/lexpr", sent: Arc::default() }
     }
 
     /// The same with branches, which are what CI services follow.
@@ -57,7 +65,30 @@ impl Exchange {
         format!("{}/{}/{name}", self.root, self.run)
     }
 
-    /// Sends a commit there.
+    /// Sends a commit there, unless it was: all gates of one composite share one push, and one ref, whose full name this is. It
+    /// goes with the run's others.
+    pub(super) fn share(&self, commit: CommitId) -> Result<String, GitError> {
+        let name = commit.to_string();
+        let sent = Arc::clone(self.sent().entry(commit).or_default());
+        let mut is_there = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_there {
+            self.push(commit, &name)?;
+            *is_there = true;
+        }
+        Ok(self.name_of(&name))
+    }
+
+    /// Says that the commit may not be there any more: who needs it next sends it again.
+    pub(super) fn doubt(&self, commit: CommitId) {
+        self.sent().remove(&commit);
+    }
+
+    fn sent(&self) -> std::sync::MutexGuard<'_, HashMap<CommitId, Sent>> {
+        // Nothing in here can be half done.
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a commit there, by a name of its own.
     pub(super) fn push(&self, commit: CommitId, name: &str) -> Result<(), GitError> {
         self.send(&[format!("+{commit}:{}", self.name_of(name))])
     }

@@ -10,8 +10,9 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::ci::{Ci, CiSettings};
-use super::slurm::{Slurm, SlurmSettings};
+use super::slurm::{Patience, Slurm, SlurmSettings};
 use super::{Errand, Exchange, Returned, Word};
+use crate::crash;
 use crate::gate::client::cancelled;
 use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
 use crate::gate::job::failed;
@@ -151,6 +152,7 @@ impl GatesElsewhere {
             environment: settings.environment.clone(),
             guard_exe: settings.guard_exe.clone(),
             grace: settings.grace,
+            patience: Patience::default(),
         }
     }
 
@@ -241,8 +243,10 @@ impl GateOnItsWay<'_> {
     }
 
     fn tell(&self, news: JobNews) {
+        crash::point!("gate.news.before");
         // Nobody listens any more: then nobody waits for it either.
         let _ = self.news.send(news);
+        crash::point!("gate.news.after");
     }
 
     fn errand(&self, number: u32) -> Errand {
@@ -290,6 +294,7 @@ impl GateOnItsWay<'_> {
             other => other,
         };
         let path = log.clone();
+        crash::point!("gate.report.before");
         let read = tokio::task::spawn_blocking(move || log::of_ended(&path));
         let (log_digest, tail) = read.await.map_err(|error| PortError {
             message: format!("reading a log ended early: {error}"),

@@ -27,8 +27,8 @@ use crate::vocabulary::names::{CommitId, TreeId};
 /// One gate to be run elsewhere, once.
 #[derive(Clone, Debug)]
 pub struct Errand {
-    /// Who asks twice for the same finds the first: made of the verdict's key and how many attempts the journal has of
-    /// it. Letters, digits and `-` only.
+    /// Who asks twice for the same finds the first: made of the verdict's key and, behind a last `-`, how many attempts the
+    /// journal has of it. Letters, digits and `-` only.
     pub ticket: String,
     pub commit: CommitId,
     pub tree: TreeId,

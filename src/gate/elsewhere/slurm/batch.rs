@@ -1,5 +1,9 @@
 //! Gates as jobs of their own. A job outlives the lexpr that submitted it, and sends back what came of it by git; whoever
 //! asks for the same ticket finds the job, or what it sent. What it prints is heard meanwhile where it runs for a while.
+//!
+//! No two jobs of one gate are there at once, whatever becomes of lexpr and of Slurm's controller: while that cannot be asked
+//! nothing is submitted (`patience`), what is left of an earlier attempt is ended first, and of two jobs of one name Slurm itself
+//! holds back the second.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -8,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, watch};
 
-use super::client::{ClientError, LONGEST_CALL};
+use super::client::LONGEST_CALL;
 use super::listening::Listening;
+use super::patience::Asking;
 use super::queue::{JobSeen, Phase, Queue};
 use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
-use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_limit};
+use crate::gate::elsewhere::worker::{SCRIPT, quoted};
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::vocabulary::event::GateOutcome;
 
@@ -26,8 +31,6 @@ const LATER_LOOKS: Duration = Duration::from_secs(2);
 const LATE_BY: u32 = 5;
 /// Shorter ones have ended before anybody looks.
 const HEARD_AFTER: Duration = Duration::from_secs(2);
-/// What a job may take beyond the times it is given: a prolog, sending back a long log, an epilog.
-const SLACK: Duration = Duration::from_secs(600);
 /// How often it is tried to submit one job while the controller comes and goes.
 const SUBMISSIONS: u32 = 5;
 
@@ -91,7 +94,11 @@ impl Batch {
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         let mut seen = Followed::default();
-        let end = match self.start(errand).await? {
+        let start = tokio::select! {
+            start = self.start(errand) => start?,
+            () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+        };
+        let end = match start {
             Start::TakeResult(end) => end,
             Start::Follow(job) => self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?,
             Start::Submit => {
@@ -115,12 +122,12 @@ impl Batch {
         returned
     }
 
-    async fn before(&self) -> Result<&Before, Trouble> {
+    async fn before(&self, errand: &Errand) -> Result<&Before, Trouble> {
+        let since = Instant::now();
         self.before
             .get_or_try_init(async || {
                 // In this order: what a job sends is there before it has ended.
-                let jobs = self.queue.look(Instant::now()).await?;
-                let jobs = jobs.to_vec();
+                let jobs = look(&self.cluster, &self.queue, errand, since).await?.to_vec();
                 let exchange = self.cluster.settings.exchange.clone();
                 let refs = self.cluster.of_exchange(move || exchange.refs()).await?;
                 Ok(Before { jobs, refs: refs.into_iter().collect() })
@@ -135,7 +142,7 @@ impl Batch {
 
     /// Looks for what was left of an errand that this lexpr is asked for the first time.
     async fn start(&self, errand: &Errand) -> Result<Start, Trouble> {
-        let before = self.before().await?;
+        let before = self.before(errand).await?;
         if self.submitted().contains_key(&errand.ticket) {
             return Ok(Start::Submit);
         }
@@ -162,11 +169,6 @@ impl Batch {
         // It goes on if nobody waits for it any more: else there might be a job that nobody knows of.
         let submitting = tokio::spawn(async move { cell.get_or_try_init(|| submission.submit()).await.copied() });
         submitting.await.map_err(|error| Trouble::Said(format!("submitting a job ended early: {error}")))?
-    }
-
-    async fn is_alive(&self, job: u64) -> Result<bool, Trouble> {
-        let jobs = self.queue.look(Instant::now()).await?;
-        Ok(jobs.iter().any(|seen| seen.id == job && seen.phase() != Phase::Ended))
     }
 
     fn job_name(&self, errand: &Errand) -> String {
@@ -200,14 +202,19 @@ impl Batch {
         followed: &mut Followed,
     ) -> Result<JobEnd, Trouble> {
         let settings = &self.cluster.settings;
-        let limits = [errand.timeout, settings.grace, setup_limit(errand), LONGEST_PREPARATION, SLACK];
-        let longest = limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit));
+        let longest = self.cluster.longest_job(errand);
         let since = Instant::now();
         let mut started = Some(started);
         let mut running_since = None;
         let mut is_listened_to = false;
         loop {
-            let jobs = self.queue.look(since).await?;
+            let jobs = tokio::select! {
+                jobs = look(&self.cluster, &self.queue, errand, since) => jobs?,
+                () = cancelled(cancel) => {
+                    end(&self.cluster, &self.queue, job).await?;
+                    return Ok(JobEnd::Cancelled);
+                }
+            };
             let Some(seen) = jobs.iter().find(|seen| seen.id == job) else { return Ok(JobEnd::Forgotten) };
             let cut = match seen.phase() {
                 Phase::Ended => return Ok(JobEnd::Seen(seen.clone())),
@@ -233,31 +240,18 @@ impl Batch {
                 }
             };
             if let Some(why) = cut {
-                self.end(job).await?;
+                end(&self.cluster, &self.queue, job).await?;
                 return Ok(JobEnd::Cut(why));
             }
             let so_far = running_since.unwrap_or(since).elapsed();
             tokio::select! {
                 () = tokio::time::sleep((so_far / LATE_BY).clamp(FIRST_LOOK, LATER_LOOKS)) => {}
                 () = cancelled(cancel) => {
-                    self.end(job).await?;
+                    end(&self.cluster, &self.queue, job).await?;
                     return Ok(JobEnd::Cancelled);
                 }
             }
         }
-    }
-
-    /// Ends a job and waits until it has ended.
-    async fn end(&self, job: u64) -> Result<(), Trouble> {
-        self.cluster.end_job(job).await?;
-        let begun = Instant::now();
-        while self.is_alive(job).await? {
-            if begun.elapsed() > LONGEST_END {
-                return Err(Trouble::Said(format!("job {job} does not end; see `scontrol show job {job}`")));
-            }
-            tokio::time::sleep(FIRST_LOOK).await;
-        }
-        Ok(())
     }
 
     async fn what_came_of(
@@ -319,7 +313,23 @@ struct Submission {
 }
 
 impl Submission {
+    /// Ends jobs of earlier attempts of the same gate, which are there where nobody could be asked to end them, or where lexpr
+    /// was killed before it had.
+    async fn end_earlier(&self) -> Result<(), Trouble> {
+        let Some((of_key, attempt)) = attempt_of(&self.name).filter(|(_, attempt)| *attempt > 0) else { return Ok(()) };
+        let jobs = look(&self.cluster, &self.queue, &self.errand, Instant::now()).await?;
+        let is_earlier = |job: &&JobSeen| {
+            job.phase() != Phase::Ended
+                && attempt_of(&job.name).is_some_and(|(key, nth)| key == of_key && nth < attempt)
+        };
+        for job in jobs.iter().filter(is_earlier) {
+            end(&self.cluster, &self.queue, job.id).await?;
+        }
+        Ok(())
+    }
+
     async fn submit(&self) -> Result<u64, Trouble> {
+        self.end_earlier().await?;
         let settings = &self.cluster.settings;
         let at = self.cluster.push(&self.errand).await?;
         let result = settings.exchange.name_of(&result_of(&self.errand.ticket));
@@ -329,6 +339,8 @@ impl Submission {
             // A job that is started anew by Slurm waits two minutes, and lexpr tries again by itself.
             "--no-requeue".to_owned(),
             format!("--job-name={}", self.name),
+            // Should there be two of this name, by a client that outlived its lexpr, never both at once.
+            "--dependency=singleton".to_owned(),
             "--nodes=1".to_owned(),
             "--ntasks=1".to_owned(),
             format!("--cpus-per-task={}", self.cluster.cpus()),
@@ -357,9 +369,9 @@ impl Submission {
                     let id = said.trim().split(';').next().and_then(|id| id.parse().ok());
                     return id.ok_or_else(|| Trouble::Said(format!("sbatch gave no job id: {said}")));
                 }
-                Err(ClientError::Absent { .. } | ClientError::Hangs { .. }) if submission < SUBMISSIONS => {
+                Err(error) if error.is_silence() && submission < SUBMISSIONS => {
                     // It may have been heard all the same. This waits until the controller is back.
-                    let jobs = self.queue.look(Instant::now()).await?;
+                    let jobs = look(&self.cluster, &self.queue, &self.errand, Instant::now()).await?;
                     if let Some(job) = jobs.iter().find(|job| job.name == self.name && job.phase() != Phase::Ended) {
                         return Ok(job.id);
                     }
@@ -369,6 +381,37 @@ impl Submission {
         }
         Err(Trouble::Said("the job could not be submitted".to_owned()))
     }
+}
+
+/// The queue, once there is a controller that says so; see [`Queue::look`].
+async fn look(cluster: &Cluster, queue: &Queue, errand: &Errand, since: Instant) -> Result<Arc<[JobSeen]>, Trouble> {
+    let mut asking = Asking::begin(cluster, errand);
+    loop {
+        match queue.look(since).await {
+            Ok(jobs) => return Ok(jobs),
+            Err(error) => asking.bear(error).await?,
+        }
+    }
+}
+
+/// Ends a job and waits until it has ended.
+async fn end(cluster: &Cluster, queue: &Queue, job: u64) -> Result<(), Trouble> {
+    cluster.end_job(job).await?;
+    let begun = Instant::now();
+    let is_it = |seen: &JobSeen| seen.id == job && seen.phase() != Phase::Ended;
+    while queue.look(Instant::now()).await?.iter().any(is_it) {
+        if begun.elapsed() > LONGEST_END {
+            return Err(Trouble::Said(format!("job {job} does not end; see `scontrol show job {job}`")));
+        }
+        tokio::time::sleep(FIRST_LOOK).await;
+    }
+    Ok(())
+}
+
+/// A job's name without the number of the attempt that it is of, and that; see [`Errand::ticket`].
+fn attempt_of(name: &str) -> Option<(&str, u32)> {
+    let (of_key, attempt) = name.rsplit_once('-')?;
+    Some((of_key, attempt.parse().ok()?))
 }
 
 /// Where a worker sends what came of an errand.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::crash;
+use crate::gate::orphans::STARTED_FOR;
 use crate::git::command::{STARTED_BY, is_gone};
 
 /// Of the caller's environment: where the cluster is, who asks, and how programs are found. Everything else of Slurm's
@@ -27,8 +29,6 @@ const KEPT: [&str; 10] = [
 ];
 /// A client that has said nothing for so long hangs.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(100);
-/// A controller that is started anew is back within seconds, one that moves to its backup within a minute or two.
-const PATIENCE: Duration = Duration::from_secs(180);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What clients say of a controller that is not there (slurm_errno.h).
@@ -48,7 +48,7 @@ pub(super) enum ClientError {
     NotStarted { program: String, why: String },
     #[error("`{program}` gave no answer within {seconds} s; see whether `sinfo` answers")]
     Hangs { program: String, seconds: u64 },
-    #[error("`{program}`: the Slurm controller has not answered for {} s; see whether `sinfo` answers: {said}", PATIENCE.as_secs())]
+    #[error("`{program}`: the Slurm controller does not answer; see whether `sinfo` does: {said}")]
     Absent { program: String, said: String },
     #[error(
         "`{program}`: Slurm does not accept who asks; see whether munged runs here and has the cluster's key: {said}"
@@ -58,21 +58,31 @@ pub(super) enum ClientError {
     Refused { program: String, said: String },
 }
 
+impl ClientError {
+    /// Nobody heard the question, as far as is known, or its answer was not heard: it may be asked again.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Absent { .. } | Self::Hangs { .. })
+    }
+}
+
 /// How to start Slurm's programs.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     environment: Vec<(OsString, OsString)>,
+    /// By which what was started for the run is known, should lexpr be killed.
+    mark: OsString,
+    /// How long a question is asked again that nobody answers.
+    patience: Duration,
 }
 
 impl Client {
-    /// `callers`: the caller's environment. `mark`: by which what was started for the run is known, should lexpr be killed.
-    pub(super) fn new(callers: &[(OsString, OsString)], mark: &str) -> Self {
+    /// `callers`: the caller's environment.
+    pub(super) fn new(callers: &[(OsString, OsString)], mark: &str, patience: Duration) -> Self {
         let is_kept = |name: &OsStr| KEPT.iter().any(|kept| name == *kept);
         let mut environment: Vec<_> = callers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
         // Messages that are read are the English ones, and times the same for everybody.
         environment.push(("LC_ALL".into(), "C".into()));
-        environment.push((STARTED_BY.into(), mark.into()));
-        Self { environment }
+        Self { environment, mark: mark.into(), patience }
     }
 
     pub(super) fn environment(&self) -> &[(OsString, OsString)] {
@@ -85,7 +95,7 @@ impl Client {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.once(program, args, b"", LONGEST_CALL).await {
-                Err(ClientError::Absent { .. }) if begun.elapsed() < PATIENCE => {
+                Err(ClientError::Absent { .. }) if begun.elapsed() < self.patience => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -95,8 +105,10 @@ impl Client {
     }
 
     /// Starts something that goes on by itself; what it prints is the caller's to read, and what it complains of nobody's.
+    /// Whoever resumes the run ends it, as it does gates.
     pub(super) fn start(&self, program: &str, args: &[&str]) -> Result<std::process::Child, ClientError> {
         let mut command = self.command(program, args);
+        command.env(STARTED_FOR, &self.mark);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().map_err(|error| not_started(program, &error))
     }
@@ -115,7 +127,7 @@ impl Client {
     }
 
     /// Asks once, with something for the program to read, and so much time. A program that
-    /// takes longer, or is not waited for, goes on.
+    /// takes longer, or is not waited for, goes on; whoever resumes the run waits for it.
     pub(super) async fn once(
         &self,
         program: &str,
@@ -125,16 +137,21 @@ impl Client {
     ) -> Result<String, ClientError> {
         let mut command = Command::from(self.command(program, args));
         command
+            .env(STARTED_BY, &self.mark)
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let not_started = |error: std::io::Error| not_started(program, &error);
+        crash::point!(&format!("slurm.{program}.before"));
         let mut child = command.spawn().map_err(not_started)?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that reads nothing says why.
             let _ = stdin.write_all(input).await;
         }
-        match tokio::time::timeout(limit, child.wait_with_output()).await {
+        crash::point!(&format!("slurm.{program}.under-way"));
+        let ended = tokio::time::timeout(limit, child.wait_with_output()).await;
+        crash::point!(&format!("slurm.{program}.after"));
+        match ended {
             Ok(Ok(output)) => answer(program, &output),
             Ok(Err(error)) => Err(not_started(error)),
             Err(_) => Err(ClientError::Hangs { program: program.to_owned(), seconds: limit.as_secs() }),

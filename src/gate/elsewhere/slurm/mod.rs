@@ -4,6 +4,7 @@
 mod batch;
 mod client;
 mod listening;
+mod patience;
 mod pool;
 mod queue;
 
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use self::batch::Batch;
 use self::client::{Client, ClientError};
+pub use self::patience::Patience;
 use self::pool::Pool;
 use self::queue::Phase;
 use super::worker::{Instructions, NotAName};
@@ -59,6 +61,7 @@ pub struct SlurmSettings {
     pub guard_exe: PathBuf,
     /// From TERM to KILL when a gate's time is up or it is cancelled.
     pub grace: Duration,
+    pub patience: Patience,
 }
 
 /// Runs gates on a Slurm cluster.
@@ -100,7 +103,7 @@ enum Trouble {
 
 impl Slurm {
     pub fn new(settings: SlurmSettings) -> Self {
-        let client = Client::new(&settings.environment, &settings.mark);
+        let client = Client::new(&settings.environment, &settings.mark, settings.patience.controller);
         let mode = settings.mode;
         let cluster = Arc::new(Cluster { settings, client, shunned: Mutex::default() });
         let way = match mode {
@@ -144,8 +147,9 @@ impl Slurm {
             peak_memory_bytes: None,
             out_of_memory: false,
         });
-        if let (GateOutcome::Infrastructure { .. }, Some(node)) = (&returned.outcome, &returned.node) {
-            self.cluster.shun(node);
+        if let GateOutcome::Infrastructure { .. } = &returned.outcome {
+            self.cluster.settings.exchange.doubt(errand.commit);
+            returned.node.iter().for_each(|node| self.cluster.shun(node));
         }
         Ok(returned)
     }
@@ -207,9 +211,8 @@ impl Cluster {
 
     /// Brings the errand's commit to where nodes find it. The ref's full name.
     async fn push(&self, errand: &Errand) -> Result<String, Trouble> {
-        let (exchange, commit, ticket) = (self.settings.exchange.clone(), errand.commit, errand.ticket.clone());
-        self.of_exchange(move || exchange.push(commit, &ticket)).await?;
-        Ok(self.settings.exchange.name_of(&errand.ticket))
+        let (exchange, commit) = (self.settings.exchange.clone(), errand.commit);
+        self.of_exchange(move || exchange.share(commit)).await
     }
 
     async fn of_exchange<T: Send + 'static>(

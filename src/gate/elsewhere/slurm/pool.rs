@@ -28,6 +28,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LATER_LOOKS: Duration = Duration::from_millis(200);
 /// What a node may take, beyond a gate's time and its grace, to say that its time was up.
 const SLACK: Duration = Duration::from_secs(30);
+/// What nobody hears has this long, beyond its grace, to end in an allocation that can be given back otherwise.
+const UNHEARD_END: Duration = Duration::from_secs(10);
 /// `srun` has nothing to write down.
 const SRUN_GRACE: Duration = Duration::from_secs(2);
 
@@ -143,16 +145,41 @@ impl Pool {
             Some(job) => job,
             None => self.ask_for_nodes().await?,
         };
-        // Whoever started them is gone, and with it what they print.
-        let under_way = Arc::clone(&self.under_way);
-        let is_heard = move |name: &str| locked(&under_way).get(name) == Some(&true);
-        self.end_steps(job.id, |name| !is_heard(name)).await?;
+        let job = self.without_unheard_steps(job).await?;
         let cpus = self.cluster.cpus();
         let per_node = job.cpus / job.nodes.max(1) / cpus;
         let turns = usize::try_from(per_node.max(1) * job.nodes.max(1)).unwrap_or(1);
         let found = Allocation { job: job.id, turns: Arc::new(Semaphore::new(turns)) };
         *allocation = Some(found.clone());
         Ok(found)
+    }
+
+    /// The allocation, without steps that nobody hears: whoever started them is gone, and with it what they print. Another one
+    /// where they do not end. A `srun` that was killed after it had asked for a step and before it had started it leaves one
+    /// that has no processes, that no signal reaches and that ends with its allocation alone.
+    async fn without_unheard_steps(&self, job: JobSeen) -> Result<JobSeen, Trouble> {
+        let is_heard = |name: &str| locked(&self.under_way).get(name) == Some(&true);
+        let limit = match locked(&self.under_way).values().any(|is_heard| *is_heard) {
+            true => LONGEST_END,
+            false => self.cluster.settings.grace + UNHEARD_END,
+        };
+        let left = self.steps_left(job.id, |name| !is_heard(name), limit).await?;
+        if left.is_empty() {
+            return Ok(job);
+        }
+        if locked(&self.under_way).values().any(|is_heard| *is_heard) {
+            return Err(do_not_end(&left));
+        }
+        self.cluster.end_job(job.id).await?;
+        let begun = Instant::now();
+        let is_it = |seen: &JobSeen| seen.id == job.id && seen.phase() != Phase::Ended;
+        while self.queue.look(Instant::now()).await?.iter().any(is_it) {
+            if begun.elapsed() > LONGEST_END {
+                return Err(do_not_end(&left));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.ask_for_nodes().await
     }
 
     /// The allocation that is there, once it is granted.
@@ -214,9 +241,15 @@ impl Pool {
         }
     }
 
-    /// Ends the steps of these names, and waits until they have ended. What is on a node that is lost has, as far as
-    /// anybody can tell.
+    /// Ends the steps of these names, and waits until they have ended.
     async fn end_steps(&self, job: u64, of: impl Fn(&str) -> bool) -> Result<(), Trouble> {
+        let left = self.steps_left(job, of, LONGEST_END).await?;
+        if left.is_empty() { Ok(()) } else { Err(do_not_end(&left)) }
+    }
+
+    /// Ends the steps of these names: those that have not ended when the time is up. What is on a node that is lost has, as far
+    /// as anybody can tell.
+    async fn steps_left(&self, job: u64, of: impl Fn(&str) -> bool, limit: Duration) -> Result<Vec<String>, Trouble> {
         let client = &self.cluster.client;
         let begun = Instant::now();
         let (mut is_told, mut is_killed) = (false, false);
@@ -228,16 +261,10 @@ impl Pool {
                 let lost = queue::lost_nodes(client).await?;
                 steps.retain(|step| !lost.contains(&step.node));
             }
-            if steps.is_empty() {
-                return Ok(());
+            if steps.is_empty() || begun.elapsed() > limit {
+                return Ok(steps.into_iter().map(|step| step.id).collect());
             }
             let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
-            if begun.elapsed() > LONGEST_END {
-                let ids = ids.join(", ");
-                return Err(Trouble::Said(format!(
-                    "steps {ids} do not end, and their gates are not run again beside them"
-                )));
-            }
             if !is_told {
                 self.cluster.scancel(&[&["--signal=TERM"], ids.as_slice()].concat()).await?;
                 is_told = true;
@@ -486,6 +513,10 @@ impl Files {
         let _ = std::fs::remove_file(&self.account);
         let _ = std::fs::remove_file(&self.engine);
     }
+}
+
+fn do_not_end(steps: &[String]) -> Trouble {
+    Trouble::Said(format!("steps {} do not end, and their gates are not run again beside them", steps.join(", ")))
 }
 
 fn queued_for(asked: Instant) -> String {

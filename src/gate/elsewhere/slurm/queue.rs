@@ -110,7 +110,16 @@ pub(super) async fn lost_nodes(client: &Client) -> Result<Vec<String>, ClientErr
 pub(super) struct Queue {
     client: Client,
     prefix: String,
-    seen: tokio::sync::Mutex<Option<(Instant, Arc<[JobSeen]>)>>,
+    seen: tokio::sync::Mutex<Option<Look>>,
+}
+
+/// What came of one question.
+#[derive(Debug)]
+struct Look {
+    asked: Instant,
+    answered: Instant,
+    /// Who waited for the same is not to find out by itself that there is no answer.
+    jobs: Result<Arc<[JobSeen]>, ClientError>,
 }
 
 impl Queue {
@@ -121,16 +130,16 @@ impl Queue {
     /// As it is, or was a moment ago; but never as it was before `since`.
     pub(super) async fn look(&self, since: Instant) -> Result<Arc<[JobSeen]>, ClientError> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, jobs)) = &*seen
-            && *at >= since
-            && at.elapsed() < BETWEEN_LOOKS
+        if let Some(look) = &*seen
+            && look.asked >= since
+            && look.answered.elapsed() < BETWEEN_LOOKS
         {
-            return Ok(Arc::clone(jobs));
+            return look.jobs.clone();
         }
-        let at = Instant::now();
-        let jobs: Arc<[JobSeen]> = jobs(&self.client, &self.prefix).await?.into();
-        *seen = Some((at, Arc::clone(&jobs)));
-        Ok(jobs)
+        let asked = Instant::now();
+        let jobs = jobs(&self.client, &self.prefix).await.map(Arc::from);
+        *seen = Some(Look { asked, answered: Instant::now(), jobs: jobs.clone() });
+        jobs
     }
 }
 
