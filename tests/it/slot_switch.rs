@@ -11,6 +11,7 @@ use lexpr::git::command::{Config, Git};
 use lexpr::git::index::{self, Stat};
 use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, SwitchedBy, repository_id};
 use lexpr::vocabulary::names::CommitId;
+use rustix::fs::FileType;
 use tempfile::TempDir;
 
 use crate::land_world::{Entry, LINK, Repo, SCRIPT, SUBMODULE, expected, file, listing, path_of};
@@ -804,6 +805,14 @@ fn what_a_gate_did_besides_content_reaches_nobody_whoever_makes_the_switch() {
             fs::write(top.join("conftest.py"), "evil\n").unwrap();
         }),
     ];
+    deeds.push(("pipes and sockets, which git does not see", |top| {
+        fs::create_dir(top.join("made")).unwrap();
+        for place in ["deep/inner/p", "deep/p", "src/p", "p", "made/p"] {
+            special(&top.join(place));
+        }
+        fs::remove_file(top.join("src/b")).unwrap();
+        special(&top.join("src/b"));
+    }));
     deeds.push(("nothing", |_| ()));
     for (converts, by_git) in [("*.bat text\n", false), ("*.bat eol=crlf\n", true)] {
         let world = World::new();
@@ -829,6 +838,45 @@ fn what_a_gate_did_besides_content_reaches_nobody_whoever_makes_the_switch() {
             after(&mut slot, &format!("something attached to {name}"));
         }
         assert_eq!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))), by_git, "{:?}", slot.switched_by());
+    }
+}
+
+/// A pipe, and beside it a socket.
+fn special(path: &Path) {
+    for (kind, path) in [(FileType::Fifo, path.to_owned()), (FileType::Socket, path.with_extension("sock"))] {
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o666.into(), 0).unwrap();
+    }
+}
+
+#[test]
+fn invariant_1_a_pipe_or_a_socket_that_a_gate_left_is_gone_however_its_name_is_ignored() {
+    let world = World::new();
+    let of = |converts: &'static str, content: &'static str| {
+        world.commit(&[file(".gitattributes", converts), file(".gitignore", "*.o\n*.sock\n"), file("a", content)])
+    };
+    for (converts, by_git) in [("*.bat text\n", false), ("*.bat eol=crlf\n", true)] {
+        let (first, second) = (of(converts, "1\n"), of(converts, "2\n"));
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, Clean::IgnoredToo).unwrap();
+        let inside = |name: &str| slot.path().join(name);
+        let (warm, left) = ([inside("x.o"), inside("made/y.o")], [inside("p"), inside("made/p"), inside("made/q.o")]);
+        fs::create_dir(inside("made")).unwrap();
+        warm.iter().for_each(|path| fs::write(path, "warm").unwrap());
+        // Twice: what is left to be found by a cleaning, and where it is known what is ignored.
+        for to in [second, first] {
+            left.iter().for_each(|path| special(path));
+            slot.switch_to(&to, KEEP).unwrap();
+            assert_eq!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))), by_git, "{:?}", slot.switched_by());
+            assert!(warm.iter().all(|path| path.exists()));
+            for path in &left {
+                assert!(path.symlink_metadata().is_err(), "{}", path.display());
+                assert!(path.with_extension("sock").symlink_metadata().is_err(), "{}", path.display());
+            }
+        }
+        fs::remove_file(&warm[0]).unwrap();
+        special(&warm[0]);
+        slot.switch_to(&second, KEEP).unwrap();
+        assert!(warm[0].symlink_metadata().is_err(), "what was an ignored file");
     }
 }
 

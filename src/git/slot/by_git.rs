@@ -3,6 +3,7 @@
 //! much is known as the next switch needs to do without git.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -111,7 +112,14 @@ impl Slot {
                     }
                     None => (path.to_vec(), Ignored::File),
                 });
-            return Ok(ignored.collect());
+            let ignored: Left = ignored.collect();
+            // On the way to it are folders without tracked files that a cleaning leaves, with all in them that git does not see.
+            let paths = ignored.keys().map(|path| Path::new(OsStr::from_bytes(path)));
+            let folders: BTreeSet<&Path> = paths.flat_map(|path| path.ancestors().skip(1)).collect();
+            for folder in folders {
+                remove_special(&self.work_tree.join(folder))?;
+            }
+            return Ok(ignored);
         }
         let why = "what is not tracked comes to light again and again".to_owned();
         Err(GitError::Unreadable { command: shown(&args), why })
@@ -173,13 +181,16 @@ impl Slot {
 
     /// Deals with what git leaves alone. A tracked folder that became a symbolic link or a file is
     /// removed: git would look at the files behind the link. What was put into a submodule's folder
-    /// is removed: to git it belongs to the submodule. So is a repository's `.git` in a folder with tracked files
-    /// below it, and a `.gitignore` there that is not tracked. Folders get their rights back.
+    /// is removed: to git it belongs to the submodule. So is, in a folder with tracked files below it, a
+    /// repository's `.git`, a `.gitignore` that is not tracked, and whatever git does not see: pipes, sockets, devices.
+    /// Folders get their rights back.
     ///
     /// # Errors
     /// Where something cannot be removed.
     fn prepare_tracked_folders(&self, entries: &[Tracked<'_>], index_mode: u32) -> Result<(), GitError> {
-        let folders: BTreeSet<&Path> = entries.iter().flat_map(|entry| entry.path.ancestors().skip(1)).collect();
+        let top = std::iter::once(Path::new(""));
+        let folders: BTreeSet<&Path> =
+            top.chain(entries.iter().flat_map(|entry| entry.path.ancestors().skip(1))).collect();
         let rules: HashSet<&Path> =
             entries.iter().map(|entry| entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
         // A folder comes before those in it.
@@ -198,6 +209,7 @@ impl Slot {
                 // git does not look at what is named so, and takes the folder for another repository's.
                 remove(&path.join(".git"))?;
             }
+            remove_special(&path)?;
             let own_rules = folder.join(".gitignore");
             if !rules.contains(&*own_rules) {
                 remove(&self.work_tree.join(own_rules))?;
@@ -288,4 +300,20 @@ impl Slot {
         let output = output(command, None)?;
         if output.status.success() { Ok(output) } else { Err(git.failed(args, &output)) }
     }
+}
+
+/// Removes what is neither file, link nor folder from a folder; not from those in it.
+///
+/// # Errors
+/// Where the folder cannot be read, or something cannot be removed.
+fn remove_special(folder: &Path) -> Result<(), GitError> {
+    let unreadable = || GitError::io("reading", folder);
+    for entry in fs::read_dir(folder).map_err(unreadable())? {
+        let entry = entry.map_err(unreadable())?;
+        let kind = entry.file_type().map_err(unreadable())?;
+        if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }

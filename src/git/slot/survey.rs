@@ -68,8 +68,9 @@ pub(super) struct Survey {
     /// Which entries are missing, or not as they were left.
     pub(super) differing: Vec<usize>,
     pub(super) untracked: Vec<Untracked>,
-    /// What is removed whatever it is, in folders with tracked files: paths named `.git` below the top, which git
-    /// does not see, and a `.gitignore` that is not tracked, by which a gate could hide files from the next.
+    /// What is removed whatever it is. In folders with tracked files: paths named `.git` below the top, which git
+    /// does not see, and a `.gitignore` that is not tracked, by which a gate could hide files from the next. In every folder
+    /// that is not itself ignored: what is neither file, link nor folder, see [`is_special`].
     pub(super) foreign: Vec<Vec<u8>>,
     pub(super) folders: Folders,
 }
@@ -300,11 +301,16 @@ impl<'a> Walk<'a> {
     fn untracked(&mut self, name: &[u8], told: FileType) -> Result<(), ForGit> {
         let path = self.path_to(name);
         let stat = || statat(self.top, &*path, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable);
-        let is_folder = match told {
+        let told = match told {
             // Some file systems do not tell.
-            FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode).is_dir(),
-            told => told.is_dir(),
+            FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode),
+            told => told,
         };
+        if is_special(told) {
+            self.found.foreign.push(path);
+            return Ok(());
+        }
+        let is_folder = told.is_dir();
         let Expected { left, written, .. } = self.expected;
         let is_known = match left.get(&path) {
             Some(Ignored::Folder) => is_folder,
@@ -344,6 +350,12 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// A pipe, a socket or a device. git neither tracks such a thing nor sees that it is there, so it cleans none away
+/// (`treat_path` in its `dir.c`), and the next gate would find what this one left.
+pub(super) fn is_special(kind: FileType) -> bool {
+    !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory)
 }
 
 /// Whether the file or link has the blob's bytes.
