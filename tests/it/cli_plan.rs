@@ -430,11 +430,50 @@ fn what_differs_between_two_plans_is_said_whatever_their_order() {
         .unwrap();
     let paths = [before.to_str().unwrap(), after.to_str().unwrap()];
     let said = world.lexpr(["plan", "diff", paths[0], paths[1]]).expect(0).stdout;
-    let expected = "- item a: deps  [\"b\"]\n+ item a: gates  [{\"name\":\"g\",\"run\":\"x\"}]\n+ item c\n- policy\n";
+    let expected = "- item a: deps  [\"b\"]\n+ item a: gates  [{\"name\":\"g\",\"run\":\"x\"}]\n+ item c\n- policy.maxWorkers  2\n";
     assert_eq!(said, expected);
     assert_eq!(world.lexpr(["plan", "diff", paths[1], paths[1]]).expect(0).stdout, "no difference\n");
     let json = world.lexpr(["plan", "diff", paths[0], paths[1], "--format", "json"]).expect(0).stdout;
     let found: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(found[0]["path"], serde_json::json!(["items", "a", "deps"]));
     world.lexpr(["plan", "diff", paths[0], "nowhere.yaml"]).expect(2);
+}
+
+#[test]
+fn what_two_plans_mean_is_compared_and_not_how_they_say_it() {
+    let world = World::new(README, &[]);
+    let before = world.repo().join("../before.yaml");
+    let after = world.repo().join("../after.yaml");
+    let paths = [before.to_str().unwrap(), after.to_str().unwrap()];
+    let differ = |before_text: &str, after_text: &str| {
+        fs::write(&before, before_text).unwrap();
+        fs::write(&after, after_text).unwrap();
+        world.lexpr(["plan", "diff", paths[0], paths[1]]).expect(0).stdout
+    };
+    let short = "schemaVersion: v1\ngates: [{name: t, run: x}]\nitems: [{name: a}, {name: b, strategy: squash}]\n";
+    let long = "\
+schemaVersion: 1
+target: refs/heads/main
+policy: {failFast: true, landing: pyramid, performance: {cacheMaxMB: 512}, mergeRule: {}, requiredGates: []}
+gates: [{name: t, run: x, at: [apex, cone], clean: false, env: {}}]
+items:
+- {name: a, branch: a, deps: [], priority: 0, strategy: merge-weave, gates: []}
+- {name: b, strategy: squash-weave}
+";
+    assert_eq!(differ(short, long), "no difference\n");
+    let own = short.replace("{name: a}", "{name: a, gates: [{name: t, run: x}]}");
+    assert!(differ(short, &own).starts_with("+ item a: gates"), "whose gates they are is said");
+    assert_eq!(differ(short, &long.replace("MB: 512", "MB: 5")), "+ policy.performance.cacheMaxMB  5\n");
+    let gates = |gates: &str, fail_fast: &str| {
+        format!(
+            "schemaVersion: v1\npolicy: {{failFast: {fail_fast}}}\ngates: [{gates}]\nitems: [{{name: i, gates: [{gates}]}}]\n"
+        )
+    };
+    let (a, b) = ("{name: a, run: x}", "{name: b, run: y}");
+    let swapped =
+        |fail_fast: &str| differ(&gates(&format!("{a}, {b}"), fail_fast), &gates(&format!("{b}, {a}"), fail_fast));
+    assert_eq!(swapped("true"), "~ order of gates  a, b -> b, a\n~ item i: order of gates  a, b -> b, a\n");
+    assert_eq!(swapped("false"), "no difference\n", "all of them run, whatever their order");
+    let with_another = differ(&gates(a, "true"), &gates(&format!("{b}, {a}"), "true"));
+    assert_eq!(with_another, "+ gate b  {\"run\":\"y\"}\n+ item i: gates.b  {\"run\":\"y\"}\n");
 }
