@@ -19,7 +19,7 @@ use crate::vocabulary::names::RunId;
 pub enum RunsError {
     #[error("{doing} {path}: {source}")]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("no run has been made in this repository")]
+    #[error("no run is kept in this repository")]
     None,
     #[error("no run begins with {prefix:?}; the newest is {newest}")]
     Unknown { prefix: String, newest: RunId },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::{EXIT_INVALID, Failure};
+use super::plan::update_command;
 use super::source::read_plan;
 use super::speak;
 use crate::cache::{Cache, CacheStats};
@@ -24,7 +25,7 @@ use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{FixedImage, LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, ItemName, PlanDigest, RuntimeName};
-use crate::wording::{shell_word, shown};
+use crate::wording::shown;
 
 /// A plan whose target and branches are known.
 #[derive(Debug)]
@@ -180,7 +181,10 @@ fn resolve(source: &str, checked: Checked, repository: &Path, overrides: &Overri
         .map(|item| Named { name: &item.name, branch: &item.branch, pin: item.pin.as_deref() })
         .collect();
     let resolved = repo.resolve(&plan.target, &named).map_err(|error| match error {
-        RepoError::Unresolved(problems) => unresolved(source, &problems, &plan, &places, overrides),
+        RepoError::Unresolved(problems) => {
+            let update = Path::new(source).exists().then(|| update_command(repository, source));
+            unresolved(&problems, &plan, &places, overrides, update.as_deref())
+        }
         other => other.into(),
     })?;
     Ok(Opened {
@@ -373,8 +377,14 @@ fn use_images(images: &[FixedImage], plan: &mut Plan) {
     }
 }
 
-/// Problems that only the repository shows, at their places in the plan.
-fn unresolved(source: &str, problems: &[RefProblem], plan: &Plan, places: &Places, overrides: &Overrides) -> Failure {
+/// Problems that only the repository shows, at their places in the plan; `update` is what brings that up to date.
+fn unresolved(
+    problems: &[RefProblem],
+    plan: &Plan,
+    places: &Places,
+    overrides: &Overrides,
+    update: Option<&str>,
+) -> Failure {
     let located: Vec<Problem> = problems
         .iter()
         .map(|problem| {
@@ -387,8 +397,8 @@ fn unresolved(source: &str, problems: &[RefProblem], plan: &Plan, places: &Place
                 None => places.error_at_key("target", &problem.message),
             };
             located.hint = problem.hint.clone().or_else(|| {
-                let is_gone = problem.is_missing && problem.item.is_some() && Path::new(source).exists();
-                is_gone.then(|| format!("`lexpr plan --update {}` says what is known of it", shell_word(source)))
+                let is_gone = problem.is_missing && problem.item.is_some();
+                update.filter(|_| is_gone).map(|update| format!("`{update}` says what is known of it"))
             });
             located
         })

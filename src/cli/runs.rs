@@ -22,7 +22,7 @@ pub fn run(args: &RunsArgs) -> Result<u8, Failure> {
     folders.reverse();
     let overviews: Vec<RunOverview> = folders.iter().map(|folder| overview(repo.common_dir(), folder)).collect();
     match args.format {
-        RunsFormat::Text if overviews.is_empty() => speak::note("no run has been made in this repository\n"),
+        RunsFormat::Text if overviews.is_empty() => speak::note("no run is kept in this repository\n"),
         RunsFormat::Text => {
             let now_ms = SystemClock::new().now_ms();
             speak::result(&overview::text(&overviews, now_ms, Paint::for_stream(&std::io::stdout())))?;

@@ -28,6 +28,8 @@ pub struct BranchFacts {
     pub name: String,
     /// Why it needs no landing.
     pub landed: Option<String>,
+    /// It was made where the target was, and nothing has been committed on it since.
+    pub without_commits: bool,
     /// The commits that are its own: neither the base's nor those of a branch that it contains.
     pub commits: Vec<CommitFacts>,
 }
@@ -60,6 +62,8 @@ pub struct Draft {
     pub items: Vec<DraftItem>,
     /// Branches that matched and are not in the plan, each with the reason.
     pub left_out: Vec<(String, String)>,
+    /// Of those, the ones that hold no work yet.
+    pub without_commits: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +96,10 @@ impl Draft {
     pub fn of(target: String, facts: &Facts) -> Self {
         let mut draft = Self { target, ..Self::default() };
         for branch in &facts.branches {
-            if let Some(why) = &branch.landed {
+            if branch.without_commits {
+                draft.left_out.push((branch.name.clone(), "no commits of its own yet".to_owned()));
+                draft.without_commits.insert(branch.name.clone());
+            } else if let Some(why) = &branch.landed {
                 draft.left_out.push((branch.name.clone(), why.clone()));
             }
         }
@@ -226,7 +233,7 @@ mod tests {
 
     fn branch(name: &str, message: &str) -> BranchFacts {
         let commits = vec![CommitFacts { id: "1a2b3c4".to_owned(), message: message.to_owned() }];
-        BranchFacts { name: name.to_owned(), landed: None, commits }
+        BranchFacts { name: name.to_owned(), landed: None, without_commits: false, commits }
     }
 
     fn deps(draft: &Draft) -> Vec<String> {

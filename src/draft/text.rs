@@ -115,6 +115,7 @@ mod tests {
             other_gates: vec!["just test (justfile)".to_owned()],
             items: vec![item("a", Vec::new()), b, item("no", Vec::new())],
             left_out: vec![("old".to_owned(), "in base".to_owned())],
+            ..Draft::default()
         };
         let text = plan_text(&draft);
         assert_eq!(

@@ -1,17 +1,20 @@
 //! What brings a plan up to date that a person has changed: new branches and new dependencies come in,
 //! what has landed goes, and nothing else is touched.
 
+mod lost;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::item_name;
 use super::text::{comment, item_text, scalar};
 use super::{Draft, DraftDep};
-use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline, Outlined};
+use crate::plan::amend::{Amended, Amendment, NewDep, NewItem, Outline};
 use crate::plan::natural::natural_cmp;
 use crate::plan::reach::reaches;
-use crate::vocabulary::names::{CommitId, RunId};
-use crate::wording::{list, shell_word, shown};
+use crate::wording::shown;
+pub use lost::{LastSeen, Lost, Renamed, SeenBy};
+use lost::{note_of, what_next};
 
 /// A plan's text after it was brought up to date, and what happened to it.
 #[derive(Debug)]
@@ -23,40 +26,13 @@ pub struct Updated {
     pub is_done: bool,
 }
 
-/// An item whose branch is gone, and of which nothing says that the target has it.
-#[derive(Clone, Debug)]
-pub struct Lost {
-    pub item: String,
-    pub branch: String,
-    pub seen: Option<LastSeen>,
-    /// A merge in the target that names such a branch: no proof, as names are used again.
-    pub merge: Option<String>,
-    /// A remote's branch of the same name.
-    pub elsewhere: Option<String>,
-}
-
-/// Where a branch that is gone by now was found last.
-#[derive(Clone, Debug)]
-pub struct LastSeen {
-    pub head: CommitId,
-    pub by: SeenBy,
-    /// Why what the plan lands on has that commit, if it has. The branch may have been elsewhere since.
-    pub landed: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-pub enum SeenBy {
-    Run(RunId),
-    Reflog,
-}
-
 /// What else is known of the items of a plan than a draft says.
 #[derive(Clone, Copy, Debug)]
 pub struct Fate<'a> {
     /// What the items are compared with, as people call it.
     pub base: &'a str,
-    /// The plan's file.
-    pub plan: &'a str,
+    /// What brings this plan up to date, as a shell reads it.
+    pub command: &'a str,
     /// Items that somebody wants out.
     pub unwanted: &'a BTreeSet<String>,
     pub lost: &'a [Lost],
@@ -78,38 +54,62 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
     let mut goes: BTreeMap<&str, &str> = fate.unwanted.iter().map(|item| (item.as_str(), says(item))).collect();
     for (branch, why) in &draft.left_out {
         match items.get(branch.as_str()) {
+            // What has no work yet has not landed: somebody is about to begin.
+            Some(item) if draft.without_commits.contains(branch) => {
+                if !goes.contains_key(item) {
+                    notes.push(format!("left alone {}: its branch has {why}", shown(item)));
+                }
+            }
             Some(item) => _ = goes.insert(item, why),
             None => notes.push(format!("left out {}: {why}", shown(branch))),
         }
     }
     let mut is_done = true;
     let borrowed_from = outline.borrowed_from(&goes.keys().map(|item| (*item).to_owned()).collect());
-    for (item, why) in outline.items().iter().filter_map(|item| Some((&item.name, goes.get(&*item.name)?))) {
-        if borrowed_from.contains(item) {
-            notes.push(format!("by hand: - {}: {why}; an anchor in it is used by what stays", shown(item)));
+    for (item, why) in outline.items().iter().filter_map(|item| Some((item, goes.get(&*item.name)?))) {
+        let name = shown(&item.name);
+        if borrowed_from.contains(&item.name) {
+            notes.push(format!("by hand: - {name}: {why}; an anchor in it is used by what stays"));
             is_done = false;
         } else {
-            notes.push(format!("- {}: {why}", shown(item)));
-            amendment.removed.insert(item.clone());
+            let above = if outline.has_comment_above(item) { "; the comment above it stays" } else { "" };
+            notes.push(format!("- {name}: {why}{above}"));
+            amendment.removed.insert(item.name.clone());
         }
     }
-    let item_of =
-        |branch: &str| items.get(branch).map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned();
     let lost: Vec<&Lost> = fate.lost.iter().filter(|lost| !goes.contains_key(&*lost.item)).collect();
+    let renamed: BTreeMap<&str, (&str, bool)> = lost
+        .iter()
+        .filter_map(|lost| lost.renamed.as_ref().map(|renamed| (&*renamed.to, (&*lost.item, renamed.is_sure))))
+        .collect();
+    let item_of = |branch: &str| {
+        let known = items.get(branch).or_else(|| renamed.get(branch).map(|(item, _)| item));
+        known.map_or_else(|| item_name(branch), |item| Cow::Borrowed(*item)).into_owned()
+    };
     notes.extend(lost.iter().map(|lost| note_of(lost, fate.base)));
     let mut is_done = is_done && lost.is_empty();
-    notes.extend(what_next(&lost, outline, &amendment.removed, fate.plan));
+    notes.extend(what_next(&lost, outline, &amendment.removed, fate));
+    let is_commented_out = |branch: &str| !items.contains_key(branch) && outline.has_commented_out(&item_name(branch));
+    let commented_out: BTreeSet<String> =
+        draft.items.iter().filter(|new| is_commented_out(&new.name)).map(|new| item_of(&new.name)).collect();
     let mut wiring = Wiring::of(outline);
     for new in draft.items.iter().filter(|new| !goes.contains_key(&*item_of(&new.name))) {
         let deps = new.deps.iter().map(|dep| DraftDep { name: item_of(&dep.name), why: dep.why.clone() });
         let Some(item) = outline.items().iter().find(|item| item.branch == new.name) else {
+            if let Some((item, is_sure)) = renamed.get(&*new.name) {
+                let may = if *is_sure { "is" } else { "may be" };
+                notes.push(format!("left out {}: it {may} {}, renamed", shown(&new.name), shown(item)));
+                continue;
+            }
             let name = item_name(&new.name).into_owned();
-            if outline.has_commented_out(&name) {
+            if commented_out.contains(&name) {
                 notes.push(format!("left out {}: it is commented out", shown(&new.name)));
                 continue;
             }
             let mut new = new.clone();
-            new.deps = deps.filter(|dep| wiring.add(&name, &dep.name)).collect();
+            let (out, here): (Vec<_>, Vec<_>) = deps.partition(|dep| commented_out.contains(&dep.name));
+            new.deps = here.into_iter().filter(|dep| wiring.add(&name, &dep.name)).collect();
+            new.notes.extend(out.iter().map(|dep| format!("{} is commented out: {}", shown(&dep.name), dep.why)));
             notes.push(format!("+ {}", shown(&new.name)));
             amendment.added.push(NewItem { lines: item_text(&new, ""), name });
             continue;
@@ -119,6 +119,10 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
                 continue;
             }
             let (dependent, dependency) = (shown(&item.name), shown(&dep.name));
+            if commented_out.contains(&dep.name) {
+                notes.push(format!("{dependent} depends on {dependency}, which is commented out: {}", dep.why));
+                continue;
+            }
             if !wiring.add(&item.name, &dep.name) {
                 notes.push(format!(
                     "{dependent} is not made to depend on {dependency}, which depends on it: {}",
@@ -142,58 +146,6 @@ pub fn updated(outline: &Outline, draft: &Draft, fate: &Fate<'_>) -> Updated {
     let Amended { text, left } = outline.amended(&amendment, order(outline));
     notes.extend(left.iter().map(|left| format!("by hand: {}", shown(left))));
     Updated { text, notes, is_done: is_done && left.is_empty() }
-}
-
-/// What is known of an item whose branch is gone, and how to have that back.
-fn note_of(lost: &Lost, base: &str) -> String {
-    let seen = lost.seen.as_ref().map(|LastSeen { head, by, landed }| {
-        let by = match by {
-            SeenBy::Run(run) => format!("as run {run} had it"),
-            SeenBy::Reflog => "where it was last left".to_owned(),
-        };
-        (head.short(), by, landed.as_deref())
-    });
-    let merge = lost.merge.as_ref().map(|merge| format!("{merge} in {base} merged a branch of that name"));
-    let why = match (&seen, merge) {
-        (Some((head, by, Some(landed))), _) => {
-            format!("of {head}, {by}, it is known: {landed}; it may have moved since")
-        }
-        (Some((head, _, None)), Some(merge)) => format!("{merge}, but not {head}"),
-        (None, Some(merge)) => format!("{merge}, which may have been another"),
-        (_, None) => format!("nothing says that its work is in {base}"),
-    };
-    let branch = shell_word(&lost.branch);
-    let back = match (&lost.elsewhere, &seen) {
-        (Some(elsewhere), _) => format!("; `git branch {branch} {}` has it back", shell_word(elsewhere)),
-        (None, Some((head, by, None))) => format!("; `git branch {branch} {head}` has it back {by}"),
-        (None, Some((_, _, Some(_))) | None) => String::new(),
-    };
-    let named = if lost.branch == lost.item { String::new() } else { format!(" {}", shown(&lost.branch)) };
-    format!("left alone {}: its branch{named} is gone, and {why}{back}", shown(&lost.item))
-}
-
-/// What to do about all that is lost.
-fn what_next(lost: &[&Lost], outline: &Outline, removed: &BTreeSet<String>, plan: &str) -> Option<String> {
-    let names: Vec<&str> = lost.iter().map(|lost| &*lost.item).collect();
-    let (are, have, are_not, them) = match names.as_slice() {
-        [] => return None,
-        [_] => ("it is", "it has", "is not", "it"),
-        _ => ("they are", "they have", "are not", "them"),
-    };
-    let goes = |item: &Outlined| removed.contains(&item.name) || names.contains(&&*item.name);
-    let depends = |item: &&Outlined| !goes(item) && item.deps.iter().any(|dep| names.contains(&&**dep));
-    let dependents: Vec<&str> = outline.items().iter().filter(depends).map(|item| &*item.name).collect();
-    let from = match dependents.as_slice() {
-        [] => String::new(),
-        some => format!(", also from the deps of {}", list(some)),
-    };
-    let words: Vec<String> = names.iter().map(|name| shell_word(name)).collect();
-    Some(format!(
-        "next: merge refuses the plan until {are} back or out; if {have} landed, or {are_not} wanted any more, \
-         `lexpr plan --update {} --remove {}` takes {them} out{from}",
-        shell_word(plan),
-        words.join(" "),
-    ))
 }
 
 /// New items go where they would stand in a plan that is written anew; behind all others where somebody put the items in
@@ -246,7 +198,7 @@ mod tests {
 
     fn update(text: &str, draft: &Draft) -> Updated {
         let nobody = BTreeSet::new();
-        let fate = Fate { base: "main", plan: "plan", unwanted: &nobody, lost: &[] };
+        let fate = Fate { base: "main", command: "lexpr plan --update plan", unwanted: &nobody, lost: &[] };
         let updated = updated(&Outline::read("plan", text.as_bytes()).unwrap(), draft, &fate);
         if let Err(invalid) = check("plan", updated.text.as_bytes()) {
             panic!("{:?}\n{}", invalid.problems, updated.text);
@@ -267,7 +219,7 @@ items:
   - name: a   # mine
     priority: 3
   - { name: b, branch: feature/b, deps: [ a,  'old' ] }
-  # It goes.
+  # It may go.
   - name: old
     deps: # of old
       - a
@@ -305,6 +257,8 @@ items:
   - name: a   # mine
     priority: 3
   - { name: b, branch: feature/b, deps: [a] }
+  # It may go.
+
   - name: z
     deps:
       - b   # because
@@ -326,7 +280,12 @@ items:
   # The end.
 ";
         assert_eq!(updated.text, expected);
-        let notes = ["- old: in base", "+ c", "+ yy depends on z: so it is", "+ z depends on a: so it is"];
+        let notes = [
+            "- old: in base; the comment above it stays",
+            "+ c",
+            "+ yy depends on z: so it is",
+            "+ z depends on a: so it is",
+        ];
         assert_eq!(updated.notes, notes);
     }
 
@@ -373,7 +332,7 @@ items:
     fn a_heading_stays_when_the_first_item_below_it_goes() {
         let text = "schemaVersion: v1\nitems:\n# --- Ann's ---\n# The first.\n- name: a\n## Bob's\n- name: b\n";
         let updated = update(text, &draft(&[], &["a", "b"]));
-        assert_eq!(updated.text, "schemaVersion: v1\nitems: []\n# --- Ann's ---\n## Bob's\n");
+        assert_eq!(updated.text, "schemaVersion: v1\nitems: []\n# --- Ann's ---\n# The first.\n\n## Bob's\n");
     }
 
     #[test]
@@ -400,9 +359,9 @@ items:
         let more = update(&text, &draft(&[("a", &["d"]), ("b", &[]), ("c", &[]), ("d", &[])], &[]));
         assert_eq!(more.text, list("[ # several\n    b, # why b\n    c, d # why c\n  ]"));
         let fewer = update(&text, &draft(&[("a", &[]), ("b", &[]), ("d", &[])], &["c"]));
-        assert_eq!(fewer.text, list("[ # several\n    b, # why b\n     # why c\n  ]").replace("- name: c\n", ""));
+        assert_eq!(fewer.text, list("[ # several\n    b, # why b\n  ]").replace("- name: c\n", ""));
         let others = update(&text, &draft(&[("a", &["d"]), ("d", &[])], &["b", "c"]));
-        let expected = list("[d # several\n     # why b\n     # why c\n  ]");
+        let expected = list("[d # several\n  ]");
         assert_eq!(others.text, expected.replace("- name: b\n- name: c\n", ""));
     }
 
@@ -423,7 +382,7 @@ items:
         let updated = super::updated(
             &Outline::read("plan", alias.as_bytes()).unwrap(),
             &draft(&[("a", &[]), ("b", &[]), ("c", &["b"])], &[]),
-            &Fate { base: "main", plan: "plan", unwanted: &BTreeSet::new(), lost: &[] },
+            &Fate { base: "main", command: "lexpr plan --update plan", unwanted: &BTreeSet::new(), lost: &[] },
         );
         assert_eq!(updated.text, alias);
         assert_eq!(updated.notes, ["by hand: c depends on b: so it is; its deps come by an alias"]);

@@ -42,4 +42,5 @@ pub mod splice;
 pub mod survey;
 pub mod text_merge;
 mod uncompressed;
+pub mod unreachable;
 pub mod version;

@@ -7,6 +7,9 @@ use super::command::{Config, DURABLE, Git, GitError};
 use crate::crash;
 use crate::vocabulary::names::{CommitId, RunId, TreeId};
 
+/// The name and the address of who makes these commits, which are nobody's work.
+pub(super) const NOBODY: &str = "lexpr";
+
 /// The refs of one repository that keep objects alive.
 #[derive(Clone, Debug)]
 pub struct Pins {
@@ -33,7 +36,7 @@ impl Pins {
             commit.push_str(&format!("parent {parent}\n"));
         }
         // Of nobody and at no time, so that the same is kept by the same commit.
-        let nobody = "lexpr <lexpr> 0 +0000";
+        let nobody = format!("{NOBODY} <{NOBODY}> 0 +0000");
         commit.push_str(&format!("author {nobody}\ncommitter {nobody}\n\nlexpr: kept for run {run}\n"));
         let written = self.durable(&["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
         let id = String::from_utf8_lossy(&written).trim().to_owned();

@@ -1,13 +1,15 @@
-//! What differs between two plans, as their documents say it: items and gates are known by their
-//! names, so that neither their order nor how anything is written counts.
+//! What differs between two plans in what they mean: items and gates are known by their names, so that neither how anything
+//! is written counts, nor whether a default is spelled out, nor an order that means nothing. That of gates does where the
+//! first to fail skips the rest.
 //!
-//! Both have been checked. What one leaves to a default and the other spells out is a difference, and is shown as one.
+//! Both have been checked. Gates that an item has of its own, where the other has those of the plan, are a difference.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::meaning::meaning;
 use super::natural::natural_cmp;
 use super::problem::Problem;
 use super::spanned::Document;
@@ -29,10 +31,15 @@ pub struct Difference {
 pub fn differences(left: (&str, &[u8]), right: (&str, &[u8])) -> Result<Vec<Difference>, Box<Problem>> {
     let value = |(name, bytes): (&str, &[u8])| {
         let document = Document::read(name, bytes).map_err(|(_, problem)| problem)?;
-        Ok::<_, Box<Problem>>(document.root().value(document.text()))
+        Ok::<_, Box<Problem>>(meaning(document.root().value(document.text())))
     };
+    let (left, right) = (value(left)?, value(right)?);
     let mut found = Vec::new();
-    compare(&[], Some(&value(left)?), Some(&value(right)?), &mut found);
+    compare(&[], Some(&left), Some(&right), &mut found);
+    let fails_fast = |plan: &Value| plan.pointer("/policy/failFast").is_none();
+    if !(fails_fast(&left) || fails_fast(&right)) {
+        found.retain(|difference| !is_order(difference));
+    }
     found.sort_by(|left, right| {
         let pairs = left.path.iter().zip(&right.path).map(|(left, right)| natural_cmp(left, right));
         pairs.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).then(left.path.len().cmp(&right.path.len()))
@@ -50,6 +57,9 @@ fn compare(path: &[String], before: Option<&Value>, after: Option<&Value>, found
     };
     match (left, right) {
         (Some(left), Some(right)) => {
+            if path.last().is_some_and(|key| key == "gates") {
+                found.extend(other_order(path, before, after));
+            }
             let keys: BTreeMap<&String, ()> = left.keys().chain(right.keys()).map(|key| (key, ())).collect();
             for key in keys.into_keys() {
                 let mut path = path.to_vec();
@@ -57,14 +67,7 @@ fn compare(path: &[String], before: Option<&Value>, after: Option<&Value>, found
                 compare(&path, left.get(key), right.get(key), found);
             }
         }
-        _ => {
-            // In another order, dependencies are the same.
-            let sorted = |value: Option<&Value>| value.map(in_order);
-            if path.last().is_some_and(|key| key == "deps") && sorted(before) == sorted(after) {
-                return;
-            }
-            found.push(Difference { path: path.to_vec(), before: before.cloned(), after: after.cloned() });
-        }
+        _ => found.push(Difference { path: path.to_vec(), before: before.cloned(), after: after.cloned() }),
     }
 }
 
@@ -80,10 +83,27 @@ fn keyed(value: &Value) -> Option<Map<String, Value>> {
     Some(map)
 }
 
-fn in_order(value: &Value) -> Vec<String> {
-    let mut words: Vec<String> = value.as_array().into_iter().flatten().map(Value::to_string).collect();
-    words.sort();
-    words
+/// The names of the gates that both have, where they stand in another order.
+fn other_order(path: &[String], before: Option<&Value>, after: Option<&Value>) -> Option<Difference> {
+    let names = |list: Option<&Value>| -> Vec<Value> {
+        list.and_then(Value::as_array).into_iter().flatten().filter_map(|gate| gate.get("name").cloned()).collect()
+    };
+    let (before, after) = (names(before), names(after));
+    let among = |list: &[Value], other: &[Value]| -> Value {
+        list.iter().filter(|name| other.contains(name)).cloned().collect()
+    };
+    let (before, after) = (among(&before, &after), among(&after, &before));
+    (before != after).then(|| Difference { path: path.to_vec(), before: Some(before), after: Some(after) })
+}
+
+/// Whether it is one of the order of gates: both have them, so that each differs by itself.
+pub fn is_order(difference: &Difference) -> bool {
+    let is_names = |value: &Option<Value>| {
+        value.as_ref().and_then(Value::as_array).is_some_and(|names| names.iter().all(Value::is_string))
+    };
+    difference.path.last().is_some_and(|key| key == "gates")
+        && is_names(&difference.before)
+        && is_names(&difference.after)
 }
 
 #[cfg(test)]

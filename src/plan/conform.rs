@@ -20,7 +20,7 @@ use super::spanned::Document;
 use super::sure::Sure;
 use super::tree::{Content, Entry, Node};
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| file::schema().to_value());
+pub(super) static SCHEMA: LazyLock<Value> = LazyLock::new(|| file::schema().to_value());
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&SCHEMA).expect("the schema is made from types, and a test compiles it")
 });

@@ -16,6 +16,7 @@ mod forms_file;
 pub mod globs;
 pub mod graph;
 pub mod limits_file;
+mod meaning;
 pub mod natural;
 mod plain_reader;
 pub mod pointer;

@@ -292,7 +292,7 @@ fn an_item_that_its_owner_wants_out_goes_and_its_dependents_are_free() {
 }
 
 #[test]
-fn an_item_whose_branch_is_gone_goes_where_the_target_has_the_head_that_a_run_had_for_it() {
+fn an_item_whose_branch_is_gone_goes_where_a_run_landed_it() {
     let world = World::new(README, ON_A);
     let plan = world.plan(&ON_A_PLAN.replace("name: a\n", "name: a\n    strategy: squash\n"));
     world.lexpr(["merge", plan.to_str().unwrap(), "--execute"]).expect(0);
@@ -300,11 +300,8 @@ fn an_item_whose_branch_is_gone_goes_where_the_target_has_the_head_that_a_run_ha
     let said = updated_without(&world, &plan);
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[2].starts_with("- c: in main"), "{said}");
-    assert!(
-        lines[0].starts_with("- a: its branch is gone, and ") && lines[0].contains(" had it: in main as "),
-        "{said}"
-    );
-    assert!(lines[1].starts_with("- b: its branch is gone, and ") && lines[1].ends_with(" had it: in main"), "{said}");
+    assert!(lines[0].starts_with("- a: its branch is gone, and run ") && lines[0].contains(": in main as "), "{said}");
+    assert!(lines[1].starts_with("- b: its branch is gone, and run ") && lines[1].contains(": in main; "), "{said}");
     assert!(fs::read_to_string(&plan).unwrap().contains("items: []"));
 }
 
@@ -317,8 +314,10 @@ fn an_item_whose_branch_is_gone_without_having_landed_stays_and_is_told_of_with_
     let head = world.git(&["rev-parse", "--short=10", "a"]);
     world.git(&["branch", "-q", "-D", "a"]);
     let unseen = updated_without(&world, &plan);
-    let lost = "left alone a: its branch is gone, and nothing says that its work is in main";
-    assert!(unseen.starts_with(&format!("{lost}\nnext: merge refuses the plan until it is back or out")), "{unseen}");
+    let nothing = "and nothing says that its work is in main";
+    let lost = format!("left alone a: its branch is gone, {nothing}");
+    let never = format!("left alone a: there is no such branch, {nothing}");
+    assert!(unseen.starts_with(&format!("{never}\nnext: merge refuses the plan until it is back or out")), "{unseen}");
     assert_eq!(fs::read_to_string(&plan).unwrap(), gated, "nobody's work is dropped unasked");
     world.lexpr(["merge", file]).expect(2);
 
@@ -360,7 +359,10 @@ fn a_branch_that_landed_and_whose_name_was_used_again_takes_no_item_out_when_it_
     world.git(&["branch", "-q", "-D", "a"]);
     let said = updated_without(&world, &plan);
     assert!(said.starts_with("left alone a: its branch is gone, and "), "{said}");
-    assert!(said.contains(&format!("`git branch a {head}` has it back where it was last left\n")), "{said}");
+    assert!(
+        said.contains(&format!("`git branch a {head}` has it back where it was last left; b is at that very commit")),
+        "{said}"
+    );
     // Nothing came after what landed.
     world.git(&["checkout", "-q", "--detach", "main"]);
     world.git(&["reflog", "expire", "--expire=now", "--all"]);
@@ -390,7 +392,7 @@ fn branches_that_an_update_does_not_take_in_are_counted() {
     let how = format!("2 other local branches are not in it: `lexpr plan --update {file} '**'` adds what is to land\n");
     assert_eq!(said, format!("{how}{file} is up to date\n"));
     let said = world.lexpr(["plan", "--update", file, "main"]).expect(0).stderr;
-    assert!(said.starts_with("warning: no branch matches main but the target\n"), "{said}");
+    assert!(said.starts_with("warning: main matches no branch but the target\n"), "{said}");
 }
 
 #[test]
@@ -410,7 +412,7 @@ fn an_item_that_is_no_branch_but_a_revision_goes_where_it_has_landed_and_is_wire
     let world = World::new(README, ON_A);
     world.git(&["tag", "v1", "a"]);
     world.git(&["branch", "-q", "-D", "a"]);
-    world.git(&["branch", "on-it", "v1"]);
+    world.git(&["update-ref", "refs/heads/on-it", "v1"]);
     let plan = world.plan("schemaVersion: v1\nitems:\n- name: a\n  branch: v1\n- name: on-it\n");
     let said = world.lexpr(["plan", "--update", plan.to_str().unwrap()]).expect(0).stderr;
     assert!(said.starts_with("+ a depends on on-it: its head is in this branch\n2 other local branches are"), "{said}");
@@ -430,11 +432,50 @@ fn what_differs_between_two_plans_is_said_whatever_their_order() {
         .unwrap();
     let paths = [before.to_str().unwrap(), after.to_str().unwrap()];
     let said = world.lexpr(["plan", "diff", paths[0], paths[1]]).expect(0).stdout;
-    let expected = "- item a: deps  [\"b\"]\n+ item a: gates  [{\"name\":\"g\",\"run\":\"x\"}]\n+ item c\n- policy\n";
+    let expected = "- item a: deps  [\"b\"]\n+ item a: gates  [{\"name\":\"g\",\"run\":\"x\"}]\n+ item c\n- policy.maxWorkers  2\n";
     assert_eq!(said, expected);
     assert_eq!(world.lexpr(["plan", "diff", paths[1], paths[1]]).expect(0).stdout, "no difference\n");
     let json = world.lexpr(["plan", "diff", paths[0], paths[1], "--format", "json"]).expect(0).stdout;
     let found: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(found[0]["path"], serde_json::json!(["items", "a", "deps"]));
     world.lexpr(["plan", "diff", paths[0], "nowhere.yaml"]).expect(2);
+}
+
+#[test]
+fn what_two_plans_mean_is_compared_and_not_how_they_say_it() {
+    let world = World::new(README, &[]);
+    let before = world.repo().join("../before.yaml");
+    let after = world.repo().join("../after.yaml");
+    let paths = [before.to_str().unwrap(), after.to_str().unwrap()];
+    let differ = |before_text: &str, after_text: &str| {
+        fs::write(&before, before_text).unwrap();
+        fs::write(&after, after_text).unwrap();
+        world.lexpr(["plan", "diff", paths[0], paths[1]]).expect(0).stdout
+    };
+    let short = "schemaVersion: v1\ngates: [{name: t, run: x}]\nitems: [{name: a}, {name: b, strategy: squash}]\n";
+    let long = "\
+schemaVersion: 1
+target: refs/heads/main
+policy: {failFast: true, landing: pyramid, performance: {cacheMaxMB: 512}, mergeRule: {}, requiredGates: []}
+gates: [{name: t, run: x, at: [apex, cone], clean: false, env: {}}]
+items:
+- {name: a, branch: a, deps: [], priority: 0, strategy: merge-weave, gates: []}
+- {name: b, strategy: squash-weave}
+";
+    assert_eq!(differ(short, long), "no difference\n");
+    let own = short.replace("{name: a}", "{name: a, gates: [{name: t, run: x}]}");
+    assert!(differ(short, &own).starts_with("+ item a: gates"), "whose gates they are is said");
+    assert_eq!(differ(short, &long.replace("MB: 512", "MB: 5")), "+ policy.performance.cacheMaxMB  5\n");
+    let gates = |gates: &str, fail_fast: &str| {
+        format!(
+            "schemaVersion: v1\npolicy: {{failFast: {fail_fast}}}\ngates: [{gates}]\nitems: [{{name: i, gates: [{gates}]}}]\n"
+        )
+    };
+    let (a, b) = ("{name: a, run: x}", "{name: b, run: y}");
+    let swapped =
+        |fail_fast: &str| differ(&gates(&format!("{a}, {b}"), fail_fast), &gates(&format!("{b}, {a}"), fail_fast));
+    assert_eq!(swapped("true"), "~ order of gates  a, b -> b, a\n~ item i: order of gates  a, b -> b, a\n");
+    assert_eq!(swapped("false"), "no difference\n", "all of them run, whatever their order");
+    let with_another = differ(&gates(a, "true"), &gates(&format!("{b}, {a}"), "true"));
+    assert_eq!(with_another, "+ gate b  {\"run\":\"y\"}\n+ item i: gates.b  {\"run\":\"y\"}\n");
 }

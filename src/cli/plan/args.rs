@@ -6,8 +6,13 @@ use clap::{Args, Subcommand};
 
 use crate::cli::{CheckFormat, RepositoryArgs};
 
+/// An option that takes several words would take those of GLOB, too, so that these stand before it.
+const USAGE: &str = "lexpr plan [OPTIONS] [GLOB]...
+       lexpr plan --update <FILE> [GLOB]... [--remove <ITEM>...]
+       lexpr plan diff <BEFORE> <AFTER>";
+
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, override_usage = USAGE)]
 pub struct PlanArgs {
     #[command(subcommand)]
     pub command: Option<PlanCommand>,
@@ -30,13 +35,14 @@ pub struct PlanArgs {
     #[arg(long)]
     pub interactive: bool,
     /// Bring a plan up to date: branches that match and new dependencies come in, what has landed goes; all else, comments
-    /// included, stays as it stands. What is commented out stays out. An item whose branch is gone goes where a run had its
-    /// head and the target has that; else it is told of, and stays. The plan says what it lands on and by which gates:
-    /// --base, --target, --gate, --output and --interactive are for new plans
+    /// included, stays as it stands. What is commented out stays out. An item whose branch is gone goes where a run landed
+    /// it; else it is told of, and stays. Its items are entries of a YAML list, each beginning a line with `- `: a plan in JSON
+    /// is written by hand. The plan says what it lands on and by which gates: --base, --target, --gate, --output and
+    /// --interactive are for new plans
     #[arg(long, value_name = "FILE", conflicts_with_all = ["base", "target", "gates", "output", "interactive"])]
     pub update: Option<PathBuf>,
     /// With --update: take these items out, whatever the repository says of them: they have landed in some other way, or are
-    /// not wanted any more. Nobody waits for them then
+    /// not wanted any more. Nobody waits for them then. Globs stand before it
     #[arg(long, value_name = "ITEM", num_args = 1.., requires = "update")]
     pub remove: Vec<String>,
     #[command(flatten)]

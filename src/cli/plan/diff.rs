@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::source::read_bytes;
 use crate::cli::{CheckFormat, PlanDiffArgs, speak};
 use crate::plan::check::check;
-use crate::plan::compare::{Difference, differences};
+use crate::plan::compare::{Difference, differences, is_order};
 use crate::wording::shown;
 
 /// Runs the command.
@@ -45,6 +45,15 @@ fn text(found: &[Difference]) -> String {
     }
     let mut text = String::new();
     for difference in found {
+        if let (true, Some(before), Some(after)) = (is_order(difference), &difference.before, &difference.after) {
+            let whose = match difference.path.as_slice() {
+                [_, item, _] => format!("item {}: ", shown(item)),
+                _ => String::new(),
+            };
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "~ {whose}order of gates  {} -> {}", names(before), names(after));
+            continue;
+        }
         let (what, mark) = match (&difference.before, &difference.after) {
             (None, Some(after)) => (value(Some(after)), '+'),
             // What goes with an item or a gate is of no interest.
@@ -56,6 +65,11 @@ fn text(found: &[Difference]) -> String {
         let _ = writeln!(text, "{}", format!("{mark} {}  {what}", place(&difference.path)).trim_end());
     }
     text
+}
+
+fn names(list: &Value) -> String {
+    let names: Vec<_> = list.as_array().into_iter().flatten().filter_map(Value::as_str).map(shown).collect();
+    names.join(", ")
 }
 
 /// `item a: deps`, `gate unit: run`, `policy.maxWorkers`.

@@ -5,8 +5,8 @@ mod ask;
 mod diff;
 mod gone;
 mod survey;
+mod update;
 
-use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
@@ -17,17 +17,12 @@ use super::failure::{EXIT_INVALID, Failure};
 use super::{PlanArgs, PlanCommand, speak};
 use crate::diagnostics;
 use crate::draft::gates::{FILES_READ, GuessedGate, guess};
-use crate::draft::update::{Fate, updated};
 use crate::draft::{Draft, DraftGate, plan_text};
 use crate::git::branches::{self, Branch, BranchGlobs};
 use crate::git::own_commits::root_files;
 use crate::git::repo::{Named, Target, UserRepo};
-use crate::output::rewrite_file;
-use crate::plan::Plan;
-use crate::plan::amend::Outline;
-use crate::plan::check::{Invalid, check};
+use crate::plan::check::Invalid;
 use crate::plan::natural::natural_cmp;
-use crate::plan::problem::nearest;
 use crate::vocabulary::names::CommitId;
 use crate::wording::{count, shell_word, shown};
 
@@ -38,7 +33,7 @@ use crate::wording::{count, shell_word, shown};
 pub fn run(args: &PlanArgs) -> Result<u8, Failure> {
     match (&args.command, &args.update) {
         (Some(PlanCommand::Diff(args)), _) => diff::run(args),
-        (None, Some(file)) => update(args, file),
+        (None, Some(file)) => update::run(args, file),
         (None, None) => write(args),
     }
 }
@@ -103,7 +98,7 @@ pub(super) fn drafted(
     if chosen.is_empty() {
         return Err(Failure::usage("no branch matches").with_hint("quote globs, and see `git branch --all`"));
     }
-    let facts = survey::facts(repo, &base, &chosen, &all)?;
+    let facts = survey::facts(repo, &target, &base, &chosen, &all)?;
     let mut draft = Draft::of(target.short_name().to_owned(), &facts);
     draft.gates = named;
     if draft.gates.is_empty() {
@@ -134,95 +129,11 @@ pub(super) fn tell_of(draft: &Draft) {
     }
 }
 
-fn update(args: &PlanArgs, file: &Path) -> Result<u8, Failure> {
-    let name = file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|error| {
-        Failure::usage(format!("--update {name}: {error}"))
-            .with_hint("name a plan that is there; without --update one is written anew")
-    })?;
-    let checked = check(&name, &bytes).map_err(|wrong| invalid(&wrong))?;
-    let outline = Outline::read(&name, &bytes).map_err(|problem| {
-        let failure = Failure::usage(format!("--update {name}: {}", problem.message));
-        problem.hint.iter().fold(failure, |failure, hint| failure.with_hint(hint.as_str()))
-    })?;
-    let unwanted = unwanted(&args.remove, &checked.plan)?;
-    let repo = UserRepo::open(&args.repository.repo)?;
-    let all = branches::all(repo.git())?;
-    let target = target(&repo, &all, Some(&checked.plan.target))?;
-    let base = Base::of(&target);
-    let globs = args.all_globs();
-    let mut chosen = if globs.is_empty() { Vec::new() } else { matching(&globs, &all, target.short_name())? };
-    let mut no_branches = Vec::new();
-    for item in &checked.plan.items {
-        match all.iter().find(|branch| branch.name == item.branch) {
-            Some(branch) if !chosen.contains(branch) => chosen.push(branch.clone()),
-            Some(_) => {}
-            None => no_branches.push(item),
-        }
-    }
-    let traces = gone::trace(&repo, &target, &no_branches, &all)?;
-    chosen.extend(traces.revisions);
-    chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
-    let facts = survey::facts(&repo, &base, &chosen, &all)?;
-    let mut draft = Draft::of(target.short_name().to_owned(), &facts);
-    draft.left_out.extend(traces.landed);
-    let others = if globs.is_empty() { others(&repo, &base, &all, &chosen, target.short_name())? } else { 0 };
-    let fate = Fate { base: &base.name, plan: &name, unwanted: &unwanted, lost: &traces.lost };
-    let updated = updated(&outline, &draft, &fate);
-    for note in &updated.notes {
-        speak::note(&format!("{note}\n"));
-    }
-    if others > 0 {
-        let are = if others == 1 { "branch is" } else { "branches are" };
-        let plan = shell_word(&name);
-        speak::note(&format!(
-            "{others} other local {are} not in it: `lexpr plan --update {plan} '**'` adds what is to land\n"
-        ));
-    }
-    // What was valid stays valid, or nothing is written.
-    check(&name, updated.text.as_bytes()).map_err(|wrong| invalid(&wrong))?;
-    // A mark that some editors begin a file with stays.
-    let mark = if bytes.starts_with(BYTE_ORDER_MARK) { "\u{feff}" } else { "" };
-    let text = format!("{mark}{}", updated.text);
-    if text.as_bytes() == bytes {
-        let how = if updated.is_done { "is up to date" } else { "stays as it was" };
-        speak::note(&format!("{} {how}\n", shown(&name)));
-    } else {
-        rewrite_file(file, text.as_bytes()).map_err(|error| Failure::internal(error.to_string()))?;
-    }
-    Ok(0)
-}
-
-/// How many local branches are neither the target nor among `chosen`, and have something that the base has not.
-fn others(repo: &UserRepo, base: &Base, all: &[Branch], chosen: &[Branch], target: &str) -> Result<usize, Failure> {
-    let is_other = |branch: &&Branch| branch.is_local && branch.name != target && !chosen.contains(branch);
-    let others: Vec<Branch> = all.iter().filter(is_other).cloned().collect();
-    let landed = survey::relations(repo, base.commit, &others)?.already_landed;
-    Ok(landed.iter().filter(|landed| landed.is_none()).count())
-}
-
-/// The items of `--remove`.
-fn unwanted(names: &[String], plan: &Plan) -> Result<BTreeSet<String>, Failure> {
-    for name in names {
-        if !plan.items.iter().any(|item| item.name.as_str() == name) {
-            let failure = Failure::usage(format!("--remove {}: there is no such item", shown(name)));
-            let near = nearest(name, plan.items.iter().map(|item| item.name.as_str()));
-            return Err(match near {
-                Some(near) => failure.with_hint(format!("did you mean {}?", shown(near))),
-                None => failure,
-            });
-        }
-    }
-    Ok(names.iter().cloned().collect())
-}
-
 /// Shows what is wrong with a plan.
 fn invalid(invalid: &Invalid) -> Failure {
     speak::note(&diagnostics::text(&invalid.source_text, &invalid.problems, speak::diagnostics_style()));
     Failure::shown(EXIT_INVALID)
 }
-
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The gates of the command line.
 pub(super) fn named_gates(gates: &[String]) -> Result<Vec<DraftGate>, Failure> {
@@ -276,11 +187,20 @@ fn matching(globs: &[String], all: &[Branch], target: &str) -> Result<Vec<Branch
     let mut chosen: Vec<Branch> = all.iter().filter(|branch| branch.name != target).filter(is_meant).cloned().collect();
     for pattern in everywhere.without_a_match(&chosen) {
         let is_target = BranchGlobs::new(&[pattern.to_owned()]).is_ok_and(|glob| glob.matches(target));
-        let why = if is_target { " but the target" } else { "" };
-        speak::note(&format!("warning: no branch matches {}{why}\n", shown(pattern)));
+        let but = if is_target { " but the target" } else { "" };
+        speak::note(&format!("warning: {} matches no branch{but}\n", shown(pattern)));
     }
     chosen.sort_by(|left, right| natural_cmp(&left.name, &right.name));
     Ok(chosen)
+}
+
+/// What brings the plan up to date, as a shell reads it.
+pub(super) fn update_command(repository: &Path, plan: &str) -> String {
+    let repo = match repository.to_string_lossy() {
+        here if here == "." => String::new(),
+        elsewhere => format!(" --repo {}", shell_word(&elsewhere)),
+    };
+    format!("lexpr plan{repo} --update {}", shell_word(plan))
 }
 
 fn exists(file: &Path) -> Failure {

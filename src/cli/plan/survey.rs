@@ -10,6 +10,7 @@ use crate::draft::{BranchFacts, CommitFacts, Facts};
 use crate::git::branches::Branch;
 use crate::git::compose::ComposeSettings;
 use crate::git::own_commits::{OwnCommit, own_commits};
+use crate::git::reflog;
 use crate::git::repo::{Target, UserRepo};
 use crate::git::resolve::{AlreadyLanded, HeadOf, Relations};
 use crate::plan::{DirectoryRenames, MergeSettings};
@@ -29,14 +30,27 @@ impl Base {
     }
 }
 
-/// The facts of `chosen`, of all branches that there are.
-pub(super) fn facts(repo: &UserRepo, base: &Base, chosen: &[Branch], all: &[Branch]) -> Result<Facts, Failure> {
+/// The facts of `chosen`, to land on `target`, of all branches that there are.
+pub(super) fn facts(
+    repo: &UserRepo,
+    target: &Target,
+    base: &Base,
+    chosen: &[Branch],
+    all: &[Branch],
+) -> Result<Facts, Failure> {
     let relations = relations(repo, base.commit, chosen)?;
+    let is_in_base = |(branch, landed): &(&Branch, &Option<AlreadyLanded>)| {
+        branch.is_local && matches!(landed, Some(AlreadyLanded::InBase))
+    };
+    let in_base: Vec<&Branch> =
+        chosen.iter().zip(&relations.already_landed).filter(is_in_base).map(|(branch, _)| branch).collect();
+    let without_commits = reflog::without_commits(repo.git(), &target.full_name, &in_base);
     let heads: Vec<CommitId> = chosen.iter().map(|branch| branch.head).collect();
     let own = own_commits(repo.git(), base.commit, &heads)?;
     let facts = |((branch, landed), own): ((&Branch, Option<AlreadyLanded>), Vec<OwnCommit>)| BranchFacts {
         name: branch.name.clone(),
         landed: landed.map(|why| why.in_words(&base.name)),
+        without_commits: branch.is_local && without_commits.contains(&branch.name),
         commits: own.into_iter().map(|commit| CommitFacts { id: commit.id.short(), message: commit.message }).collect(),
     };
     let names: HashSet<&str> = chosen.iter().map(|branch| &*branch.name).collect();
