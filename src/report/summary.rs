@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::json::{ItemReport, RunReport, RuntimeReport};
+use super::json::{ItemReport, OpenAttempt, RunReport, RuntimeReport};
 use super::outcome::{how_it_ended, image_words};
 use super::resizing::Resizing;
 use super::undo;
@@ -443,6 +443,7 @@ pub fn status_words(item: &ItemReport) -> &'static str {
 pub fn state_words(item: &ItemReport) -> &'static str {
     match item.stage {
         None | Some(Stage::Done) => status_words(item),
+        Some(Stage::Waiting) if item.gates.iter().any(|gate| gate.attempt == Some(OpenAttempt::CutOff)) => "cut off",
         Some(Stage::Waiting) => "waiting",
         Some(Stage::Running) => "running",
         Some(Stage::Passed) => "passed",

@@ -81,7 +81,7 @@ fn a_run_that_was_cut_off_is_reported_as_that() {
     let markdown = render(report(&view), Format::Markdown);
     let expected = [
         ("passed", "the run was cut off before it could land"),
-        ("waiting", "the run was cut off while it was being judged"),
+        ("cut off", "the run was cut off while it was being judged"),
         ("waiting", "the run was cut off before its gates began"),
         ("waiting", "the run was cut off before its gates began"),
     ];
@@ -173,7 +173,12 @@ fn a_pause_counts_nowhere_and_what_was_cut_off_ended_before_it() {
     assert!(auth.cut_off && auth.ended_at_ms == Some(report.pauses[0].from_ms), "{auth:?}");
     assert_eq!((auth.gates.len(), &auth.gates[0].outcome), (1, &None));
     let page = render(report, Format::Html);
-    assert!(page.contains("<line class=\"pause\"") && page.contains("taken up again 1m 00s later"), "{page}");
+    assert!(
+        page.contains("<line class=\"pause\"")
+            && page.contains("taken up again 1m 00s later")
+            && page.contains("dotted ones"),
+        "{page}"
+    );
     assert!(page.contains("unit was cut off") && page.contains("from 6.0s on: unit running"), "{page}");
 }
 

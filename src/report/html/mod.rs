@@ -183,6 +183,7 @@ fn timeline_of(report: &RunReport) -> String {
         return svg;
     }
     let overridden = if report.summary.overridden > 0 { ", dashed ones of what is overridden" } else { "" };
+    let pauses = if report.pauses.is_empty() { "" } else { ", dotted ones where a new process took the run up again" };
     let is_elsewhere = report.timeline.iter().any(|job| job.elsewhere.is_some());
     let (heading, nodes) = match is_elsewhere {
         true => {
@@ -191,7 +192,7 @@ fn timeline_of(report: &RunReport) -> String {
         false => ("Workers", ""),
     };
     format!(
-        "<h2>{heading}</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}.{nodes}</p>\n\
+        "<h2>{heading}</h2>\n<p>Each bar is a job: green passed, red failed (✗ where there is room for it), dashed was cut off; thick borders gate what is about to land. Lines from top to bottom are landings{overridden}{pauses}.{nodes}</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the workers\">\n{svg}</div>\n{}",
         timeline::in_words(report)
     )

@@ -42,7 +42,9 @@ pub fn gauges(report: &RunReport, mode: Mode) -> String {
     if minutes > 0.0 {
         gauge("landed a minute", format!("{:.1}", landed as f64 / minutes));
     }
-    gauge("workers at it", format!("{} of {}", here.len(), summary.concurrency.max_workers));
+    if !report.finished {
+        gauge("workers at it", format!("{} of {}", here.len(), summary.concurrency.max_workers));
+    }
     if summary.concurrency.peak_elsewhere > 0 && !report.finished {
         let queued = elsewhere.iter().filter(|job| gate_of(job).is_none()).count();
         let queued = if queued > 0 { format!(", {queued} queued") } else { String::new() };
