@@ -69,6 +69,23 @@ if [ -n "$ERRAND_RESULT" ]; then
 fi
 say at "$node ${SLURM_JOB_ID:-0}.${SLURM_STEP_ID:-batch}"
 
+# Says again and again that it is there. Where nobody hears it, what it runs is of no use: then it ends.
+beat() {
+    trap 'kill "$asleep" 2>/dev/null; exit' TERM
+    trap '' PIPE
+    while :; do
+        sleep "$ERRAND_BEAT" 2>/dev/null &
+        asleep=$!
+        wait "$asleep"
+        say there "" || break
+    done
+    kill -s TERM "$$"
+}
+if [ -z "$ERRAND_RESULT" ]; then
+    beat </dev/null >/dev/null &
+    trap 'kill "'"$!"'" 2>/dev/null; cd /; remove "$own"' EXIT
+fi
+
 # Pushes what was said and printed, as the tree of a commit of its own.
 send_back() {
     [ -n "$ERRAND_RESULT" ] || return 0
@@ -180,7 +197,7 @@ run() {
         set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts" "$wrapper"
         unset GIT_SSH_COMMAND ERRAND_NONCE ERRAND_TICKET ERRAND_EXCHANGE ERRAND_CACHE ERRAND_REF ERRAND_RESULT \
             ERRAND_COMMIT ERRAND_FORMAT ERRAND_WORK_DIR ERRAND_SETUP ERRAND_SETUP_TIMEOUT ERRAND_COMMAND ERRAND_CWD \
-            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
+            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_BEAT ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
         export TMPDIR="$own/tmp"
         export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CEILING_DIRECTORIES="$own"
         eval "$environment"
