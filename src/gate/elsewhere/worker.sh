@@ -32,6 +32,7 @@ timeout=$(command -v timeout)
 
 stopped=
 running=
+killed=
 # `timeout` hands it on to the whole process group of what it runs, and follows with KILL. What was only just forked may
 # still take a signal as this shell does, and forget it.
 end_running() {
@@ -183,8 +184,34 @@ end_group() {
     kill -s KILL -- "-$1" 2>/dev/null
 }
 
-# Runs $1 and leaves its exit status in $2. What this shell itself has to say of it is no output of the gate's.
-wrapper='exec 3>&2 2>/dev/null; (exec /bin/sh -c "$1" 2>&3 3>&-); echo "$?" >"$2"'
+# What has left the process group, as by setsid(1), is known by the folder that the gate alone was told of. Without /proc, or
+# grep(1), by nothing.
+strays() {
+    (cd /proc 2>/dev/null && grep -lsF "LEXPR_ARTIFACTS=$own/artifacts" [0-9]*/environ 2>/dev/null) |
+        while IFS=/ read -r pid _; do echo "$pid"; done
+}
+
+# As long as for a process group, and once more until what was killed is gone.
+end_strays() {
+    signal=TERM
+    tries=40
+    while [ "$tries" -gt 0 ]; do
+        left=$(strays)
+        [ -n "$left" ] || return 0
+        # Each is a word.
+        # shellcheck disable=SC2086
+        [ -z "$signal" ] || kill -s "$signal" $left 2>/dev/null
+        tries=$((tries - 1))
+        signal=
+        # More may have been started meanwhile.
+        [ "$tries" -gt 20 ] || signal=KILL
+        sleep 0.1
+    done
+}
+
+# Runs $1 and leaves its exit status in $2, unless it was told to end. What this shell itself has to say of it is no output of the
+# gate's. It stays for as long as $1 does, which else would not have all of its grace.
+wrapper='exec 3>&2 2>/dev/null; trap "exit 143" TERM; (exec /bin/sh -c "$1" 2>&3 3>&-); echo "$?" >"$2"'
 
 # Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
 run() {
@@ -215,6 +242,7 @@ run() {
     ran=$(($(milliseconds) - begun))
     end_group "$running"
     running=
+    end_strays
     status=
     if [ -s "$own/status" ]; then
         read -r status <"$own/status"
@@ -302,7 +330,9 @@ if [ "$store" != "$own/store" ] && [ "$#" -gt 50 ] && exec 9>"$store.lock" && fl
 fi
 [ -z "$stopped" ] || leave 143
 if [ -z "$status" ]; then
-    say time-up ""
+    # `timeout` had to kill it, and itself with it.
+    [ "$of_timeout" != 137 ] || killed=KILL
+    say time-up "$killed"
     leave 124
 fi
 say proof "$tree $status"
