@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::report::json::{ItemReport, RunReport};
-use crate::report::summary::{evidence_of, facts, halted, headline, state_words, tone_of};
+use crate::report::summary::{evidence_of, facts, halted, headline, state_words, tone_of, under_way};
 use crate::report::view::Stage;
 use crate::wording::{Paint, Tone, duration, ref_name, shown};
 
@@ -27,7 +27,8 @@ pub fn text(report: &RunReport, paint: Paint) -> String {
     let _ = writeln!(out, "  repository: {}\n", shown(&report.repository));
     for item in &report.items {
         let _ = writeln!(out, "{}", item_line(report, item, paint));
-        for line in evidence_of(report, item, paint) {
+        let now = under_way(report, item);
+        for line in now.into_iter().chain(evidence_of(report, item, paint)) {
             let _ = writeln!(out, "    {line}");
         }
     }

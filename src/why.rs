@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::report::json::{AttemptReport, GateReport, ItemReport, RunReport};
 use crate::report::outcome::{at, how_it_ended, runtime_words};
 use crate::report::reproduce;
-use crate::report::summary::{evidence_of, status_words, was_let_go};
+use crate::report::summary::{evidence_of, status_words, under_way, was_let_go};
 use crate::report::undo::is_taken_back;
 use crate::report::view::{Stage, VerdictSource};
 use crate::vocabulary::event::{FinalStatus, GateOutcome, ItemGateStatus, Reason};
@@ -18,7 +18,7 @@ pub fn text(report: &RunReport, item: &ItemReport, paint: Paint) -> String {
     let sentences = [
         state(report, item),
         waited(report, item),
-        unreported(report, item),
+        under_way(report, item).map(|what| format!("It {what}.")),
         judged(report, item),
         without(item),
         remedy(report, item),
@@ -181,13 +181,6 @@ fn without(item: &ItemReport) -> Option<String> {
     let last = item.without_item.last()?;
     let how = how_it_ended(&last.run);
     Some(format!("On the same composite without it {} came to this: {how}.", shown(last.run.gate.as_str())))
-}
-
-/// What a gate of it waits for in vain.
-fn unreported(report: &RunReport, item: &ItemReport) -> Option<String> {
-    let waiting = || report.timeline.iter().filter(|job| job.items.contains(&item.name));
-    let checks = waiting().find_map(|job| job.unreported.as_ref()).filter(|_| !report.is_dead)?;
-    Some(format!("It waits: {}.", shown(&checks.to_string())))
 }
 
 /// What would change it.

@@ -1,8 +1,8 @@
-//! Signals during a run: the first that asks to stop is passed on, the second ends the process.
+//! Signals during a run: the first that asks to stop is passed on, the second ends the process, unless it is but the first once more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -15,6 +15,10 @@ use crate::gate::{GateSettings, processes};
 
 /// How long the live view may take to leave the terminal before the process ends at once.
 const CLEARING: Duration = Duration::from_millis(200);
+
+/// Of the same kind within this, two signals are one: timeout(1) and some supervisors signal the process, and then its group.
+/// Nobody presses Ctrl-C again so soon because the first was not enough.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// What stops a run by the clock is called.
 const DEADLINE: &str = "the deadline";
@@ -121,13 +125,15 @@ async fn first_of(stops: &mut Stops, deadline: Option<Duration>) -> &'static str
 /// Tells the engine of the first signal that asks to stop; the second ends the process at once.
 async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: SharedProgress, after_the_run: Arc<Notify>) {
     let mut stops = Stops::listen();
-    let mut told = false;
+    let mut first = None;
     loop {
-        let name = stops.next().await;
-        if told {
-            end_at_once(progress.clone()).await;
+        let heard = (stops.next().await, Instant::now());
+        match first {
+            Some(first) if is_the_same(first, heard) => continue,
+            Some(_) => end_at_once(progress.clone()).await,
+            None => first = Some(heard),
         }
-        told = true;
+        let (name, _) = heard;
         if progress.is_over() {
             after_the_run.notify_one();
             continue;
@@ -138,6 +144,11 @@ async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: Share
         // Not awaited, so that a terminal that takes nothing does not keep the second signal out.
         tokio::task::spawn_blocking(move || progress.note(&stopping(name)));
     }
+}
+
+/// Whether a signal is but the first one once more.
+fn is_the_same((first, first_at): (&str, Instant), (name, at): (&str, Instant)) -> bool {
+    name == first && at.saturating_duration_since(first_at) < SAME_SIGNAL
 }
 
 async fn wait_for_the_deadline(
@@ -179,5 +190,19 @@ async fn listen_for_continuation(continued: Arc<AtomicBool>) {
     let Ok(mut stream) = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())) else { return };
     while stream.recv().await.is_some() {
         continued.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_to_the_process_and_its_group_is_one_and_a_later_or_another_one_is_the_second() {
+        let first_at = Instant::now();
+        let second =
+            |name, after_ms| is_the_same(("SIGINT", first_at), (name, first_at + Duration::from_millis(after_ms)));
+        assert!(second("SIGINT", 0) && second("SIGINT", 999));
+        assert!(!second("SIGINT", 1000) && !second("SIGTERM", 0));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::json::{ItemReport, OpenAttempt, RunReport, RuntimeReport};
+use super::json::{ItemReport, Occupation, OpenAttempt, RunReport, RuntimeReport};
 use super::outcome::{how_it_ended, image_words};
 use super::resizing::Resizing;
 use super::undo;
@@ -156,6 +156,31 @@ pub fn evidence_of(report: &RunReport, item: &ItemReport, paint: Paint) -> Vec<S
         Some(_) => shortly(&failure.run, " with this item", item.reproduce.as_deref()),
     });
     on_target.chain(own).collect()
+}
+
+/// What an item that has come to no end has, or waits for, on another machine: `waits for a node (pool), for 12.0s`.
+pub fn under_way(report: &RunReport, item: &ItemReport) -> Option<String> {
+    let is_at_it = matches!(item.stage, Some(Stage::Running | Stage::Passed));
+    if report.finished || report.is_dead || !is_at_it {
+        return None;
+    }
+    let is_its = |job: &&Occupation| job.ended_at_ms.is_none() && job.items.contains(&item.name);
+    let job = report.timeline.iter().rfind(is_its)?;
+    let runtime = job.elsewhere.as_ref()?;
+    if let Some(checks) = &job.unreported {
+        return Some(format!("waits: {}", shown(&checks.to_string())));
+    }
+    let since = |at_ms: u64| duration(report.ended_at_ms.saturating_sub(at_ms));
+    Some(match job.gates.last() {
+        Some(gate) if gate.ended_at_ms.is_none() => {
+            let node = gate.node.iter().map(|node| format!(" on {}", shown(node))).collect::<String>();
+            format!("has {} running{node} ({runtime}), for {}", shown(gate.gate.as_str()), since(gate.started_at_ms))
+        }
+        last => {
+            let asked_at_ms = last.and_then(|gate| gate.ended_at_ms).unwrap_or(job.started_at_ms);
+            format!("waits for a node ({runtime}), for {}", since(asked_at_ms))
+        }
+    })
 }
 
 /// What a failed attempt left: how it ended, the end of its output, where the rest lies and how to see it again.

@@ -16,8 +16,8 @@ use lexpr::vocabulary::event::{
     Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{GateName, JobId, RuntimeName};
-use lexpr::why;
 use lexpr::wording::Paint;
+use lexpr::{status, why};
 
 use crate::fake_terminal::FakeTerminal;
 use crate::report_faces::trace_slices;
@@ -211,6 +211,28 @@ fn a_gate_that_waits_for_a_check_that_nothing_reports_as_is_said_to_wherever_it_
     story.start(job, "e2e", e2e, 1);
     assert!(!part(&report_of(&story), "now", Mode::Live).contains("reported"));
     assert!(metrics(&story).contains("lex_pr_runtime_unreported{runtime=\"pool\"} 0\n"), "{}", metrics(&story));
+}
+
+#[test]
+fn status_and_why_say_which_node_has_a_gate_and_that_another_waits_for_one() {
+    let mut story = begin(vec![item("auth", 0, &[], &["e2e"]), item("here", 0, &[], &["unit"])]);
+    let e2e = key("e2e", "auth");
+    let job = story.cone("auth").job(4, cone_of("auth"), &[("e2e", e2e, true)]);
+    let unit = key("unit", "here");
+    let local = story.cone("here").job(0, cone_of("here"), &[("unit", unit, true)]);
+    story.wait(2000).start(local, "unit", unit, 1);
+    let says = |expected: &str, story: &Story| {
+        let report = report(&story.events);
+        let (why, status) = (why::text(&report, &report.items[0], Paint::PLAIN), status::text(&report, Paint::PLAIN));
+        assert!(why.contains(&format!("It {expected}.")), "{why}");
+        assert!(status.contains(&format!("    {expected}\n")), "{status}");
+        assert_eq!(status.matches(", for ").count(), 1, "of this machine's gates nothing: {status}");
+    };
+    says("waits for a node (pool), for 2.0s", &story);
+    story.start(job, "e2e", e2e, 1);
+    on(&mut story, Some("w2"), 2000);
+    story.wait(3000).start(local, "unit", unit, 2);
+    says("has e2e running on w2 (pool), for 3.0s", &story);
 }
 
 #[test]

@@ -63,7 +63,16 @@ async fn a_gate_judges_the_very_tree_and_every_outcome_is_told_as_it_was() {
                 Errand { cwd: "sub/../..".to_owned(), ..at("outside", "ls") },
             ),
             (timed_out.clone(), "", Errand { timeout: limit, ..at("slow", "sleep 1000") }),
-            (timed_out, "", Errand { timeout: limit, ..at("stubborn", "trap '' TERM; sleep 1000 & sleep 1000") }),
+            (
+                GateOutcome::TimedOut { after_ms: 700, signal: Some(9) },
+                "",
+                Errand { timeout: limit, ..at("stubborn", "trap '' TERM; sleep 1000 & sleep 1000") },
+            ),
+            (
+                timed_out,
+                "tidied\n",
+                Errand { timeout: limit, ..at("tidy", "trap 'sleep 0.3; echo tidied; exit' TERM; sleep 1000 & wait") },
+            ),
             (
                 GateOutcome::Passed,
                 "set up\na\na.txt\nrun.sh\nsub\ntarget\nkept\n",
@@ -405,6 +414,39 @@ async fn all_gates_of_one_composite_share_one_push_and_all_refs_go_with_another(
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_gates_session_ends_with_the_gate_too() {
+    let Some(world) = World::start() else { return };
+    for mode in BOTH {
+        let slurm = world.slurm(mode);
+        let leave = |name: &str| {
+            let pid = world.cluster.path(&format!("{name}-{}", if mode == POOL { "pool" } else { "batch" }));
+            let stray = format!(
+                "setsid sh -c 'echo $$ > {0}; exec sleep 1000' & until [ -s {0} ]; do sleep 0.05; done",
+                word(&pid)
+            );
+            // Inside of a word that is quoted already.
+            (stray.replace(&word(&pid), &pid.display().to_string()), pid)
+        };
+        let (stray, pid) = leave("passed");
+        let (came, log) = run(&slurm, &named(world.errand("leaves", &stray), mode)).await;
+        assert_eq!(came.outcome, GateOutcome::Passed, "{mode:?}: {log}");
+        assert!(has_ended(number_in(&pid)), "{mode:?}: after a pass");
+
+        let (stray, pid) = leave("cancelled");
+        let errand = named(world.errand("cut", &format!("{stray}; sleep 1000")), mode);
+        let (cancel, cancelled) = watch::channel(false);
+        let stop = async {
+            until("the gate runs", || fs::read(&pid).is_ok_and(|pid| !pid.is_empty()).then_some(())).await;
+            cancel.send_replace(true);
+        };
+        let (came, ()) = tokio::join!(run_with(&slurm, &errand, cancelled), stop);
+        assert_eq!(came.unwrap().0.outcome, GateOutcome::Cancelled, "{mode:?}");
+        assert!(has_ended(number_in(&pid)), "{mode:?}: after it was cancelled");
+        slurm.clear().await.unwrap();
+    }
+}
+
 /// What a gate leaves that counts how often it was begun, and ended.
 pub fn counting(world: &World) -> (String, impl Fn() -> (usize, usize) + use<>) {
     let (begun, ended) = (world.cluster.path("begun"), world.cluster.path("ended"));
@@ -476,7 +518,8 @@ async fn invariant_6_a_step_that_nobody_hears_any_more_is_ended_before_its_gate_
     fs::write(world.cluster.path("go"), "").unwrap();
     let last = world.slurm(POOL);
     let (came, log) = run(&last, &errand).await;
-    assert_eq!((came.outcome, log.as_str()), (GateOutcome::Passed, "done\n"));
+    assert_eq!(came.outcome, GateOutcome::Passed);
+    assert!(log.ends_with("are not heard any more, and are ended first]\ndone\n"), "it says why it waited: {log}");
     let jobs = world.cluster.said("squeue", &["-h", "--states=all", "-o", "%i"]);
     assert_eq!(jobs.lines().count(), 1, "one allocation");
     last.clear().await.unwrap();

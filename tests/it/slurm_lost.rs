@@ -10,9 +10,9 @@ use lexpr::gate::elsewhere::slurm::Slurm;
 use lexpr::plan::runtime::SlurmMode;
 use lexpr::vocabulary::event::GateOutcome;
 
-use crate::gate_guard::has_ended;
+use crate::gate_guard::{has_ended, wait_for_end};
 use crate::slurm_gates::{counting, infrastructure, named};
-use crate::slurm_world::{POOL, World, run, until, word};
+use crate::slurm_world::{NODES, POOL, World, run, until, word};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_6_while_nobody_can_say_what_became_of_a_job_no_other_is_started_for_its_gate() {
@@ -118,4 +118,85 @@ async fn a_step_that_was_asked_for_and_never_started_keeps_nobody_from_the_gate(
     assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
     slurm.clear().await.unwrap();
     assert_eq!(world.cluster.jobs(), [""; 0]);
+}
+
+/// A pool of one node, so that there is no other to go to.
+const ALONE: SlurmMode = SlurmMode::Pool { nodes: 1 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_step_leaves_a_pool_its_last_node_and_a_lost_allocation_is_asked_for_anew() {
+    let Some(world) = World::start() else { return };
+    let slurm = world.slurm(ALONE);
+    let (command, count) = counting(&world);
+    let scancel = |what: &str| {
+        let job = world.cluster.said("squeue", &["-h", "-t", "running", "-o", "%i"]);
+        world.cluster.said("scancel", &[&format!("{}{what}", job.trim())]);
+    };
+    let errand = world.errand("lost-0", &command);
+    let running = run(&slurm, &errand);
+    tokio::pin!(running);
+    let begins = until("the gate runs", || (count().0 == 1).then_some(()));
+    tokio::select! { _ = &mut running => panic!("it has ended"), () = begins => {} }
+    scancel(".0");
+    infrastructure(&running.await.0.outcome);
+
+    let errand = world.errand("lost-1", &command);
+    let running = run(&slurm, &errand);
+    tokio::pin!(running);
+    let begins = until("it runs again", || (count().0 == 2).then_some(()));
+    tokio::select! { came = &mut running => panic!("it has ended: {came:?}"), () = begins => {} }
+    scancel("");
+    let begins = until("it runs in another allocation", || (count().0 == 3).then_some(()));
+    tokio::select! { came = &mut running => panic!("it has ended: {came:?}"), () = begins => {} }
+    fs::write(world.cluster.path("go"), "").unwrap();
+    let (came, log) = running.await;
+    assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
+    assert!(log.contains("is gone"), "it says why it ran anew: {log}");
+    slurm.clear().await.unwrap();
+    assert_eq!(world.cluster.jobs(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_daemons_are_gone_keeps_nobody_from_the_gate_and_ends_by_itself() {
+    let Some(mut world) = World::start() else { return };
+    let mut settings = world.settings(ALONE);
+    settings.patience.silence = Duration::from_secs(5);
+    settings.grace = Duration::from_millis(500);
+    let slurm = Slurm::new(settings);
+    let (command, count) = counting(&world);
+    let errand = world.errand("left-0", &command);
+    let running = run(&slurm, &errand);
+    tokio::pin!(running);
+    let begins = until("the gate runs", || (count().0 == 1).then_some(()));
+    tokio::select! { _ = &mut running => panic!("it has ended"), () = begins => {} }
+    let pids = fs::read_to_string(world.cluster.path("begun")).unwrap();
+    let pid = pids.trim().parse().unwrap();
+    let listed = world.cluster.said("squeue", &["-h", "-t", "running", "-o", "%N"]);
+    let node = NODES.into_iter().find(|node| *node == listed.trim()).unwrap();
+    world.cluster.lose_daemons(node, pid);
+    let message = running.await.0.outcome;
+    assert!(infrastructure(&message).contains("nothing was heard of the gate for 5 s"), "{message:?}");
+    wait_for_end(pid);
+
+    fs::write(world.cluster.path("go"), "").unwrap();
+    let (came, log) = run(&slurm, &world.errand("left-1", &command)).await;
+    assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
+    assert!(log.contains("are ended first") && log.contains("given back for another"), "it says why it waited: {log}");
+    assert_eq!(count(), (2, 1), "what nobody heard did not come to its end");
+    slurm.clear().await.unwrap();
+    assert_eq!(world.cluster.jobs(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_go_to_the_only_node_that_there_is_though_a_gate_could_not_be_run_there() {
+    let Some(world) = World::start() else { return };
+    world.cluster.said("scontrol", &["create", "PartitionName=one", "Nodes=w1"]);
+    let mut settings = world.settings(SlurmMode::Batch);
+    settings.needs.partition = Some("one".to_owned());
+    let slurm = Slurm::new(settings);
+    let broken = Errand { setup: Some("exit 4".to_owned()), ..world.errand("broken-0", "true") };
+    infrastructure(&run(&slurm, &broken).await.0.outcome);
+    let (came, log) = run(&slurm, &world.errand("fine-0", "true")).await;
+    assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
+    slurm.clear().await.unwrap();
 }

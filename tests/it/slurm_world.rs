@@ -153,12 +153,22 @@ impl Cluster {
         self.said("squeue", &["-h", "-o", "%j"]).lines().map(str::to_owned).collect()
     }
 
+    /// The node's daemon and what watches over the step there are killed, and the daemon is started anew. What the step runs goes
+    /// on.
+    pub fn lose_daemons(&mut self, node: &'static str, pid_of_gate: i32) {
+        let watcher = watcher_of(pid_of_gate);
+        let mut daemon = self.nodes.remove(node).unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        kill_process(Pid::from_raw(watcher).unwrap(), Signal::KILL).unwrap();
+        let mut slurmd = command("slurmd");
+        slurmd.args(["-D", "-N", node]).env("SLURM_CONF", self.configuration());
+        self.nodes.insert(node, slurmd.spawn().unwrap());
+    }
+
     /// As if the power was cut: the node's daemon, what watches over the step there, and all of the step.
     pub fn lose_node(&mut self, node: &str, pid_of_gate: i32) {
-        let mut watcher = pid_of_gate;
-        while name_of(watcher) != "slurmstepd" {
-            watcher = parent_of(watcher).unwrap();
-        }
+        let watcher = watcher_of(pid_of_gate);
         let processes: Vec<i32> =
             fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         let mut lost = vec![watcher];
@@ -265,6 +275,14 @@ fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(1)?.parse().ok()
+}
+
+fn watcher_of(pid_of_gate: i32) -> i32 {
+    let mut watcher = pid_of_gate;
+    while name_of(watcher) != "slurmstepd" {
+        watcher = parent_of(watcher).unwrap();
+    }
+    watcher
 }
 
 fn name_of(pid: i32) -> String {

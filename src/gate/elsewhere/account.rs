@@ -31,6 +31,8 @@ pub(super) struct Account {
     peak_memory_bytes: Option<u64>,
     is_short_of_memory: bool,
     is_time_up: bool,
+    /// It did not end when it was asked to.
+    is_killed: bool,
     trouble: Option<String>,
     /// The tree and the exit code.
     proof: Option<(String, i32)>,
@@ -76,7 +78,10 @@ impl Account {
             "ran" => self.ran_ms = said.parse().unwrap_or_default(),
             "memory" => self.peak_memory_bytes = said.parse().ok(),
             "short-of-memory" => self.is_short_of_memory = true,
-            "time-up" => self.is_time_up = true,
+            "time-up" => {
+                self.is_time_up = true;
+                self.is_killed = said == "KILL";
+            }
             "trouble" => self.trouble = Some(said.to_owned()),
             "proof" => {
                 let proof = said.split_once(' ').and_then(|(tree, code)| Some((tree.to_owned(), code.parse().ok()?)));
@@ -101,7 +106,7 @@ impl Account {
         let expected = errand.tree.to_string();
         if self.is_time_up {
             let after_ms = u64::try_from(errand.timeout.as_millis()).unwrap_or(u64::MAX);
-            return GateOutcome::TimedOut { after_ms, signal: None };
+            return GateOutcome::TimedOut { after_ms, signal: self.is_killed.then_some(KILLED - SIGNALED) };
         }
         match &self.proof {
             Some((tree, _)) if *tree != expected => {
@@ -229,6 +234,8 @@ mod tests {
         }
         let timed_out = GateOutcome::TimedOut { after_ms: 7000, signal: None };
         assert_eq!(outcome("lexpr-time-up N \n", &agrees), timed_out);
+        let killed = GateOutcome::TimedOut { after_ms: 7000, signal: Some(9) };
+        assert_eq!(outcome("lexpr-time-up N KILL\n", &agrees), killed);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a node may take until the gate begins: waiting for the cache, fetching, and once more past a damaged cache.
 pub(super) const LONGEST_PREPARATION: Duration = Duration::from_secs(4 * FETCH_TIMEOUT.as_secs());
+/// How often a worker says that it is there before its silence means something: a node that is busy misses some.
+const BEATS: u32 = 9;
 /// How much of the end is kept of a log that is too long, as in `pump`.
 const LOG_TAIL_BYTES: u64 = 1024 * 1024;
 /// What the worker says in a log that it has cut, with room to spare.
@@ -43,6 +45,8 @@ pub(super) struct Instructions<'a> {
     pub(super) result: Option<&'a str>,
     pub(super) work_dir: Option<&'a Path>,
     pub(super) grace: Duration,
+    /// After so long without a word from the worker it is taken for lost.
+    pub(super) silence: Duration,
     /// lexpr's own environment.
     pub(super) environment: &'a [(OsString, OsString)],
 }
@@ -80,6 +84,7 @@ impl Instructions<'_> {
             ("ERRAND_ENV", self.exports()?),
             ("ERRAND_TIMEOUT", seconds(errand.timeout).into()),
             ("ERRAND_GRACE", seconds(self.grace).into()),
+            ("ERRAND_BEAT", seconds(self.silence / BEATS).into()),
             ("ERRAND_FETCH_TIMEOUT", FETCH_TIMEOUT.as_secs().to_string().into()),
             ("ERRAND_LOG_HEAD", log_head.to_string().into()),
             ("ERRAND_LOG_TAIL", log_tail.to_string().into()),

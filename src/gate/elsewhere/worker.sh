@@ -32,6 +32,7 @@ timeout=$(command -v timeout)
 
 stopped=
 running=
+killed=
 # `timeout` hands it on to the whole process group of what it runs, and follows with KILL. What was only just forked may
 # still take a signal as this shell does, and forget it.
 end_running() {
@@ -68,6 +69,23 @@ if [ -n "$ERRAND_RESULT" ]; then
     exec 2>"$own/account" >"$own/log"
 fi
 say at "$node ${SLURM_JOB_ID:-0}.${SLURM_STEP_ID:-batch}"
+
+# Says again and again that it is there. Where nobody hears it, what it runs is of no use: then it ends.
+beat() {
+    trap 'kill "$asleep" 2>/dev/null; exit' TERM
+    trap '' PIPE
+    while :; do
+        sleep "$ERRAND_BEAT" 2>/dev/null &
+        asleep=$!
+        wait "$asleep"
+        say there "" || break
+    done
+    kill -s TERM "$$"
+}
+if [ -z "$ERRAND_RESULT" ]; then
+    beat </dev/null >/dev/null &
+    trap 'kill "'"$!"'" 2>/dev/null; cd /; remove "$own"' EXIT
+fi
 
 # Pushes what was said and printed, as the tree of a commit of its own.
 send_back() {
@@ -166,8 +184,34 @@ end_group() {
     kill -s KILL -- "-$1" 2>/dev/null
 }
 
-# Runs $1 and leaves its exit status in $2. What this shell itself has to say of it is no output of the gate's.
-wrapper='exec 3>&2 2>/dev/null; (exec /bin/sh -c "$1" 2>&3 3>&-); echo "$?" >"$2"'
+# What has left the process group, as by setsid(1), is known by the folder that the gate alone was told of. Without /proc, or
+# grep(1), by nothing.
+strays() {
+    (cd /proc 2>/dev/null && grep -lsF "LEXPR_ARTIFACTS=$own/artifacts" [0-9]*/environ 2>/dev/null) |
+        while IFS=/ read -r pid _; do echo "$pid"; done
+}
+
+# As long as for a process group, and once more until what was killed is gone.
+end_strays() {
+    signal=TERM
+    tries=40
+    while [ "$tries" -gt 0 ]; do
+        left=$(strays)
+        [ -n "$left" ] || return 0
+        # Each is a word.
+        # shellcheck disable=SC2086
+        [ -z "$signal" ] || kill -s "$signal" $left 2>/dev/null
+        tries=$((tries - 1))
+        signal=
+        # More may have been started meanwhile.
+        [ "$tries" -gt 20 ] || signal=KILL
+        sleep 0.1
+    done
+}
+
+# Runs $1 and leaves its exit status in $2, unless it was told to end. What this shell itself has to say of it is no output of the
+# gate's. It stays for as long as $1 does, which else would not have all of its grace.
+wrapper='exec 3>&2 2>/dev/null; trap "exit 143" TERM; (exec /bin/sh -c "$1" 2>&3 3>&-); echo "$?" >"$2"'
 
 # Runs the command $1 in the folder $2 for at most $3 seconds. $status: as it exited; empty where its time was up.
 run() {
@@ -180,7 +224,7 @@ run() {
         set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts" "$wrapper"
         unset GIT_SSH_COMMAND ERRAND_NONCE ERRAND_TICKET ERRAND_EXCHANGE ERRAND_CACHE ERRAND_REF ERRAND_RESULT \
             ERRAND_COMMIT ERRAND_FORMAT ERRAND_WORK_DIR ERRAND_SETUP ERRAND_SETUP_TIMEOUT ERRAND_COMMAND ERRAND_CWD \
-            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
+            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_BEAT ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
         export TMPDIR="$own/tmp"
         export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CEILING_DIRECTORIES="$own"
         eval "$environment"
@@ -198,6 +242,7 @@ run() {
     ran=$(($(milliseconds) - begun))
     end_group "$running"
     running=
+    end_strays
     status=
     if [ -s "$own/status" ]; then
         read -r status <"$own/status"
@@ -285,7 +330,9 @@ if [ "$store" != "$own/store" ] && [ "$#" -gt 50 ] && exec 9>"$store.lock" && fl
 fi
 [ -z "$stopped" ] || leave 143
 if [ -z "$status" ]; then
-    say time-up ""
+    # `timeout` had to kill it, and itself with it.
+    [ "$of_timeout" != 137 ] || killed=KILL
+    say time-up "$killed"
     leave 124
 fi
 say proof "$tree $status"

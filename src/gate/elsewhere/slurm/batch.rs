@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, watch};
 
-use super::client::LONGEST_CALL;
+use super::client::{ClientError, LONGEST_CALL};
 use super::listening::Listening;
 use super::patience::Asking;
 use super::queue::{JobSeen, Phase, Queue};
-use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, millis};
+use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, excluding, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
@@ -354,8 +354,8 @@ impl Submission {
         args.extend(settings.needs.memory_mb.map(|mb| format!("--mem={mb}")));
         args.extend(settings.needs.gpus.map(|gpus| format!("--gpus={gpus}")));
         args.extend(self.cluster.request());
-        args.extend(self.cluster.shunned());
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let excluded = excluding(self.cluster.shunned().keys());
+        let mut args: Vec<&str> = args.iter().chain(&excluded).map(String::as_str).collect();
         // Slurm keeps a job's environment in a file as it does the script: what is not to be seen is in neither.
         let mut script = b"#!/bin/sh\n".to_vec();
         for (name, value) in &variables {
@@ -376,6 +376,8 @@ impl Submission {
                         return Ok(job.id);
                     }
                 }
+                // Perhaps since no node is left that the gate may have.
+                Err(ClientError::Refused { .. }) if args.last().copied() == excluded.as_deref() => drop(args.pop()),
                 Err(error) => return Err(error.into()),
             }
         }

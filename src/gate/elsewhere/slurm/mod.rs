@@ -3,6 +3,7 @@
 
 mod batch;
 mod client;
+mod hearing;
 mod listening;
 mod patience;
 mod pool;
@@ -205,6 +206,7 @@ impl Cluster {
             result,
             work_dir: settings.work_dir.as_deref(),
             grace: settings.grace,
+            silence: settings.patience.silence,
             environment: &settings.environment,
         }
     }
@@ -227,12 +229,11 @@ impl Cluster {
         self.shunned.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), Instant::now());
     }
 
-    /// As an option, should there be any.
-    fn shunned(&self) -> Option<String> {
+    /// Nodes that get no gate for now.
+    fn shunned(&self) -> BTreeMap<String, Instant> {
         let mut shunned = self.shunned.lock().unwrap_or_else(PoisonError::into_inner);
         shunned.retain(|_, since| since.elapsed() < SHUNNED_FOR);
-        let nodes: Vec<&str> = shunned.keys().map(String::as_str).collect();
-        (!nodes.is_empty()).then(|| format!("--exclude={}", nodes.join(",")))
+        shunned.clone()
     }
 
     async fn clear(&self) -> Result<(), Trouble> {
@@ -275,6 +276,22 @@ impl Cluster {
     }
 }
 
+/// As an option, should there be any.
+fn excluding<'a>(nodes: impl IntoIterator<Item = &'a String>) -> Option<String> {
+    let nodes: Vec<&str> = nodes.into_iter().map(String::as_str).collect();
+    (!nodes.is_empty()).then(|| format!("--exclude={}", nodes.join(",")))
+}
+
+/// Those of the nodes `there` that are shunned; not the one that has been for longest, where all are.
+fn shunned_of<'a>(shunned: &BTreeMap<String, Instant>, there: &'a [String]) -> Vec<&'a String> {
+    let mut nodes: Vec<&String> = there.iter().filter(|node| shunned.contains_key(*node)).collect();
+    if nodes.len() == there.len() {
+        let longest = nodes.iter().min_by_key(|node| shunned.get(**node)).copied();
+        nodes.retain(|node| Some(*node) != longest);
+    }
+    nodes
+}
+
 /// For a gate that was cancelled before a node had it.
 fn cancelled_early(asked: Instant) -> Returned {
     Returned {
@@ -295,4 +312,24 @@ fn millis(duration: Duration) -> u64 {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Trouble::Said(format!("work for a gate elsewhere ended early: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_node_is_left_however_many_are_shunned() {
+        let now = Instant::now();
+        let shunned = [("w1", 5), ("w2", 1), ("w3", 9)];
+        let shunned = shunned.map(|(node, at)| (node.to_owned(), now + Duration::from_secs(at))).into();
+        let of = |there: &[&str]| {
+            let there: Vec<String> = there.iter().map(|node| (*node).to_owned()).collect();
+            excluding(shunned_of(&shunned, &there))
+        };
+        assert_eq!(of(&["w1", "w2", "w3", "w4"]).as_deref(), Some("--exclude=w1,w2,w3"));
+        assert_eq!(of(&["w1", "w2", "w3"]).as_deref(), Some("--exclude=w1,w3"));
+        assert_eq!(of(&["w1"]), None);
+        assert_eq!(of(&["w4"]), None);
+    }
 }

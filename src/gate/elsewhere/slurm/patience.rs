@@ -12,6 +12,8 @@ use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, setup_limit};
 
 /// A controller that is started anew is back within seconds, one that moves to its backup within a minute or two.
 const CONTROLLER_BACK: Duration = Duration::from_secs(180);
+/// A node may be so busy that a shell does not get to say a word for some time.
+const SILENCE: Duration = Duration::from_secs(45);
 /// Beside fetching: a prolog, sending back a long log, an epilog.
 const SLACK: Duration = Duration::from_secs(600);
 
@@ -22,11 +24,13 @@ pub struct Patience {
     pub controller: Duration,
     /// What a job may take beyond the times that its gate is given.
     pub job: Duration,
+    /// A worker that says that it is there every few seconds, and has not for so long, is taken for lost.
+    pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { controller: CONTROLLER_BACK, job: LONGEST_PREPARATION.saturating_add(SLACK) }
+        Self { controller: CONTROLLER_BACK, job: LONGEST_PREPARATION.saturating_add(SLACK), silence: SILENCE }
     }
 }
 
@@ -36,6 +40,15 @@ impl Cluster {
         let limits = [errand.timeout, self.settings.grace, setup_limit(errand), self.settings.patience.job];
         limits.iter().fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit))
     }
+}
+
+/// Says in a gate's log why it waits.
+pub(super) fn note(errand: &Errand, why: &str) {
+    // Where it cannot be written there is no place to say so.
+    let _ = OpenOptions::new()
+        .append(true)
+        .open(&errand.log)
+        .and_then(|mut log| log.write_all(format!("[lexpr: {why}]\n").as_bytes()));
 }
 
 /// One question that must be answered before anything else is done for an errand.
@@ -69,15 +82,11 @@ impl<'a> Asking<'a> {
         }
         if !self.is_told {
             self.is_told = true;
-            let note = format!(
-                "[lexpr: {error}; for {} s by now. Until it does it is not known what became of the gate's job, and no other is started]\n",
+            let waits = format!(
+                "{error}; for {} s by now. Until it does it is not known what became of the gate's job, and no other is started",
                 silent_for.as_secs()
             );
-            // Where it cannot be written there is no place to say so.
-            let _ = OpenOptions::new()
-                .append(true)
-                .open(&self.errand.log)
-                .and_then(|mut log| log.write_all(note.as_bytes()));
+            note(self.errand, &waits);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::client::Client;
+use super::hearing::{Files, Silence};
+use super::patience::note;
 use super::queue::{self, JobSeen, Phase, Queue};
-use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, millis};
+use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, excluding, millis, shunned_of};
 use crate::gate::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
-use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
+use crate::gate::elsewhere::account::{Account, EngineSays};
 use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_limit};
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::gate::environment::Environment;
@@ -26,10 +28,16 @@ use crate::vocabulary::event::GateOutcome;
 /// Between looks at what a worker has said: soon at first, since a node that is there begins at once.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LATER_LOOKS: Duration = Duration::from_millis(200);
+const WHILE_IT_RUNS: Duration = Duration::from_millis(500);
 /// What a node may take, beyond a gate's time and its grace, to say that its time was up.
 const SLACK: Duration = Duration::from_secs(30);
 /// What nobody hears has this long, beyond its grace, to end in an allocation that can be given back otherwise.
 const UNHEARD_END: Duration = Duration::from_secs(10);
+/// The same beside gates that are heard, for whose sake the allocation is kept. What neither TERM nor KILL has ended by then has
+/// nobody on its node that would do it, and a worker that nobody hears ends by itself.
+const UNHEARD_BESIDE: Duration = Duration::from_secs(30);
+/// How often one attempt of a gate gets another allocation because somebody took the one it had.
+const RENEWALS: u32 = 3;
 /// `srun` has nothing to write down.
 const SRUN_GRACE: Duration = Duration::from_secs(2);
 
@@ -59,6 +67,8 @@ enum Cut {
     Queued,
     NotPrepared,
     Overdue,
+    /// Nothing was heard of the worker.
+    Silent,
 }
 
 /// Somebody waits for a gate. Dropped before it has ended, nobody does.
@@ -98,34 +108,61 @@ impl Pool {
         mut cancel: watch::Receiver<bool>,
         started: impl FnOnce(&str) + Send,
     ) -> Result<Returned, Trouble> {
-        let asked = Instant::now();
         let limit = self.cluster.settings.queue_limit;
-        let ready = tokio::select! {
-            () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
-            ready = tokio::time::timeout(limit, self.get_ready(errand)) => ready,
-        };
-        let Ok(ready) = ready else { return Err(Trouble::Said(queued_for(asked))) };
-        let (at, allocation, _turn) = ready?;
-        let mut waiting = self.waiting(&errand.ticket);
-        let step = Step { errand, at: &at, allocation: &allocation, asked };
-        let returned = self.run_step(&step, &mut cancel, started).await;
-        let is_suspect = match &returned {
-            Ok(returned) => matches!(returned.outcome, GateOutcome::Infrastructure { .. }),
-            Err(_) => true,
-        };
-        if is_suspect {
+        let mut started = Some(started);
+        for renewal in 0.. {
+            let asked = Instant::now();
+            let ready = tokio::select! {
+                () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+                ready = tokio::time::timeout(limit, self.get_ready(errand)) => ready,
+            };
+            let Ok(ready) = ready else { return Err(Trouble::Said(queued_for(asked))) };
+            let (at, allocation, _turn) = ready?;
+            let mut waiting = self.waiting(&errand.ticket);
+            let step = Step { errand, at: &at, allocation: &allocation, asked };
+            let told = |node: &str| {
+                if let Some(started) = started.take() {
+                    started(node);
+                }
+            };
+            let returned = self.run_step(&step, &mut cancel, told).await;
+            // What a worker that is not heard runs may go on.
+            waiting.ended = matches!(&returned, Ok(returned) if !is_infrastructure(returned));
+            if waiting.ended {
+                return returned;
+            }
             self.look_again_at(&allocation).await;
+            if renewal == RENEWALS || !self.was_taken(allocation.job).await? {
+                return returned;
+            }
+            note(
+                errand,
+                &format!("the allocation {} is gone; another is asked for, and the gate begins anew", allocation.job),
+            );
         }
-        waiting.ended = returned.is_ok();
-        returned
+        Err(Trouble::Said("the pool lost its allocation again and again".to_owned()))
+    }
+
+    /// Whether somebody took the allocation away, which is nothing that the gate or a node did. It has ended by then.
+    async fn was_taken(&self, job: u64) -> Result<bool, Trouble> {
+        let begun = Instant::now();
+        loop {
+            let jobs = self.queue.look(Instant::now()).await?;
+            let seen = jobs.iter().find(|seen| seen.id == job);
+            match seen.map(|seen| (seen.phase(), seen.state.as_str())) {
+                Some((Phase::Ending, _)) if begun.elapsed() < LONGEST_END => tokio::time::sleep(LOOK_AGAIN).await,
+                Some((Phase::Ended, "CANCELLED" | "PREEMPTED")) => return Ok(true),
+                _ => return Ok(false),
+            }
+        }
     }
 
     async fn get_ready(&self, errand: &Errand) -> Result<(String, Allocation, OwnedSemaphorePermit), Trouble> {
-        let (at, allocation) = futures::future::try_join(self.cluster.push(errand), self.allocation()).await?;
+        let (at, allocation) = futures::future::try_join(self.cluster.push(errand), self.allocation(errand)).await?;
         let turn = Arc::clone(&allocation.turns).acquire_owned().await;
         let turn = turn.map_err(|_| Trouble::Said("the pool was closed".to_owned()))?;
         if locked(&self.under_way).contains_key(&errand.ticket) {
-            self.end_steps(allocation.job, |name| name == errand.ticket).await?;
+            self.end_steps(allocation.job, errand).await?;
         }
         Ok((at, allocation, turn))
     }
@@ -136,7 +173,7 @@ impl Pool {
     }
 
     /// The allocation of the run: the one that is there, or a new one.
-    async fn allocation(&self) -> Result<Allocation, Trouble> {
+    async fn allocation(&self, errand: &Errand) -> Result<Allocation, Trouble> {
         let mut allocation = self.allocation.lock().await;
         if let Some(allocation) = &*allocation {
             return Ok(allocation.clone());
@@ -145,7 +182,7 @@ impl Pool {
             Some(job) => job,
             None => self.ask_for_nodes().await?,
         };
-        let job = self.without_unheard_steps(job).await?;
+        let job = self.without_unheard_steps(job, errand).await?;
         let cpus = self.cluster.cpus();
         let per_node = job.cpus / job.nodes.max(1) / cpus;
         let turns = usize::try_from(per_node.max(1) * job.nodes.max(1)).unwrap_or(1);
@@ -157,19 +194,21 @@ impl Pool {
     /// The allocation, without steps that nobody hears: whoever started them is gone, and with it what they print. Another one
     /// where they do not end. A `srun` that was killed after it had asked for a step and before it had started it leaves one
     /// that has no processes, that no signal reaches and that ends with its allocation alone.
-    async fn without_unheard_steps(&self, job: JobSeen) -> Result<JobSeen, Trouble> {
+    async fn without_unheard_steps(&self, job: JobSeen, errand: &Errand) -> Result<JobSeen, Trouble> {
         let is_heard = |name: &str| locked(&self.under_way).get(name) == Some(&true);
-        let limit = match locked(&self.under_way).values().any(|is_heard| *is_heard) {
-            true => LONGEST_END,
-            false => self.cluster.settings.grace + UNHEARD_END,
-        };
-        let left = self.steps_left(job.id, |name| !is_heard(name), limit).await?;
+        let others_are_heard = || locked(&self.under_way).values().any(|is_heard| *is_heard);
+        let grace = self.cluster.settings.grace;
+        let limit = grace + if others_are_heard() { UNHEARD_BESIDE } else { UNHEARD_END };
+        let steps = StepsToEnd { job: job.id, kill_after: grace, limit };
+        let left = self.steps_left(&steps, Some(errand), |name| !is_heard(name)).await?;
         if left.is_empty() {
             return Ok(job);
         }
-        if locked(&self.under_way).values().any(|is_heard| *is_heard) {
-            return Err(do_not_end(&left));
+        if others_are_heard() {
+            note(errand, &format!("steps {} do not end; the gate goes on beside them", left.join(", ")));
+            return Ok(job);
         }
+        note(errand, &format!("steps {} do not end; their allocation is given back for another", left.join(", ")));
         self.cluster.end_job(job.id).await?;
         let begun = Instant::now();
         let is_it = |seen: &JobSeen| seen.id == job.id && seen.phase() != Phase::Ended;
@@ -241,34 +280,42 @@ impl Pool {
         }
     }
 
-    /// Ends the steps of these names, and waits until they have ended.
-    async fn end_steps(&self, job: u64, of: impl Fn(&str) -> bool) -> Result<(), Trouble> {
-        let left = self.steps_left(job, of, LONGEST_END).await?;
+    /// Ends the steps of an errand, and waits until they have ended.
+    async fn end_steps(&self, job: u64, errand: &Errand) -> Result<(), Trouble> {
+        let steps = StepsToEnd { job, kill_after: self.cluster.settings.grace + SLACK, limit: LONGEST_END };
+        let left = self.steps_left(&steps, None, |name| name == errand.ticket).await?;
         if left.is_empty() { Ok(()) } else { Err(do_not_end(&left)) }
     }
 
-    /// Ends the steps of these names: those that have not ended when the time is up. What is on a node that is lost has, as far
-    /// as anybody can tell.
-    async fn steps_left(&self, job: u64, of: impl Fn(&str) -> bool, limit: Duration) -> Result<Vec<String>, Trouble> {
+    /// Ends the steps of these names, and says so in the log of an errand that waits for that: those that have not ended when
+    /// the time is up. What is on a node that is lost has, as far as anybody can tell.
+    async fn steps_left(
+        &self,
+        end: &StepsToEnd,
+        waiting: Option<&Errand>,
+        of: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Trouble> {
         let client = &self.cluster.client;
         let begun = Instant::now();
         let (mut is_told, mut is_killed) = (false, false);
         let mut pause = LOOK_AGAIN;
         loop {
-            let mut steps = queue::steps(client, job).await?;
+            let mut steps = queue::steps(client, end.job).await?;
             steps.retain(|step| of(&step.name));
             if !steps.is_empty() && is_told {
                 let lost = queue::lost_nodes(client).await?;
                 steps.retain(|step| !lost.contains(&step.node));
             }
-            if steps.is_empty() || begun.elapsed() > limit {
+            if steps.is_empty() || begun.elapsed() > end.limit {
                 return Ok(steps.into_iter().map(|step| step.id).collect());
             }
             let ids: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
             if !is_told {
+                let why = format!("steps {} are not heard any more, and are ended first", ids.join(", "));
+                waiting.iter().for_each(|errand| note(errand, &why));
                 self.cluster.scancel(&[&["--signal=TERM"], ids.as_slice()].concat()).await?;
                 is_told = true;
-            } else if !is_killed && begun.elapsed() > self.cluster.settings.grace + SLACK {
+            } else if !is_killed && begun.elapsed() > end.kill_after {
                 self.cluster.scancel(&ids).await?;
                 is_killed = true;
             }
@@ -300,7 +347,7 @@ impl Pool {
         let files = Files::beside(&errand.log);
         let variables = self.cluster.instructions(errand, step.at, None).variables()?;
         let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
-        let run = self.srun(step, &names, &files);
+        let run = self.srun(step, &names, &files, self.excluded(step.allocation.job).await?);
         let mut environment: Environment = self.cluster.client.environment().iter().cloned().collect();
         environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value)));
         environment.insert(STARTED_FOR.into(), settings.mark.clone().into());
@@ -334,7 +381,8 @@ impl Pool {
                     if let Some(id) = files.account(errand).step {
                         // The worker ends the gate and tidies up. What it has to say comes through `srun`.
                         self.cluster.scancel(&["--signal=TERM", &id]).await?;
-                        let patience = settings.grace + SLACK;
+                        // Of one that is not heard nothing will.
+                        let patience = if cut == Cut::Silent { Duration::ZERO } else { settings.grace + SLACK };
                         if let Ok(ended) = tokio::time::timeout(patience, &mut running).await {
                             (ended, Some(cut), queued)
                         } else {
@@ -355,9 +403,10 @@ impl Pool {
         let account = files.account(errand);
         let said = files.engine();
         files.remove();
-        if cut.is_some() || !account.is_over() {
+        // Who comes next sees to one that was not heard.
+        if cut != Some(Cut::Silent) && (cut.is_some() || !account.is_over()) {
             // It may have begun at the last moment, or be on a node that nobody hears.
-            self.end_steps(step.allocation.job, |name| name == errand.ticket).await?;
+            self.end_steps(step.allocation.job, errand).await?;
         }
         let engine = self.engine_says(step, ended?, &account, said).await?;
         let outcome = match cut {
@@ -367,7 +416,11 @@ impl Pool {
                 &engine,
                 &format!("the gate had not begun after {} s of getting ready", LONGEST_PREPARATION.as_secs()),
             ),
-            Some(Cut::Overdue) if account.is_over() => account.outcome(errand, &engine),
+            Some(Cut::Overdue | Cut::Silent) if account.is_over() => account.outcome(errand, &engine),
+            Some(Cut::Silent) => account.infrastructure(
+                &engine,
+                &format!("nothing was heard of the gate for {} s", settings.patience.silence.as_secs()),
+            ),
             Some(Cut::Overdue) => {
                 account.infrastructure(&engine, "the gate's time was up, and the node did not say so")
             }
@@ -376,8 +429,24 @@ impl Pool {
         Ok(account.returned(outcome, &engine, queued.unwrap_or_else(|| millis(step.asked.elapsed()))))
     }
 
+    /// Nodes of the allocation that get no gate, as an option.
+    async fn excluded(&self, job: u64) -> Result<Option<String>, Trouble> {
+        let shunned = self.cluster.shunned();
+        if shunned.is_empty() {
+            return Ok(None);
+        }
+        let client = &self.cluster.client;
+        let jobs = self.queue.look(Instant::now()).await?;
+        // Of one that is gone, `srun` says so.
+        let Some(job) = jobs.iter().find(|seen| seen.id == job && !seen.node.is_empty()) else { return Ok(None) };
+        let mut there = queue::names_of(client, &job.node).await?;
+        let lost = queue::lost_nodes(client).await?;
+        there.retain(|node| !lost.contains(node));
+        Ok(excluding(shunned_of(&shunned, &there)))
+    }
+
     /// The command that runs a step, for a shell.
-    fn srun(&self, step: &Step<'_>, names: &[&str], files: &Files) -> String {
+    fn srun(&self, step: &Step<'_>, names: &[&str], files: &Files, excluded: Option<String>) -> String {
         let settings = &self.cluster.settings;
         let mut words = vec![
             "exec".to_owned(),
@@ -401,7 +470,7 @@ impl Pool {
             format!("--error={}", files.account.display().to_string().replace('%', "%%")),
         ];
         words.extend(settings.needs.gpus.map(|gpus| format!("--gpus-per-task={gpus}")));
-        words.extend(self.cluster.shunned());
+        words.extend(excluded);
         words.extend(["/bin/sh", "-c", SCRIPT, "lexpr-worker"].map(str::to_owned));
         let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
         format!("{} 2>{}", words.join(" "), shell_word(&files.engine.display().to_string()))
@@ -413,8 +482,25 @@ impl Pool {
         let mut pause = FIRST_LOOK;
         let mut started = Some(started);
         let mut at_node = None;
+        let mut overdue = None;
+        let mut silence = Silence::default();
         loop {
             tokio::time::sleep(pause).await;
+            if at_node.is_some() {
+                silence.look(files, pause);
+                if silence.lasts > settings.patience.silence {
+                    if !self.is_suspended(step.allocation.job).await {
+                        return Cut::Silent;
+                    }
+                    silence.lasts = Duration::ZERO;
+                }
+            }
+            if let Some(overdue) = overdue {
+                if Instant::now() >= overdue {
+                    return Cut::Overdue;
+                }
+                continue;
+            }
             pause = (pause * 2).min(LATER_LOOKS);
             let account = files.account(errand);
             if let (Some(node), Some(started)) = (&account.node, started.take_if(|_| account.node.is_some())) {
@@ -425,8 +511,10 @@ impl Pool {
             }
             if account.has_begun {
                 let limit = errand.timeout.saturating_add(settings.grace).saturating_add(SLACK);
-                tokio::time::sleep(limit).await;
-                return Cut::Overdue;
+                // Never, where no clock goes so far.
+                overdue = Instant::now().checked_add(limit).or(overdue);
+                pause = WHILE_IT_RUNS;
+                continue;
             }
             match at_node {
                 None if step.asked.elapsed() > settings.queue_limit => return Cut::Queued,
@@ -434,6 +522,12 @@ impl Pool {
                 _ => {}
             }
         }
+    }
+
+    /// Whether Slurm has stopped what runs in the allocation, or does not say.
+    async fn is_suspended(&self, job: u64) -> bool {
+        let is_it = |seen: &JobSeen| seen.id == job && matches!(seen.state.as_str(), "SUSPENDED" | "STOPPED");
+        self.queue.look(Instant::now()).await.map_or(true, |jobs| jobs.iter().any(is_it))
     }
 
     async fn engine_says(
@@ -467,6 +561,17 @@ impl Pool {
     }
 }
 
+fn is_infrastructure(returned: &Returned) -> bool {
+    matches!(returned.outcome, GateOutcome::Infrastructure { .. })
+}
+
+/// Steps are told to end, then killed, then given up.
+struct StepsToEnd {
+    job: u64,
+    kill_after: Duration,
+    limit: Duration,
+}
+
 /// One gate in an allocation.
 struct Step<'a> {
     errand: &'a Errand,
@@ -474,45 +579,6 @@ struct Step<'a> {
     at: &'a str,
     allocation: &'a Allocation,
     asked: Instant,
-}
-
-/// What a step says beside what its gate prints.
-struct Files {
-    account: PathBuf,
-    engine: PathBuf,
-}
-
-impl Files {
-    fn beside(log: &Path) -> Self {
-        let beside = |what: &str| {
-            let mut path = log.as_os_str().to_owned();
-            path.push(what);
-            PathBuf::from(path)
-        };
-        let files = Self { account: beside(".account"), engine: beside(".srun") };
-        files.remove();
-        files
-    }
-
-    fn account(&self, errand: &Errand) -> Account {
-        let text = std::fs::read(&self.account).unwrap_or_default();
-        Account::read(&text, &nonce(&errand.ticket, errand.commit))
-    }
-
-    /// What srun itself says; not that the worker failed, which the worker says.
-    fn engine(&self) -> Vec<String> {
-        let text = std::fs::read(&self.engine).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines =
-            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("Exited with exit code"));
-        lines.map(str::to_owned).collect()
-    }
-
-    fn remove(&self) {
-        // Where they are not there, or stay, nothing depends on it.
-        let _ = std::fs::remove_file(&self.account);
-        let _ = std::fs::remove_file(&self.engine);
-    }
 }
 
 fn do_not_end(steps: &[String]) -> Trouble {

@@ -97,6 +97,12 @@ fn read_step(line: &str) -> Option<StepSeen> {
     Some(StepSeen { id: id.to_owned(), node: node.to_owned(), name: name.to_owned() })
 }
 
+/// The names of a list of nodes (`w[1-2]`).
+pub(super) async fn names_of(client: &Client, nodes: &str) -> Result<Vec<String>, ClientError> {
+    let listed = client.ask("scontrol", &["show", "hostnames", nodes]).await?;
+    Ok(listed.lines().map(|node| node.trim().to_owned()).collect())
+}
+
 /// Nodes that Slurm has given up, or hears nothing of.
 pub(super) async fn lost_nodes(client: &Client) -> Result<Vec<String>, ClientError> {
     let listed = client.ask("sinfo", &["--noheader", "--Node", "--format=%N|%T"]).await?;
