@@ -13,8 +13,10 @@ use crate::cli_world::{World, wait_for};
 /// A shell and what it needs to be of any use.
 pub const IMAGE: &str = "localhost/lexpr-test:1";
 
-const APPLETS: [&str; 15] =
-    ["sh", "cat", "ls", "id", "sleep", "touch", "mkdir", "rm", "env", "head", "tail", "true", "false", "wc", "yes"];
+const APPLETS: [&str; 16] = [
+    "sh", "cat", "ls", "id", "sleep", "touch", "mkdir", "rm", "env", "head", "tail", "true", "false", "wc", "yes",
+    "setsid",
+];
 
 /// Where the engine keeps what it has; variables that lead it there.
 pub struct Engine {

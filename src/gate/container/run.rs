@@ -180,7 +180,7 @@ impl Boxed {
         match (code.parse(), killed.parse::<u64>()) {
             _ if name != self.name => Answer::None,
             (Ok(_), Ok(_)) if head != self.commit.to_string() => Answer::OfAnotherTree(head.to_owned()),
-            (Ok(0), Ok(_)) if told != "0" => Answer::ToldToEnd,
+            (Ok(_), Ok(_)) if told != "0" => Answer::ToldToEnd,
             (Ok(code), Ok(killed)) => Answer::Code { code, out_of_memory: killed > 0 },
             _ => Answer::None,
         }
@@ -206,7 +206,8 @@ enum Answer {
         /// Something of the gate's was killed for want of memory.
         out_of_memory: bool,
     },
-    /// Its command ended with 0, and was told to end before it had: it may have left out what was to come.
+    /// It was told to end before its command had: that may have left out what was to come, and a failure may be no more
+    /// than how it took that.
     ToldToEnd,
     /// It found another commit where the tree should be, or none.
     OfAnotherTree(String),
@@ -235,7 +236,7 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
             "the gate said that it ended with {code}, and the engine that its container is {status} with {exit_code}"
         )),
         Answer::ToldToEnd => {
-            cannot_tell("the container was told to end while the gate ran, as by an engine that is stopped".to_owned())
+            cannot_tell("something else than lexpr told the container to end while the gate ran".to_owned())
         }
         Answer::OfAnotherTree(head) => {
             cannot_tell(format!("the container did not find the tree: its HEAD is {head}; was the slot mounted?"))

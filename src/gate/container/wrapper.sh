@@ -8,10 +8,18 @@ shift
 head=none
 read -r head <"$LEXPR_TREE_FOLDER/.git/HEAD"
 unset LEXPR_TREE_FOLDER
-"$@" &
-gate=$!
-# Whoever ends a container (an engine that is stopped does) tells it so first.
+# Whoever ends a container (an engine that is stopped does) tells it so first; or it was ended without a word, and started
+# again on the tree as it was left.
 told=0
+[ -e /lexpr/proof/begun ] && told=1
+: >/lexpr/proof/begun
+# In a session of its own, where the image can: a gate that ends its process group (`kill 0`) is not to be taken for them.
+if command -v setsid >/dev/null 2>&1; then
+    setsid "$@" &
+else
+    "$@" &
+fi
+gate=$!
 trap 'told=1; kill -TERM "$gate" 2>/dev/null' TERM INT HUP
 wait "$gate"
 code=$?
