@@ -315,3 +315,13 @@ fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
     assert!(said.contains("a gate that should pass: could not be run"), "{said}");
     assert!(!world.path("cache/lexpr").read_dir().is_ok_and(|mut left| left.next().is_some()), "nothing is left of it");
 }
+
+#[test]
+fn for_want_of_memory_a_gate_is_killed_before_who_tells_of_it() {
+    let Some(engine) = engine() else { return };
+    let world = world(&["x"]);
+    let gate = "{ name: unit, run: 'read -r own </proc/self/oom_score_adj; read -r first </proc/1/oom_score_adj; \
+        [ \"$own\" -gt \"$first\" ]' }";
+    let ended = execute(&world, engine, &plan("", gate, &["x"]), &[]);
+    assert_eq!(ended.code, 0, "{}", ended.said);
+}
