@@ -93,6 +93,37 @@ fn invariant_1_a_container_that_somebody_stops_passes_nothing_whatever_its_gate_
 }
 
 #[test]
+fn an_engine_that_is_away_is_waited_for_and_costs_no_attempt() {
+    let Some(docker) = Docker::start() else { return };
+    // Whoever counts attempts has had three by then.
+    const TIMES: usize = 3;
+    let how = disturbed(&[docker.variable()], "docker", DIES, |shared| {
+        let told = || {
+            let runs = std::fs::read_dir(shared.join("../repo/.git/lexpr/runs")).unwrap().flatten();
+            let logs = runs.filter_map(|run| std::fs::read_dir(run.path().join("logs")).ok()).flatten().flatten();
+            let logs: String = logs.filter_map(|log| std::fs::read_to_string(log.path()).ok()).collect();
+            logs.matches("does not answer: ").count()
+        };
+        for time in 1..=TIMES {
+            wait_for("the gate to begin", || (lines_of(&shared.join("begun")) >= time).then_some(()));
+            let containers = words(&docker.docker(&["ps", "--quiet"]));
+            docker.kill_unheard(&containers[0], || {
+                wait_for("lexpr to say that it waits", || (told() >= time).then_some(()));
+                if time == TIMES {
+                    std::fs::write(shared.join("calm"), "").unwrap();
+                }
+            });
+        }
+        assert_eq!(told(), TIMES, "once each time");
+    });
+    assert_eq!(how, [&["infrastructure"; TIMES][..], &["passed"]].concat());
+}
+
+fn lines_of(file: &Path) -> usize {
+    std::fs::read_to_string(file).unwrap_or_default().lines().count()
+}
+
+#[test]
 fn a_container_that_somebody_ends_fails_nothing_whatever_its_gate_makes_of_that() {
     let Some(engine) = engine() else { return };
     let variables = engine.variables().map(|(name, path)| (name, path.display().to_string()));

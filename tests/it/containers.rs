@@ -154,6 +154,17 @@ impl Docker {
         self.wait_until_ready();
     }
 
+    /// Ends a container while nobody else who asks for the engine gets an answer, until `waits` comes back.
+    pub fn kill_unheard(&self, container: &str, waits: impl FnOnce()) {
+        let [socket, hidden] = ["socket", "hidden"].map(|name| self.folder.path().join(name));
+        std::fs::rename(&socket, &hidden).unwrap();
+        let mut kill = Command::new("docker");
+        let killed = kill.args(["-H", &format!("unix://{}", hidden.display()), "kill", container]).output().unwrap();
+        assert!(killed.status.success(), "{killed:?}");
+        waits();
+        std::fs::rename(&hidden, &socket).unwrap();
+    }
+
     fn stop(&mut self) {
         if let Some(pid) = i32::try_from(self.daemon.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

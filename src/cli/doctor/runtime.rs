@@ -175,6 +175,7 @@ fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target
         log_max_bytes: 1024 * 1024,
         redact: plan.map(|plan| plan.policy.redact.clone()).unwrap_or_default(),
         grace: GateSettings::DEFAULT_GRACE,
+        engine_patience: GateSettings::ENGINE_PATIENCE,
     };
     let address = plan.and_then(|plan| plan.policy.exchange.clone());
     let address = address.unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned());
