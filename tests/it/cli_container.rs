@@ -249,6 +249,9 @@ fn a_whole_plan_moves_to_another_runtime_by_the_command_line() {
     let near = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "boxd"]);
     assert_eq!(near.code, 2);
     assert!(near.said.contains("did you mean `boxed`?"), "{}", near.said);
+    let kind = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "container"]);
+    assert_eq!(kind.code, 2);
+    assert!(!kind.said.contains("did you mean") && kind.said.contains("an `image`"), "{}", kind.said);
     let boxed = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "boxed"]);
     assert_eq!(boxed.code, 0, "{}", boxed.said);
 }
