@@ -189,8 +189,9 @@ impl Boxed {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         // docker refers to its help after all else.
-        let said = log.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("See 'docker run"));
-        said.last().unwrap_or_default().to_owned()
+        let mut said =
+            log.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("See 'docker run"));
+        said.next_back().unwrap_or_default().to_owned()
     }
 
     /// The status that the container said its command ended with, if it said so of this attempt and this commit.
