@@ -323,8 +323,8 @@ fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
     let cause =
         "a gate that should pass: could not be run: the container could not be started: Error: unable to find network";
     assert!(said.contains(cause), "{said}");
-    // Once for each of the three gates.
-    assert_eq!(said.matches("unable to find network").count(), 3, "{said}");
+    // Once for each gate; the third may be cancelled before that is known.
+    assert!((2..=3).contains(&said.matches("unable to find network").count()), "{said}");
     world.plan(&plan(", user: nobodyhere", gate, &["x"]));
     let (code, said) = doctor(&["boxed"]);
     assert_eq!(code, Some(2), "{said}");
