@@ -460,6 +460,7 @@ pub(super) fn gate_settings(
         log_max_bytes: prepared.policy.log_max_bytes,
         redact: prepared.policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
+        engine_patience: GateSettings::ENGINE_PATIENCE,
     })
 }
 

@@ -18,7 +18,7 @@ use super::conduct;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
 use super::scratch::ScratchFolder;
-use super::signals::Stops;
+use super::signals::{Stops, until_stopped};
 use super::{RepositoryArgs, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
@@ -394,22 +394,6 @@ async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRu
         GateOutcome::Cancelled => exit::INTERRUPTED,
         GateOutcome::Infrastructure { .. } | GateOutcome::RateLimited { .. } => exit::LEXPR_FAILED,
     })
-}
-
-/// What `work` came to; the first signal that asks to stop turns `cancel` true, and at the second it is not waited for.
-async fn until_stopped<T>(work: impl Future<Output = T>, cancel: &watch::Sender<bool>) -> Option<T> {
-    let (mut work, mut stops) = (pin!(work), Stops::listen());
-    loop {
-        tokio::select! {
-            done = &mut work => return Some(done),
-            name = stops.next() => {
-                if cancel.send_replace(true) {
-                    return None;
-                }
-                speak::note(&format!("{}\n", super::signals::stopping(name)));
-            }
-        }
-    }
 }
 
 /// Opens a shell in the job's place, which hears what the terminal sends by itself.

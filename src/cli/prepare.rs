@@ -21,6 +21,7 @@ use crate::plan::check::{Checked, Places, check};
 use crate::plan::graph::Graph;
 use crate::plan::problem::{Problem, Severity, Source, nearest};
 use crate::plan::reach::reaches;
+use crate::plan::runtime::NoRuntime;
 use crate::plan::{Gate, MaxWorkers, Plan, Policy};
 use crate::ports::ComposeItem;
 use crate::vocabulary::event::{FixedImage, LinedUpItem, RunStarted};
@@ -352,10 +353,16 @@ fn apply(overrides: &Overrides, plan: &mut Plan) -> Result<(), Failure> {
 fn run_all_by(name: &RuntimeName, plan: &mut Plan) -> Result<(), Failure> {
     for gate in plan.items.iter_mut().flat_map(|item| &mut item.gates) {
         let runtime = plan.policy.runtimes.of(name.as_str(), &gate.asked).map_err(|error| {
-            let near = nearest(name.as_str(), plan.policy.runtimes.names());
-            let hint = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "the plan names its runtimes in `policy.runtimes`; `local` is this machine's shell".to_owned(),
+            let is_unknown = matches!(error, NoRuntime::Unknown(_));
+            let near = nearest(name.as_str(), plan.policy.runtimes.names()).filter(|_| is_unknown);
+            let hint = match (near, &error) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, NoRuntime::NoImage(_)) => {
+                    "give the gate `container: { image: … }`, or a runtime of the plan's an `image`".to_owned()
+                }
+                (None, _) => {
+                    "the plan names its runtimes in `policy.runtimes`; `local` is this machine's shell".to_owned()
+                }
             };
             Failure::usage(format!("--runtime {name}: gate {}: {error}", gate.name)).with_hint(hint)
         })?;

@@ -1,11 +1,12 @@
 //! Signals during a run: the first that asks to stop is passed on, the second ends the process, unless it is but the first once more.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::faces::SharedProgress;
@@ -119,6 +120,22 @@ async fn first_of(stops: &mut Stops, deadline: Option<Duration>) -> &'static str
     tokio::select! {
         name = stops.next() => name,
         () = over => DEADLINE,
+    }
+}
+
+/// What `work` came to; the first signal that asks to stop turns `cancel` true, and at the second it is not waited for.
+pub(super) async fn until_stopped<T>(work: impl Future<Output = T>, cancel: &watch::Sender<bool>) -> Option<T> {
+    let (mut work, mut stops) = (pin!(work), Stops::listen());
+    loop {
+        tokio::select! {
+            done = &mut work => return Some(done),
+            name = stops.next() => {
+                if cancel.send_replace(true) {
+                    return None;
+                }
+                speak::note(&format!("{}\n", stopping(name)));
+            }
+        }
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct JobRun<'a> {
     pub(super) cancel: watch::Receiver<bool>,
     /// The command that ran last took its guard with it.
     pub(super) guard_was_lost: bool,
+    /// The engine of the container that ran last did not answer for a while.
+    pub(super) engine_was_away: bool,
     /// Failures of the gate under way that a full disk excuses.
     pub(super) forgiven: u32,
 }
@@ -87,6 +89,9 @@ impl JobRun<'_> {
             let Some(mut run) = self.attempt(attempt).await? else { return Ok(None) };
             if std::mem::take(&mut self.guard_was_lost) {
                 attempts.lost_a_guard();
+            }
+            if std::mem::take(&mut self.engine_was_away) {
+                attempts.met_no_engine();
             }
             let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job: self.job.job, gate: position, attempt: number, run: Box::new(run) });
@@ -176,7 +181,7 @@ impl JobRun<'_> {
         let (ended, peak) = self.run_guarded(&command).await;
         let ended = match ended {
             Ok(ended) => {
-                let outcome = self.outcome_of(&ended, gate, boxed.as_ref()).await?;
+                let outcome = self.outcome_of(&ended, gate, boxed.as_ref(), &log).await?;
                 Ok((ended, outcome))
             }
             Err(error) => Err(error),

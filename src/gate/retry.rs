@@ -15,6 +15,9 @@ const INFRASTRUCTURE_TRIES: u32 = 3;
 /// A guard that was killed may have been killed by chance, for want of memory, once. A gate that kills
 /// it does so each time, and what it started has to be hunted down each time.
 const GUARD_TRIES: u32 = 2;
+/// So many attempts that met an engine which was away are none of those: it was waited for. One that goes away every time
+/// is not waited for for ever.
+const EXCUSED_FOR_AN_ENGINE: u32 = 3;
 const INFRASTRUCTURE_BACKOFF: Duration = Duration::from_millis(500);
 /// Doubling stops here, however often the plan wants a gate tried.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
@@ -51,16 +54,24 @@ pub(super) struct Attempts {
     failures: u32,
     not_run: u32,
     guards_lost: u32,
+    excused: u32,
+    is_excused: bool,
 }
 
 impl Attempts {
     pub(super) fn new(policy: Retry, run: RunId, key: VerdictKey) -> Self {
-        Self { policy, run, key, failures: 0, not_run: 0, guards_lost: 0 }
+        Self { policy, run, key, failures: 0, not_run: 0, guards_lost: 0, excused: 0, is_excused: false }
     }
 
     /// The attempt that has ended took its guard with it.
     pub(super) fn lost_a_guard(&mut self) {
         self.guards_lost += 1;
+    }
+
+    /// The engine of the attempt that has ended was away, and came back while it was waited for.
+    pub(super) fn met_no_engine(&mut self) {
+        self.is_excused = self.excused < EXCUSED_FOR_AN_ENGINE;
+        self.excused += 1;
     }
 
     /// Counts an ended attempt, and writes down in it what follows.
@@ -82,6 +93,9 @@ impl Attempts {
             // Whoever is rate limited gives the slot back meanwhile: the loop asks again.
             GateOutcome::Cancelled | GateOutcome::RateLimited { .. } => Next::Done(Verdict::Unknown),
             GateOutcome::Infrastructure { .. } => {
+                if std::mem::take(&mut self.is_excused) {
+                    return Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, 1) };
+                }
                 self.not_run += 1;
                 if self.not_run >= INFRASTRUCTURE_TRIES || self.guards_lost >= GUARD_TRIES {
                     return Next::Done(Verdict::Unknown);
@@ -178,6 +192,21 @@ mod tests {
         assert!(matches!(gate.after(&lost), Next::Again { .. }));
         gate.lost_a_guard();
         assert_eq!(gate.after(&lost), Next::Done(Verdict::Unknown));
+    }
+
+    #[test]
+    fn an_engine_that_was_away_costs_no_attempt_until_it_goes_away_every_time() {
+        let mut gate = attempts(1, 1);
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            gate.met_no_engine();
+            if let Next::Done(verdict) = gate.after(&GateOutcome::Infrastructure { message: "engine".into() }) {
+                assert_eq!(verdict, Verdict::Unknown);
+                break;
+            }
+        }
+        assert_eq!(tried, EXCUSED_FOR_AN_ENGINE + INFRASTRUCTURE_TRIES);
     }
 
     #[test]

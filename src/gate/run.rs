@@ -38,11 +38,15 @@ pub struct GateSettings {
     pub redact: Vec<String>,
     /// From TERM to KILL when a gate's time is up or it is cancelled.
     pub grace: Duration,
+    /// How long a container engine is waited for that does not answer, if the gate's own time is no shorter.
+    pub engine_patience: Duration,
 }
 
 impl GateSettings {
     /// Long enough for a test runner to write its report, short enough to wait for at Ctrl-C.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+    /// A daemon that is started anew is back within a minute or two, with many containers and a slow disk.
+    pub const ENGINE_PATIENCE: Duration = Duration::from_secs(180);
 }
 
 /// The program that runs, to be started again: on Linux by a name that stays right when the file
@@ -94,9 +98,18 @@ impl GateRunner for LocalGates {
         Box::pin(async move {
             let worker = self.worker(job.worker);
             let mut worker = worker.lock().await;
-            JobRun { gates: self, worker: &mut worker, job: &job, news, cancel, guard_was_lost: false, forgiven: 0 }
-                .run()
-                .await
+            JobRun {
+                gates: self,
+                worker: &mut worker,
+                job: &job,
+                news,
+                cancel,
+                guard_was_lost: false,
+                engine_was_away: false,
+                forgiven: 0,
+            }
+            .run()
+            .await
         })
     }
 }

@@ -41,9 +41,18 @@ impl LocalGates {
         let mut worker = worker.lock().await;
         // There is nobody to be told of attempts.
         let (news, _) = mpsc::unbounded_channel();
-        JobRun { gates: self, worker: &mut worker, job, news, cancel, guard_was_lost: false, forgiven: 0 }
-            .shell(program, opened)
-            .await
+        JobRun {
+            gates: self,
+            worker: &mut worker,
+            job,
+            news,
+            cancel,
+            guard_was_lost: false,
+            engine_was_away: false,
+            forgiven: 0,
+        }
+        .shell(program, opened)
+        .await
     }
 }
 

@@ -322,6 +322,7 @@ fn wrong_value(document: &Document, place: &Pointer, error: &ValidationError<'_>
         }
         ValidationErrorKind::Pattern { .. } => match place.steps().last() {
             Some(Step::Key(key)) if key == "sha" => "4 to 64 hexadecimal digits".to_owned(),
+            Some(Step::Key(key)) if key == "user" => "`UID` or `UID:GID`, in numbers".to_owned(),
             Some(Step::Key(key)) if matches!(key.as_ref(), "groupSize" | "maxWorkers") => {
                 "a whole number or `auto`".to_owned()
             }

@@ -1,6 +1,6 @@
 //! Gates in containers, through an engine that really runs them.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use crate::cli_world::{World, receipt_gates, statuses, wait_for};
@@ -249,6 +249,9 @@ fn a_whole_plan_moves_to_another_runtime_by_the_command_line() {
     let near = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "boxd"]);
     assert_eq!(near.code, 2);
     assert!(near.said.contains("did you mean `boxed`?"), "{}", near.said);
+    let kind = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "container"]);
+    assert_eq!(kind.code, 2);
+    assert!(!kind.said.contains("did you mean") && kind.said.contains("an `image`"), "{}", kind.said);
     let boxed = execute(&world, engine, &plan("", gate, &["x"]), &["--runtime", "boxed"]);
     assert_eq!(boxed.code, 0, "{}", boxed.said);
 }
@@ -302,7 +305,12 @@ fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
     };
     let (code, said) = doctor(&["boxed"]);
     assert_eq!(code, Some(0), "{said}");
-    for word in ["found the tree and passed", "was told from one that passes", "that was cancelled was gone after"] {
+    for word in [
+        "boxed: a gate that should pass …",
+        "found the tree and passed",
+        "was told from one that passes",
+        "that was cancelled was gone after",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert_eq!(doctor(&["local"]).0, Some(0));
@@ -312,6 +320,80 @@ fn doctor_proves_a_runtime_by_a_pass_a_failure_and_a_cancelled_gate() {
     world.plan(&plan(", network: nobody-made-this", gate, &["x"]));
     let (code, said) = doctor(&["boxed"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("a gate that should pass: could not be run"), "{said}");
+    let cause =
+        "a gate that should pass: could not be run: the container could not be started: Error: unable to find network";
+    assert!(said.contains(cause), "{said}");
+    // Once for each gate; the third may be cancelled before that is known.
+    assert!((2..=3).contains(&said.matches("unable to find network").count()), "{said}");
+    world.plan(&plan(", user: nobodyhere", gate, &["x"]));
+    let (code, said) = doctor(&["boxed"]);
+    assert_eq!(code, Some(2), "{said}");
+    for word in ["expected `UID` or `UID:GID`", "policy.runtimes.boxed.user", "plan.yaml:"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    world.plan(&plan(", engine: /bin/true", gate, &["x"]));
+    let (code, said) = doctor(&["boxed"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("could not be pulled: `/bin/true pull` gave no reason"), "{said}");
     assert!(!world.path("cache/lexpr").read_dir().is_ok_and(|mut left| left.next().is_some()), "nothing is left of it");
+}
+
+/// A plan whose containers have this in place of git.
+fn with_git(world: &World, script: &str, more: &str) -> String {
+    std::fs::create_dir_all(world.path("shared")).unwrap();
+    std::fs::write(world.path("git"), format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(world.path("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mount = |from: &str, to: &str| format!("{{ source: \"{}\", target: {to} }}", world.path(from).display());
+    let mounts = format!(", mounts: [{}, {}]{more}", mount("shared", "/shared"), mount("git", "/bin/git"));
+    world.plan(&plan(&mounts, "{ name: unit, run: 'true' }", &["x"])).display().to_string()
+}
+
+#[test]
+fn doctor_tells_of_a_tree_that_gates_cannot_use_as_their_own() {
+    let Some(engine) = engine() else { return };
+    let world = world(&["x"]);
+    let doctor = |plan: &str| {
+        let output = command(&world, engine, &["doctor", "--plan", plan, "--runtime", "boxed"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let dubious = "echo 'fatal: detected dubious ownership' >&2; exit 128";
+    let (code, said) = doctor(&with_git(&world, dubious, ""));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("detected dubious ownership"), "{said}");
+    let (code, said) = doctor(&with_git(&world, "echo \"$LEXPR_COMMIT\"", ""));
+    assert_eq!(code, Some(0), "{said}");
+    if rustix::process::getuid().is_root() {
+        let (code, said) = doctor(&with_git(&world, "echo \"$LEXPR_COMMIT\"", ", user: \"1000:1000\""));
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("ermission denied"), "{said}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_doctor_s_gates_and_nothing_of_them_is_left() {
+    let Some(engine) = engine() else { return };
+    let world = world(&["x"]);
+    let plan = with_git(&world, "touch /shared/begun; while :; do sleep 0.1; done", "");
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let _ = std::fs::remove_file(world.path("shared/begun"));
+        let mut doctor = command(&world, engine, &["doctor", "--plan", &plan, "--runtime", "boxed"]).spawn().unwrap();
+        wait_for("the gate to begin", || world.path("shared/begun").exists().then_some(()));
+        let pid = rustix::process::Pid::from_raw(i32::try_from(doctor.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert_eq!(doctor.wait().unwrap().code(), Some(130));
+        let volume = format!("volume={}", world.path("shared").display());
+        let left = engine.podman(&["ps", "--all", "--quiet", "--filter", &volume]).stdout;
+        assert_eq!(String::from_utf8(left).unwrap(), "");
+        assert!(!world.path("cache/lexpr").read_dir().is_ok_and(|mut left| left.next().is_some()));
+    }
+}
+
+#[test]
+fn for_want_of_memory_a_gate_is_killed_before_who_tells_of_it() {
+    let Some(engine) = engine() else { return };
+    let world = world(&["x"]);
+    let gate = "{ name: unit, run: 'read -r own </proc/self/oom_score_adj; read -r first </proc/1/oom_score_adj; \
+        [ \"$own\" -gt \"$first\" ]' }";
+    let ended = execute(&world, engine, &plan("", gate, &["x"]), &[]);
+    assert_eq!(ended.code, 0, "{}", ended.said);
 }

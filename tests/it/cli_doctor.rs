@@ -1,5 +1,7 @@
 //! `lexpr doctor` through the real binary: repositories and machines in each state of which it has something to say.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -208,4 +210,35 @@ fn runs_to_be_resumed_and_what_clean_would_remove_are_named() {
     let before = everything(&world.repo());
     doctor(&world, &[]).expect(0);
     assert_eq!(everything(&world.repo()), before, "nothing is removed");
+}
+
+#[test]
+fn doctor_asks_a_service_that_is_none_once_and_says_so() {
+    let world = world();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let mut asked = 0;
+        for stream in nobody.incoming() {
+            let mut line = String::new();
+            let mut stream = BufReader::new(stream.unwrap());
+            stream.read_line(&mut line).unwrap();
+            if line == "enough\n" {
+                break;
+            }
+            asked += 1;
+            let _ = stream.get_mut().write_all(b"SSH-2.0-OpenSSH\r\n");
+        }
+        asked
+    });
+    let plan = world.plan(&format!(
+        "schemaVersion: v1\npolicy:\n  exchange: \"{}\"\n  runtimes:\n    bb: {{ type: ci-service, service: buildbot, \
+         url: \"{url}\", scheduler: lexpr, builder: gates }}\ngates:\n  - {{ name: ci, runtime: bb }}\nitems:\n  - name: c\n",
+        world.repo().display()
+    ));
+    let said = world.lexpr(["doctor", "--runtime", "bb", "--plan", plan.to_str().unwrap()]).expect(1);
+    assert!(said.stdout.contains("does not answer"), "{}", said.stdout);
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    TcpStream::connect(address).unwrap().write_all(b"enough\n").unwrap();
+    assert_eq!(asked.join().unwrap(), 1, "patience is for runs that were working");
 }

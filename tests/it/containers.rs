@@ -13,8 +13,10 @@ use crate::cli_world::{World, wait_for};
 /// A shell and what it needs to be of any use.
 pub const IMAGE: &str = "localhost/lexpr-test:1";
 
-const APPLETS: [&str; 15] =
-    ["sh", "cat", "ls", "id", "sleep", "touch", "mkdir", "rm", "env", "head", "tail", "true", "false", "wc", "yes"];
+const APPLETS: [&str; 16] = [
+    "sh", "cat", "ls", "id", "sleep", "touch", "mkdir", "rm", "env", "head", "tail", "true", "false", "wc", "yes",
+    "setsid",
+];
 
 /// Where the engine keeps what it has; variables that lead it there.
 pub struct Engine {
@@ -150,6 +152,17 @@ impl Docker {
         self.stop();
         self.daemon = Self::daemon(self.folder.path());
         self.wait_until_ready();
+    }
+
+    /// Ends a container while nobody else who asks for the engine gets an answer, until `waits` comes back.
+    pub fn kill_unheard(&self, container: &str, waits: impl FnOnce()) {
+        let [socket, hidden] = ["socket", "hidden"].map(|name| self.folder.path().join(name));
+        std::fs::rename(&socket, &hidden).unwrap();
+        let mut kill = Command::new("docker");
+        let killed = kill.args(["-H", &format!("unix://{}", hidden.display()), "kill", container]).output().unwrap();
+        assert!(killed.status.success(), "{killed:?}");
+        waits();
+        std::fs::rename(&hidden, &socket).unwrap();
     }
 
     fn stop(&mut self) {

@@ -82,6 +82,7 @@ impl World {
             log_max_bytes,
             redact: Vec::new(),
             grace: Duration::from_millis(50),
+            engine_patience: GateSettings::ENGINE_PATIENCE,
         };
         let gates = LocalGates::new(settings, pool, Arc::new(RecentProcesses::default()));
         Self { folder, repo, gates }

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::{asked_to_stop, trying, until_stopped};
+use crate::cli::RepositoryArgs;
 use crate::cli::failure::Failure;
 use crate::cli::missing_checks::unreported_on;
 use crate::cli::scratch::ScratchFolder;
-use crate::cli::{RepositoryArgs, conduct};
 use crate::doctor::{Check, Finding, Mark};
 use crate::gate::LogRules;
 use crate::gate::elsewhere::ci::{Ci, CiSettings};
-use crate::gate::elsewhere::{Errand, Exchange, Returned};
+use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use crate::git::command::{Config, Git};
 use crate::git::repo::{Target, UserRepo};
 use crate::plan::Plan;
@@ -51,19 +53,25 @@ pub(super) fn findings(
     let environment = std::env::vars_os().collect();
     let ci = Ci::new(CiSettings { run, policy: service.policy.clone(), exchange, environment });
     let scratch = ScratchFolder::create()?;
-    let found = conduct::runtime(1)?.block_on(async {
+    let found = until_stopped(async |stop| {
         let patient = Patient { name, ci: &ci, service, target: &target, logs: scratch.path() };
-        let mut findings = patient.look().await;
+        trying(name, &format!("asking {}", shown(&service.policy.url)));
+        let mut cut_short = stop.clone();
+        let mut findings = tokio::select! {
+            findings = patient.look() => findings,
+            () = asked_to_stop(&mut cut_short) => return Ok(Vec::new()),
+        };
+        // Of a service that nothing was asked of nothing has to be taken back; one that is not there would be waited for.
         if findings.iter().all(|finding| finding.mark != Mark::Fail) {
-            findings.extend(patient.try_all().await);
+            findings.extend(patient.try_all(&stop).await);
+            if let Err(error) = ci.clear().await {
+                findings.push(failed(name, &error));
+            }
         }
-        if let Err(error) = ci.clear().await {
-            findings.push(failed(name, &error));
-        }
-        findings
+        Ok(findings)
     });
     scratch.remove();
-    Ok(found)
+    found
 }
 
 fn failed(name: &str, error: &PortError) -> Finding {
@@ -117,10 +125,20 @@ impl Patient<'_> {
         findings
     }
 
-    async fn try_all(&self) -> Vec<Finding> {
+    async fn try_all(&self, stop: &watch::Receiver<bool>) -> Vec<Finding> {
+        let commit = self.target.commit.to_string();
+        trying(self.name, &format!("{} at {} is to be judged", shown(self.target.short_name()), &commit[..10]));
         let begun = Instant::now();
-        let (_cancel, never) = watch::channel(false);
-        let judged = self.ci.run(&self.service.judge, &self.errand("judged"), never, |_| {}).await;
+        let tell = |word| {
+            if let Word::Begun(node) = word {
+                let on = if node.is_empty() { String::new() } else { format!(", on {}", shown(&node)) };
+                trying(self.name, &format!("it has begun{on}"));
+            }
+        };
+        let judged = self.ci.run(&self.service.judge, &self.errand("judged"), stop.clone(), tell).await;
+        if *stop.borrow() {
+            return Vec::new();
+        }
         let judged = match judged {
             Ok(returned) => self.judged(&returned, begun.elapsed()),
             Err(error) => failed(self.name, &error),
@@ -129,7 +147,8 @@ impl Patient<'_> {
         if judged.mark == Mark::Fail || matches!(self.service.judge, CiJudge::Checks { .. }) {
             return vec![judged];
         }
-        vec![judged, self.cancelled().await]
+        trying(self.name, "once more, to be cancelled");
+        vec![judged, self.cancelled(stop.clone()).await]
     }
 
     fn judged(&self, returned: &Returned, took: Duration) -> Finding {
@@ -149,14 +168,23 @@ impl Patient<'_> {
         }
     }
 
-    async fn cancelled(&self) -> Finding {
+    async fn cancelled(&self, mut stop: watch::Receiver<bool>) -> Finding {
         let (cancel, cancelled) = watch::channel(false);
         let asked = std::sync::OnceLock::new();
         let begin = |_| {
             let _ = asked.set(Instant::now());
             cancel.send_replace(true);
         };
-        match self.ci.run(&self.service.judge, &self.errand("cancelled"), cancelled, begin).await {
+        let errand = self.errand("cancelled");
+        let mut run = pin!(self.ci.run(&self.service.judge, &errand, cancelled, begin));
+        let ended = tokio::select! {
+            ended = &mut run => ended,
+            () = asked_to_stop(&mut stop) => {
+                cancel.send_replace(true);
+                run.await
+            }
+        };
+        match ended {
             Ok(Returned { outcome: GateOutcome::Cancelled, .. }) => {
                 let gone = asked.get().map(Instant::elapsed).unwrap_or_default();
                 self.ok(format!("a build that was cancelled was gone after {}", duration(millis(gone))))

@@ -9,19 +9,20 @@ mod runtime;
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::sync::watch;
 
 use super::failure::Failure;
-use super::{CheckFormat, RepositoryArgs, speak};
+use super::{CheckFormat, RepositoryArgs, conduct, signals, speak};
 use crate::doctor::{Check, Checkup, Finding, Mark, text};
 use crate::engine::exit;
 use crate::git::repo::{RepoError, UserRepo};
 use crate::git::version::GitVersion;
-use crate::wording::Paint;
+use crate::wording::{Paint, shown};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Nothing is changed. Exit codes: 0 a run can begin, whatever warnings say; 1 something failed, or \
-lexpr itself did; 2 the command line is invalid."
+lexpr itself did; 2 the command line or the plan is invalid; 130 a runtime was being proved and you stopped that."
 )]
 pub struct DoctorArgs {
     #[command(flatten)]
@@ -94,6 +95,39 @@ fn git(installed: Result<GitVersion, RepoError>) -> Finding {
         Ok(version) => Finding::ok(Check::GitVersion, version.to_string())
             .meaning("it merges in memory (2.38), many in one process and by any tree's attributes (2.41)"),
     }
+}
+
+/// Tries something on a runtime, so that Ctrl-C leaves nothing of it: the first signal turns the receiver true, after which
+/// `tries` ends what runs and clears up; the second ends lexpr at once.
+///
+/// # Errors
+/// Where it was stopped.
+fn until_stopped<Tries: Future<Output = Result<Vec<Finding>, Failure>>>(
+    tries: impl FnOnce(watch::Receiver<bool>) -> Tries,
+) -> Result<Vec<Finding>, Failure> {
+    let (stop, stopped) = watch::channel(false);
+    let found = conduct::runtime(1)?.block_on(async { signals::until_stopped(tries(stopped), &stop).await });
+    let Some(found) = found else { std::process::exit(i32::from(exit::INTERRUPTED)) };
+    match found {
+        Ok(findings) if *stop.borrow() => {
+            let left = findings.iter().filter(|finding| finding.mark == Mark::Fail);
+            left.for_each(|finding| speak::must_know(&format!("{}\n", shown(&finding.found))));
+            Err(Failure::interrupted("you stopped the trials; nothing is proved"))
+        }
+        found => found,
+    }
+}
+
+/// Comes back when whoever waits for the trials wants no more of them.
+async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Says what is about to be tried: it may take a while.
+fn trying(name: &str, what: &str) {
+    speak::note(&format!("{}: {what} …\n", shown(name)));
 }
 
 /// What kept a thing from being looked at.

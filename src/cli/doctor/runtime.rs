@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{DoctorArgs, ci_service};
-use crate::cli::conduct;
-use crate::cli::failure::Failure;
+use super::{DoctorArgs, asked_to_stop, ci_service, trying, until_stopped};
+use crate::cli::failure::{EXIT_INVALID, Failure};
 use crate::cli::scratch::ScratchFolder;
 use crate::cli::source::read_plan;
+use crate::cli::speak;
+use crate::diagnostics;
 use crate::doctor::{Check, Finding};
 use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
@@ -37,6 +38,8 @@ const STATUS: i32 = 37;
 /// Longer than any runtime takes to start a gate, and no longer than somebody waits for an answer.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// What has not begun for so long is told of.
+const TOLD_TO_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What was asked of a runtime.
@@ -58,10 +61,23 @@ impl Trial {
         }
     }
 
+    /// What is said of it as it begins.
+    fn told(self) -> &'static str {
+        match self {
+            Self::Passes => "a gate that should pass",
+            Self::Fails => "a gate that should fail",
+            Self::Cancelled => "a gate that is cancelled",
+        }
+    }
+
     fn command(self) -> String {
         let (path, text) = (FILE.0, FILE.1.trim_end());
         match self {
-            Self::Passes => format!("read -r line <{path} && [ \"$line\" = '{text}' ] && [ -n \"$LEXPR_COMMIT\" ]"),
+            // What gates do in their tree, whose owner may be somebody else: they write in it, and ask git about it.
+            Self::Passes => format!(
+                "read -r line <{path} && [ \"$line\" = '{text}' ] && [ -n \"$LEXPR_COMMIT\" ] && echo >written && \
+                 {{ ! command -v git >/dev/null || [ \"$(git rev-parse HEAD)\" = \"$LEXPR_COMMIT\" ]; }}"
+            ),
             Self::Fails => format!("exit {STATUS}"),
             Self::Cancelled => "echo begun; while :; do sleep 1; done".to_owned(),
         }
@@ -91,7 +107,7 @@ pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Fa
     };
     let scratch = ScratchFolder::create()?;
     let place = RunFolder { id: RunId::new(format!("doctor-{}", runs::fresh_id())), path: scratch.path().to_owned() };
-    let tried = conduct::runtime(1)?.block_on(try_all(name, &runtime, plan.as_ref(), &place));
+    let tried = until_stopped(|stop| try_all(name, &runtime, plan.as_ref(), &place, stop));
     orphans::end_all(&place.mark());
     scratch.remove();
     findings.extend(tried?);
@@ -114,9 +130,12 @@ fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Plan>), Failur
     }
     let path = args.plan.as_deref().unwrap_or(Path::new("plan.yaml")).to_string_lossy().into_owned();
     let checked = read_plan(&path).map_err(|invalid| {
-        let hint =
-            format!("`lexpr check {}` says what is wrong; `--plan` names the plan that has the runtime", shown(&path));
-        Failure::usage(invalid.to_string()).with_hint(hint)
+        speak::must_know(&diagnostics::text(&invalid.source_text, &invalid.problems, speak::diagnostics_style()));
+        match args.plan {
+            Some(_) => Failure::shown(EXIT_INVALID),
+            None => Failure::usage(format!("{} is where the runtime was looked for", shown(&path)))
+                .with_hint("`--plan` names another plan that has it"),
+        }
     })?;
     let plan = checked.plan;
     // With the image of the first gate that it runs, where the policy names none.
@@ -135,12 +154,17 @@ async fn try_all(
     runtime: &Runtime,
     plan: Option<&Plan>,
     place: &RunFolder,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<Vec<Finding>, Failure> {
     let (gates, target) = workbench(plan, place)?;
     let mut findings = Vec::new();
     for (at, trial) in Trial::ALL.into_iter().enumerate() {
+        trying(name, trial.told());
         let begun = Instant::now();
-        let ended = run((&gates, &target, &place.logs()), runtime, trial, at).await;
+        let ended = run((&gates, &target, &place.logs()), (name, runtime), trial, at, &mut stop).await;
+        if *stop.borrow() {
+            break;
+        }
         findings.push(judge(name, trial, ended, begun.elapsed()));
     }
     if let Err(error) = gates.elsewhere().clear().await {
@@ -175,6 +199,7 @@ fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target
         log_max_bytes: 1024 * 1024,
         redact: plan.map(|plan| plan.policy.redact.clone()).unwrap_or_default(),
         grace: GateSettings::DEFAULT_GRACE,
+        engine_patience: GateSettings::ENGINE_PATIENCE,
     };
     let address = plan.and_then(|plan| plan.policy.exchange.clone());
     let address = address.unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned());
@@ -200,7 +225,13 @@ async fn said_something(logs: &Path) {
     }
 }
 
-async fn run((gates, target, logs): (&AllGates, &Target, &Path), runtime: &Runtime, trial: Trial, at: usize) -> Ended {
+async fn run(
+    (gates, target, logs): (&AllGates, &Target, &Path),
+    (name, runtime): (&str, &Runtime),
+    trial: Trial,
+    at: usize,
+    stop: &mut watch::Receiver<bool>,
+) -> Ended {
     let definition = DefinitionDigest::of([trial.name().as_bytes()]);
     let gate = Gate::bare(trial.name().into(), definition, trial.command(), LIMIT).run_by(runtime.clone());
     let job = Job {
@@ -224,10 +255,12 @@ async fn run((gates, target, logs): (&AllGates, &Target, &Path), runtime: &Runti
     let (cancel, cancelled) = watch::channel(false);
     let mut asked = None;
     let mut last = None;
+    let mut waits = true;
     let mut done = gates.run(job, tell, cancelled);
     let ended = loop {
         tokio::select! {
             biased;
+            () = asked_to_stop(stop), if !*cancel.borrow() => drop(cancel.send_replace(true)),
             Some(told) = news.recv() => match told {
                 JobNews::Finished { run, .. } => last = Some(*run),
                 // What it prints comes back with what came of it: that a node has it is all there is to wait for.
@@ -235,8 +268,13 @@ async fn run((gates, target, logs): (&AllGates, &Target, &Path), runtime: &Runti
                     asked = Some(Instant::now());
                     cancel.send_replace(true);
                 }
-                JobNews::Started { .. } | JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
+                JobNews::Started { .. } => waits = false,
+                JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
+            () = tokio::time::sleep(TOLD_TO_WAIT), if waits => {
+                waits = false;
+                trying(name, "it has not begun yet, and is waited for");
+            }
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
             () = said_something(logs), if asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
@@ -275,14 +313,10 @@ fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
             Finding::ok(Check::Runtime, format!("{name}: a gate that was cancelled was gone after {gone}"))
         }
         (trial, outcome) => {
-            let should = match trial {
-                Trial::Passes => "a gate that should pass",
-                Trial::Fails => "a gate that should fail",
-                Trial::Cancelled => "a gate that was cancelled",
-            };
             let came_to = outcome.map_or_else(|| "was not run".to_owned(), outcome_text);
-            let finding = Finding::fail(Check::Runtime, format!("{name}: {should}: {came_to}"));
-            match run.map(|run| run.tail).filter(|tail| !tail.is_empty()) {
+            let finding = Finding::fail(Check::Runtime, format!("{name}: {}: {came_to}", trial.told()));
+            let says_more = |tail: &String| tail.lines().any(|line| !came_to.contains(line.trim()));
+            match run.map(|run| run.tail).filter(says_more) {
                 Some(tail) => finding.meaning(format!("it said: {tail}")),
                 None => finding,
             }

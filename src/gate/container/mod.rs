@@ -33,6 +33,11 @@ pub enum ContainerError {
     Unreadable { command: String, answer: String },
     #[error("{image} is not on this machine and could not be pulled: {said}")]
     NoImage { image: String, said: String },
+    /// It may be there again in a while.
+    #[error("`{program}` does not answer: {said}")]
+    Away { program: String, said: String },
+    #[error("`{program}` knows no such container")]
+    NoContainer { program: String },
 }
 
 impl ContainerError {
@@ -42,7 +47,7 @@ impl ContainerError {
             Self::NoEngine => "install one of them, or name it in the runtime's `engine`",
             Self::NotStarted { .. } => "is that the program which the runtime's `engine` means?",
             Self::NoImage { .. } => "pull or build it yourself, or correct its name in the plan",
-            Self::Failed { .. } | Self::Unreadable { .. } => {
+            Self::Failed { .. } | Self::Unreadable { .. } | Self::Away { .. } | Self::NoContainer { .. } => {
                 "see that the engine works: `lexpr doctor --runtime NAME` tries it"
             }
         }
@@ -96,7 +101,10 @@ impl Engine {
         }
         pulls(name);
         let pulled = self.output(["pull", "--quiet", "--", name])?;
-        let said = || last_line(&pulled.stderr);
+        let said = || match last_line(&pulled.stderr) {
+            said if said.is_empty() => format!("`{} pull` gave no reason", self.program),
+            said => said,
+        };
         self.local_image(name)?.ok_or_else(|| ContainerError::NoImage { image: name.to_owned(), said: said() })
     }
 
@@ -108,20 +116,33 @@ impl Engine {
             return Ok(Some(answer));
         }
         // Whether there is none, or it does not work at all, their words do not tell in the same way everywhere.
-        let works = self.output(["version"])?;
-        if works.status.success() { Ok(None) } else { Err(self.failed(&["version"], &works)) }
+        self.is_there().map(|()| None)
+    }
+
+    fn is_there(&self) -> Result<(), ContainerError> {
+        let version = self.output(["version"])?;
+        if version.status.success() {
+            return Ok(());
+        }
+        let ContainerError::Failed { said, .. } = self.failed(&["version"], &version) else { return Ok(()) };
+        Err(ContainerError::Away { program: self.program.clone(), said })
     }
 
     /// What became of a container.
     ///
     /// # Errors
-    /// Where the engine knows none of that name, or does not work.
+    /// Where the engine knows none of that name ([`ContainerError::NoContainer`]), does not answer at all
+    /// ([`ContainerError::Away`]), or does not work.
     pub fn state(&self, container: &str) -> Result<State, ContainerError> {
         let format = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}";
         let args = ["container", "inspect", "--format", format, "--", container];
         let inspected = self.output(args)?;
         if !inspected.status.success() {
-            return Err(self.failed(&args, &inspected));
+            self.is_there()?;
+            return Err(match is_unknown(&inspected) {
+                true => ContainerError::NoContainer { program: self.program.clone() },
+                false => self.failed(&args, &inspected),
+            });
         }
         let answer = String::from_utf8_lossy(&inspected.stdout).trim().to_owned();
         let state = match answer.split(' ').collect::<Vec<_>>()[..] {
@@ -143,8 +164,7 @@ impl Engine {
         let args = self.removal(container);
         let removed = self.output(&args[1..])?;
         // Of one that never was, docker says so and fails.
-        let is_gone = removed.status.success()
-            || String::from_utf8_lossy(&removed.stderr).to_lowercase().contains("no such container");
+        let is_gone = removed.status.success() || is_unknown(&removed);
         if is_gone { Ok(()) } else { Err(self.failed(&["rm", "--force", container], &removed)) }
     }
 
@@ -258,6 +278,11 @@ fn is_on_the_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_one = |file: &Path| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file();
     std::env::split_paths(&path).any(|folder| is_one(&folder.join(program)))
+}
+
+/// In docker's words, and in podman's.
+fn is_unknown(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stderr).to_lowercase().contains("no such container")
 }
 
 fn last_line(text: &[u8]) -> String {

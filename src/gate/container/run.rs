@@ -35,6 +35,8 @@ pub(in crate::gate) struct Boxed {
     memory_limit: Option<u64>,
     /// A folder of its own, which the container writes its answer to.
     proof: PathBuf,
+    /// Of the attempt: what the engine's client says is there.
+    log: PathBuf,
     argv: Vec<OsString>,
 }
 
@@ -77,6 +79,7 @@ impl Boxed {
             commit: inside.commit,
             memory_limit: container.policy.memory_bytes,
             proof,
+            log: inside.log.to_owned(),
             argv: Vec::new(),
         };
         boxed.argv = boxed.command_line(container, inside);
@@ -166,9 +169,29 @@ impl Boxed {
     }
 
     /// What the gate came to, once the engine's client has ended by itself. Blocks.
-    pub(in crate::gate) fn outcome(&self) -> GateOutcome {
-        let state = self.engine.state(&self.name);
-        judge(self.answer(), state, self.memory_limit)
+    ///
+    /// # Errors
+    /// While the engine does not answer at all.
+    pub(in crate::gate) fn outcome(&self) -> Result<GateOutcome, ContainerError> {
+        let state = match self.engine.state(&self.name) {
+            Err(error @ ContainerError::Away { .. }) => return Err(error),
+            state => state,
+        };
+        let answer = match self.answer() {
+            Answer::None if !self.proof.join("begun").exists() => Answer::NotBegun(self.last_words()),
+            answer => answer,
+        };
+        Ok(judge(answer, state, self.memory_limit))
+    }
+
+    /// What the client said at last of a container that has not begun.
+    fn last_words(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        // docker refers to its help after all else.
+        let mut said =
+            log.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("See 'docker run"));
+        said.next_back().unwrap_or_default().to_owned()
     }
 
     /// The status that the container said its command ended with, if it said so of this attempt and this commit.
@@ -180,7 +203,7 @@ impl Boxed {
         match (code.parse(), killed.parse::<u64>()) {
             _ if name != self.name => Answer::None,
             (Ok(_), Ok(_)) if head != self.commit.to_string() => Answer::OfAnotherTree(head.to_owned()),
-            (Ok(0), Ok(_)) if told != "0" => Answer::ToldToEnd,
+            (Ok(_), Ok(_)) if told != "0" => Answer::ToldToEnd,
             (Ok(code), Ok(killed)) => Answer::Code { code, out_of_memory: killed > 0 },
             _ => Answer::None,
         }
@@ -206,11 +229,14 @@ enum Answer {
         /// Something of the gate's was killed for want of memory.
         out_of_memory: bool,
     },
-    /// Its command ended with 0, and was told to end before it had: it may have left out what was to come.
+    /// It was told to end before its command had: that may have left out what was to come, and a failure may be no more
+    /// than how it took that.
     ToldToEnd,
     /// It found another commit where the tree should be, or none.
     OfAnotherTree(String),
     None,
+    /// Not even that its first process had begun. What the engine's client said.
+    NotBegun(String),
 }
 
 /// A pass takes both: that it was said so inside, and that the engine knows nothing else.
@@ -218,7 +244,16 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
     let cannot_tell = |message: String| GateOutcome::Infrastructure { message };
     let state = match state {
         Ok(state) => state,
-        Err(error) => return cannot_tell(format!("what became of the container is not known: {error}")),
+        // Why it was not made says more than that it is not there.
+        Err(error) => {
+            return cannot_tell(match (error, answer) {
+                // Why it was not made says more than that it is not there.
+                (ContainerError::NoContainer { .. }, Answer::NotBegun(said)) if !said.is_empty() => {
+                    format!("the container could not be started: {said}")
+                }
+                (error, _) => format!("what became of the container is not known: {error}"),
+            });
+        }
     };
     let State { status, exit_code, out_of_memory: all_of_it } = state;
     match answer {
@@ -229,23 +264,28 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
         Answer::Code { code, out_of_memory } if code != 0 && (out_of_memory || all_of_it) => {
             GateOutcome::OutOfMemory { exit_code: code, limit_bytes: memory_limit }
         }
-        Answer::None if all_of_it => GateOutcome::OutOfMemory { exit_code, limit_bytes: memory_limit },
+        Answer::None | Answer::NotBegun(_) if all_of_it => {
+            GateOutcome::OutOfMemory { exit_code, limit_bytes: memory_limit }
+        }
         Answer::Code { code, .. } if code != 0 => GateOutcome::Failed { exit_code: code },
         Answer::Code { code, .. } => cannot_tell(format!(
             "the gate said that it ended with {code}, and the engine that its container is {status} with {exit_code}"
         )),
         Answer::ToldToEnd => {
-            cannot_tell("the container was told to end while the gate ran, as by an engine that is stopped".to_owned())
+            cannot_tell("something else than lexpr told the container to end while the gate ran".to_owned())
         }
         Answer::OfAnotherTree(head) => {
             cannot_tell(format!("the container did not find the tree: its HEAD is {head}; was the slot mounted?"))
         }
-        Answer::None => cannot_tell(match exit_code {
-            125..=127 => format!(
-                "the container could not be started (status {exit_code}); an image needs {SHELL}, and the gate's cwd must be there"
-            ),
-            _ => format!("the container ended without an answer: the engine says {status} with {exit_code}"),
-        }),
+        Answer::NotBegun(said) if (125..=127).contains(&exit_code) => {
+            let said = if said.is_empty() { format!("status {exit_code}") } else { said };
+            cannot_tell(format!(
+                "the container could not be started: {said}; an image needs {SHELL}, and the gate's cwd must be there"
+            ))
+        }
+        Answer::None | Answer::NotBegun(_) => {
+            cannot_tell(format!("the container ended without an answer: the engine says {status} with {exit_code}"))
+        }
     }
 }
 
@@ -297,6 +337,7 @@ mod tests {
     fn what_nobody_answered_for_is_nobodys_fault_but_for_want_of_memory() {
         let infrastructure = |answer, state| matches!(judge(answer, state, None), GateOutcome::Infrastructure { .. });
         assert!(infrastructure(Answer::None, state("exited", 125, false)));
+        assert!(infrastructure(Answer::NotBegun("no network".to_owned()), state("created", 125, false)));
         assert!(infrastructure(Answer::None, state("exited", 137, false)));
         assert!(infrastructure(said(0), state("exited", 137, false)));
         let limit = Some(1 << 20);

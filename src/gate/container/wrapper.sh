@@ -8,10 +8,19 @@ shift
 head=none
 read -r head <"$LEXPR_TREE_FOLDER/.git/HEAD"
 unset LEXPR_TREE_FOLDER
-"$@" &
-gate=$!
-# Whoever ends a container (an engine that is stopped does) tells it so first.
+# Whoever ends a container (an engine that is stopped does) tells it so first; or it was ended without a word, and started
+# again on the tree as it was left.
 told=0
+[ -e /lexpr/proof/begun ] && told=1
+: >/lexpr/proof/begun
+# In a session of its own, where the image can: a gate that ends its process group (`kill 0`) is not to be taken for them.
+command -v setsid >/dev/null 2>&1 && set -- setsid "$@"
+# Whoever is killed for want of memory, it is to be somebody of the gate's, and not who tells of that.
+(
+    { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null
+    exec "$@"
+) &
+gate=$!
 trap 'told=1; kill -TERM "$gate" 2>/dev/null' TERM INT HUP
 wait "$gate"
 code=$?

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Attempt, JobRun, blocking, failed, outcome_of, write_note};
+use crate::gate::client::cancelled;
 use crate::gate::container::{Boxed, Inside};
 use crate::gate::environment::{GateTold, of_gate_elsewhere};
 use crate::gate::protocol::{Cause, Ended};
@@ -12,6 +14,9 @@ use crate::plan::Gate;
 use crate::plan::runtime::Runtime;
 use crate::ports::PortError;
 use crate::vocabulary::event::GateOutcome;
+
+/// Between two questions to an engine that is away.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl JobRun<'_> {
     /// The container that is to run `command` for a gate, where one is; why it cannot be made.
@@ -50,18 +55,50 @@ impl JobRun<'_> {
 
     /// What an attempt came to, by its own process or by its container.
     pub(super) async fn outcome_of(
-        &self,
+        &mut self,
         ended: &Ended,
         gate: &Gate,
         boxed: Option<&Arc<Boxed>>,
+        log: &Path,
     ) -> Result<GateOutcome, PortError> {
         let Some(boxed) = boxed.filter(|_| ended.cause == Cause::Itself) else { return Ok(outcome_of(ended, gate)) };
-        let boxed = Arc::clone(boxed);
-        let outcome = blocking(move || boxed.outcome()).await?;
-        Ok(match outcome {
+        Ok(match self.ask(boxed, gate.timeout, log).await? {
             GateOutcome::Failed { exit_code } => failed(exit_code, gate),
             other => other,
         })
+    }
+
+    /// What a command came to that ended by itself, by its container. An engine that does not answer is waited for, and the
+    /// log says so: an attempt that meets none says nothing of its gate, nor would the next.
+    pub(super) async fn ask(
+        &mut self,
+        boxed: &Arc<Boxed>,
+        limit: Duration,
+        log: &Path,
+    ) -> Result<GateOutcome, PortError> {
+        let patience = self.gates.settings.engine_patience.min(limit);
+        let mut silent_since = None;
+        loop {
+            let asked = Arc::clone(boxed);
+            let away = match blocking(move || asked.outcome()).await? {
+                Ok(outcome) => return Ok(outcome),
+                Err(away) => away,
+            };
+            self.engine_was_away = true;
+            let since = *silent_since.get_or_insert_with(|| {
+                write_note(log, &format!("{away}; it is waited for, {} s at most", patience.as_secs()));
+                Instant::now()
+            });
+            if since.elapsed() >= patience {
+                self.engine_was_away = false;
+                let message = format!("{away}; it was waited for {} s", patience.as_secs());
+                return Ok(GateOutcome::Infrastructure { message });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = cancelled(&mut self.cancel) => return Ok(GateOutcome::Cancelled),
+            }
+        }
     }
 
     /// Takes the container away.
@@ -74,10 +111,9 @@ impl JobRun<'_> {
     }
 }
 
-/// Why a command in a container, which ended by itself, has not succeeded; `None` where it has.
-pub(super) async fn answer(boxed: &Arc<Boxed>) -> Result<Option<String>, PortError> {
-    let boxed = Arc::clone(boxed);
-    Ok(match blocking(move || boxed.outcome()).await? {
+/// Why a command in a container, which ended by itself and came to this, has not succeeded; `None` where it has.
+pub(super) fn why_not(outcome: GateOutcome) -> Option<String> {
+    match outcome {
         GateOutcome::Passed => None,
         GateOutcome::Failed { exit_code } => Some(format!("failed with exit code {exit_code}")),
         GateOutcome::OutOfMemory { .. } => Some("was ended for want of memory".to_owned()),
@@ -86,5 +122,5 @@ pub(super) async fn answer(boxed: &Arc<Boxed>) -> Result<Option<String>, PortErr
         | GateOutcome::TimedOut { .. }
         | GateOutcome::Cancelled
         | GateOutcome::RateLimited { .. } => Some("ended in a way that containers do not".to_owned()),
-    })
+    }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::boxing::answer;
+use super::boxing::why_not;
 use super::{Attempt, JobRun, blocking, make_log};
 use crate::gate::artifacts;
 use crate::gate::client::{Guard, GuardedCommand, shell};
@@ -17,6 +17,7 @@ use crate::git::command::{GitError, tells_of_trouble};
 use crate::git::slot::{Clean, Slot, SlotTarget};
 use crate::plan::Setup;
 use crate::ports::PortError;
+use crate::vocabulary::event::GateOutcome;
 
 /// A setup downloads and builds what a project needs; one that takes longer than this hangs.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -173,11 +174,16 @@ impl JobRun<'_> {
             grace: self.gates.settings.grace,
         };
         let (ended, _) = self.run_guarded(&command).await;
-        let unanswered = match (&ended, &boxed) {
-            (Ok(ended), Some(boxed)) if ended.cause == Cause::Itself => answer(boxed).await?,
-            _ => None,
+        let by_itself = matches!(&ended, Ok(ended) if ended.cause == Cause::Itself);
+        let outcome = match boxed.as_ref().filter(|_| by_itself) {
+            Some(boxed) => Some(self.ask(boxed, SETUP_TIMEOUT, &log).await?),
+            None => None,
         };
         self.unbox(boxed, &log).await?;
+        if matches!(outcome, Some(GateOutcome::Cancelled)) {
+            return Ok(Err(NotReady::Cancelled));
+        }
+        let unanswered = outcome.and_then(why_not);
         let why = match ended {
             Ok(_) if unanswered.is_some() => unanswered,
             Ok(Ended { end: End::Code(0), cause: Cause::Itself, .. }) => None,
