@@ -146,7 +146,8 @@ async fn listen_for_stops(engine: mpsc::UnboundedSender<String>, progress: Share
     loop {
         let heard = (stops.next().await, Instant::now());
         match first {
-            Some(first) if is_the_same(first, heard) => continue,
+            // Once the run is over, what comes is meant for what follows it.
+            Some(first) if !progress.is_over() && is_the_same(first, heard) => continue,
             Some(_) => end_at_once(progress.clone()).await,
             None => first = Some(heard),
         }
