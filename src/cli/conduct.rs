@@ -45,7 +45,6 @@ use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
 use crate::vocabulary::names::RunId;
 use crate::vocabulary::verdict::Fingerprint;
-use crate::wording::live_duration;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
 const DEFAULT_MEMORY_PERCENT: u64 = 80;
@@ -154,10 +153,6 @@ impl Run<'_> {
         drop(held);
         finish.tell(Some(&report), exit_code, signals.next_after_the_run()).await;
         told?;
-        if asked.metrics_addr.is_some() && asked.metrics_linger > 0 {
-            let served = live_duration(asked.metrics_linger.saturating_mul(1000));
-            speak::note(&format!("the page and the metrics are served for {served} more; Ctrl-C ends that\n"));
-        }
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }

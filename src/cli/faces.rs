@@ -24,7 +24,7 @@ use crate::report::{Destination, Report, github, summary};
 use crate::serve::{Hub, Server};
 use crate::verdicts::{Stats, Verdicts};
 use crate::vocabulary::event::Recorded;
-use crate::wording::Paint;
+use crate::wording::{Paint, live_duration};
 
 /// Everything that shows or measures a run.
 pub(super) struct Faces {
@@ -197,6 +197,10 @@ impl Faces {
     /// Goes on serving the metrics for so long, or until `cut` is ready.
     pub(super) async fn linger(self, linger: Duration, cut: impl Future) {
         if let Some(server) = self.server {
+            if !linger.is_zero() {
+                let served = live_duration(linger.as_secs().saturating_mul(1000));
+                speak::note(&format!("the page and the metrics are served for {served} more; Ctrl-C ends that\n"));
+            }
             server.linger(linger, cut).await;
         }
     }

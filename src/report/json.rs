@@ -421,7 +421,7 @@ impl RunReport {
             pauses: view.pauses.clone(),
             interrupted: view.interrupted.clone(),
             halted: view.halted.clone(),
-            summary: summarise(view, view.most_workers, &items, metrics),
+            summary: summarise(view, &items, metrics),
             next: String::new(),
             items,
             apexes: view.apexes.iter().map(|(id, apex)| apex_report(view, *id, apex)).collect(),
@@ -456,7 +456,7 @@ impl RunReport {
     }
 }
 
-fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BTreeMap<String, f64>) -> Summary {
+fn summarise(view: &RunView, items: &[ItemReport], metrics: BTreeMap<String, f64>) -> Summary {
     let with = |status| items.iter().filter(|item| item.has_come_to_its_end() && item.status == status).count();
     let busy: Vec<u64> =
         items.iter().filter(|item| item.started_at_ms.is_some()).map(|item| item.duration_ms).collect();
@@ -476,7 +476,7 @@ fn summarise(view: &RunView, max_workers: u32, items: &[ItemReport], metrics: BT
         duration_ms: elapsed_ms,
         average_time_ms: busy.iter().copied().fold(0, u64::saturating_add).checked_div(busy.len() as u64).unwrap_or(0),
         concurrency: Concurrency {
-            max_workers,
+            max_workers: view.most_workers,
             peak_workers: view.pool.peak,
             mean_workers: ratio(view.pool.busy_ms, elapsed_ms).unwrap_or(0.0),
             peak_elsewhere: view.elsewhere.peak,

@@ -399,6 +399,7 @@ pub fn next_step(report: &RunReport) -> String {
         return format!("make {gate} pass on {target} itself{repair}, {again}.");
     }
     let first = |status| report.items.iter().find(|item| item.status == status);
+    let all_but_one = |status| report.items.iter().filter(|item| item.status == status).skip(1).count();
     let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));
     if let unjudged @ 1.. = report.items.iter().filter(was_red).count() {
         let gates = list(report.repaired_on_target.iter().map(GateName::as_str));
@@ -407,7 +408,7 @@ pub fn next_step(report: &RunReport) -> String {
     }
     if let Some(item) = first(FinalStatus::Failed) {
         let log = item.failure.as_ref().map(|failure| format!(" ({})", shown(&failure.run.log))).unwrap_or_default();
-        let more = report.items.iter().filter(|item| item.status == FinalStatus::Failed).count() - 1;
+        let more = all_but_one(FinalStatus::Failed);
         let others = if more > 0 { format!(" and {} that failed", count(more, "other")) } else { String::new() };
         return format!("fix {}{log}{others}, {again}.", shown(item.name.as_str()));
     }
@@ -417,7 +418,7 @@ pub fn next_step(report: &RunReport) -> String {
             _ => None,
         };
         let onto = with.map_or_else(|| target.into_owned(), |other| shown(other.as_str()).into_owned());
-        let more = report.items.iter().filter(|item| item.status == FinalStatus::Conflicted).count() - 1;
+        let more = all_but_one(FinalStatus::Conflicted);
         let others =
             if more > 0 { format!(", and see to {} that met others", count(more, "item")) } else { String::new() };
         let name = shown(item.name.as_str());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use lexpr::gate::elsewhere::Returned;
+use lexpr::gate::elsewhere::ci::Ci;
 use lexpr::plan::ci_service::CiServicePolicy;
 use lexpr::vocabulary::event::GateOutcome;
 use tokio::sync::watch;
@@ -23,6 +24,22 @@ pub fn infrastructure(returned: &Returned) -> &str {
         GateOutcome::Infrastructure { message } => message,
         other => panic!("{other:?}"),
     }
+}
+
+/// Has a build judge a gate that waits, and cancels it once it runs; what it runs is given back.
+pub async fn cancelled_while_it_runs(world: &World, ci: &Ci) -> String {
+    let (script, begun, _) = waiting(world);
+    let (cancel, cancelled) = watch::channel(false);
+    let (errand, gates) = (world.errand("cancelled", &script), builder("gates"));
+    let running = run_with(ci, &gates, &errand, cancelled);
+    tokio::pin!(running);
+    tokio::select! {
+        _ = &mut running => panic!("it has ended"),
+        () = until("the gate runs", || begun.exists().then_some(())) => {}
+    }
+    cancel.send_replace(true);
+    assert_eq!(running.await.0.outcome, GateOutcome::Cancelled);
+    script
 }
 
 /// A script that says that it has begun and waits to be let go, and the two files.
@@ -107,18 +124,7 @@ async fn a_build_is_stopped_when_its_gate_is_cancelled_and_when_its_time_is_up()
     let Some(buildbot) = Buildbot::shared() else { return };
     let world = World::new();
     let ci = world.ci(&buildbot);
-    let (script, begun, _) = waiting(&world);
-
-    let (cancel, cancelled) = watch::channel(false);
-    let (errand, gates) = (world.errand("cancelled", &script), builder("gates"));
-    let running = run_with(&ci, &gates, &errand, cancelled);
-    tokio::pin!(running);
-    tokio::select! {
-        _ = &mut running => panic!("it has ended"),
-        () = until("the gate runs", || begun.exists().then_some(())) => {}
-    }
-    cancel.send_replace(true);
-    assert_eq!(running.await.0.outcome, GateOutcome::Cancelled);
+    let script = cancelled_while_it_runs(&world, &ci).await;
     assert_eq!(buildbot.builds_of(&world.run), [Some(CANCELLED)]);
 
     let mut errand = world.errand("late", &script);

@@ -7,14 +7,12 @@ use lexpr::gate::elsewhere::ci::Ci;
 use lexpr::plan::ci_service::{CiServer, CiServicePolicy, Credentials};
 use lexpr::vocabulary::event::GateOutcome;
 use serde_json::json;
-use tokio::sync::watch;
 
-use crate::buildbot_gates::{infrastructure, waiting};
-use crate::buildbot_world::{Buildbot, World, builder, run, run_with};
+use crate::buildbot_gates::{cancelled_while_it_runs, infrastructure};
+use crate::buildbot_world::{Buildbot, World, run};
 use crate::cli_buildbot::{JUDGED, plan_with, sent};
 use crate::github_gates::holding;
 use crate::github_world::{GitHub, Reply};
-use crate::slurm_world::until;
 
 const USER: &str = "ann";
 const PASSWORD: &str = "hush: hush, nobody knows";
@@ -46,17 +44,7 @@ async fn a_buildbot_that_wants_a_login_judges_for_who_has_one_and_says_no_to_oth
     holds_none(&format!("{log} {of_known:?}"));
 
     // To stop one takes a login, too.
-    let (script, begun, _) = waiting(&known);
-    let (cancel, cancelled) = watch::channel(false);
-    let (errand, gates) = (known.errand("cancelled", &script), builder("gates"));
-    let running = run_with(&of_known, &gates, &errand, cancelled);
-    tokio::pin!(running);
-    tokio::select! {
-        _ = &mut running => panic!("it has ended"),
-        () = until("the gate runs", || begun.exists().then_some(())) => {}
-    }
-    cancel.send_replace(true);
-    assert_eq!(running.await.0.outcome, GateOutcome::Cancelled);
+    cancelled_while_it_runs(&known, &of_known).await;
     assert_eq!(buildbot.builds_of(&known.run), [Some(0), Some(6)]);
     of_known.clear().await.unwrap();
 

@@ -13,7 +13,7 @@ use lexpr::vocabulary::event::{Event, Recorded};
 use lexpr::wording::Paint;
 
 use crate::fake_terminal::FakeTerminal;
-use crate::report_stories::{Story, adaptive, eventful, grouped, halted, hostile, item, smooth};
+use crate::report_stories::{Story, adaptive, eventful, grouped, halted, hostile, item, resumed, smooth};
 
 /// Text that somebody else can look at.
 #[derive(Clone, Default)]
@@ -191,15 +191,8 @@ fn the_estimate_counts_what_a_group_takes_once_for_all_of_it() {
 
 #[test]
 fn a_run_that_goes_on_says_how_far_it_had_come() {
-    let resumed = || Event::RunResumed {
-        version: "0.1.0".into(),
-        cut_bytes: 0,
-        landing_is_open: false,
-        max_workers: None,
-        workers_at_first: None,
-    };
     let line = |story: &mut Story| {
-        story.tell(resumed());
+        story.tell(resumed(None));
         plain(&story.events, Paint::PLAIN).lines().last().unwrap().to_owned()
     };
     let mut story = Story::begin(vec![item("a", 0, &[], &[]), item("b", 0, &[], &[])]);

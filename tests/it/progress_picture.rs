@@ -268,7 +268,7 @@ fn what_gates_took_in_earlier_runs_is_what_they_are_expected_to_take() {
 }
 
 /// Shows `events` as their run would: once its view has them.
-fn show_all(view: &Mutex<RunView>, live: &mut Live, events: &[Recorded]) {
+pub fn show_all(view: &Mutex<RunView>, live: &mut Live, events: &[Recorded]) {
     for event in events {
         view.lock().unwrap().apply(event);
         live.show(event);

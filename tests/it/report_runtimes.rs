@@ -20,6 +20,7 @@ use lexpr::wording::Paint;
 use lexpr::{status, why};
 
 use crate::fake_terminal::FakeTerminal;
+use crate::progress_picture::show_all;
 use crate::report_faces::trace_slices;
 use crate::report_stories::{Story, commit, cone_of, item, key};
 
@@ -190,10 +191,7 @@ fn a_gate_that_waits_for_a_check_that_nothing_reports_as_is_said_to_wherever_it_
     let view: Arc<Mutex<RunView>> = Arc::default();
     let (seen, goes_on) = (Arc::clone(&view), Arc::default());
     let mut live = Live::on(seen, terminal.clone(), Paint::PLAIN, Arc::new(|| 0), goes_on, Beside::default());
-    for event in &story.events {
-        view.lock().unwrap().apply(event);
-        live.show(event);
-    }
+    show_all(&view, &mut live, &story.events);
     let shown = terminal.unwrapped();
     assert!(shown.contains("auth: queued | nothing has reported as build on this commit for 2 min"), "{shown}");
     assert_eq!(shown.matches(" missing ").count(), 1, "{shown}");

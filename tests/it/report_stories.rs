@@ -317,6 +317,17 @@ impl Story {
     }
 }
 
+/// A new process has it, with so many workers where that is told.
+pub fn resumed(max_workers: Option<u32>) -> Event {
+    Event::RunResumed {
+        version: "0.1.0".to_owned(),
+        cut_bytes: 0,
+        landing_is_open: false,
+        max_workers,
+        workers_at_first: None,
+    }
+}
+
 pub fn cone_of(name: &str) -> JobPurpose {
     JobPurpose::Cone { item: ItemName::new(name) }
 }

@@ -10,7 +10,7 @@ use lexpr::vocabulary::event::{Event, GateOutcome, Recorded, Verdict};
 use lexpr::wording::Paint;
 use lexpr::{status, why};
 
-use crate::report_stories::{Story, cone_of, item, key};
+use crate::report_stories::{Story, cone_of, item, key, resumed};
 
 /// One passed, one is gated, one waits for it, and one has nothing to wait for but a worker.
 fn going_on() -> Vec<Recorded> {
@@ -152,10 +152,7 @@ fn taken_up() -> Story {
     let unit = [("unit", key("unit", "auth"), true)];
     let job = story.cone("auth").job(0, cone_of("auth"), &unit);
     story.start(job, "unit", key("unit", "auth"), 1).wait(5000).cone("search").wait(60_000);
-    let version = "0.1.0".to_owned();
-    let (max_workers, workers_at_first) = (Some(8), None);
-    story.tell(Event::RunResumed { version, cut_bytes: 0, landing_is_open: false, max_workers, workers_at_first });
-    story.wait(1000);
+    story.tell(resumed(Some(8))).wait(1000);
     let job = story.job(7, cone_of("search"), &[("unit", key("unit", "search"), true)]);
     story.start(job, "unit", key("unit", "search"), 1);
     story
@@ -187,9 +184,7 @@ fn workers_that_a_resumption_brings_have_slots_here() {
     let concurrency = report(&RunView::of(&taken_up().events)).summary.concurrency;
     assert_eq!((concurrency.max_workers, concurrency.peak_elsewhere), (8, 0));
     let mut fewer = taken_up();
-    let version = "0.1.0".to_owned();
-    let (max_workers, workers_at_first) = (Some(2), None);
-    fewer.tell(Event::RunResumed { version, cut_bytes: 0, landing_is_open: false, max_workers, workers_at_first });
+    fewer.tell(resumed(Some(2)));
     fewer.job(2, cone_of("search"), &[("unit", key("unit", "search"), true)]);
     let concurrency = report(&RunView::of(&fewer.events)).summary.concurrency;
     assert_eq!((concurrency.max_workers, concurrency.peak_elsewhere), (8, 1), "the third of two is elsewhere");

@@ -244,7 +244,6 @@ fn judge(answer: Answer, state: Result<State, ContainerError>, memory_limit: Opt
     let cannot_tell = |message: String| GateOutcome::Infrastructure { message };
     let state = match state {
         Ok(state) => state,
-        // Why it was not made says more than that it is not there.
         Err(error) => {
             return cannot_tell(match (error, answer) {
                 // Why it was not made says more than that it is not there.

@@ -16,7 +16,7 @@ use super::client::{ClientError, LONGEST_CALL};
 use super::listening::Listening;
 use super::patience::Asking;
 use super::queue::{JobSeen, Phase, Queue};
-use super::{Cluster, LONGEST_END, Trouble, blocking, cancelled_early, excluding, millis};
+use super::{Cluster, Trouble, blocking, cancelled_early, excluding, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
@@ -399,15 +399,10 @@ async fn look(cluster: &Cluster, queue: &Queue, errand: &Errand, since: Instant)
 /// Ends a job and waits until it has ended.
 async fn end(cluster: &Cluster, queue: &Queue, job: u64) -> Result<(), Trouble> {
     cluster.end_job(job).await?;
-    let begun = Instant::now();
-    let is_it = |seen: &JobSeen| seen.id == job && seen.phase() != Phase::Ended;
-    while queue.look(Instant::now()).await?.iter().any(is_it) {
-        if begun.elapsed() > LONGEST_END {
-            return Err(Trouble::Said(format!("job {job} does not end; see `scontrol show job {job}`")));
-        }
-        tokio::time::sleep(FIRST_LOOK).await;
+    match queue.sees_the_end_of(job, FIRST_LOOK).await? {
+        true => Ok(()),
+        false => Err(Trouble::Said(format!("job {job} does not end; see `scontrol show job {job}`"))),
     }
-    Ok(())
 }
 
 /// A job's name without the number of the attempt that it is of, and that; see [`Errand::ticket`].

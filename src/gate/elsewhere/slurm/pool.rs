@@ -210,13 +210,8 @@ impl Pool {
         }
         note(errand, &format!("steps {} do not end; their allocation is given back for another", left.join(", ")));
         self.cluster.end_job(job.id).await?;
-        let begun = Instant::now();
-        let is_it = |seen: &JobSeen| seen.id == job.id && seen.phase() != Phase::Ended;
-        while self.queue.look(Instant::now()).await?.iter().any(is_it) {
-            if begun.elapsed() > LONGEST_END {
-                return Err(do_not_end(&left));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        if !self.queue.sees_the_end_of(job.id, LOOK_AGAIN).await? {
+            return Err(do_not_end(&left));
         }
         self.ask_for_nodes().await
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::LONGEST_END;
 use super::client::{Client, ClientError};
 
 /// Between two looks at the queue, whoever asks: a cluster's controller serves many.
@@ -146,6 +147,19 @@ impl Queue {
         let jobs = jobs(&self.client, &self.prefix).await.map(Arc::from);
         *seen = Some(Look { asked, answered: Instant::now(), jobs: jobs.clone() });
         jobs
+    }
+
+    /// Whether a job that was told to end has ended, or is known no more, within [`LONGEST_END`]; looks with a `pause` in between.
+    pub(super) async fn sees_the_end_of(&self, job: u64, pause: Duration) -> Result<bool, ClientError> {
+        let begun = Instant::now();
+        let is_it = |seen: &JobSeen| seen.id == job && seen.phase() != Phase::Ended;
+        while self.look(Instant::now()).await?.iter().any(is_it) {
+            if begun.elapsed() > LONGEST_END {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Ok(true)
     }
 }
 
