@@ -6,6 +6,7 @@
 //! are the same tree, as in git; a commit is its base and the sequence of what was merged.
 #![expect(clippy::unwrap_used, reason = "a world that contradicts itself fails its test")]
 
+mod answers;
 mod content;
 mod hands;
 mod journal;

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use lexpr::core::critical_path::GateDurations;
 use lexpr::core::judge::Surroundings;
 use lexpr::core::state::RunState;
-use lexpr::core::strategy::{self, Action};
+use lexpr::core::strategy;
 use lexpr::plan::graph::{Graph, ItemIx};
 use lexpr::plan::{Gate, Landing, Policy};
 use lexpr::ports::Claim;
 use lexpr::vocabulary::event::{
-    CompositePurpose, Decision, Event, GateFinished, GateOutcome, HeldBy, ItemDecided, JobPurpose, JobStarted,
-    LandingIntended, Overridden, Reason, Recorded, Verdict,
+    CompositePurpose, Decision, Event, GateFinished, GateOutcome, ItemDecided, JobPurpose, JobStarted, LandingIntended,
+    Overridden, Reason, Recorded, Verdict,
 };
 use lexpr::vocabulary::names::{CommitId, DefinitionDigest, GroupId, ItemName, JobId, RuntimeName, TreeId, VerdictKey};
 
 use super::World;
+use super::answers::Answers;
 use super::content::Content;
 use super::hands::Inner;
 use super::limits::LimitsWatch;
@@ -104,8 +105,7 @@ pub struct Watch {
     limits: LimitsWatch,
     replay: RunState,
     seen: usize,
-    /// What the strategy answered when it was last asked.
-    answers: Vec<Action>,
+    answers: Answers,
 }
 
 impl Watch {
@@ -123,7 +123,7 @@ impl Watch {
             replay: RunState::new(Arc::clone(&graph), Surroundings::default(), &durations),
             durations,
             seen: 0,
-            answers: Vec::new(),
+            answers: Answers::default(),
             world: world.clone(),
             graph,
         }
@@ -140,7 +140,7 @@ impl Watch {
         );
         self.account = Account::default();
         self.limits.begin_again();
-        self.answers.clear();
+        self.answers = Answers::default();
         for recorded in &inner.journal {
             self.replay.apply(&recorded.event).expect("invariant 6: what happened live can happen again");
             self.note(&recorded.event);
@@ -212,37 +212,12 @@ impl Watch {
             _ => {}
         }
         self.limits.check(recorded);
-        self.check_that_it_follows(event);
+        let ask = || strategy::next(&self.replay, &self.world.limits, &self.policy);
+        self.answers.check_that_it_follows(event, &self.graph, ask);
         self.replay.apply(event).expect("what happens is possible");
         self.note(event);
         self.limits.note(recorded);
         self.seen += 1;
-    }
-
-    /// Asked of a replay of the journal so far, the strategy comes to the same step: nothing that a
-    /// decision hangs on lives outside the journal.
-    fn check_that_it_follows(&mut self, event: &Event) {
-        let is_held_up = |event: &Event| {
-            matches!(
-                event,
-                Event::Throttled { .. }
-                    | Event::Unthrottled { .. }
-                    | Event::VerdictReused { .. }
-                    | Event::LimitHeld { .. }
-                    | Event::LimitFreed { .. }
-            )
-        };
-        if !is_step(event) {
-            if !is_held_up(event) {
-                self.answers.clear();
-            }
-            return;
-        }
-        if !self.answers.iter().any(|action| leads_to(action, event, &self.graph)) {
-            self.answers = strategy::next(&self.replay, &self.world.limits, &self.policy);
-        }
-        let follows = self.answers.iter().any(|action| leads_to(action, event, &self.graph));
-        assert!(follows, "invariant 6: {event:?} follows from nothing in the journal");
     }
 
     fn runs(&self, key: &VerdictKey) -> Runs {
@@ -607,39 +582,5 @@ impl Watch {
             Event::Interrupted { .. } | Event::RunHalted { .. } => account.is_over = true,
             _ => {}
         }
-    }
-}
-
-/// What the strategy asked for, as far as it is an event.
-fn is_step(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::ApexFormed { .. }
-            | Event::Overridden(_)
-            | Event::GroupFormed { .. }
-            | Event::SingledOut { .. }
-            | Event::ItemDecided(_)
-            | Event::ItemDeferred { .. }
-            | Event::GateRedOnTarget { .. }
-            | Event::JobStarted(_)
-            | Event::LandingIntended(_)
-            | Event::LimitHeld { why: HeldBy::Use, .. }
-    )
-}
-
-fn leads_to(action: &Action, event: &Event, graph: &Graph) -> bool {
-    match (action, event) {
-        (Action::Gate(action), Event::JobStarted(job)) => {
-            action.purpose == job.purpose
-                && (action.at.commit, action.at.tree) == (job.commit, job.tree)
-                && action.gates.iter().map(|gate| gate.key).eq(job.gates.iter().map(|gate| gate.key))
-        }
-        (Action::Land(action), Event::LandingIntended(intended)) => {
-            (action.apex, action.from.commit, action.to.commit) == (intended.apex, intended.from, intended.to)
-                && action.items.iter().map(|ix| graph.name(*ix)).eq(&intended.items)
-                && action.proof == intended.proof
-        }
-        (Action::Record(recorded), event) => recorded == event,
-        _ => false,
     }
 }
