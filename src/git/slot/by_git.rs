@@ -156,7 +156,8 @@ impl Slot {
 
     /// Removes what lies where attributes are read from, and is not the tree's: git would heed it.
     fn remove_foreign_attributes(&self, to: &Places) {
-        for path in &to.absent {
+        let is_there = |path: &&Vec<u8>| self.work_tree.join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
+        for path in to.absent.iter().filter(is_there) {
             // Where a folder is none, there is nothing to heed.
             let _ = write::remove(&self.work_tree, std::iter::once(path.as_slice()), &[]);
         }
@@ -193,12 +194,17 @@ impl Slot {
             top.chain(entries.iter().flat_map(|entry| entry.path.ancestors().skip(1))).collect();
         let rules: HashSet<&Path> =
             entries.iter().map(|entry| entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
-        // A folder comes before those in it.
+        // A folder comes before those in it: what is no folder is gone before anybody looks behind it.
         for folder in folders {
-            self.remove_what_is_no_folder(folder)?;
             let path = self.work_tree.join(folder);
-            if path.symlink_metadata().is_err() {
-                continue;
+            match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => {
+                    remove(&path)?;
+                    continue;
+                }
+                // Missing, with all below it; git makes it.
+                Err(_) => continue,
             }
             // Whatever cannot be put right is in git's way, too, and told by it.
             let _ = with_rights(CWD, path.as_os_str().as_bytes(), folder_rights_like(index_mode));
@@ -259,21 +265,6 @@ impl Slot {
             Ok(entries) => work(&entries, mode),
             Err(why) => Err(unreadable(std::io::Error::new(ErrorKind::InvalidData, why))),
         }
-    }
-
-    /// Removes the first thing on the way down to `folder` that exists and is no folder.
-    fn remove_what_is_no_folder(&self, folder: &Path) -> Result<(), GitError> {
-        let mut path = self.work_tree.clone();
-        for name in folder {
-            path.push(name);
-            match fs::symlink_metadata(&path) {
-                Ok(meta) if meta.is_dir() => {}
-                Ok(_) => return remove(&path),
-                // Missing, with all below it; git makes it.
-                Err(_) => return Ok(()),
-            }
-        }
-        Ok(())
     }
 
     /// Whether git can make an index of the tree at all, as far as can be found out here.
