@@ -10,9 +10,12 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::GlobMatcher;
 
+use super::log::as_file_name;
 use super::secrets::strike;
 use crate::plan::globs::path_glob;
+use crate::ports::JobGateRun;
 use crate::vocabulary::event::Artifact;
+use crate::vocabulary::names::JobId;
 
 /// Files kept of one attempt: each is named in the journal and in the report.
 const MOST_FILES: usize = 5_000;
@@ -27,6 +30,13 @@ pub(super) struct Shelf {
     pub(super) written: PathBuf,
     /// As its folders were made.
     made: Option<[Nature; 2]>,
+}
+
+/// What the folder of one attempt's shelf is called.
+pub(super) fn folder_name(job: JobId, run: &JobGateRun, attempt: u32) -> String {
+    let (gate, key) = (as_file_name(run.gate.name.as_str()), run.key.in_file_names());
+    let of_item = run.item.as_ref().map(|item| format!("{}-", as_file_name(item.as_str()))).unwrap_or_default();
+    format!("{of_item}job-{}-{gate}-{key}-{attempt}", job.0)
 }
 
 /// What shows that nobody did anything to a folder: owner, rights, and when it changed last.
@@ -131,6 +141,34 @@ pub(super) fn keep(globs: &[String], cwd: &Path, slot: &Path, shelf: Shelf) -> (
     kept.artifacts.sort_by(|a, b| a.source.cmp(&b.source));
     list_written(&shelf, &mut kept);
     (kept, shelf.put_away())
+}
+
+/// Below a shelf's folder: what came from elsewhere, until it is kept. `collected` is of the gate's cwd, `written` of its shelf.
+pub(super) const BROUGHT: &str = "brought";
+
+/// As [`keep`], of what was brought from where the gate ran; its folder goes. Links that the gate put on its shelf over there
+/// lead nowhere here.
+///
+/// # Errors
+/// Where the folders of the shelf cannot be made or removed.
+pub(super) fn keep_brought(globs: &[String], shelf: Shelf) -> io::Result<Kept> {
+    let brought = shelf.folder.join(BROUGHT);
+    let (collected, written) = (brought.join("collected"), brought.join("written"));
+    fs::create_dir_all(&collected)?;
+    fs::create_dir_all(&written)?;
+    let mut put_there = Vec::new();
+    walk(&written, &mut put_there);
+    for path in put_there {
+        if !fs::symlink_metadata(&path)?.is_file() {
+            fs::remove_file(path)?;
+        }
+    }
+    fs::rename(&written, &shelf.written)?;
+    let (kept, spare) = keep(globs, &collected, &collected, shelf.clone());
+    drop(spare);
+    fs::remove_dir_all(&brought)?;
+    shelf.remove_if_empty();
+    Ok(kept)
 }
 
 /// Removes what `globs` match below `cwd`, if that is in `slot`: an ignored file that an earlier

@@ -22,7 +22,7 @@ use super::artifacts::{self, Kept, Shelf, within};
 use super::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
 use super::container::Boxed;
 use super::environment::{Environment, GateTold, Surroundings, of_gate};
-use super::log::{self, as_file_name};
+use super::log;
 use super::processes::RecentProcesses;
 use super::protocol::{Cause, End, Ended};
 use super::pump::LogRules;
@@ -314,13 +314,8 @@ impl JobRun<'_> {
     }
 
     pub(super) fn artifact_folder(&self, attempt: Attempt) -> PathBuf {
-        let job = self.job.job.0;
-        let job = match &attempt.gate.item {
-            Some(item) => format!("{}-job-{job}", as_file_name(item.as_str())),
-            None => format!("job-{job}"),
-        };
-        let (gate, key) = (as_file_name(attempt.gate.gate.name.as_str()), attempt.gate.key.in_file_names());
-        self.gates.settings.artifacts.join(format!("{job}-{gate}-{key}-{}", attempt.number))
+        let name = artifacts::folder_name(self.job.job, attempt.gate, attempt.number);
+        self.gates.settings.artifacts.join(name)
     }
 }
 

@@ -314,6 +314,7 @@ impl World {
             cwd: String::new(),
             env: BTreeMap::new(),
             pass_env: Vec::new(),
+            artifacts: Vec::new(),
             timeout: Duration::from_secs(1000),
             log: self.path(&format!("{ticket}.log")),
             log_rules: LogRules { max_bytes: 1024 * 1024, secrets: vec![b"hush".to_vec()] },

@@ -1,7 +1,7 @@
 //! Whole runs whose gates a real Slurm cluster runs: one that is killed finds again what it had sent, and one that is ended
 //! leaves nothing there.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::cli_world::{World, wait_for};
 use crate::slurm_world;
@@ -46,17 +46,20 @@ fn invariant_6_a_job_that_outlives_lexpr_is_found_again_and_not_sent_a_second_ti
     let world = world(1);
     std::fs::create_dir(world.path("shared")).unwrap();
     let shared = world.path("shared");
-    let run = format!("echo ran >>{0}/runs; while [ ! -e {0}/go ]; do sleep 0.1; done", shared.display());
-    world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}' }}"), 1));
+    let run = format!("echo ran >>{0}/runs; while [ ! -e {0}/go ]; do sleep 0.1; done; echo x >left", shared.display());
+    world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}', artifacts: [left] }}"), 1));
     let plan = world.path("plan.yaml").display().to_string();
     let runs = || std::fs::read_to_string(shared.join("runs")).unwrap_or_default().lines().count();
     let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", "jobs"]).spawn().unwrap();
     wait_for("the gate to begin", || (runs() == 1).then_some(()));
     lexpr.kill().unwrap();
     lexpr.wait().unwrap();
-    let mut resumed = command(&world, &cluster, &["resume", "--progress", "json"]).spawn().unwrap();
+    let resumed = command(&world, &cluster, &["resume", "--progress", "json"]).stdout(Stdio::piped()).spawn().unwrap();
     std::fs::write(shared.join("go"), "").unwrap();
-    assert_eq!(resumed.wait().unwrap().code(), Some(0));
+    let resumed = resumed.wait_with_output().unwrap();
+    assert_eq!(resumed.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&resumed.stdout);
+    assert!(said.contains("\"artifacts\":[{\"source\":\"left\""), "what it left is kept: {said}");
     assert_eq!(runs(), 1, "it was not run again");
     assert_eq!(cluster.cluster.jobs(), [""; 0]);
 }

@@ -122,6 +122,7 @@ mod simulated;
 mod slot_random;
 mod slot_switch;
 mod slurm_alone;
+mod slurm_artifacts;
 mod slurm_gates;
 mod slurm_lost;
 mod slurm_world;

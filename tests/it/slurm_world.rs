@@ -387,6 +387,7 @@ impl World {
             cwd: String::new(),
             env: BTreeMap::new(),
             pass_env: Vec::new(),
+            artifacts: Vec::new(),
             timeout: Duration::from_secs(1000),
             log: self.cluster.path(&format!("logs/{ticket}.log")),
             log_rules: LogRules { max_bytes: 200 * 1024 * 1024, secrets: Vec::new() },

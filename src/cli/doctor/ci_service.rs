@@ -211,6 +211,7 @@ impl Patient<'_> {
             cwd: String::new(),
             env: BTreeMap::new(),
             pass_env: Vec::new(),
+            artifacts: Vec::new(),
             timeout: LIMIT,
             log: self.logs.join(format!("{ticket}.log")),
             log_rules: LogRules { max_bytes: LOG_BYTES, secrets: Vec::new() },

@@ -1,6 +1,6 @@
 //! The account that a worker gives of an errand, and what is believed of it. Pure: text in, outcome out.
 
-use super::{Errand, Returned};
+use super::{Errand, Left, Returned};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::{CommitId, SubjectDigest};
 
@@ -34,6 +34,7 @@ pub(super) struct Account {
     /// It did not end when it was asked to.
     is_killed: bool,
     trouble: Option<String>,
+    left: Left,
     /// The tree and the exit code.
     proof: Option<(String, i32)>,
     /// What others wrote beside it, last.
@@ -82,6 +83,8 @@ impl Account {
                 self.is_time_up = true;
                 self.is_killed = said == "KILL";
             }
+            "left" => self.left = Left::Sent(said.to_owned()),
+            "lost" => self.left = Left::Lost(said.to_owned()),
             "trouble" => self.trouble = Some(said.to_owned()),
             "proof" => {
                 let proof = said.split_once(' ').and_then(|(tree, code)| Some((tree.to_owned(), code.parse().ok()?)));
@@ -137,6 +140,7 @@ impl Account {
             queued_ms,
             ran_ms: self.ran_ms,
             peak_memory_bytes: self.peak_memory_bytes,
+            left: self.left.clone(),
         }
     }
 
@@ -179,6 +183,7 @@ mod tests {
             cwd: String::new(),
             env: Default::default(),
             pass_env: Vec::new(),
+            artifacts: Vec::new(),
             timeout: Duration::from_secs(7),
             log: "/log".into(),
             log_rules: Default::default(),

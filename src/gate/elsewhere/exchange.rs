@@ -2,11 +2,13 @@
 //! repository that both sides reach, or on branches `lexpr/<run>/…` for those who follow branches. Nothing else there is touched. Every function blocks.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
 
 use super::super::pump::{LogRules, pump};
 use crate::git::command::{Config, Git, GitError, bare_command, expect_success, output};
@@ -36,8 +38,8 @@ type Sent = Arc<Mutex<bool>>;
 pub(super) enum BringError {
     #[error("{0}")]
     Git(#[from] GitError),
-    #[error("what the gate printed could not be written to {log}: {source}")]
-    Log { log: String, source: io::Error },
+    #[error("what came of the gate could not be written to {file}: {source}")]
+    Written { file: String, source: io::Error },
 }
 
 impl Exchange {
@@ -126,22 +128,8 @@ impl Exchange {
         if !self.refs()?.contains(&name) {
             return Ok(None);
         }
-        // In a repository of its own: nobody needs these objects again.
-        let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
-        let mut init = bare_command(Config::RepositoryOnly);
-        let args = ["init", "--quiet", "--bare", "--template="];
-        init.args(args).arg(format!("--object-format={format}")).arg(folder.path());
-        expect_success(&args, output(init, None)?)?;
-        let here = Git::new(folder.path(), Config::Users).at_the_terminal();
-        here.run([
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--depth=1",
-            "--",
-            &self.address,
-            &format!("{name}:refs/lexpr/result"),
-        ])?;
+        let folder = self.fetch_apart(&name, "refs/lexpr/result", format)?;
+        let here = Git::new(folder.path(), Config::RepositoryOnly);
         let account = here.run(["cat-file", "blob", "refs/lexpr/result:account"])?;
         let mut cat = here.command();
         cat.args(["cat-file", "blob", "refs/lexpr/result:log"]).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -155,12 +143,45 @@ impl Exchange {
         });
         let pumped = file.and_then(|file| pump(printed, file, &log.rules));
         let ended = cat.wait().map_err(GitError::NotStarted)?;
-        pumped.map_err(|source| BringError::Log { log: log.path.display().to_string(), source })?;
+        pumped.map_err(|source| BringError::Written { file: log.path.display().to_string(), source })?;
         if !ended.success() {
             let command = "cat-file blob refs/lexpr/result:log".to_owned();
             return Err(GitError::Unreadable { command, why: ended.to_string() }.into());
         }
         Ok(Some(account))
+    }
+
+    /// Lays out the files of the commit that a worker sent to the ref of this name, as they are.
+    pub(super) fn bring_files(&self, name: &str, commit: &str, format: &str, into: &Path) -> Result<(), BringError> {
+        let name = self.name_of(name);
+        let folder = self.fetch_apart(&name, "refs/lexpr/files", format)?;
+        let here = Git::new(folder.path(), Config::RepositoryOnly).with_work_tree(into);
+        let fetched = here.line(["rev-parse", "refs/lexpr/files"])?;
+        if fetched != commit {
+            let why = format!("it is {fetched}, and the node sent {commit}");
+            return Err(GitError::Unreadable { command: format!("fetch {name}"), why }.into());
+        }
+        // No attribute of the tree's changes them.
+        let attributes = folder.path().join("info/attributes");
+        let written = fs::create_dir_all(folder.path().join("info"))
+            .and_then(|()| fs::write(&attributes, "* -text -ident -filter -working-tree-encoding\n"));
+        written.map_err(GitError::io("writing", &attributes))?;
+        here.run(["read-tree", "refs/lexpr/files"])?;
+        here.run(["checkout-index", "--all", "--quiet"])?;
+        Ok(())
+    }
+
+    /// Fetches the commit at a ref into a repository of its own: nobody needs these objects again.
+    fn fetch_apart(&self, name: &str, to: &str, format: &str) -> Result<TempDir, GitError> {
+        let folder = tempfile::tempdir().map_err(GitError::io("making a folder in", std::env::temp_dir()))?;
+        let mut init = bare_command(Config::RepositoryOnly);
+        let args = ["init", "--quiet", "--bare", "--template="];
+        init.args(args).arg(format!("--object-format={format}")).arg(folder.path());
+        expect_success(&args, output(init, None)?)?;
+        let here = Git::new(folder.path(), Config::Users).at_the_terminal();
+        let refspec = format!("{name}:{to}");
+        here.run(["fetch", "--quiet", "--no-tags", "--depth=1", "--", &self.address, &refspec])?;
+        Ok(folder)
     }
 }
 

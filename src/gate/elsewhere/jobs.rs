@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::ci::{Ci, CiSettings};
 use super::slurm::{Patience, Slurm, SlurmSettings};
-use super::{Errand, Exchange, Returned, Word};
+use super::{Errand, Exchange, Returned, Word, leavings};
 use crate::crash;
+use crate::gate::artifacts::{self, Kept};
 use crate::gate::client::cancelled;
 use crate::gate::environment::{GateTold, Surroundings, of_gate_elsewhere};
 use crate::gate::job::failed;
@@ -228,7 +229,7 @@ impl GateOnItsWay<'_> {
                 }
                 hear(Word::Begun(String::new()));
             }
-            let mut run = self.report(returned, errand.log).await?;
+            let mut run = self.report(returned, errand, number).await?;
             let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job, gate, attempt: number, run: Box::new(run) });
             match next {
@@ -275,15 +276,16 @@ impl GateOnItsWay<'_> {
             cwd: gate.cwd.clone(),
             env: environment.into_iter().map(|(name, value)| (text(name), text(value))).collect(),
             pass_env,
+            artifacts: gate.artifacts.clone(),
             timeout: gate.timeout,
             log: settings.logs.join(log),
             log_rules: LogRules { max_bytes: settings.log_max_bytes, secrets },
         }
     }
 
-    async fn report(&self, returned: Returned, log: PathBuf) -> Result<GateRun, PortError> {
+    async fn report(&self, returned: Returned, errand: Errand, number: u32) -> Result<GateRun, PortError> {
         let gate = &self.gate.gate;
-        let Returned { outcome, node, queued_ms, ran_ms, peak_memory_bytes, out_of_memory } = returned;
+        let Returned { outcome, node, queued_ms, ran_ms, peak_memory_bytes, out_of_memory, left } = returned;
         let limit = gate.runtime.cluster().and_then(|cluster| cluster.needs.memory_mb);
         let outcome = match outcome {
             GateOutcome::Failed { exit_code } if out_of_memory => {
@@ -293,11 +295,16 @@ impl GateOnItsWay<'_> {
             GateOutcome::Failed { exit_code } => failed(exit_code, gate),
             other => other,
         };
-        let path = log.clone();
         crash::point!("gate.report.before");
-        let read = tokio::task::spawn_blocking(move || log::of_ended(&path));
-        let (log_digest, tail) = read.await.map_err(|error| PortError {
-            message: format!("reading a log ended early: {error}"),
+        let was_run = !matches!(outcome, GateOutcome::Infrastructure { .. } | GateOutcome::Cancelled);
+        let folder = self.gates.settings.artifacts.join(artifacts::folder_name(self.job.job, self.gate, number));
+        let (exchange, log) = (self.gates.exchange.clone(), errand.log.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let kept = if was_run { leavings::bring(&exchange, &errand, &left, &folder) } else { Kept::default() };
+            (log::of_ended(&errand.log), kept.without(&errand.log_rules.secrets))
+        });
+        let ((log_digest, tail), kept) = read.await.map_err(|error| PortError {
+            message: format!("reading what came of a gate ended early: {error}"),
             hint: Some("this is a bug in lexpr; please report it".to_owned()),
         })?;
         Ok(GateRun {
@@ -305,6 +312,8 @@ impl GateOnItsWay<'_> {
             log,
             log_digest,
             tail,
+            artifacts: kept.artifacts,
+            missing_artifacts: kept.missing,
             elsewhere: Some(RanElsewhere { node, queued_ms }),
             ..GateRun::in_name_only(outcome, None, ran_ms)
         })

@@ -10,6 +10,7 @@ mod account;
 pub mod ci;
 mod exchange;
 mod jobs;
+mod leavings;
 pub mod slurm;
 mod worker;
 
@@ -41,6 +42,8 @@ pub struct Errand {
     pub env: BTreeMap<String, String>,
     /// Variables of lexpr's own environment that the gate gets. Their values stand on no command line and in no file.
     pub pass_env: Vec<String>,
+    /// Globs on files below `cwd` that are brought back.
+    pub artifacts: Vec<String>,
     /// From when the gate begins on its node.
     pub timeout: Duration,
     /// Made where missing; what the gate prints is added.
@@ -72,4 +75,17 @@ pub struct Returned {
     pub peak_memory_bytes: Option<u64>,
     /// The engine ended it, or a part of it, for want of memory.
     pub out_of_memory: bool,
+    pub left: Left,
+}
+
+/// What a gate left on its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing that was asked for, or nobody said.
+    #[default]
+    Nothing,
+    /// It was sent to the exchange as this commit, whose name is as the worker wrote it.
+    Sent(String),
+    /// There is something, and it could not be sent.
+    Lost(String),
 }

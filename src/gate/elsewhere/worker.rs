@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Errand;
 use super::account::nonce;
 use super::exchange::{Exchange, object_format};
+use super::leavings::{files_of, pathspecs};
 use crate::vocabulary::names::SubjectDigest;
 
 /// Run by the shell on the node.
@@ -18,6 +19,8 @@ pub(super) const SCRIPT: &str = include_str!("worker.sh");
 const SETUP_TIMEOUT: Duration = Duration::from_secs(3600);
 /// For one fetch of one commit, the wait for others on the node included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
+/// For sending back what the gate left.
+pub(super) const LONGEST_SENDING: Duration = FETCH_TIMEOUT;
 /// How long a node may take until the gate begins: waiting for the cache, fetching, and once more past a damaged cache.
 pub(super) const LONGEST_PREPARATION: Duration = Duration::from_secs(4 * FETCH_TIMEOUT.as_secs());
 /// How often a worker says that it is there before its silence means something: a node that is busy misses some.
@@ -74,6 +77,8 @@ impl Instructions<'_> {
             ("ERRAND_CACHE", SubjectDigest::of([address.as_bytes(), format.as_bytes()]).to_string().into()),
             ("ERRAND_REF", self.at.into()),
             ("ERRAND_RESULT", self.result.unwrap_or_default().into()),
+            ("ERRAND_FILES", self.exchange.name_of(&files_of(&errand.ticket)).into()),
+            ("ERRAND_ARTIFACTS", OsString::from_vec(words(&pathspecs(&errand.artifacts)))),
             ("ERRAND_FORMAT", format.into()),
             ("ERRAND_COMMIT", commit.into()),
             ("ERRAND_WORK_DIR", work_dir.to_owned()),
@@ -108,6 +113,11 @@ impl Instructions<'_> {
         }
         Ok(OsString::from_vec(exports))
     }
+}
+
+/// Words for a POSIX shell.
+fn words(texts: &[String]) -> Vec<u8> {
+    texts.iter().map(|text| quoted(text.as_bytes())).collect::<Vec<_>>().join(&b' ')
 }
 
 /// One word for a POSIX shell.

@@ -1,5 +1,5 @@
 # Runs one gate on a node and says how it went: what `account.rs` reads. Sent to the node as it is, with all that it is to
-# know in variables ERRAND_*, exported or not. Needs sh, git and coreutils; flock(1) where there is one.
+# know in variables ERRAND_*, exported or not. Needs sh, git, grep and coreutils; flock(1) where there is one.
 #
 # What it says goes to standard error, one line each, `lexpr-<what> <nonce> ...`; what the gate prints, to standard
 # output. With ERRAND_RESULT set nobody listens: then both go into files, which are pushed to that ref of the exchange.
@@ -122,6 +122,44 @@ trouble() {
     leave 1
 }
 
+# Adds what the pathspecs $2, $3 … name of the folder $1 to the repository, and says which tree it is. Of other repositories nothing.
+tree_of() (
+    cd "$1" || exit
+    shift
+    export GIT_DIR="$files" GIT_WORK_TREE=. GIT_INDEX_FILE="$files/index"
+    rm -f "$GIT_INDEX_FILE"
+    plain_git ls-files -o -z -- "$@" >"$own/names" || exit
+    grep -zv '/$' "$own/names" | plain_git update-index -z --add --stdin && plain_git write-tree
+)
+
+# Pushes what the gate left in the folder $1 and on its shelf, as the tree of a commit of its own. Of the folder at least what the
+# globs mean: lexpr chooses. Prints its name; nothing where nothing is left.
+send_files() {
+    files=$own/files.git
+    folder=$1
+    eval "set -- $ERRAND_ARTIFACTS"
+    # As they are: no attribute of the tree's changes them.
+    plain_git init -q --bare --template= --object-format="$ERRAND_FORMAT" "$files" && mkdir "$files/info" &&
+        echo '* -text -ident -filter -working-tree-encoding' >"$files/info/attributes" || return
+    nothing=$(plain_git -C "$files" mktree </dev/null) || return
+    collected=$nothing
+    written=$nothing
+    if [ "$#" -gt 0 ] && [ -n "$folder" ]; then
+        collected=$(tree_of "$folder" "$@") || return
+    fi
+    if [ -d "$own/artifacts" ] && ! [ -L "$own/artifacts" ]; then
+        written=$(tree_of "$own/artifacts" .) || return
+    fi
+    if [ "$collected" = "$nothing" ] && [ "$written" = "$nothing" ]; then
+        return
+    fi
+    both=$(printf '040000 tree %s\tcollected\n040000 tree %s\twritten\n' "$collected" "$written" |
+        plain_git -C "$files" mktree) || return
+    left=$(GIT_AUTHOR_NAME=lexpr GIT_AUTHOR_EMAIL=lexpr GIT_COMMITTER_NAME=lexpr GIT_COMMITTER_EMAIL=lexpr \
+        plain_git -C "$files" commit-tree -m "lexpr: what $ERRAND_TICKET left" "$both") || return
+    far_git -C "$files" push -q --no-verify "$ERRAND_EXCHANGE" "+$left:$ERRAND_FILES" && echo "$left"
+}
+
 milliseconds() {
     now=$(date +%s%N)
     case $now in
@@ -224,7 +262,7 @@ run() {
         set -- "$timeout" "$ERRAND_GRACE" "$3" "$1" "$own/status" "$own/artifacts" "$wrapper"
         unset GIT_SSH_COMMAND ERRAND_NONCE ERRAND_TICKET ERRAND_EXCHANGE ERRAND_CACHE ERRAND_REF ERRAND_RESULT \
             ERRAND_COMMIT ERRAND_FORMAT ERRAND_WORK_DIR ERRAND_SETUP ERRAND_SETUP_TIMEOUT ERRAND_COMMAND ERRAND_CWD \
-            ERRAND_TIMEOUT ERRAND_GRACE ERRAND_BEAT ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
+            ERRAND_ARTIFACTS ERRAND_FILES ERRAND_TIMEOUT ERRAND_GRACE ERRAND_BEAT ERRAND_FETCH_TIMEOUT ERRAND_LOG_HEAD ERRAND_LOG_TAIL SLURM_EXPORT_ENV
         export TMPDIR="$own/tmp"
         export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_CEILING_DIRECTORIES="$own"
         eval "$environment"
@@ -286,10 +324,12 @@ if [ -n "$ERRAND_RESULT" ]; then
 fi
 
 before=$(killed_for_memory)
+of_gate=
 say begun "$(date +%s)"
 inside=$(cd "$top/$ERRAND_CWD" 2>/dev/null && pwd -P)
 case $inside/ in
     "$(cd "$top" && pwd -P)"/*)
+        of_gate=$inside
         run "$ERRAND_COMMAND" "$inside" "$ERRAND_TIMEOUT"
         say ran "$ran"
         ;;
@@ -303,7 +343,8 @@ peak=$(of_step memory.peak)
 [ "$(killed_for_memory)" = "$before" ] || say short-of-memory ""
 
 if [ -n "$ERRAND_RESULT" ]; then
-    exec >&-
+    # Closed, and not left closed: what is opened next would take its place.
+    exec >/dev/null
     # A stranger that has the pipe must not keep the node.
     tries=50
     while [ "$tries" -gt 0 ] && kill -0 "$writer" 2>/dev/null; do
@@ -316,6 +357,16 @@ if [ -n "$ERRAND_RESULT" ]; then
     [ "$(wc -c <"$own/log-end")" -lt "$ERRAND_LOG_TAIL" ] ||
         printf '\n[lexpr: what came here is left out; policy.logMaxMB says how much is kept]\n' >>"$own/log"
     cat "$own/log-end" >>"$own/log"
+fi
+
+# Where nothing was asked for, and the shelf is empty, there is nothing to send.
+if [ -n "$stopped" ] || { [ -z "$ERRAND_ARTIFACTS" ] && rmdir "$own/artifacts" 2>/dev/null; }; then
+    :
+elif left=$(send_files "$of_gate" 2>"$own/why"); then
+    [ -z "$left" ] || say left "$left"
+else
+    # It changes no verdict.
+    say lost "$(tail -n 1 "$own/why")"
 fi
 
 cd /

@@ -267,7 +267,7 @@ impl Checker<'_> {
                 return (None, asked);
             }
         };
-        if runtime.elsewhere().is_some() && file.artifacts.as_ref().is_some_and(|globs| !globs.is_empty()) {
+        if runtime.ci_service().is_some() && file.artifacts.as_ref().is_some_and(|globs| !globs.is_empty()) {
             let message = format!("artifacts are not brought back from where {} runs gates", Quoted(name));
             let hint = "leave them out, or run this gate on this machine (`runtime: local`)";
             self.error_with_hint(&place.join("artifacts"), message, hint);

@@ -17,7 +17,7 @@ use self::buildbot::Buildbot;
 use self::github::{Checks, GitHub};
 use self::http::HttpError;
 use self::identity::Identity;
-use super::{Errand, Exchange, Returned, Word};
+use super::{Errand, Exchange, Left, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
 use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
@@ -236,6 +236,7 @@ fn early(outcome: GateOutcome, asked: Instant) -> Returned {
         ran_ms: 0,
         peak_memory_bytes: None,
         out_of_memory: false,
+        left: Left::Nothing,
     }
 }
 

@@ -23,7 +23,7 @@ pub use self::patience::Patience;
 use self::pool::Pool;
 use self::queue::Phase;
 use super::worker::{Instructions, NotAName};
-use super::{Errand, Exchange, Returned};
+use super::{Errand, Exchange, Left, Returned};
 use crate::gate::client::GuardError;
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
@@ -147,6 +147,7 @@ impl Slurm {
             ran_ms: 0,
             peak_memory_bytes: None,
             out_of_memory: false,
+            left: Left::Nothing,
         });
         if let GateOutcome::Infrastructure { .. } = &returned.outcome {
             self.cluster.settings.exchange.doubt(errand.commit);
@@ -301,6 +302,7 @@ fn cancelled_early(asked: Instant) -> Returned {
         ran_ms: 0,
         peak_memory_bytes: None,
         out_of_memory: false,
+        left: Left::Nothing,
     }
 }
 

@@ -18,7 +18,7 @@ use super::queue::{self, JobSeen, Phase, Queue};
 use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, excluding, millis, shunned_of};
 use crate::gate::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
 use crate::gate::elsewhere::account::{Account, EngineSays};
-use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, SCRIPT, quoted, setup_limit};
+use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, LONGEST_SENDING, SCRIPT, quoted, setup_limit};
 use crate::gate::elsewhere::{Errand, Returned};
 use crate::gate::environment::Environment;
 use crate::gate::orphans::STARTED_FOR;
@@ -505,7 +505,7 @@ impl Pool {
                 pause = FIRST_LOOK;
             }
             if account.has_begun {
-                let limit = errand.timeout.saturating_add(settings.grace).saturating_add(SLACK);
+                let limit = errand.timeout.saturating_add(settings.grace).saturating_add(LONGEST_SENDING + SLACK);
                 // Never, where no clock goes so far.
                 overdue = Instant::now().checked_add(limit).or(overdue);
                 pause = WHILE_IT_RUNS;
