@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, watch};
 use super::conduct;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
-use super::scratch::ScratchFolder;
+use super::scratch::{Note, ScratchFolder};
 use super::signals::{Stops, until_stopped};
-use super::{RepositoryArgs, resume, speak, status};
+use super::{RepositoryArgs, leftovers, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
 use crate::engine::exit;
-use crate::gate::elsewhere::AllGates;
+use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans};
 use crate::git::command::{self, Config, Git};
@@ -92,23 +92,20 @@ pub struct GateRunArgs {
 /// # Errors
 /// Where there is no such run, item or gate, the composite cannot be made, or lexpr fails.
 pub fn run(args: &GateRunArgs) -> Result<u8, Failure> {
-    let scratch = ScratchFolder::create()?;
+    let mut scratch = ScratchFolder::create()?;
+    // As that of a run: what is started there is known by it.
+    let place = RunFolder { id: RunId::new(format!("gate-run-{}", runs::fresh_id())), path: scratch.path().to_owned() };
     // Both at once, so that nothing that the command starts outlives it.
-    let ended = conduct::runtime(1)?.block_on(run_in(args, &scratch));
-    orphans::end_all(&place(&scratch, RunId::new("gate-run")).mark());
+    let ended = conduct::runtime(1)?.block_on(run_in(args, &mut scratch, &place));
+    orphans::end_all(&place.mark());
     if let Some(left) = scratch.remove() {
         speak::note(&format!("{} cannot be removed: remove it by hand\n", left.display()));
     }
     ended
 }
 
-/// The folder, as that of a run: what is started there is known by it.
-fn place(scratch: &ScratchFolder, id: RunId) -> RunFolder {
-    RunFolder { id, path: scratch.path().to_owned() }
-}
-
-async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failure> {
-    let composites = scratch.path().join("composites.git");
+async fn run_in(args: &GateRunArgs, scratch: &mut ScratchFolder, place: &RunFolder) -> Result<u8, Failure> {
+    let composites = place.quarantine();
     let (prepared, workshop, past) = match &args.plan {
         Some(plan) => {
             let overrides = Overrides { target: args.target.clone(), ..Overrides::default() };
@@ -135,9 +132,8 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
     bench.refuse_without(item, &made)?;
     bench.tell(item, &gate, &recipe, &made);
     let id = past.as_ref().map_or_else(runs::fresh_id, |(_, started)| started.run.clone());
-    let place = place(scratch, RunId::new("gate-run"));
     command::work_for(place.mark());
-    let gates = bench.gates(args, id, &place)?;
+    let gates = bench.gates(args, id, place)?;
     let job = bench.job(owner, gate, &recipe, &made);
     if args.shell {
         return match job.gates[0].gate.runtime.elsewhere() {
@@ -145,11 +141,17 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
                 Err(Failure::usage(format!("{runtime} runs this gate: a shell is to be had on this machine"))
                     .with_hint("without --shell the gate runs there again, with its output here"))
             }
-            None => shell(gates.here(), &job, &place).await,
+            None => shell(gates.here(), &job, place).await,
         };
     }
-    let ended = judge_once(&gates, job, &place, args).await;
+    let note = bench.note(args, &job.gates[0].gate, place);
+    if let Some(note) = &note {
+        scratch.write_down(note, &prepared.text)?;
+    }
+    let ended = judge_once(&gates, job, place, args).await;
     gates.elsewhere().clear().await?;
+    leftovers::remove_containers(place, note.as_ref().map_or(&[], |note| &note.images));
+    scratch.strike_out();
     ended
 }
 
@@ -317,10 +319,28 @@ impl Bench<'_> {
             store: Some(self.workshop.quarantine.store().clone()),
             target_branch: self.prepared.target.short_name().to_owned(),
         });
-        let settings = GateSettings { run: id, ..conduct::gate_settings(self.prepared, place, artifacts)? };
-        let elsewhere =
-            conduct::elsewhere_of(&settings, self.prepared, Git::new(self.workshop.quarantine.folder(), Config::Users));
+        let settings = GateSettings { run: id, ..conduct::gate_settings(&self.prepared.policy, place, artifacts)? };
+        // What the run itself may have there is not this command's.
+        let git = Git::new(self.workshop.quarantine.folder(), Config::Users);
+        let exchange = Exchange::new(git, self.exchange(), place.id.clone());
+        let elsewhere = GatesElsewhere::new(settings.clone(), exchange);
         Ok(AllGates::new(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), elsewhere))
+    }
+
+    fn exchange(&self) -> String {
+        conduct::exchange_of(&self.prepared.policy, &self.prepared.repo)
+    }
+
+    /// What it has begun elsewhere, if it is killed; `None` where that ends by itself.
+    fn note(&self, args: &GateRunArgs, gate: &Gate, place: &RunFolder) -> Option<Note> {
+        Some(Note {
+            run: place.id.clone(),
+            command: format!("lexpr gate run {} {}", args.item, args.gate),
+            runtime: gate.runtime.name()?.clone(),
+            exchange: self.exchange(),
+            repository: self.workshop.quarantine.folder().to_owned(),
+            images: gate.runtime.container().and_then(|boxed| boxed.fixed.clone()).into_iter().collect(),
+        })
     }
 
     fn job(&self, owner: ItemIx, gate: Arc<Gate>, recipe: &Recipe, made: &Composite) -> Job {

@@ -167,3 +167,26 @@ fn a_gate_without_a_command_is_none_for_other_runtimes() {
     let said = world.merge(text, &["--runtime", "local"]).expect(2).stderr;
     assert!(said.contains("--runtime local: gate ci has no `run`"), "{said}");
 }
+
+#[test]
+fn invariant_6_what_a_killed_doctor_left_on_the_service_is_found_by_clean() {
+    let Some(buildbot) = buildbot() else { return };
+    let shared = tempfile::tempdir().unwrap();
+    // Of the target, where `sh gate.sh` waits.
+    let world = world(&waiting(shared.path()), 1);
+    let plan = plan(&world, &buildbot, JUDGED, 1);
+    let mut lexpr = world.command(["doctor", "--runtime", "ci", "--plan", &plan]).spawn().unwrap();
+    wait_for("the build to begin", || (lines(&shared.path().join("begun")) == 1).then_some(()));
+    lexpr.kill().unwrap();
+    lexpr.wait().unwrap();
+    let branch = sent(&world);
+    let run = branch.split('/').find(|part| part.starts_with("doctor-")).unwrap();
+    let said = world.lexpr(["clean"]).expect(0).stdout;
+    assert!(
+        said.contains(&format!("removed what `lexpr doctor --runtime ci`, which was killed, left on ci as {run}")),
+        "{said}"
+    );
+    assert_eq!(buildbot.builds_of(run), [Some(6)]);
+    assert_eq!(sent(&world), "");
+    assert_eq!(world.lexpr(["clean"]).expect(0).stdout, "nothing is there to be removed\n");
+}

@@ -92,6 +92,7 @@ pub struct GatesElsewhere {
 }
 
 impl GatesElsewhere {
+    /// What is had elsewhere is known as of the exchange's run; gates are told that of `settings`.
     pub fn new(settings: GateSettings, exchange: Exchange) -> Self {
         Self { settings, exchange, clusters: Mutex::default(), services: Mutex::default() }
     }
@@ -117,7 +118,7 @@ impl GatesElsewhere {
             return Arc::clone(ci);
         }
         let settings = CiSettings {
-            run: self.settings.run.clone(),
+            run: self.exchange.run().clone(),
             policy: policy.clone(),
             exchange: self.exchange.clone(),
             environment: self.settings.environment.clone(),
@@ -142,7 +143,7 @@ impl GatesElsewhere {
         let settings = &self.settings;
         SlurmSettings {
             name: asked.place(),
-            run: settings.run.clone(),
+            run: self.exchange.run().clone(),
             mark: settings.mark.clone(),
             mode: asked.policy.mode,
             needs: asked.needs.clone(),
