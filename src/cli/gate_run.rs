@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::conduct;
+use super::credentials;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
 use super::scratch::{Note, ScratchFolder};
@@ -144,11 +145,18 @@ async fn run_in(args: &GateRunArgs, scratch: &mut ScratchFolder, place: &RunFold
             None => shell(gates.here(), &job, place).await,
         };
     }
+    credentials::refuse_gate_without(&job.gates[0].gate)?;
     let note = bench.note(args, &job.gates[0].gate, place);
     if let Some(note) = &note {
         scratch.write_down(note, &prepared.text)?;
     }
-    let ended = judge_once(&gates, job, place, args).await;
+    let Some(ended) = judge_once(&gates, job, place, args).await else {
+        // Asked for an end a second time: nothing is waited for.
+        if note.is_some() {
+            speak::note("what it began elsewhere may be left there: `lexpr clean` takes it away\n");
+        }
+        return Ok(exit::INTERRUPTED);
+    };
     gates.elsewhere().clear().await?;
     leftovers::remove_containers(place, note.as_ref().map_or(&[], |note| &note.images));
     scratch.strike_out();
@@ -371,8 +379,8 @@ fn gone(what: &str, commit: CommitId) -> Failure {
         .with_hint("`--plan PLAN` runs the gate as a run of that plan would begin now")
 }
 
-/// Runs the job's gate with its output to the terminal, and says how it ended.
-async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Result<u8, Failure> {
+/// Runs the job's gate with its output to the terminal, and says how it ended; `None` where it did not and is not waited for.
+async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Option<Result<u8, Failure>> {
     let name = shown(job.gates[0].gate.name.as_str()).into_owned();
     let (tell, mut news) = mpsc::unbounded_channel();
     let follower = follow::Follower::start(place.logs());
@@ -384,8 +392,18 @@ async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRu
         // Who does not read on asks for an end a second time.
         until_stopped(shown_whole, &cancel).await;
     }
-    let Some(done) = ended else { return Ok(exit::INTERRUPTED) };
-    done?;
+    ended.map(|done| {
+        done?;
+        tell_the_end(&mut news, &name, args, was_stopped)
+    })
+}
+
+fn tell_the_end(
+    news: &mut mpsc::UnboundedReceiver<JobNews>,
+    name: &str,
+    args: &GateRunArgs,
+    was_stopped: bool,
+) -> Result<u8, Failure> {
     let mut last: Option<GateRun> = None;
     while let Ok(told) = news.try_recv() {
         if let JobNews::Finished { run, .. } = told {

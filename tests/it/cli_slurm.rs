@@ -183,3 +183,22 @@ fn a_gate_that_is_run_again_takes_nothing_from_a_run_that_goes_on() {
     assert_eq!(lexpr.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_to_string(world.path("shared/runs")).unwrap().lines().count(), 2, "each once");
 }
+
+#[test]
+fn doctor_says_of_nothing_that_it_is_there_which_it_has_not_seen() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    let text = plan(&world, "{ name: unit, run: 'true', runtime: jobs }", 1);
+    world.plan(&text.replace("mode: batch", "mode: batch, partition: nopart"));
+    let plan = world.path("plan.yaml").display().to_string();
+    let said =
+        Said::from(command(&world, &cluster, &["doctor", "--runtime", "jobs", "--plan", &plan]).output().unwrap());
+    let said = said.expect(1).stdout;
+    assert!(!said.contains("ok    runtime"), "{said}");
+    assert!(said.contains("; asked for: a job for each gate, partition nopart, "), "{said}");
+    assert_eq!(said.matches("could not be run").count(), 1, "{said}");
+    assert!(
+        said.contains("warn  runtime: jobs: a gate that should fail and a gate that is cancelled were not tried"),
+        "{said}"
+    );
+}

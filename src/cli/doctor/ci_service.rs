@@ -118,10 +118,18 @@ impl Patient<'_> {
                 format!("Buildbot at {url}, scheduler {}, builder {}", shown(scheduler), shown(builder))
             }
             CiJudge::Checks { repository, checks, .. } => {
-                format!("GitHub at {url}, repository {repository}, checks {}", shown(&list(checks)))
+                let checks = shown(&list(checks)).into_owned();
+                // That nothing has reported as some of them is told below.
+                let checks = if inspection.unreported.is_none() { format!(", checks {checks}") } else { String::new() };
+                format!("GitHub at {url}, repository {repository}{checks}")
             }
         };
-        let mut findings = vec![self.ok(format!("{what}, {at_once} at once; it answered in {answered}"))];
+        // What is lacking is not there to be told of.
+        let found = match inspection.lacks.is_empty() {
+            true => format!("{what}, {at_once} at once; it answered in {answered}"),
+            false => format!("{url} answered in {answered}"),
+        };
+        let mut findings = vec![self.ok(found)];
         for (lack, remedy) in inspection.lacks {
             findings.push(Finding::fail(Check::Runtime, format!("{}: {lack}", self.name)).remedy(remedy));
         }

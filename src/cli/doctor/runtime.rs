@@ -94,7 +94,7 @@ pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Fa
     if let (Some(service), Some(checked)) = (runtime.ci_service(), &checked) {
         return ci_service::findings(name, service, checked, &args.repository);
     }
-    let mut findings: Vec<Finding> = runtime.cluster().map(|cluster| told(name, cluster)).into_iter().collect();
+    let mut findings = Vec::new();
     let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed, |_| {}))) {
         None => runtime,
         Some((_, Err(error))) => {
@@ -116,13 +116,14 @@ pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Fa
     Ok(findings)
 }
 
-fn told(name: &str, cluster: &Cluster) -> Finding {
+/// What is asked of a cluster, which only a gate that ran there shows to be had.
+fn asked_for(cluster: &Cluster) -> String {
     let way = match cluster.policy.mode {
         SlurmMode::Pool { nodes } => format!("a pool of {}", count(nodes as usize, "node")),
         SlurmMode::Batch => "a job for each gate".to_owned(),
     };
     let partition = cluster.needs.partition.as_deref().map_or_else(String::new, |name| format!(", partition {name}"));
-    Finding::ok(Check::Runtime, format!("{name}: Slurm, {way}{partition}, {} at once", cluster.policy.max_in_flight))
+    format!("{way}{partition}, {} at once", cluster.policy.max_in_flight)
 }
 
 /// The runtime of that name as gates of the plan have it.
@@ -179,7 +180,18 @@ async fn try_all(
         if *stop.borrow() {
             break;
         }
-        findings.push(judge(name, trial, ended, begun.elapsed()));
+        let Judged { finding, could_be_run } = judge(name, trial, ended, begun.elapsed());
+        let asked = runtime.cluster().filter(|_| matches!(trial, Trial::Passes)).map(asked_for);
+        if !could_be_run && matches!(trial, Trial::Passes) {
+            let asked = asked.map(|asked| format!("; asked for: {asked}")).unwrap_or_default();
+            findings.push(Finding { found: format!("{}{asked}", finding.found), ..finding });
+            let others: Vec<&str> = Trial::ALL[1..].iter().map(|trial| trial.told()).collect();
+            let skipped = format!("{name}: {} were not tried, as no gate can be run", others.join(" and "));
+            findings.push(Finding::warn(Check::Runtime, skipped));
+            break;
+        }
+        findings.extend(asked.map(|asked| Finding::ok(Check::Runtime, format!("{name}: Slurm, {asked}"))));
+        findings.push(finding);
     }
     leftovers::remove_containers(place, &images);
     match gates.elsewhere().clear().await {
@@ -308,7 +320,20 @@ async fn run(
     Ok((last, asked.map(|asked: Instant| asked.elapsed())))
 }
 
-fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
+/// What a trial showed.
+struct Judged {
+    finding: Finding,
+    /// Whatever came of it, the runtime ran it.
+    could_be_run: bool,
+}
+
+fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Judged {
+    let outcome = ended.as_ref().ok().and_then(|(run, _)| Some(&run.as_ref()?.outcome));
+    let could_be_run = !matches!(outcome, None | Some(GateOutcome::Infrastructure { .. }));
+    Judged { could_be_run, finding: finding_of(name, trial, ended, took) }
+}
+
+fn finding_of(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (run, until_gone) = match ended {
         Ok(ended) => ended,

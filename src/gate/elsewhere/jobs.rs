@@ -211,6 +211,7 @@ impl GateOnItsWay<'_> {
             }
             let errand = self.errand(number);
             let has_begun = AtomicBool::new(false);
+            let is_in_vain = AtomicBool::new(false);
             let (job, gate) = (self.job.job, self.position);
             let hear = |word: Word| match word {
                 Word::Begun(node) => {
@@ -221,6 +222,7 @@ impl GateOnItsWay<'_> {
                 Word::ChecksMissing(checks) => {
                     self.tell(JobNews::ChecksMissing { job, gate, attempt: number, checks });
                 }
+                Word::InVain => is_in_vain.store(true, Ordering::Relaxed),
             };
             let returned = self.engine.run(&errand, cancel.clone(), hear).await?;
             if !has_begun.load(Ordering::Relaxed) {
@@ -230,6 +232,9 @@ impl GateOnItsWay<'_> {
                 hear(Word::Begun(String::new()));
             }
             let mut run = self.report(returned, errand.log).await?;
+            if is_in_vain.load(Ordering::Relaxed) {
+                attempts.are_in_vain();
+            }
             let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job, gate, attempt: number, run: Box::new(run) });
             match next {
