@@ -255,7 +255,7 @@ impl Sweep<'_> {
             match if self.dry_run { Ok(true) } else { clear(&abandoned) } {
                 Ok(true) => {
                     let (command, runtime) = (shown(&note.command), shown(note.runtime.as_str()));
-                    self.gone(&format!("what `{command}`, which was killed, left on {runtime} as {}", note.run), size);
+                    self.gone(&format!("what `{command}` left on {runtime} as {}", note.run), size);
                 }
                 Ok(false) => {}
                 Err(failure) => {

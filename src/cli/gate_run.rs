@@ -34,7 +34,7 @@ use crate::plan::graph::ItemIx;
 use crate::plan::problem::nearest;
 use crate::plan::{Gate, Retry};
 use crate::ports::{ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
-use crate::report::outcome::{at, outcome_after};
+use crate::report::outcome::{outcome_after, place_of};
 use crate::runs::{self, RunFolder, RunsError};
 use crate::vocabulary::event::{GateOutcome, Recorded, RunStarted, SetAsideCause};
 use crate::vocabulary::names::{CommitId, JobId, RunId, WorkerId};
@@ -413,9 +413,7 @@ fn tell_the_end(
     let Some(run) = last.filter(|run| run.outcome != GateOutcome::Cancelled && !was_stopped) else {
         return Ok(exit::INTERRUPTED);
     };
-    let elsewhere = run.elsewhere.as_ref();
-    let node = elsewhere.and_then(|elsewhere| elsewhere.node.as_deref());
-    let place = at(node, elsewhere.map(|elsewhere| elsewhere.queued_ms));
+    let place = place_of(&run.outcome, run.elsewhere.as_ref());
     speak::note(&format!("gate {name}: {}{}\n", outcome_after(&run.outcome, run.duration_ms), place));
     if args.artifact_dir.is_some() {
         run.artifacts.iter().for_each(|artifact| speak::note(&format!("artifact: {}\n", shown(&artifact.stored))));

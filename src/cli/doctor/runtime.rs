@@ -284,6 +284,7 @@ async fn run(
     let mut asked = None;
     let mut last = None;
     let mut waits = true;
+    let mut has_begun = false;
     let mut done = gates.run(job, tell, cancelled);
     let ended = loop {
         tokio::select! {
@@ -296,7 +297,10 @@ async fn run(
                     asked = Some(Instant::now());
                     cancel.send_replace(true);
                 }
-                JobNews::Started { .. } => waits = false,
+                JobNews::Started { .. } => {
+                    waits = false;
+                    has_begun = true;
+                }
                 JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
             () = tokio::time::sleep(TOLD_TO_WAIT), if waits => {
@@ -305,7 +309,7 @@ async fn run(
             }
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
-            () = said_something(logs), if asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
+            () = said_something(logs), if has_begun && asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
                 asked = Some(Instant::now());
                 cancel.send_replace(true);
             }
