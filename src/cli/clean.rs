@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
+use super::scratch::{self, Abandoned};
 use super::{CleanArgs, conduct, leftovers, resume, speak, status};
 use crate::clock::SystemClock;
 use crate::core::account::Account;
@@ -128,6 +129,7 @@ impl Sweep<'_> {
         for folder in runs::folders(common_dir).map_err(status::not_found)? {
             self.run_folder(&folder, false);
         }
+        self.what_commands_left_elsewhere();
         self.what_no_run_has()?;
         let locks = lock::unheld(common_dir).map_err(|error| Failure::io("reading", common_dir, &error))?;
         self.locks(&locks);
@@ -242,6 +244,33 @@ impl Sweep<'_> {
         Ok(())
     }
 
+    /// Of commands that were killed, in whichever repository: who has it elsewhere keeps it from all.
+    fn what_commands_left_elsewhere(&mut self) {
+        for abandoned in scratch::abandoned() {
+            let Abandoned { note, folder } = &abandoned;
+            if !self.is_old(changed_ms(&folder.path)) {
+                continue;
+            }
+            let size = runs::disk_usage(&folder.path);
+            match if self.dry_run { Ok(true) } else { clear(&abandoned) } {
+                Ok(true) => {
+                    let (command, runtime) = (shown(&note.command), shown(note.runtime.as_str()));
+                    self.gone(&format!("what `{command}` left on {runtime} as {}", note.run), size);
+                }
+                Ok(false) => {}
+                Err(failure) => {
+                    let hint = format!(
+                        "once that works, or has nothing of it any more: `lexpr clean` again, or remove {}",
+                        folder.path.display()
+                    );
+                    let what =
+                        format!("what `{}` left as {} may be there still: {}", note.command, note.run, failure.message);
+                    self.failed(Failure::internal(what).with_hint(failure.hint.unwrap_or(hint)));
+                }
+            }
+        }
+    }
+
     fn locks(&mut self, unheld: &[std::path::PathBuf]) {
         let mut removed = 0;
         for path in unheld {
@@ -304,6 +333,15 @@ impl Sweep<'_> {
         speak::result(&sum)?;
         self.failure.map_or(Ok(0), Err)
     }
+}
+
+/// False where somebody else is at it.
+fn clear(abandoned: &Abandoned) -> Result<bool, Failure> {
+    let path = &abandoned.folder.path;
+    let Some(hold) = abandoned.hold().map_err(|error| Failure::io("locking", path, &error))? else { return Ok(false) };
+    conduct::runtime(1)?.block_on(leftovers::clear_abandoned(abandoned))?;
+    abandoned.remove(&hold)?;
+    Ok(true)
 }
 
 fn kind_of(folder: &RunFolder) -> Kind {

@@ -431,8 +431,10 @@ fn gates(
         target_branch: prepared.target.short_name().to_owned(),
     });
     let artifacts = options.artifact_dir.clone().unwrap_or_else(|| folder.artifacts());
-    let settings = gate_settings(prepared, folder, artifacts)?;
-    let elsewhere = elsewhere_of(&settings, prepared, Git::new(quarantine.folder(), Config::Users));
+    let settings = gate_settings(&prepared.policy, folder, artifacts)?;
+    let git = Git::new(quarantine.folder(), Config::Users);
+    let exchange = Exchange::new(git, exchange_of(&prepared.policy, &prepared.repo), folder.id.clone());
+    let elsewhere = GatesElsewhere::new(settings.clone(), exchange);
     Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
 }
 
@@ -440,11 +442,7 @@ fn gates(
 ///
 /// # Errors
 /// Where lexpr cannot find itself.
-pub(super) fn gate_settings(
-    prepared: &Prepared,
-    folder: &RunFolder,
-    artifacts: PathBuf,
-) -> Result<GateSettings, Failure> {
+pub(super) fn gate_settings(policy: &Policy, folder: &RunFolder, artifacts: PathBuf) -> Result<GateSettings, Failure> {
     Ok(GateSettings {
         run: folder.id.clone(),
         mark: folder.mark(),
@@ -452,8 +450,8 @@ pub(super) fn gate_settings(
         artifacts,
         guard_exe: own_executable().map_err(|error| Failure::internal(format!("finding lexpr itself: {error}")))?,
         environment: std::env::vars_os().collect(),
-        log_max_bytes: prepared.policy.log_max_bytes,
-        redact: prepared.policy.redact.clone(),
+        log_max_bytes: policy.log_max_bytes,
+        redact: policy.redact.clone(),
         grace: GateSettings::DEFAULT_GRACE,
         engine_patience: GateSettings::ENGINE_PATIENCE,
     })
@@ -464,23 +462,21 @@ pub(super) fn gate_settings(
 /// # Errors
 /// Where one or the exchange cannot be asked, or something does not end.
 pub(super) async fn clear_elsewhere(
-    prepared: &Prepared,
+    policy: &Policy,
+    exchange: Exchange,
     folder: &RunFolder,
     runtimes: &[&Runtime],
 ) -> Result<(), Failure> {
-    let settings = gate_settings(prepared, folder, folder.artifacts())?;
-    let git = Git::new(prepared.repo.common_dir(), Config::Users);
-    let elsewhere = elsewhere_of(&settings, prepared, git);
+    let settings = gate_settings(policy, folder, folder.artifacts())?;
+    let elsewhere = GatesElsewhere::new(settings, exchange);
     runtimes.iter().for_each(|runtime| elsewhere.recall(runtime));
     elsewhere.clear().await?;
     Ok(())
 }
 
-/// What sends gates elsewhere, where the plan does. `git` has what they judge, and the user's own ways to reach a remote.
-pub(super) fn elsewhere_of(settings: &GateSettings, prepared: &Prepared, git: Git) -> GatesElsewhere {
-    let here = || prepared.repo.common_dir().to_string_lossy().into_owned();
-    let address = prepared.policy.exchange.clone().unwrap_or_else(here);
-    GatesElsewhere::new(settings.clone(), Exchange::new(git, address, settings.run.clone()))
+/// The address of what the plan's gates elsewhere get their commits from.
+pub(super) fn exchange_of(policy: &Policy, repo: &UserRepo) -> String {
+    policy.exchange.clone().unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned())
 }
 
 pub(super) fn run_setup(

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::conduct::{limits_beforehand, run_started, surroundings};
+use super::credentials;
 use super::failure::Failure;
 use super::given::Options;
 use super::lasting;
@@ -52,6 +53,7 @@ pub async fn rehearse(mut opened: Opened, options: &Options, most_pairs: usize) 
     let images_not_here = if looks_at_verdicts { opened.look_for_images() } else { Vec::new() };
     let workshop = Workshop::in_folder(folder.path(), &opened)?;
     let prepared = &line_up(opened, &workshop.composer).await?;
+    credentials::warn_without(prepared);
     let policy = Arc::clone(&prepared.policy);
     let history = durations::recall(prepared.repo.common_dir()).items;
     let elsewhere = elsewhere(&prepared.graph);

@@ -15,15 +15,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::conduct;
+use super::credentials;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
-use super::scratch::ScratchFolder;
+use super::scratch::{Note, ScratchFolder};
 use super::signals::{Stops, until_stopped};
-use super::{RepositoryArgs, resume, speak, status};
+use super::{RepositoryArgs, leftovers, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
 use crate::engine::exit;
-use crate::gate::elsewhere::AllGates;
+use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, ShellEnd, orphans};
 use crate::git::command::{self, Config, Git};
@@ -33,7 +34,7 @@ use crate::plan::graph::ItemIx;
 use crate::plan::problem::nearest;
 use crate::plan::{Gate, Retry};
 use crate::ports::{ComposeRequest, Composer, Composite, GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
-use crate::report::outcome::{at, outcome_after};
+use crate::report::outcome::{outcome_after, place_of};
 use crate::runs::{self, RunFolder, RunsError};
 use crate::vocabulary::event::{GateOutcome, Recorded, RunStarted, SetAsideCause};
 use crate::vocabulary::names::{CommitId, JobId, RunId, WorkerId};
@@ -92,23 +93,20 @@ pub struct GateRunArgs {
 /// # Errors
 /// Where there is no such run, item or gate, the composite cannot be made, or lexpr fails.
 pub fn run(args: &GateRunArgs) -> Result<u8, Failure> {
-    let scratch = ScratchFolder::create()?;
+    let mut scratch = ScratchFolder::create()?;
+    // As that of a run: what is started there is known by it.
+    let place = RunFolder { id: RunId::new(format!("gate-run-{}", runs::fresh_id())), path: scratch.path().to_owned() };
     // Both at once, so that nothing that the command starts outlives it.
-    let ended = conduct::runtime(1)?.block_on(run_in(args, &scratch));
-    orphans::end_all(&place(&scratch, RunId::new("gate-run")).mark());
+    let ended = conduct::runtime(1)?.block_on(run_in(args, &mut scratch, &place));
+    orphans::end_all(&place.mark());
     if let Some(left) = scratch.remove() {
         speak::note(&format!("{} cannot be removed: remove it by hand\n", left.display()));
     }
     ended
 }
 
-/// The folder, as that of a run: what is started there is known by it.
-fn place(scratch: &ScratchFolder, id: RunId) -> RunFolder {
-    RunFolder { id, path: scratch.path().to_owned() }
-}
-
-async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failure> {
-    let composites = scratch.path().join("composites.git");
+async fn run_in(args: &GateRunArgs, scratch: &mut ScratchFolder, place: &RunFolder) -> Result<u8, Failure> {
+    let composites = place.quarantine();
     let (prepared, workshop, past) = match &args.plan {
         Some(plan) => {
             let overrides = Overrides { target: args.target.clone(), ..Overrides::default() };
@@ -135,9 +133,8 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
     bench.refuse_without(item, &made)?;
     bench.tell(item, &gate, &recipe, &made);
     let id = past.as_ref().map_or_else(runs::fresh_id, |(_, started)| started.run.clone());
-    let place = place(scratch, RunId::new("gate-run"));
     command::work_for(place.mark());
-    let gates = bench.gates(args, id, &place)?;
+    let gates = bench.gates(args, id, place)?;
     let job = bench.job(owner, gate, &recipe, &made);
     if args.shell {
         return match job.gates[0].gate.runtime.elsewhere() {
@@ -145,11 +142,24 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
                 Err(Failure::usage(format!("{runtime} runs this gate: a shell is to be had on this machine"))
                     .with_hint("without --shell the gate runs there again, with its output here"))
             }
-            None => shell(gates.here(), &job, &place).await,
+            None => shell(gates.here(), &job, place).await,
         };
     }
-    let ended = judge_once(&gates, job, &place, args).await;
+    credentials::refuse_gate_without(&job.gates[0].gate)?;
+    let note = bench.note(args, &job.gates[0].gate, place);
+    if let Some(note) = &note {
+        scratch.write_down(note, &prepared.text)?;
+    }
+    let Some(ended) = judge_once(&gates, job, place, args).await else {
+        // Asked for an end a second time: nothing is waited for.
+        if note.is_some() {
+            speak::note("what it began elsewhere may be left there: `lexpr clean` takes it away\n");
+        }
+        return Ok(exit::INTERRUPTED);
+    };
     gates.elsewhere().clear().await?;
+    leftovers::remove_containers(place, note.as_ref().map_or(&[], |note| &note.images));
+    scratch.strike_out();
     ended
 }
 
@@ -317,10 +327,28 @@ impl Bench<'_> {
             store: Some(self.workshop.quarantine.store().clone()),
             target_branch: self.prepared.target.short_name().to_owned(),
         });
-        let settings = GateSettings { run: id, ..conduct::gate_settings(self.prepared, place, artifacts)? };
-        let elsewhere =
-            conduct::elsewhere_of(&settings, self.prepared, Git::new(self.workshop.quarantine.folder(), Config::Users));
+        let settings = GateSettings { run: id, ..conduct::gate_settings(&self.prepared.policy, place, artifacts)? };
+        // What the run itself may have there is not this command's.
+        let git = Git::new(self.workshop.quarantine.folder(), Config::Users);
+        let exchange = Exchange::new(git, self.exchange(), place.id.clone());
+        let elsewhere = GatesElsewhere::new(settings.clone(), exchange);
         Ok(AllGates::new(LocalGates::new(settings, slots, Arc::new(RecentProcesses::default())), elsewhere))
+    }
+
+    fn exchange(&self) -> String {
+        conduct::exchange_of(&self.prepared.policy, &self.prepared.repo)
+    }
+
+    /// What it has begun elsewhere, if it is killed; `None` where that ends by itself.
+    fn note(&self, args: &GateRunArgs, gate: &Gate, place: &RunFolder) -> Option<Note> {
+        Some(Note {
+            run: place.id.clone(),
+            command: format!("lexpr gate run {} {}", args.item, args.gate),
+            runtime: gate.runtime.name()?.clone(),
+            exchange: self.exchange(),
+            repository: self.workshop.quarantine.folder().to_owned(),
+            images: gate.runtime.container().and_then(|boxed| boxed.fixed.clone()).into_iter().collect(),
+        })
     }
 
     fn job(&self, owner: ItemIx, gate: Arc<Gate>, recipe: &Recipe, made: &Composite) -> Job {
@@ -351,8 +379,8 @@ fn gone(what: &str, commit: CommitId) -> Failure {
         .with_hint("`--plan PLAN` runs the gate as a run of that plan would begin now")
 }
 
-/// Runs the job's gate with its output to the terminal, and says how it ended.
-async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Result<u8, Failure> {
+/// Runs the job's gate with its output to the terminal, and says how it ended; `None` where it did not and is not waited for.
+async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRunArgs) -> Option<Result<u8, Failure>> {
     let name = shown(job.gates[0].gate.name.as_str()).into_owned();
     let (tell, mut news) = mpsc::unbounded_channel();
     let follower = follow::Follower::start(place.logs());
@@ -364,8 +392,18 @@ async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRu
         // Who does not read on asks for an end a second time.
         until_stopped(shown_whole, &cancel).await;
     }
-    let Some(done) = ended else { return Ok(exit::INTERRUPTED) };
-    done?;
+    ended.map(|done| {
+        done?;
+        tell_the_end(&mut news, &name, args, was_stopped)
+    })
+}
+
+fn tell_the_end(
+    news: &mut mpsc::UnboundedReceiver<JobNews>,
+    name: &str,
+    args: &GateRunArgs,
+    was_stopped: bool,
+) -> Result<u8, Failure> {
     let mut last: Option<GateRun> = None;
     while let Ok(told) = news.try_recv() {
         if let JobNews::Finished { run, .. } = told {
@@ -375,9 +413,7 @@ async fn judge_once(gates: &AllGates, job: Job, place: &RunFolder, args: &GateRu
     let Some(run) = last.filter(|run| run.outcome != GateOutcome::Cancelled && !was_stopped) else {
         return Ok(exit::INTERRUPTED);
     };
-    let elsewhere = run.elsewhere.as_ref();
-    let node = elsewhere.and_then(|elsewhere| elsewhere.node.as_deref());
-    let place = at(node, elsewhere.map(|elsewhere| elsewhere.queued_ms));
+    let place = place_of(&run.outcome, run.elsewhere.as_ref());
     speak::note(&format!("gate {name}: {}{}\n", outcome_after(&run.outcome, run.duration_ms), place));
     if args.artifact_dir.is_some() {
         run.artifacts.iter().for_each(|artifact| speak::note(&format!("artifact: {}\n", shown(&artifact.stored))));

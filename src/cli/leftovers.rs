@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
+use super::scratch::Abandoned;
 use super::{conduct, prepare, resume, speak};
 use crate::core::account::Account;
+use crate::gate::elsewhere::Exchange;
 use crate::gate::{container, holders, orphans};
+use crate::git::command::{Config, Git};
 use crate::git::land::LocalLander;
 use crate::git::pins::Pins;
 use crate::git::repo::UserRepo;
@@ -121,11 +124,29 @@ async fn clear_elsewhere(repo: &UserRepo, folder: &RunFolder) {
             runtimes.push(&gate.runtime);
         }
     }
-    if !runtimes.is_empty()
-        && let Err(error) = conduct::clear_elsewhere(&prepared, folder, &runtimes).await
-    {
+    if runtimes.is_empty() {
+        return;
+    }
+    let git = Git::new(repo.common_dir(), Config::Users);
+    let exchange = Exchange::new(git, conduct::exchange_of(&prepared.policy, repo), folder.id.clone());
+    if let Err(error) = conduct::clear_elsewhere(&prepared.policy, exchange, folder, &runtimes).await {
         left(&error.message);
     }
+}
+
+/// Takes away what a command that is no run had elsewhere, and that nobody is at any more.
+///
+/// # Errors
+/// Where something may be left.
+pub(super) async fn clear_abandoned(abandoned: &Abandoned) -> Result<(), Failure> {
+    let Abandoned { note, folder } = abandoned;
+    let (plan, runtime) = note.plan(folder)?;
+    if let left @ 1.. = orphans::wait_for_git(&folder.mark()) {
+        return Err(Failure::internal(format!("{left} programs that it started are still at work")));
+    }
+    end_gates(folder, &note.images);
+    let exchange = Exchange::new(Git::new(&note.repository, Config::Users), note.exchange.as_str(), note.run.clone());
+    conduct::clear_elsewhere(&plan.policy, exchange, folder, &[&runtime]).await
 }
 
 /// Removes containers of the run, however they came to be left: while their engine was away nobody could. How many.

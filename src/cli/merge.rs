@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::given::{self, Options};
 use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
 use super::turns::{self, Patience};
-use super::{MergeArgs, dry_run, faces, leftovers, overriding, resume, speak};
+use super::{MergeArgs, credentials, dry_run, faces, leftovers, overriding, resume, speak};
 use crate::crash;
 use crate::engine;
 use crate::git::command;
@@ -129,6 +129,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     options.images = opened.fix_images()?;
     let workshop = Workshop::in_folder(&folder.quarantine(), &opened)?;
     let (prepared, lander) = get_ready(args, opened, &folder, &workshop, (patience, &options.images)).await?;
+    credentials::refuse_without(&prepared)?;
     conduct::tell_of_hooks(&lander)?;
     std::fs::write(folder.plan(), prepared.text.as_bytes())
         .map_err(|error| Failure::io("writing", &folder.plan(), &error))?;

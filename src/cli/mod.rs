@@ -5,6 +5,7 @@ mod cache;
 pub mod check;
 pub mod clean;
 mod conduct;
+mod credentials;
 pub mod demo;
 pub mod doctor;
 mod dry_run;

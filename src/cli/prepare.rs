@@ -92,8 +92,10 @@ impl Opened {
     /// Where there is no such image, or no engine.
     pub fn fix_images(&mut self) -> Result<Vec<FixedImage>, Failure> {
         let pulls = |image: &str| speak::note(&format!("pulling {}\n", shown(image)));
-        let images = container::fix_images(&self.plan, pulls)
-            .map_err(|error| Failure::internal(error.to_string()).with_hint(error.hint()))?;
+        let images = container::fix_images(&self.plan, pulls).map_err(|error| {
+            let hint = format!("{}; `lexpr doctor --runtime NAME` tries it", error.hint());
+            Failure::internal(error.to_string()).with_hint(hint)
+        })?;
         use_images(&images, &mut self.plan);
         Ok(images)
     }

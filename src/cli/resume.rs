@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::given::Options;
 use super::prepare::{self, Opened, Workshop};
 use super::turns::{self, Patience};
-use super::{ResumeArgs, faces, leftovers, speak, status, undo};
+use super::{ResumeArgs, credentials, faces, leftovers, speak, status, undo};
 use crate::core::account::Account;
 use crate::crash;
 use crate::engine::{self, Past};
@@ -106,6 +106,7 @@ async fn resume(
         )
     })?;
     let (prepared, settings) = prepare::again(&text, repo, &started, args.max_workers)?;
+    credentials::refuse_without(&prepared)?;
     remove_half_made(&folder.quarantine())?;
     crash::point!("resume.cleaned");
     let workshop = Workshop::new(&folder.quarantine(), &prepared.repo, settings)?;

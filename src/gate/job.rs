@@ -55,6 +55,8 @@ pub(super) struct JobRun<'a> {
     pub(super) guard_was_lost: bool,
     /// The engine of the container that ran last did not answer for a while.
     pub(super) engine_was_away: bool,
+    /// What kept the attempt that ended last from being run will keep every other.
+    pub(super) is_in_vain: bool,
     /// Failures of the gate under way that a full disk excuses.
     pub(super) forgiven: u32,
 }
@@ -92,6 +94,9 @@ impl JobRun<'_> {
             }
             if std::mem::take(&mut self.engine_was_away) {
                 attempts.met_no_engine();
+            }
+            if std::mem::take(&mut self.is_in_vain) {
+                attempts.are_in_vain();
             }
             let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job: self.job.job, gate: position, attempt: number, run: Box::new(run) });

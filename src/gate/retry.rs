@@ -56,11 +56,22 @@ pub(super) struct Attempts {
     guards_lost: u32,
     excused: u32,
     is_excused: bool,
+    is_in_vain: bool,
 }
 
 impl Attempts {
     pub(super) fn new(policy: Retry, run: RunId, key: VerdictKey) -> Self {
-        Self { policy, run, key, failures: 0, not_run: 0, guards_lost: 0, excused: 0, is_excused: false }
+        Self {
+            policy,
+            run,
+            key,
+            failures: 0,
+            not_run: 0,
+            guards_lost: 0,
+            excused: 0,
+            is_excused: false,
+            is_in_vain: false,
+        }
     }
 
     /// The attempt that has ended took its guard with it.
@@ -72,6 +83,11 @@ impl Attempts {
     pub(super) fn met_no_engine(&mut self) {
         self.is_excused = self.excused < EXCUSED_FOR_AN_ENGINE;
         self.excused += 1;
+    }
+
+    /// What kept the attempt that has ended from being run will keep every other.
+    pub(super) fn are_in_vain(&mut self) {
+        self.is_in_vain = true;
     }
 
     /// Counts an ended attempt, and writes down in it what follows.
@@ -92,6 +108,7 @@ impl Attempts {
             GateOutcome::Passed => Next::Done(Verdict::Passed { flaky: self.failures > 0 }),
             // Whoever is rate limited gives the slot back meanwhile: the loop asks again.
             GateOutcome::Cancelled | GateOutcome::RateLimited { .. } => Next::Done(Verdict::Unknown),
+            GateOutcome::Infrastructure { .. } if self.is_in_vain => Next::Done(Verdict::Unknown),
             GateOutcome::Infrastructure { .. } => {
                 if std::mem::take(&mut self.is_excused) {
                     return Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, 1) };
@@ -207,6 +224,14 @@ mod tests {
             }
         }
         assert_eq!(tried, EXCUSED_FOR_AN_ENGINE + INFRASTRUCTURE_TRIES);
+    }
+
+    #[test]
+    fn what_keeps_every_attempt_from_being_run_is_met_once() {
+        let mut gate = attempts(9, 1);
+        gate.are_in_vain();
+        let outcome = GateOutcome::Infrastructure { message: "no such builder".into() };
+        assert_eq!(gate.after(&outcome), Next::Done(Verdict::Unknown));
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl GateRunner for LocalGates {
                 news,
                 cancel,
                 guard_was_lost: false,
+                is_in_vain: false,
                 engine_was_away: false,
                 forgiven: 0,
             }

@@ -48,6 +48,7 @@ impl LocalGates {
             news,
             cancel,
             guard_was_lost: false,
+            is_in_vain: false,
             engine_was_away: false,
             forgiven: 0,
         }

@@ -1,7 +1,7 @@
 //! How an attempt of a gate ended, in words.
 
 use super::json::{GateReport, OpenAttempt};
-use crate::vocabulary::event::{GateFinished, GateOutcome, ItemGateStatus, RanBy, in_one_line};
+use crate::vocabulary::event::{GateFinished, GateOutcome, ItemGateStatus, RanBy, RanElsewhere, in_one_line};
 use crate::wording::{bytes, duration, shown};
 
 /// What became of a gate of an item, in words.
@@ -62,9 +62,15 @@ pub fn outcome_after(outcome: &GateOutcome, duration_ms: u64) -> String {
 
 /// [`outcome_after`], and where that was: `exit status 1 after 1.2s, on w2, queued 0.4s`.
 pub fn how_it_ended(run: &GateFinished) -> String {
-    let elsewhere = run.elsewhere.as_ref();
-    let node = elsewhere.and_then(|elsewhere| elsewhere.node.as_deref());
-    format!("{}{}", outcome_after(&run.outcome, run.duration_ms), at(node, elsewhere.map(|it| it.queued_ms)))
+    format!("{}{}", outcome_after(&run.outcome, run.duration_ms), place_of(&run.outcome, run.elsewhere.as_ref()))
+}
+
+/// [`at`], of an attempt that ended so. What kept one from being run before any node had it is no queue.
+pub fn place_of(outcome: &GateOutcome, elsewhere: Option<&RanElsewhere>) -> String {
+    let had_a_node =
+        |elsewhere: &&RanElsewhere| elsewhere.node.is_some() || !matches!(outcome, GateOutcome::Infrastructure { .. });
+    let elsewhere = elsewhere.filter(had_a_node);
+    at(elsewhere.and_then(|it| it.node.as_deref()), elsewhere.map(|it| it.queued_ms))
 }
 
 /// Where a gate ran that took no slot of this machine, behind a comma: `, on w2, queued 0.4s`.
@@ -114,4 +120,20 @@ fn signal_name(signal: i32) -> String {
         .iter()
         .find(|(known, _)| known.as_raw() == signal)
         .map_or_else(|| signal.to_string(), |(_, name)| (*name).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_node_could_run_is_not_said_to_have_been_queued() {
+        let place = |outcome: &GateOutcome, node: Option<&str>| {
+            place_of(outcome, Some(&RanElsewhere { node: node.map(str::to_owned), queued_ms: 400 }))
+        };
+        let not_run = GateOutcome::Infrastructure { message: "no such partition".to_owned() };
+        assert_eq!(place(&not_run, None), "");
+        assert_eq!(place(&not_run, Some("w2")), ", on w2, queued 0.4s");
+        assert_eq!(place(&GateOutcome::Cancelled, None), ", queued 0.4s");
+    }
 }

@@ -11,7 +11,7 @@ use super::undo;
 use super::view::{LimitReport, Stage};
 use crate::plan::natural::natural_cmp;
 use crate::vocabulary::event::{FinalStatus, GateFinished, HaltReason, HeldBy, LimitOn, Reason};
-use crate::vocabulary::names::GateName;
+use crate::vocabulary::names::{GateName, RuntimeName};
 use crate::wording::{Paint, Tone, block, bytes, count, counted, duration, list, ref_name, shell_word, shown, tail};
 
 /// How many lines of a failed gate's output a terminal shows; the log holds the rest.
@@ -372,7 +372,10 @@ pub fn next_step(report: &RunReport) -> String {
             (Some(advice), _) => shown(advice).into_owned(),
             (None, HaltReason::TargetNotMovable) => format!("see to what keeps {target} from being moved"),
             (None, HaltReason::TargetKeepsMoving) => format!("wait until {target} is moved less often"),
-            (None, HaltReason::Infrastructure) => "see to what went wrong there".to_owned(),
+            (None, HaltReason::Infrastructure) => match only_troubled_runtime(report) {
+                Some(runtime) => see_to(report, runtime),
+                None => "see to what went wrong there".to_owned(),
+            },
         };
         return format!("{first}, then `lexpr resume {}`.", report.run);
     }
@@ -424,6 +427,9 @@ pub fn next_step(report: &RunReport) -> String {
         let name = shown(item.name.as_str());
         return format!("resolve the conflict of {name} with {onto} on its branch{others}, {again}.");
     }
+    if let Some(runtime) = first(FinalStatus::Unjudged).and_then(|item| runtime_in_the_way(report, item)) {
+        return format!("{}, {again}.", see_to(report, runtime));
+    }
     if let Some(item) = first(FinalStatus::Unjudged).or_else(|| first(FinalStatus::Blocked)) {
         let why = shown(item.reason.as_deref().unwrap_or_default());
         return format!("look at {} ({why}), {again}.", shown(item.name.as_str()));
@@ -439,6 +445,31 @@ pub fn next_step(report: &RunReport) -> String {
     } else {
         "nothing is left to land.".to_owned()
     }
+}
+
+/// What could not run a gate of the item, for want of which it is not judged; `None`: this machine's shell, or nobody knows.
+fn runtime_in_the_way<'a>(report: &'a RunReport, item: &'a ItemReport) -> Option<&'a RuntimeName> {
+    let Some(Reason::Infrastructure { gate, .. }) = &item.because else { return None };
+    let own = item.gates.iter().find(|own| own.name == *gate);
+    match own {
+        Some(own) => own.runtime.as_ref().map(|runtime| &runtime.name),
+        None => only_troubled_runtime(report),
+    }
+}
+
+fn only_troubled_runtime(report: &RunReport) -> Option<&RuntimeName> {
+    let mut troubled = report.runtimes.iter().filter(|runtime| runtime.infrastructure_failures > 0);
+    troubled.next().filter(|_| troubled.next().is_none()).map(|runtime| &runtime.name)
+}
+
+fn see_to(report: &RunReport, runtime: &RuntimeName) -> String {
+    let name = shown(runtime.as_str());
+    // A plan that came by standard input is none that could be named.
+    let plan = if report.plan == "-" { String::new() } else { format!(" --plan {}", shell_word(&shown(&report.plan))) };
+    format!(
+        "see to the runtime {name}, which could not run gates (`lexpr doctor --runtime {}{plan}` tries it)",
+        shell_word(&name)
+    )
 }
 
 /// The target fails a gate of the item, and no tree with the item was gated: it may be the one that repairs that.

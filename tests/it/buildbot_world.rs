@@ -235,6 +235,25 @@ impl Buildbot {
         of_run.map(|build| build["results"].as_i64()).collect()
     }
 
+    /// As somebody does on its pages.
+    pub fn stop_builds_of(&self, run: &str) {
+        let builds = self.api("builds?property=lexpr_ticket&complete=false").unwrap();
+        for build in builds["builds"].as_array().unwrap() {
+            if !build["properties"]["lexpr_ticket"][0].as_str().is_some_and(|ticket| ticket.starts_with(run)) {
+                continue;
+            }
+            let call = r#"{"jsonrpc": "2.0", "id": 1, "method": "stop", "params": {"reason": "not wanted"}}"#;
+            let mut stream = TcpStream::connect(("127.0.0.1", self.web_port)).unwrap();
+            let (id, length) = (&build["buildid"], call.len());
+            let head =
+                format!("POST /api/v2/builds/{id} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json");
+            write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{call}").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.contains(" 200 "), "{answer}");
+        }
+    }
+
     /// Requests of whichever run for this builder that nothing has come of.
     pub fn open_requests_of(&self, builder: &str) -> usize {
         let builders = self.api(&format!("builders?name={builder}")).unwrap();

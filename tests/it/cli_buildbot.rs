@@ -167,3 +167,69 @@ fn a_gate_without_a_command_is_none_for_other_runtimes() {
     let said = world.merge(text, &["--runtime", "local"]).expect(2).stderr;
     assert!(said.contains("--runtime local: gate ci has no `run`"), "{said}");
 }
+
+#[test]
+fn invariant_6_what_a_killed_doctor_left_on_the_service_is_found_by_clean() {
+    let Some(buildbot) = buildbot() else { return };
+    let shared = tempfile::tempdir().unwrap();
+    // Of the target, where `sh gate.sh` waits.
+    let world = world(&waiting(shared.path()), 1);
+    let plan = plan(&world, &buildbot, JUDGED, 1);
+    let mut lexpr = world.command(["doctor", "--runtime", "ci", "--plan", &plan]).spawn().unwrap();
+    wait_for("the build to begin", || (lines(&shared.path().join("begun")) == 1).then_some(()));
+    lexpr.kill().unwrap();
+    lexpr.wait().unwrap();
+    let branch = sent(&world);
+    let run = branch.split('/').find(|part| part.starts_with("doctor-")).unwrap();
+    let said = world.lexpr(["clean"]).expect(0).stdout;
+    assert!(said.contains(&format!("removed what `lexpr doctor --runtime ci` left on ci as {run}")), "{said}");
+    assert_eq!(buildbot.builds_of(run), [Some(6)]);
+    assert_eq!(sent(&world), "");
+    assert_eq!(world.lexpr(["clean"]).expect(0).stdout, "nothing is there to be removed\n");
+}
+
+#[test]
+fn what_is_not_set_up_on_the_service_is_met_once_and_what_is_there_is_named() {
+    let Some(buildbot) = buildbot() else { return };
+    let world = world("true", 1);
+    let path = plan(&world, &buildbot, JUDGED, 1);
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (from, to, expected) in [
+        ("builder: gates", "builder: nope", "Buildbot: it has no builder `nope`; there are "),
+        ("scheduler: lexpr", "scheduler: nope", "Buildbot: it has no force scheduler `nope`; "),
+    ] {
+        world.plan(&text.replace(from, to));
+        let report = world.path("report.json");
+        let to = report.display().to_string();
+        let said = world.lexpr(["merge", &path, "--execute", "--progress", "plain", "--report", &to]).expect(3);
+        assert!(said.stderr.contains(expected), "{}", said.stderr);
+        assert!(!said.stderr.contains(" again "), "{}", said.stderr);
+        let report = world.report(&report);
+        assert_eq!(report["items"][0]["gates"][0]["attempts"].as_array().unwrap().len(), 1);
+        let next = format!(
+            "Next: see to the runtime ci, which could not run gates (`lexpr doctor --runtime ci --plan {path}` tries it), then"
+        );
+        assert!(said.stdout.contains(&next), "{}", said.stdout);
+        assert_eq!(sent(&world), "");
+    }
+}
+
+#[test]
+fn a_build_that_somebody_stops_is_no_verdict_and_is_asked_for_again() {
+    let Some(buildbot) = buildbot() else { return };
+    let shared = tempfile::tempdir().unwrap();
+    let world = world(&waiting(shared.path()), 1);
+    let plan = plan(&world, &buildbot, "  - { name: ci, runtime: ci, at: [apex] }\n", 1);
+    let report = world.path("report.json");
+    let to = report.display().to_string();
+    let mut lexpr = world.command(["merge", &plan, "--execute", "--report", &to]).spawn().unwrap();
+    let begun = shared.path().join("begun");
+    wait_for("the build to begin", || (lines(&begun) == 1).then_some(()));
+    buildbot.stop_builds_of(&run_of(&world));
+    wait_for("another build to begin", || (lines(&begun) == 2).then_some(()));
+    std::fs::write(shared.path().join("go"), "").unwrap();
+    assert_eq!(lexpr.wait().unwrap().code(), Some(0));
+    assert_eq!(buildbot.builds_of(&run_of(&world)), [Some(6), Some(0)]);
+    let report = world.report(&report);
+    assert_eq!(statuses(&report), ["i0 landed"]);
+}

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cli_world::{World, wait_for};
+use crate::cli_world::{Said, World, wait_for};
 use crate::slurm_world;
 
 fn cluster() -> Option<slurm_world::World> {
@@ -127,4 +127,81 @@ fn a_run_that_nobody_goes_on_with_leaves_nothing_on_the_cluster() {
         assert_eq!(cluster.cluster.jobs(), [""; 0], "{rid}: {}", String::from_utf8_lossy(&said.stderr));
         assert_eq!(sent(&world), [""; 0], "{rid}");
     }
+}
+
+#[test]
+fn invariant_6_what_a_killed_doctor_or_gate_run_left_on_the_cluster_is_found_by_clean() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    world.git(&["init", "--quiet", "--bare", "../exchange.git"]);
+    let exchange = format!("policy:\n  exchange: \"{}\"", world.path("exchange.git").display());
+    let text = plan(&world, "{ name: unit, run: 'while :; do sleep 0.1; done', runtime: pool }", 1);
+    world.plan(&text.replace("policy:", &exchange));
+    let plan = world.path("plan.yaml").display().to_string();
+    let refs = || world.git(&["--git-dir=../exchange.git", "for-each-ref", "--format=%(refname)"]);
+    let said = |args: &[&str]| Said::from(command(&world, &cluster, args).output().unwrap()).expect(0).stdout;
+    let commands: [(&str, &[&str]); 3] = [
+        ("doctor --runtime pool", &["doctor", "--runtime", "pool", "--plan", &plan]),
+        ("doctor --runtime jobs", &["doctor", "--runtime", "jobs", "--plan", &plan]),
+        ("gate run i0 unit", &["gate", "run", "i0", "unit", "--plan", &plan]),
+    ];
+    for (name, args) in commands {
+        let mut lexpr = command(&world, &cluster, args).spawn().unwrap();
+        wait_for("something to be there", || (!cluster.cluster.jobs().is_empty() && !refs().is_empty()).then_some(()));
+        let others = said(&["clean", "--dry-run"]);
+        assert!(!others.contains(name), "whoever lives is left alone: {others}");
+        lexpr.kill().unwrap();
+        lexpr.wait().unwrap();
+        // Another command tidies up after what was killed, but not this.
+        said(&["merge", &plan]);
+        let would = said(&["clean", "--dry-run"]);
+        assert!(would.contains(&format!("would remove what `lexpr {name}` left on")), "{would}");
+        assert!(!cluster.cluster.jobs().is_empty(), "{name}");
+        let removed = said(&["clean"]);
+        assert!(removed.contains(&format!("removed what `lexpr {name}` left on")), "{removed}");
+        assert_eq!(cluster.cluster.jobs(), [""; 0], "{name}");
+        assert_eq!(refs(), "", "{name}");
+        let again = said(&["clean"]);
+        assert!(!again.contains(name), "{again}");
+    }
+}
+
+#[test]
+fn a_gate_that_is_run_again_takes_nothing_from_a_run_that_goes_on() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    std::fs::create_dir(world.path("shared")).unwrap();
+    let shared = world.path("shared").display().to_string();
+    // The run's own waits; the other is let through.
+    let run = format!(
+        "if mkdir {shared}/begun; then while [ ! -e {shared}/go ]; do sleep 0.1; done; fi; echo ran >>{shared}/runs"
+    );
+    world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}', runtime: jobs }}"), 1));
+    let plan = world.path("plan.yaml").display().to_string();
+    let mut lexpr = command(&world, &cluster, &["merge", &plan, "--execute"]).spawn().unwrap();
+    wait_for("the gate to begin", || world.path("shared/begun").exists().then_some(()));
+    Said::from(command(&world, &cluster, &["gate", "run", "i0", "unit"]).output().unwrap()).expect(0);
+    assert_eq!(cluster.cluster.jobs().len(), 1, "the run's is there");
+    std::fs::write(world.path("shared/go"), "").unwrap();
+    assert_eq!(lexpr.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(world.path("shared/runs")).unwrap().lines().count(), 2, "each once");
+}
+
+#[test]
+fn doctor_says_of_nothing_that_it_is_there_which_it_has_not_seen() {
+    let Some(cluster) = cluster() else { return };
+    let world = world(1);
+    let text = plan(&world, "{ name: unit, run: 'true', runtime: jobs }", 1);
+    world.plan(&text.replace("mode: batch", "mode: batch, partition: nopart"));
+    let plan = world.path("plan.yaml").display().to_string();
+    let said =
+        Said::from(command(&world, &cluster, &["doctor", "--runtime", "jobs", "--plan", &plan]).output().unwrap());
+    let said = said.expect(1).stdout;
+    assert!(!said.contains("ok    runtime"), "{said}");
+    assert!(said.contains("; asked for: a job for each gate, partition nopart, "), "{said}");
+    assert_eq!(said.matches("could not be run").count(), 1, "{said}");
+    assert!(
+        said.contains("warn  runtime: jobs: a gate that should fail and a gate that is cancelled were not tried"),
+        "{said}"
+    );
 }

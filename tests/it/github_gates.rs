@@ -396,3 +396,24 @@ fn doctor_tries_what_nothing_reports_as_on_the_target_as_something_may_on_a_bran
     assert!(said.stdout.contains("there are: none"), "{}", said.stdout);
     assert!(said.stdout.contains("was judged: passed"), "{}", said.stdout);
 }
+
+#[test]
+fn a_token_that_is_not_set_is_missed_before_anything_runs() {
+    let github = GitHub::start(|asked, _| reported(asked, &[DONE], &[]));
+    let (world, plan) = planned(&["i0"], &github, "checks: [build]");
+    let path = world.plan(&plan).display().to_string();
+    let missing = "runtime hub: the variable FORGE_TOKEN, which `tokenEnv` names, holds none";
+    let refused = world.lexpr(["merge", &path, "--execute"]).expect(2);
+    assert!(
+        refused.stderr.contains(&format!("error: {missing}\n  hint: set it in the environment")),
+        "{}",
+        refused.stderr
+    );
+    assert!(fs::read_dir(world.repo().join(".git/lexpr/runs")).unwrap().next().is_none(), "there was no run");
+    world.lexpr(["gate", "run", "i0", "ci", "--plan", &path]).expect(2);
+    let dry = world.lexpr(["merge", &path]).expect(0);
+    assert!(dry.stderr.contains(&format!("warning: {missing}")), "{}", dry.stderr);
+    let doctor = world.lexpr(["doctor", "--runtime", "hub", "--plan", &path]).expect(1).stdout;
+    assert!(doctor.contains("to do: set it in the environment that lexpr runs in, or correct its name"), "{doctor}");
+    assert!(github.asked().is_empty());
+}

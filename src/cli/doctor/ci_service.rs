@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{asked_to_stop, trying, until_stopped};
+use super::{asked_to_stop, command_of, not_cleared, trying, until_stopped};
 use crate::cli::RepositoryArgs;
 use crate::cli::failure::Failure;
 use crate::cli::missing_checks::unreported_on;
-use crate::cli::scratch::ScratchFolder;
+use crate::cli::scratch::{Note, ScratchFolder};
 use crate::doctor::{Check, Finding, Mark};
 use crate::gate::LogRules;
 use crate::gate::elsewhere::ci::{Ci, CiSettings};
 use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
-use crate::git::command::{Config, Git};
+use crate::git::command::{self, Config, Git};
 use crate::git::repo::{Target, UserRepo};
-use crate::plan::Plan;
+use crate::plan::check::Checked;
 use crate::plan::ci_service::{CiJudge, CiService};
 use crate::ports::PortError;
 use crate::report::outcome::outcome_text;
-use crate::runs;
+use crate::runs::{self, RunFolder};
 use crate::vocabulary::event::GateOutcome;
 use crate::vocabulary::names::RunId;
 use crate::wording::{duration, list, shown};
@@ -40,21 +40,32 @@ const LOG_BYTES: u64 = 1024 * 1024;
 pub(super) fn findings(
     name: &str,
     service: &CiService,
-    plan: &Plan,
+    checked: &Checked,
     repository: &RepositoryArgs,
 ) -> Result<Vec<Finding>, Failure> {
+    let plan = &checked.plan;
     let repo = UserRepo::open(&repository.repo)?;
     let target = repo.resolve(&plan.target, &[])?.target;
     let run = RunId::new(format!("doctor-{}", runs::fresh_id()));
     let git = Git::new(repo.common_dir(), Config::Users);
     // `check` has it that there is one.
     let address = plan.policy.exchange.clone().unwrap_or_default();
-    let exchange = Exchange::new(git, address, run.clone());
+    let exchange = Exchange::new(git, address.as_str(), run.clone());
+    let note = Note {
+        run: run.clone(),
+        command: command_of(name),
+        runtime: service.runtime.clone(),
+        exchange: address,
+        repository: repo.common_dir().to_owned(),
+        images: Vec::new(),
+    };
     let environment = std::env::vars_os().collect();
     let ci = Ci::new(CiSettings { run, policy: service.policy.clone(), exchange, environment });
-    let scratch = ScratchFolder::create()?;
+    let mut scratch = ScratchFolder::create()?;
+    let place = RunFolder { id: note.run.clone(), path: scratch.path().to_owned() };
+    command::work_for(place.mark());
     let found = until_stopped(async |stop| {
-        let patient = Patient { name, ci: &ci, service, target: &target, logs: scratch.path() };
+        let patient = Patient { name, ci: &ci, service, target: &target, logs: &place.path };
         trying(name, &format!("asking {}", shown(&service.policy.url)));
         let mut cut_short = stop.clone();
         let mut findings = tokio::select! {
@@ -63,9 +74,11 @@ pub(super) fn findings(
         };
         // Of a service that nothing was asked of nothing has to be taken back; one that is not there would be waited for.
         if findings.iter().all(|finding| finding.mark != Mark::Fail) {
+            scratch.write_down(&note, &checked.places.source().text)?;
             findings.extend(patient.try_all(&stop).await);
-            if let Err(error) = ci.clear().await {
-                findings.push(failed(name, &error));
+            match ci.clear().await {
+                Ok(()) => scratch.strike_out(),
+                Err(error) => findings.push(not_cleared(name, &error)),
             }
         }
         Ok(findings)
@@ -105,10 +118,18 @@ impl Patient<'_> {
                 format!("Buildbot at {url}, scheduler {}, builder {}", shown(scheduler), shown(builder))
             }
             CiJudge::Checks { repository, checks, .. } => {
-                format!("GitHub at {url}, repository {repository}, checks {}", shown(&list(checks)))
+                let checks = shown(&list(checks)).into_owned();
+                // That nothing has reported as some of them is told below.
+                let checks = if inspection.unreported.is_none() { format!(", checks {checks}") } else { String::new() };
+                format!("GitHub at {url}, repository {repository}{checks}")
             }
         };
-        let mut findings = vec![self.ok(format!("{what}, {at_once} at once; it answered in {answered}"))];
+        // What is lacking is not there to be told of.
+        let found = match inspection.lacks.is_empty() {
+            true => format!("{what}, {at_once} at once; it answered in {answered}"),
+            false => format!("{url} answered in {answered}"),
+        };
+        let mut findings = vec![self.ok(found)];
         for (lack, remedy) in inspection.lacks {
             findings.push(Finding::fail(Check::Runtime, format!("{}: {lack}", self.name)).remedy(remedy));
         }

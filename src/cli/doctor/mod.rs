@@ -17,6 +17,7 @@ use crate::doctor::{Check, Checkup, Finding, Mark, text};
 use crate::engine::exit;
 use crate::git::repo::{RepoError, UserRepo};
 use crate::git::version::GitVersion;
+use crate::ports::PortError;
 use crate::wording::{Paint, shown};
 
 #[derive(Debug, Args)]
@@ -123,6 +124,18 @@ async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// As somebody typed it, more or less.
+fn command_of(name: &str) -> String {
+    format!("lexpr doctor --runtime {name}")
+}
+
+/// Something of the trials may be left on a runtime.
+fn not_cleared(name: &str, error: &PortError) -> Finding {
+    Finding::fail(Check::Runtime, format!("{name}: {error}"))
+        .meaning("something of the trials may be left there")
+        .remedy("`lexpr clean` takes it away, once that works")
 }
 
 /// Says what is about to be tried: it may take a while.

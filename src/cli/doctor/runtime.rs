@@ -7,27 +7,28 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{DoctorArgs, asked_to_stop, ci_service, trying, until_stopped};
+use super::{DoctorArgs, asked_to_stop, ci_service, command_of, not_cleared, trying, until_stopped};
 use crate::cli::failure::{EXIT_INVALID, Failure};
-use crate::cli::scratch::ScratchFolder;
+use crate::cli::scratch::{Note, ScratchFolder};
 use crate::cli::source::read_plan;
-use crate::cli::speak;
+use crate::cli::{leftovers, speak};
 use crate::diagnostics;
 use crate::doctor::{Check, Finding};
 use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, container, orphans, own_executable};
-use crate::git::command::{Config, Git};
+use crate::git::command::{self, Config, Git};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Target, UserRepo};
 use crate::git::scratch::{self, ScratchCommit};
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
+use crate::plan::check::Checked;
 use crate::plan::runtime::{Asked, Cluster, LOCAL, Runtime, SlurmMode};
 use crate::plan::{Gate, Plan};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::report::outcome::outcome_text;
 use crate::runs::{self, RunFolder};
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{FixedImage, GateOutcome};
 use crate::vocabulary::names::{DefinitionDigest, JobId, RunId, VerdictKey, WorkerId};
 use crate::wording::{count, duration, shown};
 
@@ -89,11 +90,11 @@ impl Trial {
 /// # Errors
 /// Where the plan cannot be read, or has no such runtime.
 pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
-    let (runtime, plan) = find(name, args)?;
-    if let (Some(service), Some(plan)) = (runtime.ci_service(), &plan) {
-        return ci_service::findings(name, service, plan, &args.repository);
+    let (runtime, checked) = find(name, args)?;
+    if let (Some(service), Some(checked)) = (runtime.ci_service(), &checked) {
+        return ci_service::findings(name, service, checked, &args.repository);
     }
-    let mut findings: Vec<Finding> = runtime.cluster().map(|cluster| told(name, cluster)).into_iter().collect();
+    let mut findings = Vec::new();
     let runtime = match runtime.container().map(|boxed| (boxed, container::fix(boxed, |_| {}))) {
         None => runtime,
         Some((_, Err(error))) => {
@@ -105,26 +106,28 @@ pub(super) fn findings(name: &str, args: &DoctorArgs) -> Result<Vec<Finding>, Fa
             container::fixed(boxed, &[image]).unwrap_or(Runtime::Local)
         }
     };
-    let scratch = ScratchFolder::create()?;
+    let mut scratch = ScratchFolder::create()?;
     let place = RunFolder { id: RunId::new(format!("doctor-{}", runs::fresh_id())), path: scratch.path().to_owned() };
-    let tried = until_stopped(|stop| try_all(name, &runtime, plan.as_ref(), &place, stop));
+    command::work_for(place.mark());
+    let tried = until_stopped(|stop| try_all((name, &runtime), checked.as_ref(), &mut scratch, &place, stop));
     orphans::end_all(&place.mark());
     scratch.remove();
     findings.extend(tried?);
     Ok(findings)
 }
 
-fn told(name: &str, cluster: &Cluster) -> Finding {
+/// What is asked of a cluster, which only a gate that ran there shows to be had.
+fn asked_for(cluster: &Cluster) -> String {
     let way = match cluster.policy.mode {
         SlurmMode::Pool { nodes } => format!("a pool of {}", count(nodes as usize, "node")),
         SlurmMode::Batch => "a job for each gate".to_owned(),
     };
     let partition = cluster.needs.partition.as_deref().map_or_else(String::new, |name| format!(", partition {name}"));
-    Finding::ok(Check::Runtime, format!("{name}: Slurm, {way}{partition}, {} at once", cluster.policy.max_in_flight))
+    format!("{way}{partition}, {} at once", cluster.policy.max_in_flight)
 }
 
 /// The runtime of that name as gates of the plan have it.
-fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Plan>), Failure> {
+fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Checked>), Failure> {
     if name == LOCAL && args.plan.is_none() {
         return Ok((Runtime::Local, None));
     }
@@ -137,7 +140,7 @@ fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Plan>), Failur
                 .with_hint("`--plan` names another plan that has it"),
         }
     })?;
-    let plan = checked.plan;
+    let plan = &checked.plan;
     // With the image of the first gate that it runs, where the policy names none.
     let gates = plan.items.iter().flat_map(|item| &item.gates);
     let asked = gates.clone().find(|gate| gate.runtime.name().is_some_and(|of| of.as_str() == name));
@@ -146,17 +149,29 @@ fn find(name: &str, args: &DoctorArgs) -> Result<(Runtime, Option<Plan>), Failur
         let names: Vec<&str> = plan.policy.runtimes.names().collect();
         Failure::usage(error.to_string()).with_hint(format!("the plan has {}", names.join(", ")))
     })?;
-    Ok((runtime, Some(plan)))
+    Ok((runtime, Some(checked)))
 }
 
 async fn try_all(
-    name: &str,
-    runtime: &Runtime,
-    plan: Option<&Plan>,
+    (name, runtime): (&str, &Runtime),
+    checked: Option<&Checked>,
+    scratch: &mut ScratchFolder,
     place: &RunFolder,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Vec<Finding>, Failure> {
-    let (gates, target) = workbench(plan, place)?;
+    let (gates, exchange, target) = workbench(checked.map(|checked| &checked.plan), place)?;
+    let images: Vec<FixedImage> = runtime.container().and_then(|boxed| boxed.fixed.clone()).into_iter().collect();
+    if let (Some(runtime), Some(checked)) = (runtime.name(), checked) {
+        let note = Note {
+            run: place.id.clone(),
+            command: command_of(name),
+            runtime: runtime.clone(),
+            exchange,
+            repository: place.quarantine(),
+            images: images.clone(),
+        };
+        scratch.write_down(&note, &checked.places.source().text)?;
+    }
     let mut findings = Vec::new();
     for (at, trial) in Trial::ALL.into_iter().enumerate() {
         trying(name, trial.told());
@@ -165,16 +180,29 @@ async fn try_all(
         if *stop.borrow() {
             break;
         }
-        findings.push(judge(name, trial, ended, begun.elapsed()));
+        let Judged { finding, could_be_run } = judge(name, trial, ended, begun.elapsed());
+        let asked = runtime.cluster().filter(|_| matches!(trial, Trial::Passes)).map(asked_for);
+        if !could_be_run && matches!(trial, Trial::Passes) {
+            let asked = asked.map(|asked| format!("; asked for: {asked}")).unwrap_or_default();
+            findings.push(Finding { found: format!("{}{asked}", finding.found), ..finding });
+            let others: Vec<&str> = Trial::ALL[1..].iter().map(|trial| trial.told()).collect();
+            let skipped = format!("{name}: {} were not tried, as no gate can be run", others.join(" and "));
+            findings.push(Finding::warn(Check::Runtime, skipped));
+            break;
+        }
+        findings.extend(asked.map(|asked| Finding::ok(Check::Runtime, format!("{name}: Slurm, {asked}"))));
+        findings.push(finding);
     }
-    if let Err(error) = gates.elsewhere().clear().await {
-        findings.push(Finding::fail(Check::Runtime, format!("{name}: {error}")));
+    leftovers::remove_containers(place, &images);
+    match gates.elsewhere().clear().await {
+        Ok(()) => scratch.strike_out(),
+        Err(error) => findings.push(not_cleared(name, &error)),
     }
     Ok(findings)
 }
 
-/// A repository with one commit, and what runs gates on it.
-fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target), Failure> {
+/// A repository with one commit, what runs gates on it, and the address that nodes have it from.
+fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, String, Target), Failure> {
     let path = place.path.join("repository");
     let first = ScratchCommit { message: "Something to run gates on", files: &[FILE] };
     scratch::create(&path, first, &[]).map_err(|error| Failure::internal(error.to_string()))?;
@@ -203,10 +231,10 @@ fn workbench(plan: Option<&Plan>, place: &RunFolder) -> Result<(AllGates, Target
     };
     let address = plan.and_then(|plan| plan.policy.exchange.clone());
     let address = address.unwrap_or_else(|| repo.common_dir().to_string_lossy().into_owned());
-    let exchange = Exchange::new(Git::new(quarantine.folder(), Config::Users), address, settings.run.clone());
+    let exchange = Exchange::new(Git::new(quarantine.folder(), Config::Users), address.as_str(), settings.run.clone());
     let elsewhere = GatesElsewhere::new(settings.clone(), exchange);
     let here = LocalGates::new(settings, slots, Arc::new(RecentProcesses::default()));
-    Ok((AllGates::new(here, elsewhere), target))
+    Ok((AllGates::new(here, elsewhere), address, target))
 }
 
 /// How a trial ended: its last attempt and, of a cancelled one, how long it took from when that was asked.
@@ -256,6 +284,7 @@ async fn run(
     let mut asked = None;
     let mut last = None;
     let mut waits = true;
+    let mut has_begun = false;
     let mut done = gates.run(job, tell, cancelled);
     let ended = loop {
         tokio::select! {
@@ -268,7 +297,10 @@ async fn run(
                     asked = Some(Instant::now());
                     cancel.send_replace(true);
                 }
-                JobNews::Started { .. } => waits = false,
+                JobNews::Started { .. } => {
+                    waits = false;
+                    has_begun = true;
+                }
                 JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
             () = tokio::time::sleep(TOLD_TO_WAIT), if waits => {
@@ -277,7 +309,7 @@ async fn run(
             }
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
-            () = said_something(logs), if asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
+            () = said_something(logs), if has_begun && asked.is_none() && !is_batch && matches!(trial, Trial::Cancelled) => {
                 asked = Some(Instant::now());
                 cancel.send_replace(true);
             }
@@ -292,7 +324,20 @@ async fn run(
     Ok((last, asked.map(|asked: Instant| asked.elapsed())))
 }
 
-fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
+/// What a trial showed.
+struct Judged {
+    finding: Finding,
+    /// Whatever came of it, the runtime ran it.
+    could_be_run: bool,
+}
+
+fn judge(name: &str, trial: Trial, ended: Ended, took: Duration) -> Judged {
+    let outcome = ended.as_ref().ok().and_then(|(run, _)| Some(&run.as_ref()?.outcome));
+    let could_be_run = !matches!(outcome, None | Some(GateOutcome::Infrastructure { .. }));
+    Judged { could_be_run, finding: finding_of(name, trial, ended, took) }
+}
+
+fn finding_of(name: &str, trial: Trial, ended: Ended, took: Duration) -> Finding {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (run, until_gone) = match ended {
         Ok(ended) => ended,

@@ -36,6 +36,11 @@ pub enum ContainerError {
     /// It may be there again in a while.
     #[error("`{program}` does not answer: {said}")]
     Away { program: String, said: String },
+    #[error(
+        "the image {image} ({id}) is not on this machine any more: pull or build it again; a run that is begun anew takes \
+         what its name stands for by then"
+    )]
+    ImageGone { image: String, id: String },
     #[error("`{program}` knows no such container")]
     NoContainer { program: String },
 }
@@ -46,9 +51,11 @@ impl ContainerError {
         match self {
             Self::NoEngine => "install one of them, or name it in the runtime's `engine`",
             Self::NotStarted { .. } => "is that the program which the runtime's `engine` means?",
-            Self::NoImage { .. } => "pull or build it yourself, or correct its name in the plan",
+            Self::NoImage { .. } | Self::ImageGone { .. } => {
+                "pull or build it yourself, or correct its name in the plan"
+            }
             Self::Failed { .. } | Self::Unreadable { .. } | Self::Away { .. } | Self::NoContainer { .. } => {
-                "see that the engine works: `lexpr doctor --runtime NAME` tries it"
+                "see that the engine works, and that you may use it"
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{ContainerError, Engine, RUN_LABEL, State};
 use crate::gate::client::SHELL;
 use crate::gate::environment::Environment;
 use crate::plan::runtime::{Container, Mount};
-use crate::vocabulary::event::GateOutcome;
+use crate::vocabulary::event::{FixedImage, GateOutcome};
 use crate::vocabulary::names::{CommitId, FileDigest};
 
 /// What the container's first process does.
@@ -32,6 +32,7 @@ pub(in crate::gate) struct Boxed {
     /// Of the container: nobody else has one of that name.
     name: String,
     commit: CommitId,
+    image: Option<FixedImage>,
     memory_limit: Option<u64>,
     /// A folder of its own, which the container writes its answer to.
     proof: PathBuf,
@@ -77,6 +78,7 @@ impl Boxed {
             engine,
             name,
             commit: inside.commit,
+            image: container.fixed.clone(),
             memory_limit: container.policy.memory_bytes,
             proof,
             log: inside.log.to_owned(),
@@ -171,7 +173,7 @@ impl Boxed {
     /// What the gate came to, once the engine's client has ended by itself. Blocks.
     ///
     /// # Errors
-    /// While the engine does not answer at all.
+    /// While the engine does not answer at all, and where the image is there no more.
     pub(in crate::gate) fn outcome(&self) -> Result<GateOutcome, ContainerError> {
         let state = match self.engine.state(&self.name) {
             Err(error @ ContainerError::Away { .. }) => return Err(error),
@@ -181,6 +183,11 @@ impl Boxed {
             Answer::None if !self.proof.join("begun").exists() => Answer::NotBegun(self.last_words()),
             answer => answer,
         };
+        if let (Answer::NotBegun(_), Some(FixedImage { image, id, .. })) = (&answer, &self.image)
+            && let Ok(None) = self.engine.local_image(id)
+        {
+            return Err(ContainerError::ImageGone { image: image.clone(), id: id.clone() });
+        }
         Ok(judge(answer, state, self.memory_limit))
     }
 

@@ -58,6 +58,11 @@ impl Exchange {
         format!("lexpr/{}/{name}", self.run)
     }
 
+    /// As which all that is sent and asked for is known.
+    pub(super) fn run(&self) -> &RunId {
+        &self.run
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }

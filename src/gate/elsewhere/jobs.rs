@@ -93,6 +93,7 @@ pub struct GatesElsewhere {
 }
 
 impl GatesElsewhere {
+    /// What is had elsewhere is known as of the exchange's run; gates are told that of `settings`.
     pub fn new(settings: GateSettings, exchange: Exchange) -> Self {
         Self { settings, exchange, clusters: Mutex::default(), services: Mutex::default() }
     }
@@ -118,7 +119,7 @@ impl GatesElsewhere {
             return Arc::clone(ci);
         }
         let settings = CiSettings {
-            run: self.settings.run.clone(),
+            run: self.exchange.run().clone(),
             policy: policy.clone(),
             exchange: self.exchange.clone(),
             environment: self.settings.environment.clone(),
@@ -143,7 +144,7 @@ impl GatesElsewhere {
         let settings = &self.settings;
         SlurmSettings {
             name: asked.place(),
-            run: settings.run.clone(),
+            run: self.exchange.run().clone(),
             mark: settings.mark.clone(),
             mode: asked.policy.mode,
             needs: asked.needs.clone(),
@@ -211,6 +212,7 @@ impl GateOnItsWay<'_> {
             }
             let errand = self.errand(number);
             let has_begun = AtomicBool::new(false);
+            let is_in_vain = AtomicBool::new(false);
             let (job, gate) = (self.job.job, self.position);
             let hear = |word: Word| match word {
                 Word::Begun(node) => {
@@ -221,6 +223,7 @@ impl GateOnItsWay<'_> {
                 Word::ChecksMissing(checks) => {
                     self.tell(JobNews::ChecksMissing { job, gate, attempt: number, checks });
                 }
+                Word::InVain => is_in_vain.store(true, Ordering::Relaxed),
             };
             let returned = self.engine.run(&errand, cancel.clone(), hear).await?;
             if !has_begun.load(Ordering::Relaxed) {
@@ -230,6 +233,9 @@ impl GateOnItsWay<'_> {
                 hear(Word::Begun(String::new()));
             }
             let mut run = self.report(returned, errand, number).await?;
+            if is_in_vain.load(Ordering::Relaxed) {
+                attempts.are_in_vain();
+            }
             let next = attempts.settle(&mut run);
             self.tell(JobNews::Finished { job, gate, attempt: number, run: Box::new(run) });
             match next {

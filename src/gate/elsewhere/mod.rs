@@ -58,6 +58,8 @@ pub enum Word {
     Begun(String),
     /// It waits for checks that nothing reports as.
     ChecksMissing(Box<MissingChecks>),
+    /// It cannot be run, and would not be however often it is tried.
+    InVain,
 }
 
 /// What came of an errand.

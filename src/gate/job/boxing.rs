@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Attempt, JobRun, blocking, failed, outcome_of, write_note};
 use crate::gate::client::cancelled;
-use crate::gate::container::{Boxed, Inside};
+use crate::gate::container::{Boxed, ContainerError, Inside};
 use crate::gate::environment::{GateTold, of_gate_elsewhere};
 use crate::gate::protocol::{Cause, Ended};
 use crate::plan::Gate;
@@ -82,6 +82,10 @@ impl JobRun<'_> {
             let asked = Arc::clone(boxed);
             let away = match blocking(move || asked.outcome()).await? {
                 Ok(outcome) => return Ok(outcome),
+                Err(error @ ContainerError::ImageGone { .. }) => {
+                    self.is_in_vain = true;
+                    return Ok(GateOutcome::Infrastructure { message: error.to_string() });
+                }
                 Err(away) => away,
             };
             self.engine_was_away = true;

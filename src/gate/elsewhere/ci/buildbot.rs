@@ -40,11 +40,15 @@ const TRIES: u32 = 3;
 /// Lines of a log that are asked for at once.
 const LINES_AT_ONCE: u64 = 5000;
 
+type LookedFor = HashMap<(String, String), Arc<OnceCell<SetUp>>>;
+
 #[derive(Debug)]
 pub(super) struct Buildbot {
     master: Arc<Master>,
     /// Requests by ticket. Each build is forced once, however many ask and whoever stops waiting.
     forced: Mutex<HashMap<String, Arc<OnceCell<u64>>>>,
+    /// Who judges, by scheduler and builder: asked for once.
+    looked_for: Mutex<LookedFor>,
 }
 
 /// The master as one run has it.
@@ -55,6 +59,15 @@ struct Master {
     run: RunId,
     exchange: Exchange,
     queue_limit: Duration,
+}
+
+/// What of a master judges gates.
+#[derive(Debug)]
+struct SetUp {
+    /// The builder's number.
+    builder: Option<u64>,
+    /// What keeps it from that, each with what to do about it.
+    lacks: Vec<(String, String)>,
 }
 
 /// Why lexpr stops waiting for a build.
@@ -70,7 +83,7 @@ impl Buildbot {
         let http = Http::new(policy.url, identity);
         let board = Board::new(http.clone());
         let master = Master { http, board, run, exchange, queue_limit: policy.queue_limit };
-        Self { master: Arc::new(master), forced: Mutex::default() }
+        Self { master: Arc::new(master), forced: Mutex::default(), looked_for: Mutex::default() }
     }
 
     pub(super) fn struck(&self, said: &str) -> String {
@@ -85,6 +98,16 @@ impl Buildbot {
         tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
+        let is_there = tokio::select! {
+            is_there = self.look_for(scheduler, builder) => is_there,
+            () = cancelled(&mut cancel) => return Ok(early(GateOutcome::Cancelled, asked)),
+        };
+        let mut transcript = Transcript::of(errand)?;
+        if let Err(trouble) = is_there {
+            transcript.note(&plain(&trouble.to_string(), LONGEST_MESSAGE))?;
+            transcript.finish()?;
+            return Err(trouble);
+        }
         let forcing = self.request(scheduler, builder, errand);
         tokio::pin!(forcing);
         let request = tokio::select! {
@@ -95,7 +118,6 @@ impl Buildbot {
                 Ok(Err(_)) | Err(_) => return Ok(early(GateOutcome::Cancelled, asked)),
             },
         };
-        let mut transcript = Transcript::of(errand)?;
         let returned = self.master.follow(request, errand, asked, &mut cancel, tell, &mut transcript).await;
         let told = match &returned {
             Ok(Returned { outcome: GateOutcome::Infrastructure { message }, .. }) => Some(message.clone()),
@@ -114,6 +136,35 @@ impl Buildbot {
             self.forced().remove(&errand.ticket);
         }
         returned
+    }
+
+    /// # Errors
+    /// Where nothing there can judge a gate, which no trying changes, or the master cannot be asked.
+    async fn look_for(&self, scheduler: &str, builder: &str) -> Result<(), Trouble> {
+        let names = (scheduler.to_owned(), builder.to_owned());
+        let cell = Arc::clone(self.looked_for.lock().unwrap_or_else(PoisonError::into_inner).entry(names).or_default());
+        let found = cell.get_or_try_init(|| self.set_up(scheduler, builder)).await?;
+        found
+            .lacks
+            .first()
+            .map_or(Ok(()), |(lack, remedy)| Err(Trouble::Permanent(format!("Buildbot: {lack}; {remedy}"))))
+    }
+
+    /// How the master is set up for gates of this scheduler and builder.
+    async fn set_up(&self, scheduler: &str, builder: &str) -> Result<SetUp, Trouble> {
+        let http = &self.master.http;
+        let schedulers = match http.get(&format!("/api/v2/forceschedulers/{}", encoded(scheduler))).await {
+            Err(error) if error.is_not_found() => Value::Null,
+            answer => answer?,
+        };
+        let builders = list::<Value>(&http.get("/api/v2/builders").await?, "builders");
+        let is_it = |found: &&Value| found["name"] == builder;
+        let id = builders.iter().find(is_it).and_then(|found| found["builderid"].as_u64());
+        let lacks = match id {
+            None => vec![seen::no_builder(&builders, builder)],
+            Some(_) => seen::scheduler_lacks(&schedulers, scheduler, builder),
+        };
+        Ok(SetUp { builder: id, lacks })
     }
 
     /// The request for the errand's build, made unless it was.
@@ -150,23 +201,14 @@ impl Buildbot {
     pub(super) async fn inspect(&self, scheduler: &str, builder: &str) -> Result<Inspection, Trouble> {
         let begun = Instant::now();
         let http = &self.master.http;
-        let schedulers = http.once(&format!("/api/v2/forceschedulers/{}", encoded(scheduler))).await;
-        let answered_in = begun.elapsed();
-        let mut lacks = Vec::new();
-        match schedulers {
-            Err(error) if error.is_not_found() => lacks.push((
-                format!("it has no force scheduler `{scheduler}`"),
-                "add one to master.cfg, or correct `scheduler` in the plan".to_owned(),
-            )),
-            Err(error) => return Err(error.into()),
-            Ok(answer) => lacks.extend(seen::scheduler_lacks(&answer, scheduler, builder)),
+        // Who looks beforehand does not wait for one that is away.
+        match http.once(&format!("/api/v2/forceschedulers/{}", encoded(scheduler))).await {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            Ok(_) | Err(_) => {}
         }
-        let builders =
-            list::<Value>(&http.get(&format!("/api/v2/builders?name={}", encoded(builder))).await?, "builders");
-        let id = builders.first().and_then(|found| found.get("builderid")?.as_u64());
+        let answered_in = begun.elapsed();
+        let SetUp { builder: id, mut lacks } = self.set_up(scheduler, builder).await?;
         let Some(id) = id else {
-            let remedy = "add it to master.cfg, or correct `builder` in the plan";
-            lacks.push((format!("it has no builder `{builder}`"), remedy.to_owned()));
             return Ok(Inspection { answered_in, lacks, workers: Vec::new(), unreported: None });
         };
         let workers = seen::workers_at_work(&http.get(&format!("/api/v2/builders/{id}/workers")).await?);

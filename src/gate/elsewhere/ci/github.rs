@@ -143,8 +143,8 @@ impl GitHub {
                     let quiet = quiet_since.elapsed();
                     let missing = self.missed(missing, &reported, checks.required, quiet);
                     if quiet >= checks.report_limit {
-                        let message = missing.to_string();
-                        return Ok(early(GateOutcome::Infrastructure { message }, asked));
+                        // Who asks again finds what is there.
+                        return Err(Trouble::Permanent(missing.to_string()));
                     }
                     transcript.note(&missing.to_string())?;
                     tell(Word::ChecksMissing(Box::new(missing)));

@@ -20,9 +20,9 @@ use self::identity::Identity;
 use super::{Errand, Exchange, Left, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
-use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy};
+use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy, Credentials};
 use crate::ports::PortError;
-use crate::vocabulary::event::{GateOutcome, MissingChecks};
+use crate::vocabulary::event::{GateOutcome, MissingChecks, in_one_line};
 use crate::vocabulary::names::{CommitId, RunId};
 
 /// Whatever goes wrong, so many characters tell it.
@@ -64,8 +64,11 @@ pub struct Ci {
 enum Service {
     Buildbot(Buildbot),
     GitHub(Box<GitHub>),
-    /// Nobody may ask it: why.
-    Closed(String),
+    /// Nobody may ask it.
+    Closed {
+        why: String,
+        has_builds: bool,
+    },
 }
 
 /// Why a gate could not be judged, or not to its end.
@@ -77,6 +80,14 @@ enum Trouble {
     Exchange { address: String, source: GitError },
     #[error("{0}")]
     Said(String),
+    /// Trying again comes to the same.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// What a service could not be shown for want of it, by the variable that should hold it.
+pub fn lacks_credentials(credentials: &Credentials, environment: &[(OsString, OsString)]) -> Option<String> {
+    Identity::of(credentials, environment).err()
 }
 
 impl Ci {
@@ -85,7 +96,10 @@ impl Ci {
         let settings = CiSettings { exchange: settings.exchange.as_branches(), ..settings };
         let (run, exchange) = (settings.run.clone(), settings.exchange.clone());
         let service = match Identity::of(&settings.policy.credentials, &settings.environment) {
-            Err(why) => Service::Closed(why),
+            Err(why) => {
+                let has_builds = matches!(settings.policy.server, CiServer::Buildbot { .. });
+                Service::Closed { why, has_builds }
+            }
             Ok(identity) => match &settings.policy.server {
                 CiServer::Buildbot { .. } => Service::Buildbot(Buildbot::new(settings, identity)),
                 CiServer::GitHub { .. } => Service::GitHub(Box::new(GitHub::new(settings, identity))),
@@ -114,15 +128,18 @@ impl Ci {
         let asked = Instant::now();
         let returned = match (&self.service, judge) {
             (Service::Buildbot(buildbot), CiJudge::Builder { scheduler, builder }) => {
-                buildbot.run((scheduler, builder), errand, cancel, tell).await
+                buildbot.run((scheduler, builder), errand, cancel, &tell).await
             }
             (Service::GitHub(github), judge) => match checks(judge) {
-                Some(checks) => github.run(checks, errand, cancel, tell).await,
+                Some(checks) => github.run(checks, errand, cancel, &tell).await,
                 None => Err(Trouble::strange()),
             },
-            (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
+            (Service::Closed { why, .. }, _) => Err(Trouble::Permanent(why.clone())),
             (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
         };
+        if let Err(Trouble::Permanent(_)) = &returned {
+            tell(Word::InVain);
+        }
         let infrastructure = |message: &str| {
             let message = self.service.struck(&plain(message, LONGEST_MESSAGE));
             GateOutcome::Infrastructure { message }
@@ -143,7 +160,8 @@ impl Ci {
     pub async fn clear(&self) -> Result<(), PortError> {
         let ended = match &self.service {
             Service::Buildbot(buildbot) => buildbot.clear().await,
-            Service::GitHub(_) | Service::Closed(_) => Ok(()),
+            Service::Closed { why, has_builds: true } => Err(Trouble::Permanent(why.clone())),
+            Service::GitHub(_) | Service::Closed { .. } => Ok(()),
         };
         let cleared = match ended {
             Ok(()) => of_exchange(&self.exchange, |exchange| exchange.clear()).await,
@@ -168,13 +186,26 @@ impl Ci {
                 Some(checks) => github.inspect(&checks, commit).await,
                 None => Err(Trouble::strange()),
             },
-            (Service::Closed(why), _) => Err(Trouble::Said(why.clone())),
+            (Service::Closed { why, .. }, _) => Err(Trouble::Permanent(why.clone())),
             (Service::Buildbot(_), CiJudge::Checks { .. }) => Err(Trouble::strange()),
         };
-        inspected.map_err(|trouble| PortError {
-            message: trouble.to_string(),
-            hint: Some("see whether the `url` of the runtime is right, and whether it answers from here".to_owned()),
-        })
+        inspected
+            .map_err(|trouble| PortError { message: trouble.to_string(), hint: Some(self.remedy(&trouble).to_owned()) })
+    }
+}
+
+impl Ci {
+    /// What to do about a service that cannot be asked.
+    fn remedy(&self, trouble: &Trouble) -> &'static str {
+        match (trouble, &self.service) {
+            (_, Service::Closed { .. }) => {
+                "set it in the environment that lexpr runs in, or correct its name in the plan"
+            }
+            (Trouble::Http(HttpError::Refused { status: 401 | 403, .. }), _) => {
+                "see whether what `tokenEnv`, or `userEnv` and `passwordEnv`, name in the plan may ask that"
+            }
+            _ => "see whether the `url` of the runtime is right, and whether it answers from here",
+        }
     }
 }
 
@@ -183,7 +214,7 @@ impl Service {
         match self {
             Self::Buildbot(buildbot) => buildbot.struck(said),
             Self::GitHub(github) => github.struck(said),
-            Self::Closed(_) => said.to_owned(),
+            Self::Closed { .. } => said.to_owned(),
         }
     }
 }
@@ -224,7 +255,7 @@ async fn of_exchange<T: Send + 'static>(
 
 /// What somebody else says, as one line of so many characters at most: it goes into events, and onto terminals.
 fn plain(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    in_one_line(text).chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// For a gate that nobody had.
@@ -242,4 +273,18 @@ fn early(outcome: GateOutcome, asked: Instant) -> Returned {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_what_somebody_says_are_told_apart() {
+        assert_eq!(
+            plain("fatal: no repository\nfatal: no access\x1b[1m\n\nand so on\n", 99),
+            "fatal: no repository; fatal: no access[1m; and so on"
+        );
+        assert_eq!(plain("abc", 2), "ab");
+    }
 }

@@ -19,6 +19,8 @@ const NAMES: [&str; 7] = ["success", "warnings", "failure", "skipped", "exceptio
 
 /// Of what Buildbot says in words, so many characters are told.
 const LONGEST_TEXT: usize = 200;
+/// Of builders, so many names are told.
+const MOST_NAMES: usize = 20;
 
 /// Buildbot has no exit status for a build: what it has failed with says no more than that.
 const FAILED: i32 = 1;
@@ -185,6 +187,17 @@ pub(super) fn printed(answer: &Value, log: &LogSeen) -> String {
         }
     }
     text
+}
+
+/// That there is no builder of this name among all there are, and what to do about it.
+pub(super) fn no_builder(builders: &[Value], builder: &str) -> (String, String) {
+    // One that the configuration has no more is no master's.
+    let is_there = |found: &&Value| found["masterids"].as_array().is_none_or(|masters| !masters.is_empty());
+    let names = builders.iter().filter(is_there).filter_map(|found| Some(read(found["name"].as_str()?)));
+    let names: Vec<String> = names.take(MOST_NAMES).collect();
+    let there = if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
+    let remedy = "add it to master.cfg, or correct `builder` in the plan";
+    (format!("it has no builder `{builder}`; {there}"), remedy.to_owned())
 }
 
 /// What keeps a force scheduler from forcing a gate's builds, and what to do about it.
