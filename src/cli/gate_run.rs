@@ -14,11 +14,12 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::clearing::Clearing;
 use super::conduct;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
 use super::scratch::ScratchFolder;
-use super::signals::{Stops, until_stopped};
+use super::signals::{Stops, asked_to_stop, until_stopped};
 use super::{RepositoryArgs, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
@@ -94,7 +95,7 @@ pub struct GateRunArgs {
 pub fn run(args: &GateRunArgs) -> Result<u8, Failure> {
     let scratch = ScratchFolder::create()?;
     // Both at once, so that nothing that the command starts outlives it.
-    let ended = conduct::runtime(1)?.block_on(run_in(args, &scratch));
+    let ended = conduct::see_through(conduct::runtime(1)?, run_in(args, &scratch));
     orphans::end_all(&place(&scratch, RunId::new("gate-run")).mark());
     if let Some(left) = scratch.remove() {
         speak::note(&format!("{} cannot be removed: remove it by hand\n", left.display()));
@@ -149,7 +150,9 @@ async fn run_in(args: &GateRunArgs, scratch: &ScratchFolder) -> Result<u8, Failu
         };
     }
     let ended = judge_once(&gates, job, &place, args).await;
-    gates.elsewhere().clear().await?;
+    let is_hurried = matches!(ended, Ok(exit::INTERRUPTED));
+    let stop = asked_to_stop(None);
+    Clearing { gates: gates.elsewhere(), is_hurried }.to_its_end(stop).await?;
     ended
 }
 

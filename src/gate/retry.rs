@@ -56,11 +56,22 @@ pub(super) struct Attempts {
     guards_lost: u32,
     excused: u32,
     is_excused: bool,
+    is_in_vain: bool,
 }
 
 impl Attempts {
     pub(super) fn new(policy: Retry, run: RunId, key: VerdictKey) -> Self {
-        Self { policy, run, key, failures: 0, not_run: 0, guards_lost: 0, excused: 0, is_excused: false }
+        Self {
+            policy,
+            run,
+            key,
+            failures: 0,
+            not_run: 0,
+            guards_lost: 0,
+            excused: 0,
+            is_excused: false,
+            is_in_vain: false,
+        }
     }
 
     /// The attempt that has ended took its guard with it.
@@ -72,6 +83,11 @@ impl Attempts {
     pub(super) fn met_no_engine(&mut self) {
         self.is_excused = self.excused < EXCUSED_FOR_AN_ENGINE;
         self.excused += 1;
+    }
+
+    /// What kept the attempt that has ended from its gate would keep any other.
+    pub(super) fn was_in_vain(&mut self) {
+        self.is_in_vain = true;
     }
 
     /// Counts an ended attempt, and writes down in it what follows.
@@ -97,7 +113,7 @@ impl Attempts {
                     return Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, 1) };
                 }
                 self.not_run += 1;
-                if self.not_run >= INFRASTRUCTURE_TRIES || self.guards_lost >= GUARD_TRIES {
+                if self.is_in_vain || self.not_run >= INFRASTRUCTURE_TRIES || self.guards_lost >= GUARD_TRIES {
                     return Next::Done(Verdict::Unknown);
                 }
                 Next::Again { after: self.backoff(INFRASTRUCTURE_BACKOFF, self.not_run) }

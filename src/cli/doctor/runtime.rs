@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::{DoctorArgs, asked_to_stop, ci_service, trying, until_stopped};
+use crate::cli::clearing::Clearing;
 use crate::cli::failure::{EXIT_INVALID, Failure};
 use crate::cli::scratch::ScratchFolder;
 use crate::cli::source::read_plan;
@@ -22,7 +23,7 @@ use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Target, UserRepo};
 use crate::git::scratch::{self, ScratchCommit};
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
-use crate::plan::runtime::{Asked, Cluster, LOCAL, Runtime, SlurmMode};
+use crate::plan::runtime::{Asked, Cluster, DEFAULT_QUEUE_LIMIT, LOCAL, Runtime, SlurmMode};
 use crate::plan::{Gate, Plan};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::report::outcome::outcome_text;
@@ -38,6 +39,8 @@ const STATUS: i32 = 37;
 /// Longer than any runtime takes to start a gate, and no longer than somebody waits for an answer.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// A node is waited for so long where the plan has no `queueMinutes`.
+const LONGEST_QUEUED: Duration = Duration::from_secs(120);
 /// What has not begun for so long is told of.
 const TOLD_TO_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -158,6 +161,14 @@ async fn try_all(
 ) -> Result<Vec<Finding>, Failure> {
     let (gates, target) = workbench(plan, place)?;
     let mut findings = Vec::new();
+    let answers = tokio::select! {
+        answers = gates.elsewhere().answers(runtime) => answers,
+        () = asked_to_stop(&mut stop) => Ok(()),
+    };
+    if let Err(error) = answers {
+        // Nothing was sent there that would have to be taken away.
+        return Ok(vec![Finding::fail(Check::Runtime, format!("{name}: {error}"))]);
+    }
     for (at, trial) in Trial::ALL.into_iter().enumerate() {
         trying(name, trial.told());
         let begun = Instant::now();
@@ -165,12 +176,27 @@ async fn try_all(
         if *stop.borrow() {
             break;
         }
+        let is_in_vain = ended.is_err();
         findings.push(judge(name, trial, ended, begun.elapsed()));
+        if is_in_vain {
+            break;
+        }
     }
-    if let Err(error) = gates.elsewhere().clear().await {
-        findings.push(Finding::fail(Check::Runtime, format!("{name}: {error}")));
+    let clearing = Clearing { gates: gates.elsewhere(), is_hurried: *stop.borrow() };
+    if let Err(error) = clearing.to_its_end(asked_to_stop(&mut stop)).await {
+        let left = Finding::fail(Check::Runtime, format!("{name}: {}", error.message));
+        findings.push(match error.hint {
+            Some(hint) => left.remedy(hint),
+            None => left,
+        });
     }
     Ok(findings)
+}
+
+/// How long a node is waited for: as long as the plan says, or as long as somebody waits for an answer.
+fn queue_limit(cluster: &Cluster) -> Duration {
+    let limit = cluster.policy.queue_limit;
+    if limit == DEFAULT_QUEUE_LIMIT { LONGEST_QUEUED } else { limit }
 }
 
 /// A repository with one commit, and what runs gates on it.
@@ -255,7 +281,10 @@ async fn run(
     let (cancel, cancelled) = watch::channel(false);
     let mut asked = None;
     let mut last = None;
-    let mut waits = true;
+    let (mut waits, mut has_begun, mut held_up, mut is_given_up) = (true, false, None, false);
+    let queue_limit = runtime.cluster().map_or(LIMIT, queue_limit);
+    let given_up = tokio::time::sleep(queue_limit);
+    tokio::pin!(given_up);
     let mut done = gates.run(job, tell, cancelled);
     let ended = loop {
         tokio::select! {
@@ -268,12 +297,24 @@ async fn run(
                     asked = Some(Instant::now());
                     cancel.send_replace(true);
                 }
-                JobNews::Started { .. } => waits = false,
-                JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
+                JobNews::Started { .. } => {
+                    waits = false;
+                    has_begun = true;
+                }
+                JobNews::Waits { why: Some(why), .. } => {
+                    waits = false;
+                    trying(name, &format!("it has not begun yet: {why}"));
+                    held_up = Some(why);
+                }
+                JobNews::Waits { .. } | JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
             () = tokio::time::sleep(TOLD_TO_WAIT), if waits => {
                 waits = false;
                 trying(name, "it has not begun yet, and is waited for");
+            }
+            () = &mut given_up, if !has_begun && !is_given_up => {
+                is_given_up = true;
+                cancel.send_replace(true);
             }
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
@@ -289,6 +330,11 @@ async fn run(
         }
     }
     ended?;
+    if is_given_up && !has_begun {
+        let why = held_up.map(|why| format!(": {why}")).unwrap_or_default();
+        let minutes = queue_limit.as_secs() / 60;
+        return Err(PortError { message: format!("no node had a gate within {minutes} min{why}"), hint: None });
+    }
     Ok((last, asked.map(|asked: Instant| asked.elapsed())))
 }
 

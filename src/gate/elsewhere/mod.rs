@@ -55,6 +55,10 @@ pub enum Word {
     Begun(String),
     /// It waits for checks that nothing reports as.
     ChecksMissing(Box<MissingChecks>),
+    /// Why nobody has begun with it yet; `None` where nothing is known to hold it up any more.
+    Waits(Option<String>),
+    /// What comes of it now would come of it again.
+    InVain,
 }
 
 /// What came of an errand.
