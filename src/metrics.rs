@@ -411,6 +411,7 @@ impl Metrics {
             | Event::UndoGivenUp { .. }
             | Event::GateStarted { .. }
             | Event::ChecksMissing { .. }
+            | Event::GateWaits { .. }
             | Event::LimitHeld { .. }
             | Event::LimitFreed { .. }
             | Event::ItemDeferred { .. }

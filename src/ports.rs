@@ -190,6 +190,13 @@ pub enum JobNews {
         attempt: u32,
         checks: Box<MissingChecks>,
     },
+    /// Why the attempt that is asked for has not begun; `None` where nothing is known to hold it up any more.
+    Waits {
+        job: JobId,
+        gate: usize,
+        attempt: u32,
+        why: Option<String>,
+    },
     Finished {
         job: JobId,
         gate: usize,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::Access;
 
+use super::clearing::Clearing;
 use super::faces::{Faces, Watched};
 use super::failure::Failure;
 use super::given::Options;
@@ -127,9 +128,11 @@ impl Run<'_> {
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
         crash::point!("elsewhere.clear.before");
-        if let Err(error) = gates.elsewhere().clear().await {
+        let is_stopped = ended.as_ref().is_ok_and(|ended| ended.exit_code == engine::exit::INTERRUPTED);
+        let clearing = Clearing { gates: gates.elsewhere(), is_hurried: is_stopped };
+        if let Err(error) = clearing.to_its_end(signals.next_after_the_run()).await {
             let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            speak::note(&format!("{}{hint}\n", error.message));
+            speak::must_know(&format!("{}{hint}; {}\n", error.message, taken_away_by(folder, is_stopped)));
         }
         leftovers::remove_containers(folder, &options.images);
         let remembered = verdicts.as_deref().map(lasting::close);
@@ -156,6 +159,13 @@ impl Run<'_> {
         faces.linger(Duration::from_secs(asked.metrics_linger), signals.next_after_the_run()).await;
         Ok(Outcome { exit_code: ended.exit_code, items: ended.items })
     }
+}
+
+/// What takes away what a run left elsewhere.
+fn taken_away_by(folder: &RunFolder, is_stopped: bool) -> String {
+    let resumed =
+        if is_stopped { format!("`lexpr resume {}` uses it or takes it away, ", folder.id) } else { String::new() };
+    format!("{resumed}`lexpr clean {}` takes it away", folder.id)
 }
 
 /// Says what is cut off the end of a journal, however the run is shown: nothing of a record goes
@@ -201,6 +211,17 @@ pub(super) fn runtime(workers: u32) -> Result<tokio::runtime::Runtime, Failure> 
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("threads could not be started: {error}")))
+}
+
+/// How long what nobody waits for any more, such as a git that a remote does not answer, may keep lexpr. Whoever resumes the
+/// run waits for it.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(3);
+
+/// Sees work through, and ends the threads.
+pub(super) fn see_through<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LONGEST_FAREWELL);
+    done
 }
 
 /// Refuses what would only fail once main has moved: places that cannot be written to.
@@ -470,7 +491,7 @@ pub(super) async fn clear_elsewhere(
     let settings = gate_settings(policy, folder, folder.artifacts())?;
     let elsewhere = GatesElsewhere::new(settings, exchange);
     runtimes.iter().for_each(|runtime| elsewhere.recall(runtime));
-    elsewhere.clear().await?;
+    Clearing { gates: &elsewhere, is_hurried: false }.to_its_end(std::future::pending::<()>()).await?;
     Ok(())
 }
 

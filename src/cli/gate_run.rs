@@ -14,12 +14,13 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::clearing::Clearing;
 use super::conduct;
 use super::credentials;
 use super::failure::Failure;
 use super::prepare::{self, Overrides, Prepared, Workshop, line_up};
 use super::scratch::{Note, ScratchFolder};
-use super::signals::{Stops, until_stopped};
+use super::signals::{Stops, asked_to_stop, until_stopped};
 use super::{RepositoryArgs, leftovers, resume, speak, status};
 use crate::core::judge;
 use crate::core::reproduction::{self, Recipe, Story};
@@ -97,7 +98,7 @@ pub fn run(args: &GateRunArgs) -> Result<u8, Failure> {
     // As that of a run: what is started there is known by it.
     let place = RunFolder { id: RunId::new(format!("gate-run-{}", runs::fresh_id())), path: scratch.path().to_owned() };
     // Both at once, so that nothing that the command starts outlives it.
-    let ended = conduct::runtime(1)?.block_on(run_in(args, &mut scratch, &place));
+    let ended = conduct::see_through(conduct::runtime(1)?, run_in(args, &mut scratch, &place));
     orphans::end_all(&place.mark());
     if let Some(left) = scratch.remove() {
         speak::note(&format!("{} cannot be removed: remove it by hand\n", left.display()));
@@ -157,7 +158,9 @@ async fn run_in(args: &GateRunArgs, scratch: &mut ScratchFolder, place: &RunFold
         }
         return Ok(exit::INTERRUPTED);
     };
-    gates.elsewhere().clear().await?;
+    let is_hurried = matches!(ended, Ok(exit::INTERRUPTED));
+    let stop = asked_to_stop(None);
+    Clearing { gates: gates.elsewhere(), is_hurried }.to_its_end(stop).await?;
     leftovers::remove_containers(place, note.as_ref().map_or(&[], |note| &note.images));
     scratch.strike_out();
     ended

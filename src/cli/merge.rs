@@ -43,7 +43,7 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     let opened = open(&args)?;
     let runtime = conduct::runtime(conduct::limits(opened.policy()).max_workers)?;
     if args.execute {
-        runtime.block_on(execute(&args, opened, &destinations))
+        conduct::see_through(runtime, execute(&args, opened, &destinations))
     } else {
         resume::tell_of_others(opened.repo.common_dir(), &opened)?;
         let overrides = overriding::grant(&args.overrides, &opened)?;

@@ -4,6 +4,7 @@
 mod cache;
 pub mod check;
 pub mod clean;
+mod clearing;
 mod conduct;
 mod credentials;
 pub mod demo;

@@ -38,7 +38,8 @@ pub fn run(args: &ResumeArgs) -> Result<Outcome, Failure> {
     let repo = UserRepo::open(&args.repository.repo)?;
     let folder = find(repo.common_dir(), args.run.as_deref())?;
     let asked = args.max_workers.unwrap_or(prepare::workers_of(&read(&folder)?.1));
-    conduct::runtime(conduct::workers(Some(asked)).0)?.block_on(resume(args, repo, &folder, &destinations))
+    let runtime = conduct::runtime(conduct::workers(Some(asked)).0)?;
+    conduct::see_through(runtime, resume(args, repo, &folder, &destinations))
 }
 
 async fn resume(

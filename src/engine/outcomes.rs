@@ -27,6 +27,12 @@ impl Engine<'_> {
                     self.record(Event::ChecksMissing { job, gate, key, attempt, checks })?;
                 }
             }
+            JobNews::Waits { job, gate, attempt, why } => {
+                if let Some(run) = self.running.get(&job).and_then(|running| running.gates.get(gate)) {
+                    let (gate, key) = (run.gate.name.clone(), run.key);
+                    self.record(Event::GateWaits { job, gate, key, attempt, why })?;
+                }
+            }
             JobNews::Finished { job, gate, attempt, run } => self.gate_finished(job, gate, attempt, *run)?,
             JobNews::Stuck(error) => return Err(super::port("running a gate")(error)),
         }

@@ -50,7 +50,7 @@ impl LocalGates {
         let mut answer = None;
         while let Some(news) = told.recv().await {
             match news {
-                JobNews::Started { .. } | JobNews::ChecksMissing { .. } => {}
+                JobNews::Started { .. } | JobNews::ChecksMissing { .. } | JobNews::Waits { .. } => {}
                 JobNews::Finished { run, .. } => answer = Some(run),
                 JobNews::Stuck(error) => return Err(error.into()),
             }

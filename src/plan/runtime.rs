@@ -9,6 +9,9 @@ use super::runtimes_file::{DEFAULT_MAX_IN_FLIGHT, DEFAULT_QUEUE_MINUTES};
 use crate::vocabulary::event::{FixedImage, RanBy};
 use crate::vocabulary::names::{DefinitionDigest, RuntimeName};
 
+/// Where a plan does not say how long a node is waited for.
+pub const DEFAULT_QUEUE_LIMIT: Duration = Duration::from_secs(DEFAULT_QUEUE_MINUTES * 60);
+
 /// This machine's shell: what every plan has.
 pub const LOCAL: &str = "local";
 /// Containers of this machine: there without an entry of the policy's, too.
@@ -152,7 +155,7 @@ impl Default for SlurmPolicy {
         Self {
             mode: SlurmMode::Pool { nodes: 1 },
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
-            queue_limit: Duration::from_secs(DEFAULT_QUEUE_MINUTES * 60),
+            queue_limit: DEFAULT_QUEUE_LIMIT,
             work_dir: None,
             pass_env: Vec::new(),
             needs: SlurmNeeds::default(),

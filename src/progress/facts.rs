@@ -30,6 +30,7 @@ pub fn lines(view: &RunView, recorded: &Recorded, paint: Paint) -> Vec<String> {
             _ => Vec::new(),
         },
         Event::ChecksMissing { job, .. } => page.checks_missing(*job).into_iter().collect(),
+        Event::GateWaits { job, .. } => page.held_up(*job).into_iter().collect(),
         Event::GateFinished(run) => {
             page.gate_finished(run).into_iter().chain(page.newly_missing_artifacts(run)).collect()
         }
@@ -229,6 +230,14 @@ impl Page<'_> {
         let unreported = job.unreported.as_ref().filter(|unreported| unreported.is_news)?;
         let gate = format!("{} on {}", shown(unreported.gate.as_str()), subject_of(self.view, job));
         Some(self.line(Tone::Notice, "missing", &format!("{gate}: {}", shown(&unreported.checks.to_string()))))
+    }
+
+    /// Once for each reason, however many gates wait for it.
+    fn held_up(&self, id: JobId) -> Option<String> {
+        let job = self.view.jobs.get(&id)?;
+        let held_up = job.held_up.as_ref().filter(|held_up| held_up.is_news)?;
+        let gate = format!("{} on {}", shown(held_up.gate.as_str()), subject_of(self.view, job));
+        Some(self.line(Tone::Notice, "waits", &format!("{gate} has no node yet: {}", shown(&held_up.why))))
     }
 
     /// Whoever is rate limited is told of each time; of the others once is enough.

@@ -309,9 +309,10 @@ impl Picture {
                     None if job.is_elsewhere => At::Queued,
                     None => At::Preparing,
                 },
-                output: match &job.unreported {
-                    Some(unreported) => unreported.checks.to_string(),
-                    None => {
+                output: match (&job.unreported, &job.held_up) {
+                    (Some(unreported), _) => unreported.checks.to_string(),
+                    (None, Some(held_up)) => held_up.why.clone(),
+                    (None, None) => {
                         let printed = self.running(*id, job).and_then(|running| self.output.get(&running).cloned());
                         printed.unwrap_or_default()
                     }

@@ -178,7 +178,8 @@ pub fn under_way(report: &RunReport, item: &ItemReport) -> Option<String> {
         }
         last => {
             let asked_at_ms = last.and_then(|gate| gate.ended_at_ms).unwrap_or(job.started_at_ms);
-            format!("waits for a node ({runtime}), for {}", since(asked_at_ms))
+            let why = job.held_up.iter().map(|why| format!(": {}", shown(why))).collect::<String>();
+            format!("waits for a node ({runtime}), for {}{why}", since(asked_at_ms))
         }
     })
 }

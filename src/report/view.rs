@@ -71,6 +71,7 @@ pub struct RunView {
     pub missing_artifacts: BTreeMap<GateName, BTreeSet<String>>,
     /// Checks that gates were told to wait for in vain, by gate.
     told_missing: BTreeSet<(GateName, Vec<String>)>,
+    told_held_up: BTreeSet<String>,
     pub red_on_target: RedGates,
     /// What gates with `inputs` see of trees.
     subjects: HashMap<(DefinitionDigest, TreeId), SubjectDigest>,
@@ -124,6 +125,8 @@ pub struct JobView {
     pub is_cut_off: bool,
     /// What it waits for before the next gate can run.
     pub unreported: Option<Unreported>,
+    /// Why the next gate has no node yet, where that is known.
+    pub held_up: Option<HeldUp>,
     /// Positions in [`RunView::attempts`].
     pub attempts: Vec<usize>,
 }
@@ -134,6 +137,15 @@ pub struct Unreported {
     pub gate: GateName,
     pub checks: MissingChecks,
     /// The first that is told of these checks and this gate.
+    pub is_news: bool,
+}
+
+/// A gate has no node yet.
+#[derive(Clone, Debug)]
+pub struct HeldUp {
+    pub gate: GateName,
+    pub why: String,
+    /// The first that is told of this reason.
     pub is_news: bool,
 }
 
@@ -290,6 +302,7 @@ impl RunView {
                         running: None,
                         is_cut_off: false,
                         unreported: None,
+                        held_up: None,
                         attempts: Vec::new(),
                     },
                 );
@@ -297,7 +310,7 @@ impl RunView {
             Event::GateStarted { job, gate, attempt, node, .. } => {
                 if let Some(job) = self.jobs.get_mut(job) {
                     let (gate, node) = (gate.clone(), node.clone());
-                    job.unreported = None;
+                    (job.unreported, job.held_up) = (None, None);
                     job.running = Some(RunningGate { gate, attempt: *attempt, since_ms: at, node });
                 }
             }
@@ -305,6 +318,14 @@ impl RunView {
                 if let Some(job) = self.jobs.get_mut(job) {
                     let is_news = self.told_missing.insert((gate.clone(), checks.missing.clone()));
                     job.unreported = Some(Unreported { gate: gate.clone(), checks: (**checks).clone(), is_news });
+                }
+            }
+            Event::GateWaits { job, gate, why, .. } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.held_up = why.clone().map(|why| {
+                        let is_news = self.told_held_up.insert(why.clone());
+                        HeldUp { gate: gate.clone(), why, is_news }
+                    });
                 }
             }
             Event::GateFinished(run) => self.gate_finished(at, run),
@@ -474,7 +495,7 @@ impl RunView {
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         let is_it = |running: &RunningGate| (&running.gate, running.attempt) == (&run.gate, run.attempt);
         let began = job.running.take().filter(is_it);
-        job.unreported = None;
+        (job.unreported, job.held_up) = (None, None);
         let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |running| running.since_ms);
         job.attempts.push(position);
         let purpose = job.purpose.clone();

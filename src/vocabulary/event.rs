@@ -67,6 +67,15 @@ pub enum Event {
     },
     /// An attempt of a gate waits for checks that nothing reports as. Said again, ever less often, for as long as it does.
     ChecksMissing { job: JobId, gate: GateName, key: VerdictKey, attempt: u32, checks: Box<MissingChecks> },
+    /// An attempt of a gate has not begun elsewhere, and why is known. Said again where that changes.
+    GateWaits {
+        job: JobId,
+        gate: GateName,
+        key: VerdictKey,
+        attempt: u32,
+        /// `null` where nothing is known to hold it up any more.
+        why: Option<String>,
+    },
     /// An attempt of a gate ended.
     GateFinished(Box<GateFinished>),
     /// A gate need not run: a pass under this key is known from an earlier run.

@@ -1,7 +1,8 @@
 //! Whole runs whose gates a real Slurm cluster runs: one that is killed finds again what it had sent, and one that is ended
 //! leaves nothing there.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::cli_world::{Said, World, wait_for};
 use crate::slurm_world;
@@ -166,6 +167,56 @@ fn invariant_6_what_a_killed_doctor_or_gate_run_left_on_the_cluster_is_found_by_
     }
 }
 
+fn interrupt(lexpr: &Child) {
+    let pid = rustix::process::Pid::from_child(lexpr);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+fn begin(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stderr.as_slice(), &output.stdout].concat()).into_owned()
+}
+
+/// What lexpr promises whoever presses Ctrl-C, with room for a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn ctrl_c_is_not_kept_waiting_by_a_cluster_that_is_away_and_tells_what_is_left_there() {
+    let Some(mut cluster) = cluster() else { return };
+    for runtime in ["pool", "jobs"] {
+        let world = world(1);
+        std::fs::create_dir(world.path("shared")).unwrap();
+        let begun = world.path("shared").join("begun");
+        let run = format!("touch {}; while :; do sleep 0.1; done", begun.display());
+        world.plan(&plan(&world, &format!("{{ name: unit, run: '{run}' }}"), 1));
+        let plan = world.path("plan.yaml").display().to_string();
+        let lexpr = begin(command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", runtime]));
+        wait_for("a gate to begin", || begun.exists().then_some(()));
+        cluster.cluster.stop_controller();
+        let asked = Instant::now();
+        interrupt(&lexpr);
+        let output = lexpr.wait_with_output().unwrap();
+        let took = asked.elapsed();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(130), "{runtime}: {text}");
+        assert!(took < SOON, "{runtime}: {took:?}: {text}");
+        let id = world.repo().join(".git/lexpr/runs").read_dir().unwrap().next().unwrap().unwrap().file_name();
+        let id = id.into_string().unwrap();
+        for told in [format!("lexpr-{id}."), format!("`lexpr clean {id}`"), "does not answer".to_owned()] {
+            assert!(text.contains(&told), "{runtime}: {told} is missing: {text}");
+        }
+        assert_eq!(sent(&world), [""; 0], "{runtime}: whatever becomes of the cluster: {text}");
+        cluster.cluster.restart_controller();
+        wait_for("the controller", || (!cluster.cluster.said("sinfo", &["-h"]).is_empty()).then_some(()));
+        let cleaned = command(&world, &cluster, &["clean", &id]).output().unwrap();
+        assert_eq!(cleaned.status.code(), Some(0), "{}", said(&cleaned));
+        assert_eq!(cluster.cluster.jobs(), [""; 0], "{runtime}: {}", said(&cleaned));
+    }
+}
+
 #[test]
 fn a_gate_that_is_run_again_takes_nothing_from_a_run_that_goes_on() {
     let Some(cluster) = cluster() else { return };
@@ -204,4 +255,75 @@ fn doctor_says_of_nothing_that_it_is_there_which_it_has_not_seen() {
         said.contains("warn  runtime: jobs: a gate that should fail and a gate that is cancelled were not tried"),
         "{said}"
     );
+}
+
+#[test]
+fn doctor_tells_at_once_of_a_cluster_that_does_not_answer() {
+    let Some(mut cluster) = cluster() else { return };
+    let world = world(1);
+    world.plan(&plan(&world, "{ name: unit, run: 'true' }", 1));
+    let plan = world.path("plan.yaml").display().to_string();
+    cluster.cluster.stop_controller();
+    let asked = Instant::now();
+    let output = command(&world, &cluster, &["doctor", "--runtime", "pool", "--plan", &plan]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(asked.elapsed() < SOON, "{text}");
+    assert!(text.contains("the Slurm controller does not answer") && !text.contains("it has not begun yet"), "{text}");
+}
+
+#[test]
+fn what_can_never_begin_is_told_with_slurms_reason_and_not_tried_again() {
+    let Some(cluster) = cluster() else { return };
+    for (runtime, line, reason) in [
+        ("pool", "nodes: 3", "PartitionNodeLimit: the partition never gives so many nodes"),
+        ("jobs", "mode: batch, timeMinutes: 600", "PartitionTimeLimit: the partition never gives so much time"),
+    ] {
+        let world = world(1);
+        let work = world.path("nodes").display().to_string();
+        world.plan(&format!(
+            "schemaVersion: v1\npolicy:\n  runtimes:\n    {runtime}: {{ type: slurm, workDir: \"{work}\", {line} }}\ngates:\n  - \
+             {{ name: unit, run: 'true', runtime: {runtime} }}\nitems:\n  - name: i0\n"
+        ));
+        let plan = world.path("plan.yaml").display().to_string();
+        let output = command(&world, &cluster, &["doctor", "--runtime", runtime, "--plan", &plan]).output().unwrap();
+        assert!(said(&output).contains(reason), "{}", said(&output));
+        let output = command(&world, &cluster, &["merge", &plan, "--execute"]).output().unwrap();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(reason), "{text}");
+        assert!(!text.contains("attempt 2"), "it is as it is: {text}");
+        assert_eq!(cluster.cluster.jobs(), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn why_a_gate_has_no_node_is_told_while_it_waits() {
+    let Some(cluster) = cluster() else { return };
+    for runtime in ["pool", "jobs"] {
+        let state = |state: &str| {
+            for node in slurm_world::NODES {
+                let (node, state) = (format!("nodename={node}"), format!("state={state}"));
+                cluster.cluster.said("scontrol", &["update", &node, &state, "reason=test"]);
+            }
+        };
+        state("drain");
+        let world = world(1);
+        world.plan(&plan(&world, "{ name: unit, run: 'true' }", 1));
+        let plan = world.path("plan.yaml").display().to_string();
+        let lexpr = begin(command(&world, &cluster, &["merge", &plan, "--execute", "--runtime", runtime]));
+        let mut told = String::new();
+        wait_for("status to say why", || {
+            told = said(&command(&world, &cluster, &["status"]).output().unwrap());
+            told.contains("Slurm says ").then_some(())
+        });
+        assert!(told.contains(&format!("waits for a node ({runtime}), for ")), "{told}");
+        let why = said(&command(&world, &cluster, &["why", "i0"]).output().unwrap());
+        assert!(why.contains("Slurm says "), "{why}");
+        state("resume");
+        let output = lexpr.wait_with_output().unwrap();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("has no node yet: Slurm says ")).count(), 1, "{text}");
+    }
 }

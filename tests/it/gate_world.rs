@@ -146,7 +146,7 @@ impl World {
                     assert_eq!((job, running.take()), (expected_job, Some((gate, attempt))));
                     finished.push((gate, attempt, *run));
                 }
-                JobNews::ChecksMissing { .. } => panic!("nothing here waits for checks"),
+                JobNews::ChecksMissing { .. } | JobNews::Waits { .. } => panic!("nothing here waits elsewhere"),
                 JobNews::Stuck(error) => panic!("{error}"),
             }
         }

@@ -227,6 +227,16 @@ fn status_and_why_say_which_node_has_a_gate_and_that_another_waits_for_one() {
         assert_eq!(status.matches(", for ").count(), 1, "of this machine's gates nothing: {status}");
     };
     says("waits for a node (pool), for 2.0s", &story);
+    let waits = |why: Option<&str>| {
+        let why = why.map(str::to_owned);
+        Event::GateWaits { job, gate: GateName::new("e2e"), key: e2e, attempt: 1, why }
+    };
+    story.tell(waits(Some("Slurm says ReqNodeNotAvail")));
+    says("waits for a node (pool), for 2.0s: Slurm says ReqNodeNotAvail", &story);
+    let page = part(&report(&story.events), "now", Mode::Live);
+    assert!(page.contains("waits for a node: Slurm says ReqNodeNotAvail"), "{page}");
+    story.tell(waits(None));
+    says("waits for a node (pool), for 2.0s", &story);
     story.start(job, "e2e", e2e, 1);
     on(&mut story, Some("w2"), 2000);
     story.wait(3000).start(local, "unit", unit, 2);

@@ -11,6 +11,7 @@ use lexpr::gate::elsewhere::Errand;
 use lexpr::gate::elsewhere::slurm::Slurm;
 use lexpr::plan::runtime::SlurmMode;
 use lexpr::vocabulary::event::GateOutcome;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::gate_guard::{has_ended, number_in, wait_for_end};
@@ -445,6 +446,25 @@ async fn what_left_the_gates_session_ends_with_the_gate_too() {
         assert!(has_ended(number_in(&pid)), "{mode:?}: after it was cancelled");
         slurm.clear().await.unwrap();
     }
+}
+
+/// What neither its process group nor its environment tells of, and what has the gate's output still.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_1_a_pass_stands_whoever_the_gate_left_with_its_output() {
+    let Some(world) = World::start() else { return };
+    let slurm = world.slurm(POOL);
+    let pid = world.cluster.path("stranger");
+    let stray = format!(
+        "setsid env -i /bin/sh -c 'echo $$ > {0}; exec /bin/sleep 1000' & until [ -s {0} ]; do sleep 0.05; done; echo last words",
+        pid.display()
+    );
+    let begun = Instant::now();
+    let (came, log) = run(&slurm, &world.errand("leaves-a-stranger", &stray)).await;
+    assert_eq!(came.outcome, GateOutcome::Passed, "{log}");
+    assert_eq!(log, "last words\n");
+    assert!(begun.elapsed() < Duration::from_secs(40), "nobody waits for it: {:?}", begun.elapsed());
+    kill_process(Pid::from_raw(number_in(&pid)).unwrap(), Signal::KILL).unwrap();
+    slurm.clear().await.unwrap();
 }
 
 /// What a gate leaves that counts how often it was begun, and ended.

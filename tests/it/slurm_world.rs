@@ -12,11 +12,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use lexpr::gate::LogRules;
 use lexpr::gate::elsewhere::slurm::{Patience, Slurm, SlurmSettings};
-use lexpr::gate::elsewhere::{Errand, Exchange, Returned};
+use lexpr::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use lexpr::plan::runtime::{SlurmMode, SlurmNeeds};
 use lexpr::ports::PortError;
 use lexpr::vocabulary::names::CommitId;
@@ -402,9 +403,14 @@ pub async fn run(slurm: &Slurm, errand: &Errand) -> Came {
 }
 
 pub async fn run_with(slurm: &Slurm, errand: &Errand, cancel: watch::Receiver<bool>) -> Result<Came, PortError> {
-    let mut nodes = Vec::new();
-    let returned = slurm.run(errand, cancel, |node: &str| nodes.push(node.to_owned())).await?;
-    if let (Some(told), Some(node)) = (nodes.first(), &returned.node) {
+    let begun = OnceLock::new();
+    let tell = |word: Word| {
+        if let Word::Begun(node) = word {
+            begun.set(node).unwrap();
+        }
+    };
+    let returned = slurm.run(errand, cancel, tell).await?;
+    if let (Some(told), Some(node)) = (begun.get(), &returned.node) {
         assert_eq!(told, node);
     }
     let log = String::from_utf8_lossy(&fs::read(&errand.log).unwrap()).into_owned();

@@ -107,7 +107,8 @@ fn until_stopped<Tries: Future<Output = Result<Vec<Finding>, Failure>>>(
     tries: impl FnOnce(watch::Receiver<bool>) -> Tries,
 ) -> Result<Vec<Finding>, Failure> {
     let (stop, stopped) = watch::channel(false);
-    let found = conduct::runtime(1)?.block_on(async { signals::until_stopped(tries(stopped), &stop).await });
+    let found =
+        conduct::see_through(conduct::runtime(1)?, async { signals::until_stopped(tries(stopped), &stop).await });
     let Some(found) = found else { std::process::exit(i32::from(exit::INTERRUPTED)) };
     match found {
         Ok(findings) if *stop.borrow() => {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{DoctorArgs, asked_to_stop, ci_service, command_of, not_cleared, trying, until_stopped};
+use super::{DoctorArgs, asked_to_stop, ci_service, command_of, trying, until_stopped};
+use crate::cli::clearing::Clearing;
 use crate::cli::failure::{EXIT_INVALID, Failure};
 use crate::cli::scratch::{Note, ScratchFolder};
 use crate::cli::source::read_plan;
@@ -23,7 +24,7 @@ use crate::git::repo::{Target, UserRepo};
 use crate::git::scratch::{self, ScratchCommit};
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::plan::check::Checked;
-use crate::plan::runtime::{Asked, Cluster, LOCAL, Runtime, SlurmMode};
+use crate::plan::runtime::{Asked, Cluster, DEFAULT_QUEUE_LIMIT, LOCAL, Runtime, SlurmMode};
 use crate::plan::{Gate, Plan};
 use crate::ports::{GateRun, GateRunner, Job, JobGateRun, JobNews, PortError};
 use crate::report::outcome::outcome_text;
@@ -39,6 +40,8 @@ const STATUS: i32 = 37;
 /// Longer than any runtime takes to start a gate, and no longer than somebody waits for an answer.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// A node is waited for so long where the plan has no `queueMinutes`.
+const LONGEST_QUEUED: Duration = Duration::from_secs(120);
 /// What has not begun for so long is told of.
 const TOLD_TO_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -173,6 +176,14 @@ async fn try_all(
         scratch.write_down(&note, &checked.places.source().text)?;
     }
     let mut findings = Vec::new();
+    let answers = tokio::select! {
+        answers = gates.elsewhere().answers(runtime) => answers,
+        () = asked_to_stop(&mut stop) => Ok(()),
+    };
+    if let Err(error) = answers {
+        // Nothing was sent there that would have to be taken away.
+        return Ok(vec![Finding::fail(Check::Runtime, format!("{name}: {error}"))]);
+    }
     for (at, trial) in Trial::ALL.into_iter().enumerate() {
         trying(name, trial.told());
         let begun = Instant::now();
@@ -192,13 +203,29 @@ async fn try_all(
         }
         findings.extend(asked.map(|asked| Finding::ok(Check::Runtime, format!("{name}: Slurm, {asked}"))));
         findings.push(finding);
+        if !could_be_run {
+            break;
+        }
     }
     leftovers::remove_containers(place, &images);
-    match gates.elsewhere().clear().await {
+    let clearing = Clearing { gates: gates.elsewhere(), is_hurried: *stop.borrow() };
+    match clearing.to_its_end(asked_to_stop(&mut stop)).await {
         Ok(()) => scratch.strike_out(),
-        Err(error) => findings.push(not_cleared(name, &error)),
+        Err(error) => {
+            let left = Finding::fail(Check::Runtime, format!("{name}: {}", error.message));
+            findings.push(match error.hint {
+                Some(hint) => left.remedy(hint),
+                None => left,
+            });
+        }
     }
     Ok(findings)
+}
+
+/// How long a node is waited for: as long as the plan says, or as long as somebody waits for an answer.
+fn queue_limit(cluster: &Cluster) -> Duration {
+    let limit = cluster.policy.queue_limit;
+    if limit == DEFAULT_QUEUE_LIMIT { LONGEST_QUEUED } else { limit }
 }
 
 /// A repository with one commit, what runs gates on it, and the address that nodes have it from.
@@ -283,8 +310,10 @@ async fn run(
     let (cancel, cancelled) = watch::channel(false);
     let mut asked = None;
     let mut last = None;
-    let mut waits = true;
-    let mut has_begun = false;
+    let (mut waits, mut has_begun, mut held_up, mut is_given_up) = (true, false, None, false);
+    let queue_limit = runtime.cluster().map_or(LIMIT, queue_limit);
+    let given_up = tokio::time::sleep(queue_limit);
+    tokio::pin!(given_up);
     let mut done = gates.run(job, tell, cancelled);
     let ended = loop {
         tokio::select! {
@@ -301,11 +330,20 @@ async fn run(
                     waits = false;
                     has_begun = true;
                 }
-                JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
+                JobNews::Waits { why: Some(why), .. } => {
+                    waits = false;
+                    trying(name, &format!("it has not begun yet: {why}"));
+                    held_up = Some(why);
+                }
+                JobNews::Waits { .. } | JobNews::ChecksMissing { .. } | JobNews::Stuck(_) => {}
             },
             () = tokio::time::sleep(TOLD_TO_WAIT), if waits => {
                 waits = false;
                 trying(name, "it has not begun yet, and is waited for");
+            }
+            () = &mut given_up, if !has_begun && !is_given_up => {
+                is_given_up = true;
+                cancel.send_replace(true);
             }
             ended = &mut done => break ended,
             // It is to be ended where it runs, and not before it got there.
@@ -321,6 +359,11 @@ async fn run(
         }
     }
     ended?;
+    if is_given_up && !has_begun {
+        let why = held_up.map(|why| format!(": {why}")).unwrap_or_default();
+        let minutes = queue_limit.as_secs() / 60;
+        return Err(PortError { message: format!("no node had a gate within {minutes} min{why}"), hint: None });
+    }
     Ok((last, asked.map(|asked: Instant| asked.elapsed())))
 }
 

@@ -50,7 +50,9 @@ impl RunState {
                 self.last_job = self.last_job.max(job.job.0);
                 Ok(())
             }
-            Event::GateStarted { job, .. } | Event::ChecksMissing { job, .. } => self.expect_job(*job),
+            Event::GateStarted { job, .. } | Event::ChecksMissing { job, .. } | Event::GateWaits { job, .. } => {
+                self.expect_job(*job)
+            }
             Event::GateFinished(finished) => self.gate_finished(finished),
             Event::VerdictReused { key, .. } => {
                 self.known.entry(*key).or_default().reuse();

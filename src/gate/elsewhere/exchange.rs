@@ -1,12 +1,13 @@
 //! How a tree gets to the machines that gate it, and what came of it back: as commits under `refs/lexpr/<run>/` of a
 //! repository that both sides reach, or on branches `lexpr/<run>/…` for those who follow branches. Nothing else there is touched. Every function blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -16,6 +17,8 @@ use crate::vocabulary::names::{CommitId, RunId};
 
 /// So many refs are removed with one push: a command line has an end.
 const AT_ONCE: usize = 200;
+/// So many refs that may be left are named; of more, where they are.
+const NAMED: usize = 3;
 
 /// A repository that lexpr and its workers reach.
 #[derive(Clone, Debug)]
@@ -40,6 +43,26 @@ pub(super) enum BringError {
     Git(#[from] GitError),
     #[error("what came of the gate could not be written to {file}: {source}")]
     Written { file: String, source: io::Error },
+}
+
+/// What may be left for the run there.
+#[derive(Debug, thiserror::Error)]
+#[error("the exchange {address}: {why}; {} may be left", self.refs())]
+pub(super) struct NotCleared {
+    address: String,
+    /// What their names begin with.
+    below: String,
+    left: BTreeSet<String>,
+    why: String,
+}
+
+impl NotCleared {
+    fn refs(&self) -> String {
+        if self.left.is_empty() || self.left.len() > NAMED {
+            return format!("refs below {}", self.below);
+        }
+        self.left.iter().cloned().collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Exchange {
@@ -103,27 +126,63 @@ impl Exchange {
     /// What is there for the run: full names of refs.
     pub(super) fn refs(&self) -> Result<Vec<String>, GitError> {
         let below = self.name_of("*");
-        let listed = self.git.at_the_terminal().line(["ls-remote", "--refs", "--", &self.address, &below])?;
-        let names = listed.lines().filter_map(|line| line.split_once('\t').map(|(_, name)| name.to_owned()));
-        // A pattern matches at any slash.
-        Ok(names.filter(|name| name.starts_with(&self.name_of(""))).collect())
+        Ok(self.names(&self.git.at_the_terminal().line(self.listing(&below))?))
     }
 
-    /// Removes all that is there for the run.
-    pub(super) fn clear(&self) -> Result<(), GitError> {
-        for names in self.refs()?.chunks(AT_ONCE) {
-            self.send(&names.iter().map(|name| format!(":{name}")).collect::<Vec<_>>())?;
+    fn listing<'a>(&'a self, below: &'a str) -> [&'a str; 5] {
+        ["ls-remote", "--refs", "--", &self.address, below]
+    }
+
+    /// A pattern matches at any slash.
+    fn names(&self, listed: &str) -> Vec<String> {
+        let names = listed.lines().filter_map(|line| line.split_once('\t').map(|(_, name)| name.to_owned()));
+        names.filter(|name| name.starts_with(&self.name_of(""))).collect()
+    }
+
+    /// Removes all that is there for the run, in so much time.
+    pub(super) async fn clear(&self, limit: Duration) -> Result<(), NotCleared> {
+        let mut left = self.sent().keys().map(|commit| self.name_of(&commit.to_string())).collect();
+        let removed = match tokio::time::timeout(limit, self.remove_all(&mut left)).await {
+            Ok(removed) => removed.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it gave no answer within {} s", limit.as_secs())),
+        };
+        removed.map_err(|why| NotCleared { address: self.address.clone(), below: self.name_of(""), left, why })
+    }
+
+    /// `left` is what there is still, as far as is known. A git that is not waited for any more is ended.
+    async fn remove_all(&self, left: &mut BTreeSet<String>) -> Result<(), GitError> {
+        let below = self.name_of("*");
+        *left = self.names(&self.to_its_end(&self.listing(&below)).await?).into_iter().collect();
+        while !left.is_empty() {
+            let names: Vec<String> = left.iter().take(AT_ONCE).cloned().collect();
+            let refspecs: Vec<String> = names.iter().map(|name| format!(":{name}")).collect();
+            self.to_its_end(&self.sending(&refspecs)).await?;
+            names.iter().for_each(|name| {
+                left.remove(name);
+            });
         }
         Ok(())
     }
 
+    async fn to_its_end(&self, args: &[&str]) -> Result<String, GitError> {
+        let mut command = self.git.at_the_terminal().command();
+        command.args(args);
+        let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
+        let said = expect_success(args, output.map_err(GitError::NotStarted)?)?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
+    }
+
     fn send(&self, refspecs: &[String]) -> Result<(), GitError> {
+        self.git.at_the_terminal().run(self.sending(refspecs)).map(drop)
+    }
+
+    fn sending<'a>(&'a self, refspecs: &'a [String]) -> Vec<&'a str> {
         // As in `git::push`: these refs and nothing with them, no hook and no signature.
         let options = ["push", "--quiet", "--no-verify", "--no-signed", "--no-follow-tags", "--recurse-submodules=no"];
         let mut args: Vec<&str> = options.to_vec();
         args.extend(["--", self.address.as_str()]);
         args.extend(refspecs.iter().map(String::as_str));
-        self.git.at_the_terminal().run(args).map(drop)
+        args
     }
 
     /// Fetches what a worker sent to the ref of this name: its account, and what the gate printed, which is added to

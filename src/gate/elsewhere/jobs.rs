@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
@@ -76,7 +77,7 @@ impl Engine {
         tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, PortError> {
         match self {
-            Self::Slurm(slurm) => slurm.run(errand, cancel, |node| tell(Word::Begun(node.to_owned()))).await,
+            Self::Slurm(slurm) => slurm.run(errand, cancel, tell).await,
             Self::Ci(ci, judge) => ci.run(judge, errand, cancel, tell).await,
         }
     }
@@ -163,16 +164,51 @@ impl GatesElsewhere {
     /// # Errors
     /// Where one cannot be asked, or something does not end. The others are cleared all the same.
     pub async fn clear(&self) -> Result<(), PortError> {
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.clear_all(None).await
+    }
+
+    /// The same for somebody who does not wait: what does not answer is told of after so long, and what may be left there.
+    ///
+    /// # Errors
+    /// As [`Self::clear`].
+    pub async fn clear_within(&self, limit: Duration) -> Result<(), PortError> {
+        self.clear_all(Some(limit)).await
+    }
+
+    async fn clear_all(&self, limit: Option<Duration>) -> Result<(), PortError> {
+        // All are of one cluster, and each knows all that the run has there.
+        let cluster = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut cleared = Ok(());
-        for (_, slurm) in clusters {
-            cleared = cleared.and(slurm.clear().await);
+        let cluster = async {
+            match (&cluster, limit) {
+                (None, _) => Ok(()),
+                (Some((_, slurm)), None) => slurm.clear().await,
+                (Some((_, slurm)), Some(limit)) => slurm.clear_within(limit).await,
+            }
+        };
+        let services = async {
+            let mut cleared = Ok(());
+            for (_, ci) in &services {
+                cleared = cleared.and(match limit {
+                    None => ci.clear().await,
+                    Some(limit) => ci.clear_within(limit).await,
+                });
+            }
+            cleared
+        };
+        let (of_cluster, of_services) = tokio::join!(cluster, services);
+        of_cluster.and(of_services)
+    }
+
+    /// Asks the cluster of a runtime, if it has one, whether it answers.
+    ///
+    /// # Errors
+    /// Where it does not, or not to who asks from here.
+    pub async fn answers(&self, runtime: &Runtime) -> Result<(), PortError> {
+        match self.engine(runtime) {
+            Some(Engine::Slurm(slurm)) => slurm.answers().await,
+            Some(Engine::Ci(..)) | None => Ok(()),
         }
-        for (_, ci) in services {
-            cleared = cleared.and(ci.clear().await);
-        }
-        cleared
     }
 
     async fn run(
@@ -223,6 +259,7 @@ impl GateOnItsWay<'_> {
                 Word::ChecksMissing(checks) => {
                     self.tell(JobNews::ChecksMissing { job, gate, attempt: number, checks });
                 }
+                Word::Waits(why) => self.tell(JobNews::Waits { job, gate, attempt: number, why }),
                 Word::InVain => is_in_vain.store(true, Ordering::Relaxed),
             };
             let returned = self.engine.run(&errand, cancel.clone(), hear).await?;

@@ -58,6 +58,8 @@ pub enum Word {
     Begun(String),
     /// It waits for checks that nothing reports as.
     ChecksMissing(Box<MissingChecks>),
+    /// Why nobody has begun with it yet; `None` where nothing is known to hold it up any more.
+    Waits(Option<String>),
     /// It cannot be run, and would not be however often it is tried.
     InVain,
 }

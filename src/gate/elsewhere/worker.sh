@@ -33,6 +33,7 @@ timeout=$(command -v timeout)
 stopped=
 running=
 killed=
+writer=
 # `timeout` hands it on to the whole process group of what it runs, and follows with KILL. What was only just forked may
 # still take a signal as this shell does, and forget it.
 end_running() {
@@ -43,6 +44,23 @@ end_running() {
     kill -s TERM "$running" 2>/dev/null
 }
 trap 'stopped=1; end_running' TERM INT HUP
+
+# What a gate prints goes through a pipe, whose reader is $writer. A stranger that has the pipe must not keep the node.
+end_writer() {
+    [ -n "$writer" ] || return 0
+    # Closed, and not left closed: what is opened next would take its place.
+    exec >/dev/null
+    pause=0.01
+    tries=70
+    while [ "$tries" -gt 0 ] && kill -0 "$writer" 2>/dev/null; do
+        sleep "$pause"
+        [ "$tries" -gt 50 ] || pause=0.1
+        tries=$((tries - 1))
+    done
+    kill -s KILL "$writer" 2>/dev/null
+    wait "$writer" 2>/dev/null
+    writer=
+}
 
 remove() {
     # Folders without write permission are what some package managers leave.
@@ -84,7 +102,7 @@ beat() {
 }
 if [ -z "$ERRAND_RESULT" ]; then
     beat </dev/null >/dev/null &
-    trap 'kill "'"$!"'" 2>/dev/null; cd /; remove "$own"' EXIT
+    trap 'kill "'"$!"'" 2>/dev/null; end_writer; cd /; remove "$own"' EXIT
 fi
 
 # Pushes what was said and printed, as the tree of a commit of its own.
@@ -304,6 +322,14 @@ killed_for_memory() {
     done
 }
 
+if [ -z "$ERRAND_RESULT" ]; then
+    mkfifo "$own/pipe" || trouble "a pipe could not be made"
+    # Whatever tells the gate to end, its last words come through.
+    (trap '' TERM INT HUP && exec cat "$own/pipe") &
+    writer=$!
+    exec >"$own/pipe"
+fi
+
 if [ -n "$ERRAND_SETUP" ]; then
     run "$ERRAND_SETUP" "$top" "$ERRAND_SETUP_TIMEOUT"
     [ -z "$stopped" ] || leave 143
@@ -342,17 +368,8 @@ peak=$(of_step memory.peak)
 [ -z "$peak" ] || say memory "$peak"
 [ "$(killed_for_memory)" = "$before" ] || say short-of-memory ""
 
+end_writer
 if [ -n "$ERRAND_RESULT" ]; then
-    # Closed, and not left closed: what is opened next would take its place.
-    exec >/dev/null
-    # A stranger that has the pipe must not keep the node.
-    tries=50
-    while [ "$tries" -gt 0 ] && kill -0 "$writer" 2>/dev/null; do
-        sleep 0.1
-        tries=$((tries - 1))
-    done
-    kill "$writer" 2>/dev/null
-    wait "$writer"
     # Less than that was all of it.
     [ "$(wc -c <"$own/log-end")" -lt "$ERRAND_LOG_TAIL" ] ||
         printf '\n[lexpr: what came here is left out; policy.logMaxMB says how much is kept]\n' >>"$own/log"

@@ -284,10 +284,24 @@ impl Checker<'_> {
                 if key == "ciService" { "a `runtime` of that type".to_owned() } else { format!("`runtime: {key}`") };
             self.report(problem.warning().hint(format!("add {add}, or leave it out")));
         }
+        self.time_of_job(place, file, &runtime);
         if runtime.ci_service().is_some() {
             self.idle_with_a_ci_service(place, file);
         }
         (Some(runtime), asked)
+    }
+
+    /// Says so where a job ends before its gate's own time is up: Slurm ends it, which is no verdict.
+    fn time_of_job(&mut self, place: &Pointer, file: &GateFile, runtime: &Runtime) {
+        let limit = runtime.cluster().and_then(|cluster| cluster.needs.time_limit);
+        let (Some(seconds), Some(limit)) = (file.timeout_seconds, limit) else { return };
+        if seconds >= limit.as_secs() && !self.conformity.is_faulty(&place.join("timeoutSeconds")) {
+            let minutes = limit.as_secs() / 60;
+            let message =
+                format!("Slurm ends what runs this gate after `timeMinutes: {minutes}`, before its own time is up");
+            let problem = self.document.error_at_key(&place.join("timeoutSeconds"), message).warning();
+            self.report(problem.hint("ask for more `timeMinutes`: getting ready takes some, too"));
+        }
     }
 
     /// Says so where there is no runtime of that name.

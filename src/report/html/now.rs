@@ -81,7 +81,11 @@ pub fn running(report: &RunReport, mode: Mode) -> String {
         let (name, since, log) = match gate {
             Some(gate) => (code(gate.gate.as_str()), gate.started_at_ms, log_button(job, gate, mode)),
             None if job.elsewhere.is_some() => {
-                let waits = job.unreported.as_ref().map_or_else(|| "waits for a node".to_owned(), ToString::to_string);
+                let waits = match (&job.unreported, &job.held_up) {
+                    (Some(checks), _) => checks.to_string(),
+                    (None, Some(why)) => format!("waits for a node: {why}"),
+                    (None, None) => "waits for a node".to_owned(),
+                };
                 (text(&waits), job.started_at_ms, String::new())
             }
             None => ("a slot is made ready".to_owned(), job.started_at_ms, String::new()),

@@ -34,6 +34,9 @@ pub struct Occupation {
     /// What it waits for, where that are checks that nothing reports as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreported: Option<MissingChecks>,
+    /// Why it has no node yet, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<String>,
 }
 
 /// One attempt of a gate in time.
@@ -109,6 +112,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         cut_off: job.is_cut_off,
         gates,
         unreported: job.unreported.as_ref().filter(|_| job.ended_at_ms.is_none()).map(|it| it.checks.clone()),
+        held_up: job.held_up.as_ref().filter(|_| job.ended_at_ms.is_none()).map(|it| it.why.clone()),
     }
 }
 

@@ -153,6 +153,7 @@ fn told(event: &Event) -> Option<String> {
         | Event::InputsDigested { .. }
         | Event::GateStarted { .. }
         | Event::ChecksMissing { .. }
+        | Event::GateWaits { .. }
         | Event::JobFinished { .. }
         | Event::LandingIntended(_) => return None,
     })

@@ -25,6 +25,8 @@ use crate::ports::PortError;
 use crate::vocabulary::event::{GateOutcome, MissingChecks, in_one_line};
 use crate::vocabulary::names::{CommitId, RunId};
 
+/// For a service that is away when the run has ended, and as long again for the exchange.
+const LONGEST_CLEARING: Duration = Duration::from_secs(300);
 /// Whatever goes wrong, so many characters tell it.
 const LONGEST_MESSAGE: usize = 4000;
 
@@ -158,19 +160,34 @@ impl Ci {
     /// # Errors
     /// Where the service or the exchange cannot be asked, or something does not end.
     pub async fn clear(&self) -> Result<(), PortError> {
-        let ended = match &self.service {
-            Service::Buildbot(buildbot) => buildbot.clear().await,
-            Service::Closed { why, has_builds: true } => Err(Trouble::Permanent(why.clone())),
-            Service::GitHub(_) | Service::Closed { .. } => Ok(()),
+        self.clear_within(LONGEST_CLEARING).await
+    }
+
+    /// The same for somebody who does not wait: the service gets so much time, and then the exchange.
+    ///
+    /// # Errors
+    /// As [`Self::clear`]. Whatever the one comes to, the other is cleared up.
+    pub async fn clear_within(&self, limit: Duration) -> Result<(), PortError> {
+        let ended = tokio::time::timeout(limit, async {
+            match &self.service {
+                Service::Buildbot(buildbot) => buildbot.clear().await,
+                Service::Closed { why, has_builds: true } => Err(Trouble::Permanent(why.clone())),
+                Service::GitHub(_) | Service::Closed { .. } => Ok(()),
+            }
+        });
+        let ended = match ended.await {
+            Ok(ended) => ended.map_err(|trouble| trouble.to_string()),
+            Err(_) => Err(format!("it gave no answer within {} s", limit.as_secs())),
         };
-        let cleared = match ended {
-            Ok(()) => of_exchange(&self.exchange, |exchange| exchange.clear()).await,
-            Err(trouble) => Err(trouble),
-        };
-        cleared.map_err(|trouble| PortError {
-            message: format!("clearing up after run {} on the CI service: {trouble}", self.run),
-            hint: Some(format!("what is left there is of branches below `{}`", self.exchange.branch_of(""))),
-        })
+        let branches = self.exchange.branch_of("");
+        let ended = ended.map_err(|why| format!("{why}; builds of branches below `{branches}` may be left"));
+        let cleared = self.exchange.clear(limit).await.map_err(|not_cleared| not_cleared.to_string());
+        let left: Vec<String> = [ended.err(), cleared.err()].into_iter().flatten().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!("clearing up after run {} on the CI service: {}", self.run, left.join("; "));
+        Err(PortError { message, hint: None })
     }
 
     /// What there is of what a gate needs; of GitHub, by what has reported on `commit`.

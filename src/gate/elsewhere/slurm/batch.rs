@@ -21,7 +21,7 @@ use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
 use crate::gate::elsewhere::worker::{SCRIPT, quoted};
-use crate::gate::elsewhere::{Errand, Returned};
+use crate::gate::elsewhere::{Errand, Returned, Word};
 use crate::vocabulary::event::GateOutcome;
 
 /// Between looks at one job, of which all of a run are looked at together: often at a short one, and never much later than
@@ -31,6 +31,8 @@ const LATER_LOOKS: Duration = Duration::from_secs(2);
 const LATE_BY: u32 = 5;
 /// Shorter ones have ended before anybody looks.
 const HEARD_AFTER: Duration = Duration::from_secs(2);
+/// What a cancelled job may take to end, beyond its gate's grace, before it is not waited for any more.
+const CANCELLED_SLACK: Duration = Duration::from_secs(5);
 /// How often it is tried to submit one job while the controller comes and goes.
 const SUBMISSIONS: u32 = 5;
 
@@ -91,6 +93,7 @@ impl Batch {
         errand: &Errand,
         mut cancel: watch::Receiver<bool>,
         started: impl FnOnce(&str) + Send,
+        tell: &(impl Fn(Word) + Send + Sync),
     ) -> Result<Returned, Trouble> {
         let asked = Instant::now();
         let mut seen = Followed::default();
@@ -100,7 +103,11 @@ impl Batch {
         };
         let end = match start {
             Start::TakeResult(end) => end,
-            Start::Follow(job) => self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?,
+            Start::Follow(job) => {
+                // Whoever was stopped before has taken it away, should the job have been out of reach.
+                self.cluster.push(errand).await?;
+                self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?
+            }
             Start::Submit => {
                 let job = tokio::select! {
                     job = self.submit(errand) => job?,
@@ -111,6 +118,12 @@ impl Batch {
             }
         };
         let queued_ms = seen.queued_ms.unwrap_or_else(|| millis(asked.elapsed()));
+        if let JobEnd::Seen(JobSeen { state, .. }) = &end
+            && state == "TIMEOUT"
+        {
+            // It would have no more time.
+            tell(Word::InVain);
+        }
         let returned = self.what_came_of(errand, end, queued_ms, seen.heard_from).await;
         let has_ended = |returned: &Returned| {
             !matches!(returned.outcome, GateOutcome::Cancelled | GateOutcome::Infrastructure { .. })
@@ -171,7 +184,8 @@ impl Batch {
         submitting.await.map_err(|error| Trouble::Said(format!("submitting a job ended early: {error}")))?
     }
 
-    fn job_name(&self, errand: &Errand) -> String {
+    /// As Slurm knows it.
+    pub(super) fn job_name(&self, errand: &Errand) -> String {
         format!("{}.{}", self.cluster.name(), errand.ticket)
     }
 
@@ -210,10 +224,7 @@ impl Batch {
         loop {
             let jobs = tokio::select! {
                 jobs = look(&self.cluster, &self.queue, errand, since) => jobs?,
-                () = cancelled(cancel) => {
-                    end(&self.cluster, &self.queue, job).await?;
-                    return Ok(JobEnd::Cancelled);
-                }
+                () = cancelled(cancel) => return Ok(self.end_cancelled(job).await),
             };
             let Some(seen) = jobs.iter().find(|seen| seen.id == job) else { return Ok(JobEnd::Forgotten) };
             let cut = match seen.phase() {
@@ -246,12 +257,19 @@ impl Batch {
             let so_far = running_since.unwrap_or(since).elapsed();
             tokio::select! {
                 () = tokio::time::sleep((so_far / LATE_BY).clamp(FIRST_LOOK, LATER_LOOKS)) => {}
-                () = cancelled(cancel) => {
-                    end(&self.cluster, &self.queue, job).await?;
-                    return Ok(JobEnd::Cancelled);
-                }
+                () = cancelled(cancel) => return Ok(self.end_cancelled(job).await),
             }
         }
+    }
+
+    /// Ends the job of a cancelled errand, while somebody waits for lexpr to end: where that cannot be asked for, the job is ended
+    /// before another of its gate begins, and when the run is cleared up.
+    async fn end_cancelled(&self, job: u64) -> JobEnd {
+        if self.cluster.end_job_hurriedly(job).await.is_ok() {
+            let limit = self.cluster.settings.grace + CANCELLED_SLACK;
+            let _ = tokio::time::timeout(limit, self.queue.sees_the_end_of(job, FIRST_LOOK)).await;
+        }
+        JobEnd::Cancelled
     }
 
     async fn what_came_of(
@@ -278,7 +296,7 @@ impl Batch {
                 let JobSeen { id, state, reason, node, .. } = job;
                 let against_a_pass = (state != "COMPLETED").then(|| format!("the state of job {id} is {state}"));
                 let advice = match state.as_str() {
-                    "TIMEOUT" => "; a longer time limit gives it time",
+                    "TIMEOUT" => self.cluster.time_limit_to_see_to(),
                     "NODE_FAIL" | "BOOT_FAIL" => "; its node is lost, see `sinfo -R`",
                     _ => "",
                 };

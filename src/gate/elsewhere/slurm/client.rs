@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::crash;
@@ -29,6 +29,10 @@ const KEPT: [&str; 10] = [
 ];
 /// A client that has said nothing for so long hangs.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(100);
+/// The same while somebody who has asked lexpr to stop waits, or only wants to be told.
+const LONGEST_GLANCE: Duration = Duration::from_secs(5);
+/// Programs that change nothing: nobody need wait for one that is not waited for any more.
+const QUESTIONS: [&str; 3] = ["squeue", "sinfo", "scontrol"];
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What clients say of a controller that is not there (slurm_errno.h).
@@ -46,8 +50,13 @@ const ABSENT: [&str; 6] = [
 pub(super) enum ClientError {
     #[error("`{program}` could not be started: {why}")]
     NotStarted { program: String, why: String },
-    #[error("`{program}` gave no answer within {seconds} s; see whether `sinfo` answers")]
-    Hangs { program: String, seconds: u64 },
+    #[error("`{program}` gave no answer within {seconds} s; see whether `sinfo` answers{said}")]
+    Hangs {
+        program: String,
+        seconds: u64,
+        /// `: …`, or nothing.
+        said: String,
+    },
     #[error("`{program}`: the Slurm controller does not answer; see whether `sinfo` does: {said}")]
     Absent { program: String, said: String },
     #[error(
@@ -73,6 +82,7 @@ pub(super) struct Client {
     mark: OsString,
     /// How long a question is asked again that nobody answers.
     patience: Duration,
+    longest_call: Duration,
 }
 
 impl Client {
@@ -82,7 +92,33 @@ impl Client {
         let mut environment: Vec<_> = callers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
         // Messages that are read are the English ones, and times the same for everybody.
         environment.push(("LC_ALL".into(), "C".into()));
-        Self { environment, mark: mark.into(), patience }
+        Self { environment, mark: mark.into(), patience, longest_call: LONGEST_CALL }
+    }
+
+    /// The same without patience, for who cannot wait.
+    pub(super) fn hurried(&self) -> Self {
+        Self { patience: Duration::ZERO, longest_call: LONGEST_GLANCE, ..self.clone() }
+    }
+
+    /// Whether there is a controller, which is known at once: of one that is not there every other program finds out by and by.
+    ///
+    /// # Errors
+    /// Where there is none, or Slurm cannot be asked.
+    pub(super) async fn ping(&self) -> Result<(), ClientError> {
+        let absent = |said: &str| {
+            let said = said
+                .split(['\n', ';'])
+                .map(str::trim)
+                .filter(|line| line.contains(" is "))
+                .collect::<Vec<_>>()
+                .join("; ");
+            ClientError::Absent { program: "scontrol ping".to_owned(), said }
+        };
+        match self.once("scontrol", &["ping"], b"", self.longest_call).await {
+            Ok(said) if said.contains(" is UP") => Ok(()),
+            Ok(said) | Err(ClientError::Refused { said, .. }) => Err(absent(&said)),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn environment(&self) -> &[(OsString, OsString)] {
@@ -94,7 +130,7 @@ impl Client {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.once(program, args, b"", LONGEST_CALL).await {
+            match self.once(program, args, b"", self.longest_call).await {
                 Err(ClientError::Absent { .. }) if begun.elapsed() < self.patience => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -140,7 +176,8 @@ impl Client {
             .env(STARTED_BY, &self.mark)
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            .kill_on_drop(QUESTIONS.contains(&program));
         let not_started = |error: std::io::Error| not_started(program, &error);
         crash::point!(&format!("slurm.{program}.before"));
         let mut child = command.spawn().map_err(not_started)?;
@@ -149,14 +186,36 @@ impl Client {
             let _ = stdin.write_all(input).await;
         }
         crash::point!(&format!("slurm.{program}.under-way"));
-        let ended = tokio::time::timeout(limit, child.wait_with_output()).await;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (said, complained) = (child.stdout.take(), child.stderr.take());
+        let ended = tokio::time::timeout(limit, async {
+            let read = (read(said, &mut stdout), read(complained, &mut stderr));
+            tokio::try_join!(child.wait(), read.0, read.1).map(|(status, (), ())| status)
+        });
+        let ended = ended.await;
         crash::point!(&format!("slurm.{program}.after"));
         match ended {
-            Ok(Ok(output)) => answer(program, &output),
+            Ok(Ok(status)) => answer(program, &Output { status, stdout, stderr }),
             Ok(Err(error)) => Err(not_started(error)),
-            Err(_) => Err(ClientError::Hangs { program: program.to_owned(), seconds: limit.as_secs() }),
+            Err(_) => {
+                let said = on_one_line(&stderr);
+                let said = if said.is_empty() { said } else { format!(": {said}") };
+                Err(ClientError::Hangs { program: program.to_owned(), seconds: limit.as_secs(), said })
+            }
         }
     }
+}
+
+async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::io::Result<()> {
+    match from {
+        Some(mut from) => from.read_to_end(into).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+fn on_one_line(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn not_started(program: &str, error: &std::io::Error) -> ClientError {
@@ -169,8 +228,8 @@ fn answer(program: &str, output: &Output) -> Result<String, ClientError> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let program = program.to_owned();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    // `scontrol ping` tells of its failure as of its success.
+    let said = on_one_line(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
     let tells = |what: &str| said.contains(what);
     Err(if tells("unge") || tells("Invalid authentication credential") || tells("Protocol authentication error") {
         ClientError::Stranger { program, said }

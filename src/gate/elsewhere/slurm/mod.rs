@@ -8,22 +8,26 @@ mod listening;
 mod patience;
 mod pool;
 mod queue;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::Either;
 use tokio::sync::watch;
 
 use self::batch::Batch;
 use self::client::{Client, ClientError};
 pub use self::patience::Patience;
 use self::pool::Pool;
-use self::queue::Phase;
+use self::queue::{Phase, Queue};
+use super::exchange::NotCleared;
 use super::worker::{Instructions, NotAName};
-use super::{Errand, Exchange, Left, Returned};
+use super::{Errand, Exchange, Left, Returned, Word};
 use crate::gate::client::GuardError;
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
@@ -35,6 +39,8 @@ use crate::vocabulary::names::RunId;
 /// What was told to end, and its processes with it, has this long: Slurm's KillWait is 30 s where nobody changed it, and
 /// an epilog may take its time.
 const LONGEST_END: Duration = Duration::from_secs(120);
+/// For removing what is left on the exchange of a run that has ended.
+const LONGEST_CLEARING: Duration = Duration::from_secs(180);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A node on which lexpr could not run a gate gets none for so long, while there are others.
 const SHUNNED_FOR: Duration = Duration::from_secs(120);
@@ -70,6 +76,8 @@ pub struct SlurmSettings {
 pub struct Slurm {
     cluster: Arc<Cluster>,
     way: Way,
+    /// For who tells why gates wait.
+    glances: Queue,
 }
 
 #[derive(Debug)]
@@ -111,11 +119,12 @@ impl Slurm {
             SlurmMode::Pool { nodes } => Way::Pool(Pool::new(Arc::clone(&cluster), nodes)),
             SlurmMode::Batch => Way::Batch(Batch::new(Arc::clone(&cluster))),
         };
-        Self { cluster, way }
+        let glances = Queue::of_glances(&cluster.client, cluster.name());
+        Self { cluster, way, glances }
     }
 
-    /// Runs an errand to its end, or finds what came of it. `started` is told the node once one has it; `cancel` turning
-    /// true ends what runs there. A future that is dropped ends nothing: who asks again finds it.
+    /// Runs an errand to its end, or finds what came of it. `tell` hears why it waits, and the node once one has it; `cancel`
+    /// turning true ends what runs there. A future that is dropped ends nothing: who asks again finds it.
     ///
     /// # Errors
     /// Where lexpr itself fails. What goes wrong on the cluster, or on the way there, is an outcome.
@@ -123,22 +132,36 @@ impl Slurm {
         &self,
         errand: &Errand,
         cancel: watch::Receiver<bool>,
-        started: impl FnOnce(&str) + Send,
+        tell: impl Fn(Word) + Send + Sync,
     ) -> Result<Returned, PortError> {
         make_log(&errand.log).map_err(|error| PortError {
             message: format!("making {}: {error}", errand.log.display()),
             hint: Some("see to that first".to_owned()),
         })?;
         let asked = Instant::now();
-        let returned = match &self.way {
-            Way::Pool(pool) => pool.run(errand, cancel, started).await,
-            Way::Batch(_) if !errand.pass_env.is_empty() => {
-                return Err(PortError {
-                    message: format!("{} cannot be given to a job of Slurm's in secret", errand.pass_env.join(", ")),
-                    hint: Some("Slurm writes the environment of a job into a file: use `mode: pool`".to_owned()),
-                });
+        if matches!(self.way, Way::Batch(_)) && !errand.pass_env.is_empty() {
+            return Err(PortError {
+                message: format!("{} cannot be given to a job of Slurm's in secret", errand.pass_env.join(", ")),
+                hint: Some("Slurm writes the environment of a job into a file: use `mode: pool`".to_owned()),
+            });
+        }
+        let has_begun = AtomicBool::new(false);
+        let started = |node: &str| {
+            has_begun.store(true, Ordering::Relaxed);
+            tell(Word::Begun(node.to_owned()));
+        };
+        let (name, run) = match &self.way {
+            Way::Pool(pool) => (self.cluster.name(), Either::Left(pool.run(errand, cancel, started))),
+            Way::Batch(batch) => (batch.job_name(errand), Either::Right(batch.run(errand, cancel, started, &tell))),
+        };
+        let returned = tokio::select! {
+            returned = run => returned,
+            (job, why) = waiting::watch(&self.glances, errand, &name, &has_begun, &tell) => {
+                tell(Word::InVain);
+                // Should it not be heard, it never begins.
+                let _ = self.cluster.end_job_hurriedly(job).await;
+                Err(Trouble::Said(why))
             }
-            Way::Batch(batch) => batch.run(errand, cancel, started).await,
         };
         let returned = returned.unwrap_or_else(|trouble| Returned {
             outcome: GateOutcome::Infrastructure { message: trouble.to_string() },
@@ -156,15 +179,50 @@ impl Slurm {
         Ok(returned)
     }
 
-    /// Ends and removes all that is left of the run: jobs, allocations, refs. What nodes keep is their cache.
+    /// Asks whether the cluster answers.
     ///
     /// # Errors
-    /// Where Slurm or the exchange cannot be asked, or something does not end.
+    /// Where it does not, or not to who asks from here.
+    pub async fn answers(&self) -> Result<(), PortError> {
+        self.cluster.answers().await.map_err(|error| PortError { message: error.to_string(), hint: None })
+    }
+
+    /// Ends and removes all that is left of the run: jobs, allocations, refs. What nodes keep is their cache. A cluster that does
+    /// not answer is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::clear_within`].
     pub async fn clear(&self) -> Result<(), PortError> {
-        self.cluster.clear().await.map_err(|trouble| PortError {
-            message: format!("clearing up after run {} on the cluster: {trouble}", self.cluster.settings.run),
-            hint: Some(format!("what is left is in `squeue --me`, by names that begin with {}", self.cluster.prefix())),
-        })
+        self.clear_with(&self.cluster.client, LONGEST_END, LONGEST_CLEARING).await
+    }
+
+    /// The same for somebody who does not wait: the cluster gets so much time, and then the exchange.
+    ///
+    /// # Errors
+    /// Where Slurm or the exchange cannot be asked, or something does not end: what may be left. Whatever the one comes to, the
+    /// other is cleared up.
+    pub async fn clear_within(&self, limit: Duration) -> Result<(), PortError> {
+        self.clear_with(&self.cluster.client.hurried(), limit, limit).await
+    }
+
+    async fn clear_with(&self, client: &Client, for_jobs: Duration, for_refs: Duration) -> Result<(), PortError> {
+        let settings = &self.cluster.settings;
+        // In this order: a job may send back what came of it until it has ended.
+        let ended = self.cluster.end_jobs(client, for_jobs).await;
+        let cleared = settings.exchange.clear(for_refs).await;
+        let mut left = Vec::new();
+        let mut hint = None;
+        if let Err(trouble) = ended {
+            let prefix = self.cluster.prefix();
+            left.push(format!("{trouble}; jobs and allocations whose names begin with {prefix} may be left"));
+            hint = Some("`squeue --me` shows them, and `scancel` ends one".to_owned());
+        }
+        left.extend(cleared.err().map(|not_cleared: NotCleared| not_cleared.to_string()));
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!("clearing up after run {} on the cluster: {}", settings.run, left.join("; "));
+        Err(PortError { message, hint })
     }
 }
 
@@ -196,6 +254,14 @@ impl Cluster {
             ("time", needs.time_limit.map(|limit| limit.as_secs().div_ceil(60).max(1).to_string())),
         ];
         options.into_iter().filter_map(|(option, value)| Some(format!("--{option}={}", value?))).collect()
+    }
+
+    /// For a job that Slurm ended because its time was up.
+    fn time_limit_to_see_to(&self) -> &'static str {
+        match self.settings.needs.time_limit {
+            Some(_) => "; the runtime's `timeMinutes` is less than the gate takes with getting ready",
+            None => "; `timeMinutes` of the runtime asks for more than the partition's own time limit",
+        }
     }
 
     fn instructions<'a>(&'a self, errand: &'a Errand, at: &'a str, result: Option<&'a str>) -> Instructions<'a> {
@@ -237,43 +303,53 @@ impl Cluster {
         shunned.clone()
     }
 
-    async fn clear(&self) -> Result<(), Trouble> {
+    /// Ends all jobs of the run, and waits for so long until they have.
+    async fn end_jobs(&self, client: &Client, limit: Duration) -> Result<(), Trouble> {
         let left = |jobs: Vec<queue::JobSeen>| -> Vec<queue::JobSeen> {
             jobs.into_iter().filter(|job| job.phase() != Phase::Ended).collect()
         };
         let begun = Instant::now();
-        let mut jobs = left(queue::jobs(&self.client, &self.prefix()).await?);
+        if limit < LONGEST_END {
+            client.ping().await?;
+        }
+        let mut jobs = left(queue::jobs(client, &self.prefix()).await?);
         for job in &jobs {
-            self.end_job(job.id).await?;
+            scancel(client, &[&job.id.to_string()]).await?;
         }
         while !jobs.is_empty() {
-            if begun.elapsed() > LONGEST_END {
+            if begun.elapsed() > limit {
                 let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
-                return Err(Trouble::Said(format!("jobs {} do not end", ids.join(", "))));
+                return Err(Trouble::Said(format!("jobs {} were told to end and have not yet", ids.join(", "))));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-            jobs = left(queue::jobs(&self.client, &self.prefix()).await?);
+            jobs = left(queue::jobs(client, &self.prefix()).await?);
         }
-        let exchange = self.settings.exchange.clone();
-        self.of_exchange(move || exchange.clear()).await
+        Ok(())
     }
 
     /// TERM, and KILL after Slurm's KillWait.
     async fn end_job(&self, job: u64) -> Result<(), ClientError> {
-        self.scancel(&[&job.to_string()]).await
+        scancel(&self.client, &[&job.to_string()]).await
     }
 
-    /// One that has ended meanwhile needs no ending.
-    async fn scancel(&self, args: &[&str]) -> Result<(), ClientError> {
-        match self.client.ask("scancel", args).await {
-            Ok(_) => Ok(()),
-            Err(ClientError::Refused { said, .. })
-                if said.contains("Invalid job id") || said.contains("already completing or completed") =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
+    /// The same, where nobody waits for a controller that is not there.
+    async fn end_job_hurriedly(&self, job: u64) -> Result<(), ClientError> {
+        let client = self.client.hurried();
+        client.ping().await?;
+        scancel(&client, &[&job.to_string()]).await
+    }
+}
+
+/// One that has ended meanwhile needs no ending.
+async fn scancel(client: &Client, args: &[&str]) -> Result<(), ClientError> {
+    match client.ask("scancel", args).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Refused { said, .. })
+            if said.contains("Invalid job id") || said.contains("already completing or completed") =>
+        {
+            Ok(())
         }
+        Err(error) => Err(error),
     }
 }
 

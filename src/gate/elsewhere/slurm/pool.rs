@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::hearing::{Files, Silence};
 use super::patience::note;
 use super::queue::{self, JobSeen, Phase, Queue};
-use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, excluding, millis, shunned_of};
+use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, excluding, millis, scancel, shunned_of};
 use crate::gate::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
 use crate::gate::elsewhere::account::{Account, EngineSays};
 use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, LONGEST_SENDING, SCRIPT, quoted, setup_limit};
@@ -31,6 +31,8 @@ const LATER_LOOKS: Duration = Duration::from_millis(200);
 const WHILE_IT_RUNS: Duration = Duration::from_millis(500);
 /// What a node may take, beyond a gate's time and its grace, to say that its time was up.
 const SLACK: Duration = Duration::from_secs(30);
+/// The same where nobody waits for what it has to say, and somebody for the end.
+const STOPPED_SLACK: Duration = Duration::from_secs(3);
 /// What nobody hears has this long, beyond its grace, to end in an allocation that can be given back otherwise.
 const UNHEARD_END: Duration = Duration::from_secs(10);
 /// The same beside gates that are heard, for whose sake the allocation is kept. What neither TERM nor KILL has ended by then has
@@ -132,6 +134,10 @@ impl Pool {
                 return returned;
             }
             self.look_again_at(&allocation).await;
+            if *cancel.borrow() {
+                // What could not be ended is, before anything else is begun in the allocation, and when the run is cleared up.
+                return Ok(cancelled_early(asked));
+            }
             if renewal == RENEWALS || !self.was_taken(allocation.job).await? {
                 return returned;
             }
@@ -200,7 +206,7 @@ impl Pool {
         let grace = self.cluster.settings.grace;
         let limit = grace + if others_are_heard() { UNHEARD_BESIDE } else { UNHEARD_END };
         let steps = StepsToEnd { job: job.id, kill_after: grace, limit };
-        let left = self.steps_left(&steps, Some(errand), |name| !is_heard(name)).await?;
+        let left = self.steps_left(&self.cluster.client, &steps, Some(errand), |name| !is_heard(name)).await?;
         if left.is_empty() {
             return Ok(job);
         }
@@ -275,10 +281,27 @@ impl Pool {
         }
     }
 
+    /// Tells the worker of a step to end: which step, where there is one by now.
+    async fn tell_to_end(&self, client: &Client, account: &Account) -> Result<Option<String>, ClientError> {
+        let Some(id) = &account.step else { return Ok(None) };
+        client.ping().await?;
+        scancel(client, &["--signal=TERM", id]).await?;
+        Ok(Some(id.clone()))
+    }
+
+    /// Ends what may be there of a cancelled errand, while somebody waits for lexpr to end.
+    async fn end_cancelled_steps(&self, job: u64, errand: &Errand) -> Result<(), Trouble> {
+        let client = self.cluster.client.hurried();
+        client.ping().await?;
+        let steps = StepsToEnd { job, kill_after: Duration::ZERO, limit: STOPPED_SLACK };
+        let left = self.steps_left(&client, &steps, None, |name| name == errand.ticket).await?;
+        if left.is_empty() { Ok(()) } else { Err(do_not_end(&left)) }
+    }
+
     /// Ends the steps of an errand, and waits until they have ended.
     async fn end_steps(&self, job: u64, errand: &Errand) -> Result<(), Trouble> {
         let steps = StepsToEnd { job, kill_after: self.cluster.settings.grace + SLACK, limit: LONGEST_END };
-        let left = self.steps_left(&steps, None, |name| name == errand.ticket).await?;
+        let left = self.steps_left(&self.cluster.client, &steps, None, |name| name == errand.ticket).await?;
         if left.is_empty() { Ok(()) } else { Err(do_not_end(&left)) }
     }
 
@@ -286,11 +309,11 @@ impl Pool {
     /// the time is up. What is on a node that is lost has, as far as anybody can tell.
     async fn steps_left(
         &self,
+        client: &Client,
         end: &StepsToEnd,
         waiting: Option<&Errand>,
         of: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>, Trouble> {
-        let client = &self.cluster.client;
         let begun = Instant::now();
         let (mut is_told, mut is_killed) = (false, false);
         let mut pause = LOOK_AGAIN;
@@ -308,10 +331,10 @@ impl Pool {
             if !is_told {
                 let why = format!("steps {} are not heard any more, and are ended first", ids.join(", "));
                 waiting.iter().for_each(|errand| note(errand, &why));
-                self.cluster.scancel(&[&["--signal=TERM"], ids.as_slice()].concat()).await?;
+                scancel(client, &[&["--signal=TERM"], ids.as_slice()].concat()).await?;
                 is_told = true;
             } else if !is_killed && begun.elapsed() > end.kill_after {
-                self.cluster.scancel(&ids).await?;
+                scancel(client, &ids).await?;
                 is_killed = true;
             }
             tokio::time::sleep(pause).await;
@@ -361,6 +384,11 @@ impl Pool {
         };
         let mut guard = self.guard().await?;
         let (abort, mut aborted) = watch::channel(false);
+        // Who has asked lexpr to stop does not wait for a controller that is away.
+        let client_for = |cut: Cut| match cut {
+            Cut::Cancelled => self.cluster.client.hurried(),
+            _ => self.cluster.client.clone(),
+        };
         let (ended, cut, queued) = {
             let mut running = pin!(guard.run(&command, &mut aborted));
             let mut queued = None;
@@ -373,21 +401,28 @@ impl Pool {
             match first {
                 Ok(ended) => (ended, None, queued),
                 Err(cut) => {
-                    if let Some(id) = files.account(errand).step {
-                        // The worker ends the gate and tidies up. What it has to say comes through `srun`.
-                        self.cluster.scancel(&["--signal=TERM", &id]).await?;
-                        // Of one that is not heard nothing will.
-                        let patience = if cut == Cut::Silent { Duration::ZERO } else { settings.grace + SLACK };
-                        if let Ok(ended) = tokio::time::timeout(patience, &mut running).await {
-                            (ended, Some(cut), queued)
-                        } else {
-                            self.cluster.scancel(&[&id]).await?;
+                    let patience = match cut {
+                        // Of one that is not heard nothing will come.
+                        Cut::Silent => Duration::ZERO,
+                        Cut::Cancelled => settings.grace + STOPPED_SLACK,
+                        _ => settings.grace + SLACK,
+                    };
+                    // The worker ends the gate and tidies up. What it has to say comes through `srun`.
+                    let told = self.tell_to_end(&client_for(cut), &files.account(errand)).await;
+                    let ended = match &told {
+                        Ok(Some(_)) => tokio::time::timeout(patience, &mut running).await.ok(),
+                        Ok(None) | Err(_) => None,
+                    };
+                    match (ended, told) {
+                        (Some(ended), _) => (ended, Some(cut), queued),
+                        (None, Err(error)) if cut != Cut::Cancelled => return Err(error.into()),
+                        (None, told) => {
+                            if let Ok(Some(id)) = &told {
+                                scancel(&client_for(cut), &[id]).await?;
+                            }
                             abort.send_replace(true);
                             (running.await, Some(cut), queued)
                         }
-                    } else {
-                        abort.send_replace(true);
-                        (running.await, Some(cut), queued)
                     }
                 }
             }
@@ -398,14 +433,22 @@ impl Pool {
         let account = files.account(errand);
         let said = files.engine();
         files.remove();
+        if cut == Some(Cut::Cancelled) {
+            self.end_cancelled_steps(step.allocation.job, errand).await?;
+            let none = EngineSays::default();
+            return Ok(account.returned(
+                GateOutcome::Cancelled,
+                &none,
+                queued.unwrap_or_else(|| millis(step.asked.elapsed())),
+            ));
+        }
         // Who comes next sees to one that was not heard.
         if cut != Some(Cut::Silent) && (cut.is_some() || !account.is_over()) {
             // It may have begun at the last moment, or be on a node that nobody hears.
             self.end_steps(step.allocation.job, errand).await?;
         }
-        let engine = self.engine_says(step, ended?, &account, said).await?;
+        let engine = self.engine_says(step, (ended?, cut.is_some()), &account, said).await?;
         let outcome = match cut {
-            Some(Cut::Cancelled) => GateOutcome::Cancelled,
             Some(Cut::Queued) => account.infrastructure(&engine, &queued_for(step.asked)),
             Some(Cut::NotPrepared) => account.infrastructure(
                 &engine,
@@ -419,7 +462,8 @@ impl Pool {
             Some(Cut::Overdue) => {
                 account.infrastructure(&engine, "the gate's time was up, and the node did not say so")
             }
-            None => account.outcome(errand, &engine),
+            // A cancelled one has come back before.
+            Some(Cut::Cancelled) | None => account.outcome(errand, &engine),
         };
         Ok(account.returned(outcome, &engine, queued.unwrap_or_else(|| millis(step.asked.elapsed()))))
     }
@@ -528,7 +572,7 @@ impl Pool {
     async fn engine_says(
         &self,
         step: &Step<'_>,
-        ended: Ended,
+        (ended, is_cut): (Ended, bool),
         account: &Account,
         said: Vec<String>,
     ) -> Result<EngineSays, Trouble> {
@@ -538,6 +582,11 @@ impl Pool {
         let mut against_a_pass = match ended.end {
             End::Code(0) => None,
             End::Code(code) => Some(format!("srun ended with exit code {code}")),
+            // Where it had to be: it goes on for as long as somebody has the step's output.
+            End::Signal(_) if is_cut && account.is_over() => Some(
+                "Slurm did not end its step, which may be because a process that the gate left holds its output"
+                    .to_owned(),
+            ),
             End::Signal(signal) => Some(format!("srun was ended by signal {signal}")),
         };
         if out_of_memory {

@@ -9,6 +9,9 @@ use super::client::{Client, ClientError};
 /// Between two looks at the queue, whoever asks: a cluster's controller serves many.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
+/// The same for the sake of telling why something waits.
+const BETWEEN_GLANCES: Duration = Duration::from_secs(2);
+
 /// One job as Slurm has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JobSeen {
@@ -117,6 +120,7 @@ pub(super) async fn lost_nodes(client: &Client) -> Result<Vec<String>, ClientErr
 pub(super) struct Queue {
     client: Client,
     prefix: String,
+    between: Duration,
     seen: tokio::sync::Mutex<Option<Look>>,
 }
 
@@ -131,7 +135,18 @@ struct Look {
 
 impl Queue {
     pub(super) fn new(client: Client, prefix: String) -> Self {
-        Self { client, prefix, seen: tokio::sync::Mutex::default() }
+        Self { client, prefix, between: BETWEEN_LOOKS, seen: tokio::sync::Mutex::default() }
+    }
+
+    /// For who only wants to tell: it is looked less often, and there may be no answer.
+    pub(super) fn of_glances(client: &Client, prefix: String) -> Self {
+        Self { between: BETWEEN_GLANCES, ..Self::new(client.hurried(), prefix) }
+    }
+
+    /// As [`Queue::look`], once it is known that somebody would answer.
+    pub(super) async fn glance(&self, since: Instant) -> Result<Arc<[JobSeen]>, ClientError> {
+        self.client.ping().await?;
+        self.look(since).await
     }
 
     /// As it is, or was a moment ago; but never as it was before `since`.
@@ -139,7 +154,7 @@ impl Queue {
         let mut seen = self.seen.lock().await;
         if let Some(look) = &*seen
             && look.asked >= since
-            && look.answered.elapsed() < BETWEEN_LOOKS
+            && look.answered.elapsed() < self.between
         {
             return look.jobs.clone();
         }
