@@ -61,7 +61,7 @@ pub struct Outcome {
 pub(super) struct Run<'a> {
     pub prepared: &'a Prepared,
     pub folder: &'a RunFolder,
-    pub workshop: &'a Workshop,
+    pub workshop: Workshop,
     pub lander: LocalLander,
     pub options: &'a Options,
     pub faces: &'a FaceArgs,
@@ -126,6 +126,8 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        // Nothing is composed any more, and the report needs as much memory as what that was made of.
+        drop(workshop);
         crash::point!("elsewhere.clear.before");
         if let Err(error) = gates.elsewhere().clear().await {
             let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
