@@ -62,7 +62,7 @@ pub struct Outcome {
 pub(super) struct Run<'a> {
     pub prepared: &'a Prepared,
     pub folder: &'a RunFolder,
-    pub workshop: &'a Workshop,
+    pub workshop: Workshop,
     pub lander: LocalLander,
     pub options: &'a Options,
     pub faces: &'a FaceArgs,
@@ -127,6 +127,8 @@ impl Run<'_> {
         observers.push(Box::new(|recorded| lesson.hear(recorded)));
         let ended = engine::run(past, setup, ports, journal, observers, interrupts).await;
         faces.leave_terminal();
+        // Nothing is composed any more, and the report needs as much memory as what that was made of.
+        drop(workshop);
         crash::point!("elsewhere.clear.before");
         let is_stopped = ended.as_ref().is_ok_and(|ended| ended.exit_code == engine::exit::INTERRUPTED);
         let clearing = Clearing { gates: gates.elsewhere(), is_hurried: is_stopped };

@@ -138,7 +138,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let run = Run {
         prepared: &prepared,
         folder: &folder,
-        workshop: &workshop,
+        workshop,
         lander,
         options: &options,
         faces: &args.faces,

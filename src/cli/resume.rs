@@ -137,7 +137,7 @@ async fn resume(
     let run = Run {
         prepared: &prepared,
         folder,
-        workshop: &workshop,
+        workshop,
         lander,
         options: &options,
         faces: &args.faces,

@@ -200,7 +200,8 @@ struct ItemState {
     /// The run's base contains its landing: later cones do not merge it again.
     in_base: bool,
     cone: Option<Cone>,
-    without: Option<Cone>,
+    /// Of those alone that are about to be blamed.
+    without: Option<Box<Cone>>,
     /// It left its group, to be judged on its own cone.
     singled_out: bool,
 }
@@ -366,7 +367,7 @@ impl RunState {
 
     /// The item's cone without the item.
     pub fn without(&self, ix: ItemIx) -> Option<&Cone> {
-        self.items[ix.get()].without.as_ref()
+        self.items[ix.get()].without.as_deref()
     }
 
     /// What an item's cone holds besides base and the item: its dependencies that base lacks,

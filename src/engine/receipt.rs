@@ -94,9 +94,10 @@ pub struct ReceiptGate {
     pub node: Option<String>,
 }
 
-/// What is known of each pass, for receipts: a function of events, live and in replay.
+/// What is known of each pass, for receipts: a function of events, live and in replay. Boxed: a map has room for about
+/// twice as many as are in it.
 #[derive(Debug, Default)]
-pub(super) struct Passes(HashMap<VerdictKey, ReceiptGate>);
+pub(super) struct Passes(HashMap<VerdictKey, Box<ReceiptGate>>);
 
 impl Passes {
     /// To be told of every event, before the state is.
@@ -104,7 +105,7 @@ impl Passes {
         let finished = match event {
             Event::GateFinished(finished) if matches!(finished.verdict, Some(Verdict::Passed { .. })) => finished,
             Event::VerdictReused { gate, key, from, remembered: Some(remembered) } => {
-                self.0.insert(*key, reused(gate, *key, from, remembered, state));
+                self.0.insert(*key, Box::new(reused(gate, *key, from, remembered, state)));
                 return;
             }
             _ => return,
@@ -127,13 +128,13 @@ impl Passes {
             runtime,
             node: finished.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
         };
-        self.0.insert(finished.key, pass);
+        self.0.insert(finished.key, Box::new(pass));
     }
 
     fn of(&self, key: VerdictKey, state: &RunState) -> ReceiptGate {
         let flaky = matches!(state.standing(&key), Some(Standing::Passed { flaky: true }));
         match self.0.get(&key) {
-            Some(pass) => ReceiptGate { flaky: flaky || pass.flaky, ..pass.clone() },
+            Some(pass) => ReceiptGate { flaky: flaky || pass.flaky, ..ReceiptGate::clone(pass) },
             None => ReceiptGate {
                 name: None,
                 key,

@@ -67,7 +67,7 @@ pub(super) fn remaining_ms(view: &RunView, now_ms: u64, durations: &Durations) -
     // With how many others a worker is shared.
     let mut together: BTreeMap<&ItemName, u64> = BTreeMap::new();
     let (mut jobs, mut places) = (0_u64, 0_u64);
-    for job in view.jobs.values().filter(judges) {
+    for job in view.jobs.values().map(AsRef::as_ref).filter(judges) {
         let items = view.gated_by(&job.purpose);
         jobs += 1;
         places += items.len() as u64;
@@ -115,7 +115,7 @@ pub(super) fn remaining_ms(view: &RunView, now_ms: u64, durations: &Durations) -
 /// is known; of one that is under proof what is left of it. In a train there is none, and none where the apex is a tree
 /// that is gated anyway.
 fn proof_ms(view: &RunView, now_ms: u64, durations: &Durations) -> u64 {
-    let gated: Vec<&JobView> = view.jobs.values().collect();
+    let gated: Vec<&JobView> = view.jobs.values().map(AsRef::as_ref).collect();
     if gated.iter().any(|job| matches!(job.purpose, JobPurpose::Train { .. })) || lands_as_gated(view) {
         return 0;
     }

@@ -338,7 +338,8 @@ impl Picture {
 
 /// The workers by number, so that none jumps about between jobs.
 fn busy(view: &RunView) -> Vec<(&JobId, &JobView)> {
-    let mut busy: Vec<_> = view.jobs.iter().filter(|(_, job)| job.ended_at_ms.is_none()).collect();
+    let jobs = view.jobs.iter().map(|(id, job)| (id, job.as_ref()));
+    let mut busy: Vec<_> = jobs.filter(|(_, job)| job.ended_at_ms.is_none()).collect();
     busy.sort_by_key(|(_, job)| job.worker);
     busy
 }

@@ -13,6 +13,7 @@ mod runtimes;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -340,7 +341,7 @@ pub struct AttemptReport {
     pub purpose: JobPurpose,
     /// Without the tail of a pass.
     #[serde(flatten)]
-    pub run: GateFinished,
+    pub run: Arc<GateFinished>,
 }
 
 /// A composite that was to land.

@@ -16,6 +16,7 @@ mod red;
 mod runtimes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use endings::OpenLanding;
 pub use item::{ItemView, LandedItem, Stage};
@@ -55,7 +56,8 @@ pub struct RunView {
     /// In canonical order.
     pub items: Vec<ItemView>,
     index: HashMap<ItemName, usize>,
-    pub jobs: BTreeMap<JobId, JobView>,
+    /// Boxed: half of a map's room stands empty where keys come in their order.
+    pub jobs: BTreeMap<JobId, Box<JobView>>,
     /// Every ended attempt of every gate, in the order they ended.
     pub attempts: Vec<AttemptView>,
     by_key: HashMap<VerdictKey, Vec<usize>>,
@@ -124,7 +126,7 @@ pub struct JobView {
     /// Its process ended before it did.
     pub is_cut_off: bool,
     /// What it waits for before the next gate can run.
-    pub unreported: Option<Unreported>,
+    pub unreported: Option<Box<Unreported>>,
     /// Why the next gate has no node yet, where that is known.
     pub held_up: Option<HeldUp>,
     /// Positions in [`RunView::attempts`].
@@ -164,7 +166,7 @@ pub struct RunningGate {
 pub struct AttemptView {
     pub purpose: JobPurpose,
     pub required: bool,
-    pub run: GateFinished,
+    pub run: Arc<GateFinished>,
     pub started_at_ms: u64,
     pub ended_at_ms: u64,
     /// It passed, and failed before on what the verdict belongs to.
@@ -317,7 +319,8 @@ impl RunView {
             Event::ChecksMissing { job, gate, checks, .. } => {
                 if let Some(job) = self.jobs.get_mut(job) {
                     let is_news = self.told_missing.insert((gate.clone(), checks.missing.clone()));
-                    job.unreported = Some(Unreported { gate: gate.clone(), checks: (**checks).clone(), is_news });
+                    job.unreported =
+                        Some(Box::new(Unreported { gate: gate.clone(), checks: (**checks).clone(), is_news }));
                 }
             }
             Event::GateWaits { job, gate, why, .. } => {
@@ -487,7 +490,7 @@ impl RunView {
                 item.running += 1;
             }
         }
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, Box::new(job));
     }
 
     fn gate_finished(&mut self, at: u64, run: &GateFinished) {
@@ -514,7 +517,7 @@ impl RunView {
         self.attempts.push(AttemptView {
             purpose,
             required,
-            run,
+            run: Arc::new(run),
             started_at_ms,
             ended_at_ms: at,
             flake,

@@ -200,7 +200,7 @@ impl RunState {
             }
             CompositePurpose::Without { item } => {
                 let ix = self.ix(item)?;
-                self.items[ix.get()].without = Some(cone(Arc::from([])));
+                self.items[ix.get()].without = Some(Box::new(cone(Arc::from([]))));
             }
             CompositePurpose::Group { group } => self.group_composed(*group, composed)?,
             CompositePurpose::Train { item } => {

@@ -1,6 +1,7 @@
 //! What became of an item's gates, and how those stand that are yet to say something.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{AttemptReport, GateReport, OpenAttempt};
 use crate::report::view::{AttemptView, ItemView, JobView, RunView};
@@ -58,16 +59,14 @@ fn gate_report(view: &RunView, item: &ItemView, gate: &LinedUpGate, verdict: Opt
 }
 
 pub(super) fn attempt_report(attempt: &AttemptView) -> AttemptReport {
-    AttemptReport { purpose: attempt.purpose.clone(), run: attempt.run.clone() }
+    AttemptReport { purpose: attempt.purpose.clone(), run: Arc::clone(&attempt.run) }
 }
 
 /// The job that judges the item, or judged it last.
 fn newest_job<'a>(view: &'a RunView, item: &ItemView) -> Option<&'a JobView> {
     item.started_at_ms?;
-    view.jobs
-        .values()
-        .rev()
-        .find(|job| !job.is_without_item && view.gated_by(&job.purpose).contains(&item.lined_up.name))
+    let of_it = |job: &&JobView| !job.is_without_item && view.gated_by(&job.purpose).contains(&item.lined_up.name);
+    view.jobs.values().rev().map(AsRef::as_ref).find(of_it)
 }
 
 /// Of an item that is not decided yet: what its newest job has found so far.

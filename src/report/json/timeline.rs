@@ -74,23 +74,18 @@ pub(super) fn of(view: &RunView) -> Vec<Occupation> {
 }
 
 fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
-    let mut gates: Vec<GateSpan> = job
-        .attempts
-        .iter()
-        .filter_map(|position| view.attempts.get(*position))
-        .map(|attempt| GateSpan {
-            gate: attempt.run.gate.clone(),
-            attempt: attempt.run.attempt,
-            started_at_ms: attempt.started_at_ms,
-            ended_at_ms: Some(attempt.ended_at_ms),
-            outcome: Some(attempt.run.outcome.clone()),
-            runtime: view.ran_by_of(attempt).map(|ran_by| ran_by.name.clone()),
-            node: attempt.run.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
-            queued_ms: attempt.run.elsewhere.as_ref().map(|elsewhere| elsewhere.queued_ms),
-        })
-        .collect();
+    let attempts = job.attempts.iter().filter_map(|position| view.attempts.get(*position)).map(|attempt| GateSpan {
+        gate: attempt.run.gate.clone(),
+        attempt: attempt.run.attempt,
+        started_at_ms: attempt.started_at_ms,
+        ended_at_ms: Some(attempt.ended_at_ms),
+        outcome: Some(attempt.run.outcome.clone()),
+        runtime: view.ran_by_of(attempt).map(|ran_by| ran_by.name.clone()),
+        node: attempt.run.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
+        queued_ms: attempt.run.elsewhere.as_ref().map(|elsewhere| elsewhere.queued_ms),
+    });
     let runtime = |gate: &JobGate| view.ran_by(gate.definition).map(|ran_by| ran_by.name.clone());
-    gates.extend(job.running.clone().map(|RunningGate { gate, attempt, since_ms, node }| GateSpan {
+    let running = job.running.clone().map(|RunningGate { gate, attempt, since_ms, node }| GateSpan {
         runtime: job.gates.iter().find(|known| known.name == gate).and_then(runtime),
         gate,
         attempt,
@@ -99,7 +94,10 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         outcome: None,
         node,
         queued_ms: None,
-    }));
+    });
+    // A list that grows begins with room for four, and most jobs have one.
+    let mut gates = Vec::with_capacity(job.attempts.len() + usize::from(running.is_some()));
+    gates.extend(attempts.chain(running));
     Occupation {
         job: id,
         worker: job.worker,

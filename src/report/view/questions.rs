@@ -61,7 +61,7 @@ impl RunView {
             job.ended_at_ms.is_none() && alone && self.gated_by(&job.purpose).contains(&item.lined_up.name)
         };
         let held_ms = |job: &JobView| self.latest_at_ms.saturating_sub(job.started_at_ms);
-        self.jobs.values().filter(is_of_it).map(held_ms).fold(0, u64::saturating_add)
+        self.jobs.values().map(AsRef::as_ref).filter(is_of_it).map(held_ms).fold(0, u64::saturating_add)
     }
 
     /// What each key is of, as far as jobs tell.
