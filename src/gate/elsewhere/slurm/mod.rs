@@ -156,7 +156,7 @@ impl Slurm {
         };
         let returned = tokio::select! {
             returned = run => returned,
-            (job, why) = waiting::watch(&self.glances, errand, &name, &has_begun, &tell) => {
+            (job, why) = waiting::watch(&self.glances, &name, &has_begun, &tell) => {
                 tell(Word::InVain);
                 // Should it not be heard, it never begins.
                 let _ = self.cluster.end_job_hurriedly(job).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Cluster;
 use super::client::ClientError;
 use super::queue::{JobSeen, Phase, Queue};
-use crate::gate::elsewhere::{Errand, Word};
+use crate::gate::elsewhere::Word;
 
 /// What has begun by then need not be told of.
 const FIRST_GLANCE: Duration = Duration::from_secs(2);
@@ -47,13 +47,7 @@ fn told(reason: &str) -> String {
 
 /// Tells why an errand waits for as long as it `has_begun` not, and comes back where that is in vain: why, and what
 /// waits for it.
-pub(super) async fn watch(
-    queue: &Queue,
-    errand: &Errand,
-    name: &str,
-    has_begun: &AtomicBool,
-    tell: impl Fn(Word),
-) -> (u64, String) {
+pub(super) async fn watch(queue: &Queue, name: &str, has_begun: &AtomicBool, tell: impl Fn(Word)) -> (u64, String) {
     let begun = Instant::now();
     let mut pause = FIRST_GLANCE;
     let mut said: Option<String> = None;
@@ -81,9 +75,7 @@ pub(super) async fn watch(
         }
         times += 1;
         tell(Word::Waits(why.clone()));
-        if let Some(why) = &why {
-            super::patience::note(errand, &format!("it waits for a node: {why}"));
-        }
+        // Not in the gate's log: what stands there, and its digest, is the same whoever else wanted the nodes.
         said = why;
     }
 }
