@@ -71,7 +71,27 @@ pub(super) struct Attempt<'a> {
     pub(super) number: u32,
 }
 
-impl JobRun<'_> {
+impl<'a> JobRun<'a> {
+    pub(super) fn new(
+        gates: &'a LocalGates,
+        worker: &'a mut Worker,
+        job: &'a Job,
+        news: mpsc::UnboundedSender<JobNews>,
+        cancel: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            gates,
+            worker,
+            job,
+            news,
+            cancel,
+            guard_was_lost: false,
+            engine_was_away: false,
+            is_in_vain: false,
+            forgiven: 0,
+        }
+    }
+
     pub(super) async fn run(mut self) -> Result<(), PortError> {
         let job = self.job;
         for (position, gate) in job.gates.iter().enumerate() {

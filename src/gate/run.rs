@@ -98,19 +98,7 @@ impl GateRunner for LocalGates {
         Box::pin(async move {
             let worker = self.worker(job.worker);
             let mut worker = worker.lock().await;
-            JobRun {
-                gates: self,
-                worker: &mut worker,
-                job: &job,
-                news,
-                cancel,
-                guard_was_lost: false,
-                is_in_vain: false,
-                engine_was_away: false,
-                forgiven: 0,
-            }
-            .run()
-            .await
+            JobRun::new(self, &mut worker, &job, news, cancel).run().await
         })
     }
 }

@@ -41,19 +41,7 @@ impl LocalGates {
         let mut worker = worker.lock().await;
         // There is nobody to be told of attempts.
         let (news, _) = mpsc::unbounded_channel();
-        JobRun {
-            gates: self,
-            worker: &mut worker,
-            job,
-            news,
-            cancel,
-            guard_was_lost: false,
-            is_in_vain: false,
-            engine_was_away: false,
-            forgiven: 0,
-        }
-        .shell(program, opened)
-        .await
+        JobRun::new(self, &mut worker, job, news, cancel).shell(program, opened).await
     }
 }
 

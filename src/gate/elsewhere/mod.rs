@@ -16,7 +16,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use exchange::Exchange;
 pub use jobs::{AllGates, GatesElsewhere};
@@ -80,6 +80,21 @@ pub struct Returned {
     /// The engine ended it, or a part of it, for want of memory.
     pub out_of_memory: bool,
     pub left: Left,
+}
+
+impl Returned {
+    /// Of an errand that nobody had, asked for at `asked`.
+    fn early(outcome: GateOutcome, asked: Instant) -> Self {
+        Self {
+            outcome,
+            node: None,
+            queued_ms: u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ran_ms: 0,
+            peak_memory_bytes: None,
+            out_of_memory: false,
+            left: Left::Nothing,
+        }
+    }
 }
 
 /// What a gate left on its node.

@@ -105,6 +105,12 @@ if [ -z "$ERRAND_RESULT" ]; then
     trap 'kill "'"$!"'" 2>/dev/null; end_writer; cd /; remove "$own"' EXIT
 fi
 
+# Makes a commit of the tree $2 in the repository $1, with the words $3.
+commit_of() {
+    GIT_AUTHOR_NAME=lexpr GIT_AUTHOR_EMAIL=lexpr GIT_COMMITTER_NAME=lexpr GIT_COMMITTER_EMAIL=lexpr \
+        plain_git -C "$1" commit-tree -m "lexpr: $3" "$2"
+}
+
 # Pushes what was said and printed, as the tree of a commit of its own.
 send_back() {
     [ -n "$ERRAND_RESULT" ] || return 0
@@ -114,8 +120,7 @@ send_back() {
     account=$(plain_git hash-object -w --no-filters "$own/account") || return
     log=$(plain_git hash-object -w --no-filters "$own/log") || return
     tree=$(printf '100644 blob %s\taccount\n100644 blob %s\tlog\n' "$account" "$log" | plain_git mktree) || return
-    commit=$(GIT_AUTHOR_NAME=lexpr GIT_AUTHOR_EMAIL=lexpr GIT_COMMITTER_NAME=lexpr GIT_COMMITTER_EMAIL=lexpr \
-        plain_git commit-tree -m "lexpr: what came of $ERRAND_TICKET" "$tree") || return
+    commit=$(commit_of "$result" "$tree" "what came of $ERRAND_TICKET") || return
     for pause in 1 4 15 0; do
         far_git push -q --no-verify "$ERRAND_EXCHANGE" "+$commit:$ERRAND_RESULT" && return
         [ -z "$stopped" ] || return
@@ -173,8 +178,7 @@ send_files() {
     fi
     both=$(printf '040000 tree %s\tcollected\n040000 tree %s\twritten\n' "$collected" "$written" |
         plain_git -C "$files" mktree) || return
-    left=$(GIT_AUTHOR_NAME=lexpr GIT_AUTHOR_EMAIL=lexpr GIT_COMMITTER_NAME=lexpr GIT_COMMITTER_EMAIL=lexpr \
-        plain_git -C "$files" commit-tree -m "lexpr: what $ERRAND_TICKET left" "$both") || return
+    left=$(commit_of "$files" "$both" "what $ERRAND_TICKET left") || return
     far_git -C "$files" push -q --no-verify "$ERRAND_EXCHANGE" "+$left:$ERRAND_FILES" && echo "$left"
 }
 

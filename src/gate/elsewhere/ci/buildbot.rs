@@ -16,7 +16,7 @@ use self::seen::{LogSeen, RequestSeen, StepSeen, list, printed, read};
 use super::http::{Http, HttpError, encoded};
 use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, millis, plain, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::nonce;
 use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
@@ -100,7 +100,7 @@ impl Buildbot {
         let asked = Instant::now();
         let is_there = tokio::select! {
             is_there = self.look_for(scheduler, builder) => is_there,
-            () = cancelled(&mut cancel) => return Ok(early(GateOutcome::Cancelled, asked)),
+            () = cancelled(&mut cancel) => return Ok(Returned::early(GateOutcome::Cancelled, asked)),
         };
         let mut transcript = Transcript::of(errand)?;
         if let Err(trouble) = is_there {
@@ -115,7 +115,7 @@ impl Buildbot {
             () = cancelled(&mut cancel) => match tokio::time::timeout(LAST_WORD, forcing).await {
                 Ok(Ok(request)) => return self.master.cut(request, errand, Cut::Cancelled, (asked, None)).await,
                 // Should it be forced by now, it is ended when the run is cleared up.
-                Ok(Err(_)) | Err(_) => return Ok(early(GateOutcome::Cancelled, asked)),
+                Ok(Err(_)) | Err(_) => return Ok(Returned::early(GateOutcome::Cancelled, asked)),
             },
         };
         let returned = self.master.follow(request, errand, asked, &mut cancel, tell, &mut transcript).await;
@@ -348,7 +348,7 @@ impl Master {
                     }
                     let ran_ms = build.took_ms().unwrap_or_default().max(millis(since.elapsed()));
                     let node = build.worker();
-                    return Ok(Returned { node, ran_ms, queued_ms, ..early(outcome, asked) });
+                    return Ok(Returned { node, ran_ms, queued_ms, ..Returned::early(outcome, asked) });
                 }
                 if since.elapsed() >= errand.timeout {
                     return self.cut(request, errand, Cut::TimeIsUp, (asked, begun)).await;
@@ -359,7 +359,7 @@ impl Master {
                     seen => {
                         let why = seen.map_or("it is not there any more".to_owned(), |seen| seen.without_a_build());
                         let message = format!("the request {request} for a build: {why}");
-                        return Ok(early(GateOutcome::Infrastructure { message }, asked));
+                        return Ok(Returned::early(GateOutcome::Infrastructure { message }, asked));
                     }
                 }
                 if asked.elapsed() > self.queue_limit {
@@ -404,7 +404,7 @@ impl Master {
         };
         let (queued_ms, ran_ms) =
             begun.map_or((millis(asked.elapsed()), 0), |(queued_ms, since)| (queued_ms, millis(since.elapsed())));
-        Ok(Returned { queued_ms, ran_ms, ..early(outcome, asked) })
+        Ok(Returned { queued_ms, ran_ms, ..Returned::early(outcome, asked) })
     }
 
     /// Has the master cancel a request and stop its builds.

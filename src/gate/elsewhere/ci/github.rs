@@ -15,7 +15,7 @@ use self::seen::{Reported, Standing};
 use super::http::{Http, encoded};
 use super::identity::Identity;
 use super::transcript::Transcript;
-use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, early, millis, plain, push};
+use super::{CiSettings, Inspection, LONGEST_MESSAGE, Trouble, millis, plain, push};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::{Errand, Exchange, Returned, Word};
 use crate::vocabulary::event::{GateOutcome, MissingChecks};
@@ -74,7 +74,7 @@ impl GitHub {
         let mut transcript = Transcript::of(errand)?;
         let returned = tokio::select! {
             returned = self.follow(&checks, errand, asked, tell, &mut transcript) => returned,
-            () = cancelled(&mut cancel) => Ok(early(GateOutcome::Cancelled, asked)),
+            () = cancelled(&mut cancel) => Ok(Returned::early(GateOutcome::Cancelled, asked)),
         };
         let told = match &returned {
             Ok(Returned { outcome: GateOutcome::Infrastructure { message }, .. }) => Some(message.clone()),
@@ -110,7 +110,7 @@ impl GitHub {
             let look = tokio::time::timeout(left.max(FIRST_LOOK), look);
             let timed_out = |(queued_ms, since): (u64, Instant)| {
                 let outcome = GateOutcome::TimedOut { after_ms: millis(errand.timeout), signal: None };
-                Returned { queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) }
+                Returned { queued_ms, ran_ms: millis(since.elapsed()), ..Returned::early(outcome, asked) }
             };
             let (reported, at) = match (look.await, begun) {
                 (Ok(reported), _) => (reported?, asked.elapsed()),
@@ -137,7 +137,12 @@ impl GitHub {
                 Standing::Ended(outcome) => {
                     let (queued_ms, since) = begun.unwrap_or((millis(at), Instant::now()));
                     let node = Some(checks.repository.to_owned());
-                    return Ok(Returned { node, queued_ms, ran_ms: millis(since.elapsed()), ..early(outcome, asked) });
+                    return Ok(Returned {
+                        node,
+                        queued_ms,
+                        ran_ms: millis(since.elapsed()),
+                        ..Returned::early(outcome, asked)
+                    });
                 }
                 Standing::Missing(missing) if quiet_since.elapsed() >= next_note => {
                     let quiet = quiet_since.elapsed();
@@ -162,7 +167,7 @@ impl GitHub {
                         // Others are at work all the time.
                         false => self.missed(missing, &reported, checks.required, at).to_string(),
                     };
-                    return Ok(early(GateOutcome::Infrastructure { message }, asked));
+                    return Ok(Returned::early(GateOutcome::Infrastructure { message }, asked));
                 }
                 _ => {}
             }

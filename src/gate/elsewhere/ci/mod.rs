@@ -17,7 +17,7 @@ use self::buildbot::Buildbot;
 use self::github::{Checks, GitHub};
 use self::http::HttpError;
 use self::identity::Identity;
-use super::{Errand, Exchange, Left, Returned, Word};
+use super::{Errand, Exchange, Returned, Word};
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
 use crate::plan::ci_service::{CiJudge, CiServer, CiServicePolicy, Credentials};
@@ -148,10 +148,10 @@ impl Ci {
         };
         Ok(match returned {
             Ok(Returned { outcome: GateOutcome::Infrastructure { message }, node, queued_ms, ran_ms, .. }) => {
-                Returned { node, queued_ms, ran_ms, ..early(infrastructure(&message), asked) }
+                Returned { node, queued_ms, ran_ms, ..Returned::early(infrastructure(&message), asked) }
             }
             Ok(returned) => returned,
-            Err(trouble) => early(infrastructure(&trouble.to_string()), asked),
+            Err(trouble) => Returned::early(infrastructure(&trouble.to_string()), asked),
         })
     }
 
@@ -273,19 +273,6 @@ async fn of_exchange<T: Send + 'static>(
 /// What somebody else says, as one line of so many characters at most: it goes into events, and onto terminals.
 fn plain(text: &str, most: usize) -> String {
     in_one_line(text).chars().filter(|c| !c.is_control()).take(most).collect()
-}
-
-/// For a gate that nobody had.
-fn early(outcome: GateOutcome, asked: Instant) -> Returned {
-    Returned {
-        outcome,
-        node: None,
-        queued_ms: millis(asked.elapsed()),
-        ran_ms: 0,
-        peak_memory_bytes: None,
-        out_of_memory: false,
-        left: Left::Nothing,
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -16,7 +16,7 @@ use super::client::{ClientError, LONGEST_CALL};
 use super::listening::Listening;
 use super::patience::Asking;
 use super::queue::{JobSeen, Phase, Queue};
-use super::{Cluster, Trouble, blocking, cancelled_early, excluding, millis};
+use super::{Cluster, Trouble, blocking, excluding, millis};
 use crate::gate::client::cancelled;
 use crate::gate::elsewhere::account::{Account, EngineSays, nonce};
 use crate::gate::elsewhere::exchange::{BroughtLog, object_format};
@@ -99,7 +99,7 @@ impl Batch {
         let mut seen = Followed::default();
         let start = tokio::select! {
             start = self.start(errand) => start?,
-            () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+            () = cancelled(&mut cancel) => return Ok(Returned::early(GateOutcome::Cancelled, asked)),
         };
         let end = match start {
             Start::TakeResult(end) => end,
@@ -112,7 +112,7 @@ impl Batch {
                 let job = tokio::select! {
                     job = self.submit(errand) => job?,
                     // Should it be submitted by now, it is ended when the run is cleared up.
-                    () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+                    () = cancelled(&mut cancel) => return Ok(Returned::early(GateOutcome::Cancelled, asked)),
                 };
                 self.follow(errand, job, asked, &mut cancel, started, &mut seen).await?
             }

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::crash;
 use crate::gate::orphans::STARTED_FOR;
 use crate::git::command::{STARTED_BY, is_gone};
+use crate::vocabulary::event::in_one_line;
 
 /// Of the caller's environment: where the cluster is, who asks, and how programs are found. Everything else of Slurm's
 /// would be options (sbatch(1), srun(1): "INPUT ENVIRONMENT VARIABLES").
@@ -214,8 +215,7 @@ async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> std::
 }
 
 fn on_one_line(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    in_one_line(&String::from_utf8_lossy(text)).into_owned()
 }
 
 fn not_started(program: &str, error: &std::io::Error) -> ClientError {

@@ -27,7 +27,7 @@ use self::pool::Pool;
 use self::queue::{Phase, Queue};
 use super::exchange::NotCleared;
 use super::worker::{Instructions, NotAName};
-use super::{Errand, Exchange, Left, Returned, Word};
+use super::{Errand, Exchange, Returned, Word};
 use crate::gate::client::GuardError;
 use crate::gate::job::make_log;
 use crate::git::command::GitError;
@@ -163,14 +163,8 @@ impl Slurm {
                 Err(Trouble::Said(why))
             }
         };
-        let returned = returned.unwrap_or_else(|trouble| Returned {
-            outcome: GateOutcome::Infrastructure { message: trouble.to_string() },
-            node: None,
-            queued_ms: millis(asked.elapsed()),
-            ran_ms: 0,
-            peak_memory_bytes: None,
-            out_of_memory: false,
-            left: Left::Nothing,
+        let returned = returned.unwrap_or_else(|trouble| {
+            Returned::early(GateOutcome::Infrastructure { message: trouble.to_string() }, asked)
         });
         if let GateOutcome::Infrastructure { .. } = &returned.outcome {
             self.cluster.settings.exchange.doubt(errand.commit);
@@ -367,19 +361,6 @@ fn shunned_of<'a>(shunned: &BTreeMap<String, Instant>, there: &'a [String]) -> V
         nodes.retain(|node| Some(*node) != longest);
     }
     nodes
-}
-
-/// For a gate that was cancelled before a node had it.
-fn cancelled_early(asked: Instant) -> Returned {
-    Returned {
-        outcome: GateOutcome::Cancelled,
-        node: None,
-        queued_ms: millis(asked.elapsed()),
-        ran_ms: 0,
-        peak_memory_bytes: None,
-        out_of_memory: false,
-        left: Left::Nothing,
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -15,7 +15,7 @@ use super::client::{Client, ClientError};
 use super::hearing::{Files, Silence};
 use super::patience::note;
 use super::queue::{self, JobSeen, Phase, Queue};
-use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, cancelled_early, excluding, millis, scancel, shunned_of};
+use super::{Cluster, LONGEST_END, LOOK_AGAIN, Trouble, excluding, millis, scancel, shunned_of};
 use crate::gate::client::{Guard, GuardError, GuardedCommand, cancelled, shell};
 use crate::gate::elsewhere::account::{Account, EngineSays};
 use crate::gate::elsewhere::worker::{LONGEST_PREPARATION, LONGEST_SENDING, SCRIPT, quoted, setup_limit};
@@ -115,7 +115,7 @@ impl Pool {
         for renewal in 0.. {
             let asked = Instant::now();
             let ready = tokio::select! {
-                () = cancelled(&mut cancel) => return Ok(cancelled_early(asked)),
+                () = cancelled(&mut cancel) => return Ok(Returned::early(GateOutcome::Cancelled, asked)),
                 ready = tokio::time::timeout(limit, self.get_ready(errand)) => ready,
             };
             let Ok(ready) = ready else { return Err(Trouble::Said(queued_for(asked))) };
@@ -136,7 +136,7 @@ impl Pool {
             self.look_again_at(&allocation).await;
             if *cancel.borrow() {
                 // What could not be ended is, before anything else is begun in the allocation, and when the run is cleared up.
-                return Ok(cancelled_early(asked));
+                return Ok(Returned::early(GateOutcome::Cancelled, asked));
             }
             if renewal == RENEWALS || !self.was_taken(allocation.job).await? {
                 return returned;
