@@ -27,13 +27,13 @@ use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
-use crate::git::command::{Config, Git};
+use crate::git::command::{Config, Git, GitError};
 use crate::git::keeps;
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
 use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
-use crate::git::repo::UserRepo;
+use crate::git::repo::{Target, UserRepo};
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
 use crate::journal::{self, JournalFile};
 use crate::load::MachineLoad;
@@ -44,7 +44,7 @@ use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
 use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
-use crate::vocabulary::names::RunId;
+use crate::vocabulary::names::{CommitId, RunId, WorkerId};
 use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
@@ -83,7 +83,7 @@ impl Run<'_> {
         if let Some(past) = &past {
             tell_of_the_cut(folder, past);
         }
-        let processes = Arc::new(RecentProcesses::default());
+        let processes = Arc::new(RecentProcesses::before_any_descendant());
         let gates = Arc::new(gates(options, prepared, &workshop.quarantine, folder, Arc::clone(&processes))?);
         if past.is_some() {
             // What it had elsewhere is cleared up at its end, whether it is asked for again or not.
@@ -93,6 +93,7 @@ impl Run<'_> {
         if past.is_none() {
             missing_checks::tell(prepared, gates.elsewhere()).await;
         }
+        warm_up(&gates, prepared);
         let Lasting { fingerprint, verdicts } = lasting::open(prepared, folder, gates.here(), past.as_ref()).await?;
         let load = Arc::new(MachineLoad::new(Arc::clone(&processes)));
         let memory = Arc::new(TreeMemory::new(processes));
@@ -110,9 +111,6 @@ impl Run<'_> {
             verdicts: verdicts.clone().map(|verdicts| verdicts as _),
         };
         let watched = Watched { memory: &memory, composer: &workshop.composer, verdicts: verdicts.as_deref() };
-        let pins = Pins::of(prepared.repo.common_dir());
-        let needed: Vec<_> = prepared.items.iter().map(|item| item.head).chain([prepared.target.commit]).collect();
-        pins.keep(&folder.id, "needed", prepared.target.tree, &needed)?;
         let setup = run_setup(prepared, folder.id.clone(), options, fingerprint);
         let unwritable = |error: crate::journal::JournalError| Failure::internal(error.to_string());
         let (signals, interrupts) = Signals::listen(faces.progress(), deadline);
@@ -461,6 +459,17 @@ fn gates(
     Ok(AllGates::new(LocalGates::new(settings, slots, processes), elsewhere))
 }
 
+/// Has slots and guards ready for the first gates, as many as the machine runs at once, while the run begins.
+fn warm_up(gates: &Arc<AllGates>, prepared: &Prepared) {
+    let graph = &prepared.graph;
+    let first = limits_beforehand(&prepared.policy).max_workers.min(workers(None).0);
+    let gates_here = graph.indices().flat_map(|ix| graph.gates(ix)).filter(|gate| gate.runtime.elsewhere().is_none());
+    for worker in (0..first).zip(gates_here).map(|(worker, _)| WorkerId(worker)) {
+        let gates = Arc::clone(gates);
+        tokio::spawn(async move { gates.here().warm_up(worker).await });
+    }
+}
+
 /// What holds for all gates of a run; `folder` is its own, or one that is used as such.
 ///
 /// # Errors
@@ -548,6 +557,21 @@ pub(super) fn tidy_up(repo: &UserRepo, folder: &RunFolder, exit_code: u8) -> Res
     let _ = std::fs::remove_dir_all(folder.quarantine());
     crash::point!("composites.removed");
     Ok(())
+}
+
+/// Keeps from `git gc` what a run needs, for as long as it is not let go: the target as it is and the heads of all items.
+/// Before the run's first event is written.
+///
+/// # Errors
+/// Where a ref cannot be written.
+pub(super) fn keep_what_it_needs(
+    common_dir: &Path,
+    run: &RunId,
+    target: &Target,
+    heads: impl IntoIterator<Item = CommitId>,
+) -> Result<(), GitError> {
+    let needed: Vec<CommitId> = heads.into_iter().chain([target.commit]).collect();
+    Pins::of(common_dir).keep(run, "needed", target.tree, &needed)
 }
 
 /// Lets go of what is kept from `git gc` for a run: by refs and, where a process of it was killed

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::task::{JoinError, spawn_blocking};
+
 use super::conduct::{self, Outcome, Run};
 use super::dry_run::MOST_PAIRS_IN_SHORT;
 use super::failure::Failure;
@@ -12,10 +14,12 @@ use super::turns::{self, Patience};
 use super::{MergeArgs, credentials, dry_run, faces, leftovers, overriding, resume, speak};
 use crate::crash;
 use crate::engine;
+use crate::git::checkout::Checkout;
 use crate::git::command;
 use crate::git::land::{self, LocalLander};
 use crate::git::lock::{Purpose, RunLock};
 use crate::git::refusal::LandRefusal;
+use crate::git::repo::UserRepo;
 use crate::report::dry_run::DryRun;
 use crate::report::{Destination, Report};
 use crate::runs::{self, Hold, RunFolder};
@@ -65,24 +69,26 @@ pub fn run(args: MergeArgs) -> Result<Outcome, Failure> {
     }
 }
 
-/// A run's folder that is removed again unless the run begins.
+/// A run's folder, and what is kept for it, which go again unless the run begins.
 struct Tentative {
     folder: RunFolder,
+    repo: UserRepo,
     /// Until the run has it.
     hold: Option<Hold>,
 }
 
 impl Tentative {
-    fn create(common_dir: &Path, id: RunId) -> Result<Self, Failure> {
-        let (folder, hold) = RunFolder::create(common_dir, id).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(Self { folder, hold: Some(hold) })
+    fn create(repo: UserRepo, id: RunId) -> Result<Self, Failure> {
+        let made = RunFolder::create(repo.common_dir(), id);
+        let (folder, hold) = made.map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Self { folder, repo, hold: Some(hold) })
     }
 }
 
 impl Drop for Tentative {
     fn drop(&mut self) {
-        if self.hold.is_some() {
-            // What cannot be removed has no journal and so counts as no run.
+        // What cannot be removed has no journal and so counts as no run: the next one removes it.
+        if self.hold.is_some() && conduct::let_go(&self.repo, &self.folder.id).is_ok() {
             let _ = std::fs::remove_dir_all(&self.folder.path);
         }
     }
@@ -112,7 +118,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let patience = Patience::from_now(args.wait, args.deadline);
     let (lock, waited) = claim(args, &opened, &id, patience).await?;
     conduct::tidy_after_dead_runs(&opened.repo).await?;
-    let mut tentative = Tentative::create(&common_dir, id)?;
+    let mut tentative = Tentative::create(opened.repo.clone(), id)?;
     if let (true, Some(hold)) = (args.urgent, &tentative.hold) {
         tentative.folder.name_process(hold).map_err(|error| Failure::internal(error.to_string()))?;
     }
@@ -149,8 +155,8 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     run.conduct(None).await
 }
 
-/// The plan in its order, and a lander for which nothing stands in the way. Another run may land
-/// meanwhile: then the target is taken as it is by then.
+/// The plan in its order, and a lander for which nothing stands in the way; what the run needs is kept for it. Another run
+/// may land meanwhile: then the target is taken as it is by then.
 async fn get_ready(
     args: &MergeArgs,
     mut opened: Opened,
@@ -161,27 +167,58 @@ async fn get_ready(
     let mut times_left = opened.policy().max_rebases;
     let mut held = None;
     loop {
-        let prepared = line_up(opened, &workshop.composer).await?;
-        let (repo, target) = (&prepared.repo, &prepared.target);
+        let (target, common_dir) = (opened.target.clone(), opened.repo.common_dir().to_owned());
         let (push, no_sign) = (args.push.as_deref(), args.no_sign);
-        let lander = conduct::lander(repo, folder, &target.full_name, push, no_sign, Some(workshop));
-        let in_the_way = |refusal| resume::in_the_way(repo.common_dir(), &target.full_name, refusal);
+        let lander = conduct::lander(&opened.repo, folder, &target.full_name, push, no_sign, Some(workshop));
         let turn = match held.take() {
             Some(turn) => turn,
             None => turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?,
         };
-        let checkouts = match lander.preflight(target.commit) {
-            Err(LandRefusal::TargetElsewhere { .. }) if times_left > 0 => {
+        // git is asked, and writes, while items are lined up: all of it takes its time, and none needs the others.
+        let (commit, heads) = (target.commit, opened.heads().to_vec());
+        let looking = spawn_blocking({
+            let lander = lander.clone();
+            move || match lander.preflight(commit) {
+                Ok(checkouts) => (Ok(checkouts), None),
+                refused => (refused, Some(turn)),
+            }
+        });
+        let keeping = spawn_blocking({
+            let (common_dir, run, target) = (common_dir.clone(), folder.id.clone(), target.clone());
+            move || conduct::keep_what_it_needs(&common_dir, &run, &target, heads)
+        });
+        let (prepared, looked, kept) = tokio::join!(line_up(opened, &workshop.composer), looking, keeping);
+        let broke_off = |error: JoinError| Failure::internal(format!("looking at the repository broke off: {error}"));
+        let (prepared, looked) = (prepared?, looked.map_err(broke_off)?);
+        let kept = kept.map_err(broke_off)?;
+        let has_room = |checkouts: &[Checkout]| land::must_have_room_for(checkouts, commit, &prepared.arriving);
+        let refused = match looked {
+            (Err(refusal), turn) => (refusal, turn),
+            (Ok(checkouts), _) if has_room(&checkouts).is_ok() => {
+                kept?;
+                return Ok((prepared, lander));
+            }
+            (Ok(_), _) => {
+                // Or somebody landed it since the look. With the turn in hand nobody does.
+                let turn = turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?;
+                match lander.preflight(commit).and_then(|checkouts| has_room(&checkouts)) {
+                    Ok(()) => {
+                        kept?;
+                        return Ok((prepared, lander));
+                    }
+                    Err(refusal) => (refusal, Some(turn)),
+                }
+            }
+        };
+        match refused {
+            (LandRefusal::TargetElsewhere { .. }, turn) if times_left > 0 => {
                 // Another run may land faster than this one gets ready: it has to wait, once.
-                held = Some(turn);
+                held = turn;
                 times_left -= 1;
                 opened = open_again(args, &prepared.source, &prepared.text, images)?;
-                continue;
             }
-            looked => looked.map_err(in_the_way)?,
-        };
-        land::must_have_room_for(&checkouts, target.commit, &prepared.arriving).map_err(in_the_way)?;
-        return Ok((prepared, lander));
+            (refusal, _) => return Err(resume::in_the_way(&common_dir, &target.full_name, refusal)),
+        }
     }
 }
 

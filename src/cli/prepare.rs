@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::failure::{EXIT_INVALID, Failure};
@@ -13,6 +14,7 @@ use super::speak;
 use crate::cache::{Cache, CacheStats};
 use crate::diagnostics;
 use crate::gate::container;
+use crate::git::command::joined;
 use crate::git::compose::{ComposeSettings, ShadowComposer};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
@@ -85,6 +87,11 @@ impl Opened {
         &self.plan
     }
 
+    /// One per item, in the order of the document.
+    pub fn heads(&self) -> &[CommitId] {
+        &self.heads
+    }
+
     /// Finds out what the images of containers stand for, and has gates run in these and no others. Blocks, for as long
     /// as it takes to pull those that are not here.
     ///
@@ -153,12 +160,17 @@ pub struct Overrides {
 /// # Errors
 /// Where the plan is invalid, the repository cannot be used, or lacks what the plan names.
 pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
-    let checked = read_plan(source).map_err(|invalid| {
+    let (checked, repo) = thread::scope(|scope| {
+        // git takes as long to say what the repository is as the plan takes to be read.
+        let repo = thread::Builder::new().spawn_scoped(scope, || UserRepo::open(repository));
+        (read_plan(source), joined(repo))
+    });
+    let checked = checked.map_err(|invalid| {
         show(&invalid.source_text, &invalid.problems);
         Failure::shown(EXIT_INVALID)
     })?;
     show(checked.places.source(), &checked.warnings);
-    resolve(source, checked, repository, overrides)
+    resolve(source, checked, || repo?, repository, overrides)
 }
 
 /// A plan that was read before, with its target and branches where they are by now.
@@ -170,13 +182,19 @@ pub fn open_again(source: &str, text: &str, repository: &Path, overrides: &Overr
         show(&invalid.source_text, &invalid.problems);
         Failure::shown(EXIT_INVALID)
     })?;
-    resolve(source, checked, repository, overrides)
+    resolve(source, checked, || UserRepo::open(repository), repository, overrides)
 }
 
-fn resolve(source: &str, checked: Checked, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
+fn resolve(
+    source: &str,
+    checked: Checked,
+    repo: impl FnOnce() -> Result<UserRepo, RepoError>,
+    repository: &Path,
+    overrides: &Overrides,
+) -> Result<Opened, Failure> {
     let Checked { mut plan, places, .. } = checked;
     apply(overrides, &mut plan)?;
-    let repo = UserRepo::open(repository)?;
+    let repo = repo()?;
     let begun = Instant::now();
     let named: Vec<Named<'_>> = plan
         .items

@@ -134,6 +134,8 @@ async fn resume(
         lander.preflight(now)?;
     }
     drop(turn);
+    let heads = prepared.items.iter().map(|item| item.head);
+    conduct::keep_what_it_needs(prepared.repo.common_dir(), &folder.id, &prepared.target, heads)?;
     let run = Run {
         prepared: &prepared,
         folder,

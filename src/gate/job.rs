@@ -405,7 +405,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Runs what blocks where it holds up no other task.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PortError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PortError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| PortError {
         message: format!("work on a slot ended early: {error}"),
         hint: Some("this is a bug in lexpr; please report it".to_owned()),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, getpid};
 
 /// One process at the time the table was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,13 @@ impl ProcessTable {
             table.resident_bytes.insert(process.pid, process.resident_bytes);
         }
         Some(table)
+    }
+
+    /// This process alone, as if it had no relatives; `None` where there is no /proc.
+    fn of_this_process() -> Option<Self> {
+        let process = Self::process(getpid().as_raw_nonzero().get())?;
+        let resident_bytes = HashMap::from([(process.pid, process.resident_bytes)]);
+        Some(Self { children: HashMap::new(), resident_bytes })
     }
 
     /// This user's processes that have `name` set to `value` in their environment, zombies and
@@ -138,6 +145,13 @@ struct Read {
 impl RecentProcesses {
     /// Reading takes at most one part in this many of one core's time.
     const SHARE: u32 = 20;
+
+    /// For a process that has no descendants yet: to know that, nobody needs to look at all others.
+    pub fn before_any_descendant() -> Self {
+        let begun = Instant::now();
+        let alone = ProcessTable::of_this_process();
+        Self(Mutex::new(alone.map(|table| Read { at: begun, cost: Duration::ZERO, table: Arc::new(table) })))
+    }
 
     /// A table at most `max_age` old, or older where reading is costly (thousands of processes).
     /// Blocks while it is read: 10 µs or so a process. `None` where there is no /proc.

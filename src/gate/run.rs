@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::artifacts::Spare;
 use super::client::Guard;
-use super::job::JobRun;
-use super::processes::RecentProcesses;
+use super::job::{JobRun, blocking};
+use super::processes::{self, RecentProcesses};
+use crate::git::command::GitError;
 use crate::git::slot::{Slot, SlotPool};
 use crate::ports::{GateRunner, Job, JobNews, PortError};
 use crate::vocabulary::names::{RunId, WorkerId};
@@ -75,10 +76,36 @@ pub(super) struct Worker {
     pub(super) spare_shelf: Option<Spare>,
 }
 
+impl Worker {
+    /// The slot that it has, or the first that nobody has.
+    pub(super) async fn take_slot(&mut self, pool: &SlotPool) -> Result<Result<Slot, GitError>, PortError> {
+        if let Some(slot) = self.slot.take() {
+            return Ok(Ok(slot));
+        }
+        // A guard is of the slot that it was started for.
+        self.guard = None;
+        let pool = pool.clone();
+        // What got away from its guard may still be at work in a slot.
+        blocking(move || pool.take_unless(processes::is_somebody_in)).await
+    }
+}
+
 impl LocalGates {
     /// `processes` is shared with whatever else measures this machine's processes.
     pub fn new(settings: GateSettings, pool: SlotPool, processes: Arc<RecentProcesses>) -> Self {
         Self { settings, pool, processes, workers: Mutex::default() }
+    }
+
+    /// Takes a slot for a worker that will soon have a gate to run, and starts a guard in it. What cannot be had now is
+    /// asked for again by the gate, and whatever stands against it is told then.
+    pub async fn warm_up(&self, worker: WorkerId) {
+        let worker = self.worker(worker);
+        let mut worker = worker.lock().await;
+        let Ok(Ok(slot)) = worker.take_slot(&self.pool).await else { return };
+        if let (None, Ok(at_work)) = (&worker.guard, slot.at_work()) {
+            worker.guard = Guard::start(&self.settings.guard_exe, at_work).await.ok();
+        }
+        worker.slot = Some(slot);
     }
 
     pub(super) fn worker(&self, id: WorkerId) -> Arc<tokio::sync::Mutex<Worker>> {

@@ -7,9 +7,11 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::thread::ScopedJoinHandle;
 
 use crate::crash;
 use crate::disk::room::first_full;
@@ -415,6 +417,15 @@ fn start(mut command: Command) -> std::io::Result<Child> {
 
 fn finish(child: std::io::Result<Child>) -> Result<Output, GitError> {
     child.and_then(Child::wait_with_output).map_err(GitError::NotStarted)
+}
+
+/// What a thread came to that worked beside its starter. A panic in it goes on here.
+///
+/// # Errors
+/// Where it could not be started.
+pub fn joined<T>(started: std::io::Result<ScopedJoinHandle<'_, T>>) -> Result<T, GitError> {
+    let ended = started.map_err(GitError::NotStarted)?.join();
+    Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 /// The place at which a git has been started and not waited for.

@@ -15,17 +15,16 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::checkout::{self, Checkout, Held};
-use super::command::{Config, DURABLE, Git, GitError, failed};
+use super::command::{Config, DURABLE, Git, GitError, failed, joined};
 use super::migrate::{self, Origin, Store};
 use super::objects::ObjectStore;
 use super::push::Remote;
@@ -254,11 +253,17 @@ impl Inner {
 
     fn preflight(&self, base: CommitId) -> Result<Vec<Checkout>, LandRefusal> {
         let target = &self.settings.target;
-        let [symbolic, shown, signing] = self.repository.outputs([
-            &["symbolic-ref", "--quiet", target],
-            &["show-ref", "--verify", "--hash", target],
-            &SIGNING,
-        ]);
+        let ([symbolic, shown, signing], checkouts, writable) = thread::scope(|scope| {
+            // All look at the same and change nothing.
+            let checkouts = thread::Builder::new().spawn_scoped(scope, || self.checkouts());
+            let writable = thread::Builder::new().spawn_scoped(scope, || self.must_be_writable(base));
+            let told = self.repository.outputs([
+                &["symbolic-ref", "--quiet", target],
+                &["show-ref", "--verify", "--hash", target],
+                &SIGNING,
+            ]);
+            (told, joined(checkouts), joined(writable))
+        });
         self.must_be_a_branch(&symbolic?)?;
         let now = self.shown_target(&shown?)?;
         if now != base {
@@ -267,11 +272,11 @@ impl Inner {
         if !self.settings.no_sign && is_asked_for(&signing?)? {
             return Err(LandRefusal::Signing);
         }
-        let checkouts = self.checkouts()?;
+        let checkouts = checkouts??;
         for checkout in &checkouts {
             checkout.must_be_clean()?;
         }
-        self.must_be_writable(base)?;
+        writable??;
         if let Some(remote) = &self.remote {
             remote.must_be_at(&self.remotes, base)?;
         }
@@ -348,10 +353,10 @@ impl Inner {
             // The one takes its time, and does not touch what the other looks at.
             let checkouts = thread::Builder::new().spawn_scoped(scope, || self.checkouts());
             let brought = migrate::bring(&self.quarantine, store, to, &present, &self.settings.run);
-            (brought, checkouts.map(ScopedJoinHandle::join))
+            (brought, joined(checkouts))
         });
         let _until_a_ref_holds_it = brought?;
-        let checkouts = checkouts.map_err(GitError::NotStarted)?.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let checkouts = checkouts??;
         // Before the target moves anywhere, and until they have followed.
         let held = self.hold(&checkouts, from, to)?;
         if let Some(remote) = &self.remote {

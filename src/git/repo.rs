@@ -2,16 +2,15 @@
 //! and items are in it. Nothing is written here.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use super::command::{
-    Config, Git, GitError, bare_command, expect_success, failed, output, shown, tells_of_trouble, together,
+    Config, Git, GitError, bare_command, expect_success, failed, joined, output, shown, tells_of_trouble, together,
 };
 use super::version::GitVersion;
 use crate::plan::problem::nearest;
@@ -126,22 +125,22 @@ impl UserRepo {
         if !dir.is_dir() {
             return Err(not_one("there is no such folder".to_owned()));
         }
-        let [version, facts, head, top, partial] = together([
+        let [version, told, partial] = together([
             GitVersion::question(),
-            inside(dir, &FACTS),
-            inside(dir, &BORN),
-            inside(dir, &["rev-parse", "--show-toplevel"]),
+            inside(dir, &[&FACTS[..], &USUALLY].concat()),
             inside(dir, &["config", "--get-regexp", PARTIAL]),
         ]);
         let version = GitVersion::from_answer(&version?)?;
         if version < GitVersion::OLDEST {
             return Err(RepoError::GitTooOld { installed: version });
         }
-        let Facts { git_dir, common_dir, objects, shallow, bare, format } =
-            Facts::read(dir, expect_success(&FACTS, facts?)).map_err(|err| match err {
-                GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
-                other => other.into(),
-            })?;
+        let told = told?;
+        let usual = told.status.success().then(|| Facts::usual(dir, &told.stdout)).flatten();
+        let facts = usual.map_or_else(|| Facts::one_by_one(dir), Ok).map_err(|err| match err {
+            GitError::Failed { stderr, .. } if !tells_of_trouble(&stderr) => not_one(stderr),
+            other => other.into(),
+        })?;
+        let Facts { git_dir, common_dir, objects, shallow, bare, format, unborn, work_tree } = facts;
         let repository = || git_dir.display().to_string();
         if shallow {
             return Err(RepoError::Shallow { repository: repository() });
@@ -155,18 +154,13 @@ impl UserRepo {
         if String::from_utf8_lossy(&partial?.stdout).lines().any(|line| !line.ends_with(" false")) {
             return Err(RepoError::PartialClone { repository: repository() });
         }
-        let head = head?;
-        if !head.status.success() {
-            let error = failed(&BORN, &head);
+        if let Some(error) = unborn {
             return Err(if error.is_trouble() {
                 error.into()
             } else {
                 RepoError::UnbornHead { repository: repository() }
             });
         }
-        // Started in a git directory there is none.
-        let top = top?;
-        let work_tree = Some(path_of(top.stdout)).filter(|path| top.status.success() && !path.as_os_str().is_empty());
         let git = Git::new(git_dir, Config::Users);
         Ok(Self { git, common_dir, objects, format, bare, work_tree, version })
     }
@@ -376,6 +370,10 @@ const FACTS: [&str; 9] = [
     "--show-object-format",
 ];
 
+/// What is asked beside [`FACTS`]. Where there is no commit, git says what it knows up to there and fails; the way to
+/// the top of the working tree is the last, as there may be none to tell.
+const USUALLY: [&str; 3] = ["--is-inside-work-tree", "HEAD^{commit}", "--show-cdup"];
+
 /// Whether there is a commit to land on.
 const BORN: [&str; 4] = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
 
@@ -390,11 +388,41 @@ struct Facts {
     shallow: bool,
     bare: bool,
     format: String,
+    /// Why there is no commit at HEAD, where there is none.
+    unborn: Option<GitError>,
+    /// Started in a git directory there is none.
+    work_tree: Option<PathBuf>,
 }
 
 impl Facts {
-    fn read(dir: &Path, answer: Result<Vec<u8>, GitError>) -> Result<Self, GitError> {
-        let answer = answer?;
+    /// From an answer to [`FACTS`] and [`USUALLY`]; `None` where it is not as it usually is, such as with a newline in
+    /// a path.
+    fn usual(dir: &Path, answer: &[u8]) -> Option<Self> {
+        let is_answer = |word: &[u8]| matches!(word, b"true" | b"false");
+        let lines: Vec<&[u8]> = answer.strip_suffix(b"\n")?.split(|byte| *byte == b'\n').collect();
+        let [git_dir, common_dir, objects, shallow, bare, format, inside, _, way @ ..] = &lines[..] else {
+            return None;
+        };
+        if ![shallow, bare, inside].into_iter().all(|word| is_answer(word)) {
+            return None;
+        }
+        let work_tree = match way {
+            // An empty way is the one to where git was started.
+            [way] => Some(dir.join(path_of(way.to_vec())).canonicalize().ok()?),
+            [] => None,
+            [..] => return None,
+        };
+        let [git_dir, common_dir, objects] = [git_dir, common_dir, objects].map(|path| path_of(path.to_vec()));
+        let format = String::from_utf8_lossy(format).into_owned();
+        let (shallow, bare) = (*shallow == b"true", *bare == b"true");
+        Some(Self { git_dir, common_dir, objects, shallow, bare, format, unborn: None, work_tree })
+    }
+
+    /// By questions of which each may fail without the others.
+    fn one_by_one(dir: &Path) -> Result<Self, GitError> {
+        let [facts, head, top] =
+            together([inside(dir, &FACTS), inside(dir, &BORN), inside(dir, &["rev-parse", "--show-toplevel"])]);
+        let (answer, head, top) = (expect_success(&FACTS, facts?)?, head?, top?);
         let lines: Vec<&[u8]> = answer.split(|byte| *byte == b'\n').collect();
         // The last one is what follows the last newline.
         let [paths @ .., shallow, bare, format, b""] = &lines[..] else {
@@ -411,7 +439,10 @@ impl Facts {
             ],
         };
         let format = String::from_utf8_lossy(format).into_owned();
-        Ok(Self { git_dir, common_dir, objects, shallow: shallow == b"true", bare: bare == b"true", format })
+        let unborn = (!head.status.success()).then(|| failed(&BORN, &head));
+        let work_tree = Some(path_of(top.stdout)).filter(|path| top.status.success() && !path.as_os_str().is_empty());
+        let (shallow, bare) = (shallow == b"true", bare == b"true");
+        Ok(Self { git_dir, common_dir, objects, shallow, bare, format, unborn, work_tree })
     }
 }
 
@@ -524,17 +555,18 @@ impl Questions {
         let rest = Self { asked: self.asked.split_off(self.asked.len() / 2) };
         let (first, rest) = thread::scope(|scope| {
             let rest = thread::Builder::new().spawn_scoped(scope, || rest.put_to_one(git));
-            (self.put_to_one(git), rest.map(ScopedJoinHandle::join))
+            (self.put_to_one(git), joined(rest))
         });
         let mut answers = first?;
-        answers.0.extend(rest.map_err(GitError::NotStarted)?.unwrap_or_else(|panic| resume_unwind(panic))?.0);
+        answers.0.extend(rest??.0);
         Ok(answers)
     }
 
     fn put_to_one(self, git: &Git) -> Result<Answers, GitError> {
         let input = self.asked.iter().map(|revision| format!("{revision}\n")).collect::<String>();
         // Through standard input, where no revision can be taken for an option.
-        let args: [&OsStr; 2] = ["cat-file".as_ref(), "--batch-check=%(objectname)".as_ref()];
+        // What else a full name may mean is not looked for, six files each (gitrevisions(7)): nobody would be told.
+        let args = ["-c", "core.warnAmbiguousRefs=false", "cat-file", "--batch-check=%(objectname)"];
         let answered = git.output(&args, Some(input.as_bytes()))?;
         if !answered.status.success() {
             // Some questions, such as for the upstream of a branch that has none, end it.

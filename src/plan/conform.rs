@@ -30,6 +30,8 @@ static ITEM_VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     let schema = serde_json::json!({ "$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], "$ref": ITEM });
     jsonschema::validator_for(&schema).expect("it is a part of the schema")
 });
+/// To make the validator takes longer than to read a small plan.
+static SURE_BUT_FOR_ITEMS: LazyLock<Sure> = LazyLock::new(|| Sure::of(&SCHEMA).with_any_list("items"));
 static SURE_ITEM: LazyLock<Sure> =
     LazyLock::new(|| SCHEMA.pointer(ITEM.trim_start_matches('#')).map_or(Sure::Never, Sure::of));
 
@@ -82,14 +84,18 @@ pub(super) fn conform(document: &Document) -> Conformed {
     let mut rest = without_items(document);
     let mut unwanted = BTreeSet::new();
     let mut all_told = true;
-    for error in VALIDATOR.iter_errors(&rest) {
-        let place = place_of(&error, &Pointer::root());
-        all_told = match document.items() {
-            Some(items) if stands_for_items(&place) => telling.items(items, &mut mended, &mut unwanted),
-            _ => telling.tell(&error, place, &mut unwanted),
-        };
-        if !all_told {
-            break;
+    if SURE_BUT_FOR_ITEMS.allows(document.root(), document.text()) {
+        all_told = document.items().is_none_or(|items| telling.items(items, &mut mended, &mut unwanted));
+    } else {
+        for error in VALIDATOR.iter_errors(&rest) {
+            let place = place_of(&error, &Pointer::root());
+            all_told = match document.items() {
+                Some(items) if stands_for_items(&place) => telling.items(items, &mut mended, &mut unwanted),
+                _ => telling.tell(&error, place, &mut unwanted),
+            };
+            if !all_told {
+                break;
+            }
         }
     }
     if all_told {
@@ -420,6 +426,73 @@ mod tests {
         });
         // Such as most plans are made of, at least.
         assert_eq!(surely.collect::<Vec<_>>(), [ITEMS[0], ITEMS[18]]);
+    }
+
+    /// What stands beside the items of plans, some right and some wrong.
+    const RESTS: &[&str] = &[
+        "schemaVersion: v1",
+        "schemaVersion: 1",
+        "schemaVersion: 1.0.0",
+        "schemaVersion: 1.7.3",
+        "schemaVersion: v2",
+        "schemaVersion: 2",
+        "schemaVersion: [v1]",
+        "target: main",
+        "schemaVersion: v1\nitems: 3",
+        "schemaVersion: v1\nitems: [~, 3]",
+        "schemaVersion: v1\nschemaVersion: v1",
+        "schemaVersion: v1\ntarget: ''",
+        "schemaVersion: v1\ncolour: red",
+        "schemaVersion: v1\ngates: [{name: unit, run: x, resources: [db]}]\npolicy: {maxWorkers: auto, groupSize: 2}",
+        "schemaVersion: v1\ngates: [{name: unit, run: x, resources: {gpu: 2}}]\npolicy: {resources: {gpu: 4}}",
+        "schemaVersion: v1\ngates: [{name: unit, run: x, resources: {gpu: 0}}]",
+        "schemaVersion: v1\ngates: [{name: unit, run: x, resources: db}]",
+        "schemaVersion: v1\npolicy: {maxWorkers: autos}",
+        "schemaVersion: v1\npolicy: {maxWorkers: 0}",
+        "schemaVersion: v1\npolicy: {maxWorkers: 1025}",
+        "schemaVersion: v1\npolicy: {maxWorkers: 2.5}",
+        "schemaVersion: v1\npolicy: {landing: boat}",
+        "schemaVersion: v1\npolicy: {resources: {api: {limit: 3, perMinute: 60}}}",
+        "schemaVersion: v1\npolicy: {retries: {unit: {maxAttempts: 3, backoffSeconds: 5}}}",
+    ];
+
+    #[test]
+    fn what_surely_stands_beside_items_is_allowed_beside_them() {
+        let surely = RESTS.iter().filter(|rest| {
+            let document = Document::read("plan.yaml", rest.as_bytes()).unwrap();
+            let surely = SURE_BUT_FOR_ITEMS.allows(document.root(), document.text());
+            let (data, has_items) = (without_items(&document), document.items().is_some());
+            let told = VALIDATOR.iter_errors(&data).map(|error| place_of(&error, &Pointer::root()));
+            assert!(!surely || told.filter(|place| !(has_items && stands_for_items(place))).count() == 0, "{rest}");
+            surely
+        });
+        let most_plans: Vec<&str> = [0, 1, 2, 9, 13, 14, 23].map(|at| RESTS[at]).to_vec();
+        assert_eq!(surely.copied().collect::<Vec<_>>(), most_plans);
+    }
+
+    #[test]
+    fn the_examples_of_what_a_pattern_describes_fit_it() {
+        fn described_by_patterns<'a>(schema: &'a Value, found: &mut Vec<&'a Value>) {
+            match schema {
+                Value::Object(words) => {
+                    found.extend(words.contains_key("pattern").then_some(schema));
+                    words.values().for_each(|value| described_by_patterns(value, found));
+                }
+                Value::Array(list) => list.iter().for_each(|value| described_by_patterns(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        described_by_patterns(&SCHEMA, &mut found);
+        let mut tried = 0;
+        for schema in found {
+            let validator = jsonschema::validator_for(schema).unwrap();
+            for example in schema.get("examples").and_then(Value::as_array).into_iter().flatten() {
+                assert!(validator.is_valid(example), "{example} of {schema}");
+                tried += 1;
+            }
+        }
+        assert!(tried >= 3, "{tried}");
     }
 
     #[test]

@@ -31,12 +31,22 @@ pub(super) enum Sure {
     },
     /// A map of whatever keys.
     Table(Box<Sure>),
+    Either(Vec<Sure>),
+    Anything,
     /// Nothing: ask the validator.
     Never,
 }
 
 /// What is said to people, and what says no more than where the schema of a value stands.
-const WITHOUT_EFFECT: [&str; 5] = ["title", "description", "default", "examples", "format"];
+const WITHOUT_EFFECT: [&str; 7] = ["$schema", "$defs", "title", "description", "default", "examples", "format"];
+
+/// Words that say something of values of one kind alone.
+const OF_ONE_KIND: [(&str, &[&str]); 4] = [
+    ("string", &["minLength", "maxLength", "pattern"]),
+    ("number", &["minimum", "maximum"]),
+    ("array", &["items", "minItems"]),
+    ("object", &["properties", "required", "additionalProperties"]),
+];
 
 impl Sure {
     /// From a part of the schema.
@@ -44,16 +54,43 @@ impl Sure {
         resolve(schema).as_object().and_then(Self::of_words).unwrap_or(Self::Never)
     }
 
+    /// The same for a map whose `key` may also hold a list of whatever.
+    pub fn with_any_list(mut self, key: &str) -> Self {
+        if let Self::Map { keys, .. } = &mut self {
+            let of_key = keys.iter_mut().filter(|(known, _)| *known == key);
+            of_key.for_each(|(_, sure)| *sure = Self::List { least: 0, elements: Box::new(Self::Anything) });
+        }
+        self
+    }
+
     fn of_words(words: &'static Map<String, Value>) -> Option<Self> {
+        match words.get("type")? {
+            Value::String(kind) => Self::of_kind(kind, words),
+            Value::Array(kinds) => {
+                let sure = kinds.iter().filter_map(|kind| Self::of_kind(kind.as_str()?, words));
+                Some(Self::Either(sure.collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What values of one kind must be. Words about other kinds have no effect on these (JSON Schema Validation, 6).
+    fn of_kind(kind: &str, words: &'static Map<String, Value>) -> Option<Self> {
+        let has_effect = |word: &str| {
+            let of_one = OF_ONE_KIND.iter().find(|(_, words)| words.contains(&word));
+            of_one.is_none_or(|(of, _)| *of == kind || (*of, kind) == ("number", "integer"))
+        };
         let knows = |known: &[&str]| {
-            words.keys().map(String::as_str).all(|word| known.contains(&word) || WITHOUT_EFFECT.contains(&word))
+            let mut with_effect = words.keys().map(String::as_str).filter(|word| has_effect(word));
+            with_effect.all(|word| known.contains(&word) || WITHOUT_EFFECT.contains(&word))
         };
         let count = |word: &str, absent: usize| match words.get(word) {
             Some(number) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
             None => Some(absent),
         };
         let whole = |word: &str, absent: i64| words.get(word).map_or(Some(absent), Value::as_i64);
-        match words.get("type")?.as_str()? {
+        match kind {
+            "string" if words.contains_key("pattern") && knows(&["type", "pattern"]) => Self::of_pattern(words),
             "string" if knows(&["type", "minLength", "maxLength"]) => {
                 Some(Self::Text { least: count("minLength", 0)?, most: count("maxLength", usize::MAX)? })
             }
@@ -61,7 +98,8 @@ impl Sure {
                 let words = words.get("enum")?.as_array()?;
                 words.iter().map(Value::as_str).collect::<Option<_>>().map(Self::Word)
             }
-            "integer" if knows(&["type", "minimum", "maximum"]) => {
+            // Of numbers, the whole ones between whole bounds.
+            "integer" | "number" if knows(&["type", "minimum", "maximum"]) => {
                 Some(Self::Whole { least: whole("minimum", i64::MIN)?, most: whole("maximum", i64::MAX)? })
             }
             "boolean" if knows(&["type"]) => Some(Self::Flag),
@@ -85,6 +123,16 @@ impl Sure {
             }
             _ => None,
         }
+    }
+
+    /// Of a text that a pattern describes: the one word that it is, or the examples. That the schema allows these is
+    /// tested.
+    fn of_pattern(words: &'static Map<String, Value>) -> Option<Self> {
+        let pattern = words.get("pattern")?.as_str()?;
+        let word = pattern.strip_prefix('^').and_then(|pattern| pattern.strip_suffix('$'));
+        let word = word.filter(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let examples = words.get("examples").and_then(Value::as_array).into_iter().flatten();
+        Some(Self::Word(word.into_iter().chain(examples.filter_map(Value::as_str)).collect()))
     }
 
     /// Whether the schema surely allows `node`, and no map in it has a key twice.
@@ -116,6 +164,8 @@ impl Sure {
             (Self::Table(values), Content::Map(entries)) => {
                 no_key_twice(entries, source) && entries.iter().all(|entry| values.allows(&entry.value, source))
             }
+            (Self::Either(kinds), _) => kinds.iter().any(|sure| sure.allows(node, source)),
+            (Self::Anything, _) => true,
             _ => false,
         }
     }

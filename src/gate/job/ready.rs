@@ -10,7 +10,6 @@ use crate::gate::artifacts;
 use crate::gate::client::{Guard, GuardedCommand, shell};
 use crate::gate::container::Boxed;
 use crate::gate::environment::{Environment, of_slot};
-use crate::gate::processes;
 use crate::gate::protocol::{Cause, End, Ended};
 use crate::gate::setup::stamp;
 use crate::git::command::{GitError, tells_of_trouble};
@@ -93,18 +92,9 @@ impl JobRun<'_> {
             true => NotReady::Trouble(format!("preparing a slot: {error}")),
             false => NotReady::because("preparing a slot", error),
         };
-        let mut slot = match self.worker.slot.take() {
-            Some(slot) => slot,
-            None => {
-                // A guard is of the slot that it was started for.
-                self.worker.guard = None;
-                let pool = self.gates.pool.clone();
-                // What got away from its guard may still be at work in a slot.
-                match blocking(move || pool.take_unless(processes::is_somebody_in)).await? {
-                    Ok(slot) => slot,
-                    Err(error) => return Ok(Err(not_ready(error))),
-                }
-            }
+        let mut slot = match self.worker.take_slot(&self.gates.pool).await? {
+            Ok(slot) => slot,
+            Err(error) => return Ok(Err(not_ready(error))),
         };
         // It starts while files are written. One that does not is started again when it is needed, and whatever
         // stands against it is told then.
