@@ -461,9 +461,10 @@ fn gates(
 
 /// Has slots and guards ready for the first gates, as many as the machine runs at once, while the run begins.
 fn warm_up(gates: &Arc<AllGates>, prepared: &Prepared) {
-    let graph = &prepared.graph;
     let first = limits_beforehand(&prepared.policy).max_workers.min(workers(None).0);
-    let gates_here = graph.indices().flat_map(|ix| graph.gates(ix)).filter(|gate| gate.runtime.elsewhere().is_none());
+    let left = prepared.graph.indices().zip(&prepared.lined_up).filter(|(_, item)| item.already_landed.is_none());
+    let gates_of_all = left.flat_map(|(ix, _)| prepared.graph.gates(ix));
+    let gates_here = gates_of_all.filter(|gate| gate.runtime.elsewhere().is_none());
     for worker in (0..first).zip(gates_here).map(|(worker, _)| WorkerId(worker)) {
         let gates = Arc::clone(gates);
         tokio::spawn(async move { gates.here().warm_up(worker).await });
