@@ -124,6 +124,52 @@ fn a_switch_leaves_files_that_are_right_untouched() {
 }
 
 #[test]
+fn a_file_that_goes_serves_for_one_that_comes_wherever_that_is() {
+    let world = World::new();
+    let first = vec![file("a/b/one", "1\n"), file("stays", "x\n"), (SCRIPT, b"run", b"#!/bin/sh\n")];
+    let second = vec![file("new/two", "a longer one\n"), file("stays", "x\n"), (SCRIPT, b"bin/go", b"#!/bin/sh\nls\n")];
+    let (to_first, to_second) = (world.commit(&first), world.commit(&second));
+    let mut slot = world.pool.take().unwrap();
+    let dir = slot.path().to_owned();
+    let inode = |name: &str| fs::metadata(dir.join(name)).unwrap().ino();
+    slot.switch_to(&to_first, KEEP).unwrap();
+    let (one, run) = (inode("a/b/one"), inode("run"));
+    slot.switch_to(&to_second, KEEP).unwrap();
+    assert_eq!((slot.switched_by(), listing(&dir)), (Some(SwitchedBy::InProcess), expected(&second)));
+    assert_eq!((inode("new/two"), inode("bin/go")), (one, run), "each serves for one of its kind");
+    assert!(!dir.join("a").exists(), "nothing is left of a folder of which all serve elsewhere");
+    let built = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::open(dir.join("new/two")).unwrap().set_modified(built).unwrap();
+    slot.switch_to(&to_first, KEEP).unwrap();
+    assert_eq!(listing(&dir), expected(&first));
+    let modified = |name: &str| fs::metadata(dir.join(name)).unwrap().modified().unwrap();
+    assert!(modified("a/b/one") > built, "whoever goes by times sees that it is new");
+}
+
+#[test]
+fn what_has_another_name_or_stands_in_the_way_serves_for_nothing() {
+    let world = World::new();
+    let first = vec![file("a", "precious\n"), file("d/e", "2\n"), file("f", "3\n"), file("empty", "")];
+    // A folder where a file was, a file where a folder was, and one with nothing in it.
+    let second = vec![file("b", "others\n"), file("d", "5\n"), file("f/g", "6\n"), file("nothing", "")];
+    let (to_first, to_second) = (world.commit(&first), world.commit(&second));
+    let mut slot = world.pool.take().unwrap();
+    let dir = slot.path().to_owned();
+    slot.switch_to(&to_first, KEEP).unwrap();
+    let kept = dir.with_file_name("kept");
+    for round in ["once", "again"] {
+        fs::hard_link(dir.join("a"), &kept).unwrap();
+        slot.switch_to(&to_second, KEEP).unwrap();
+        assert_eq!(slot.switched_by(), Some(SwitchedBy::InProcess), "{round}");
+        assert_eq!(listing(&dir), expected(&second), "{round}");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "precious\n", "{round}");
+        slot.switch_to(&to_first, KEEP).unwrap();
+        assert_eq!(listing(&dir), expected(&first), "{round}");
+        fs::remove_file(&kept).unwrap();
+    }
+}
+
+#[test]
 fn whatever_a_gate_did_to_the_working_tree_is_undone() {
     let world = World::new();
     let first = world.commit(&first_tree());

@@ -4,7 +4,7 @@
 //! Killed in between, the next switch finds the old index. Whatever was written or removed since
 //! differs from it, and what came is not tracked by it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::symlink_metadata;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
@@ -18,11 +18,11 @@ use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
 use super::nature::folder_rights_like;
 use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
-use super::write::{self, Coming};
+use super::write::{self, Coming, Over};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget};
 use crate::crash;
 use crate::git::index::IndexEntry;
-use crate::git::objects::{Objects, from_tree};
+use crate::git::objects::{Objects, from_tree, mode};
 
 impl Slot {
     /// # Errors
@@ -64,10 +64,13 @@ impl Slot {
         for path in away.chain(&found.foreign) {
             remove(&inside(path)).map_err(unremovable)?;
         }
-        let Next { mut entries, coming, going } = follow(entries, &changes, &found)?;
-        write::remove(&self.work_tree, going.iter().map(|path| &**path), &entries)?;
+        let Next { mut entries, mut coming, going } = follow(entries, &changes, &found)?;
+        let (reused, going) = reuse(going, &mut coming, &entries);
+        write::remove(&self.work_tree, going.iter().map(|gone| &*gone.path), &entries)?;
         crash::point!("slot.switch.removed");
         write::write(&self.work_tree, objects, &mut entries, &coming)?;
+        // Those that could not be moved, and folders in which nothing is left.
+        write::remove(&self.work_tree, reused.iter().map(|path| &**path), &entries)?;
         crash::point!("slot.switch.written");
         let written = write_index(&self.index, &entries, tree.kind())?;
 
@@ -171,7 +174,15 @@ struct Next {
     entries: Vec<IndexEntry>,
     /// Which of them are to be written.
     coming: Vec<Coming>,
-    going: Vec<Box<[u8]>>,
+    /// In the order of their paths.
+    going: Vec<Going>,
+}
+
+/// What is to be removed.
+struct Going {
+    path: Box<[u8]>,
+    /// Of a file that is as an earlier switch left it.
+    mode: Option<u32>,
 }
 
 fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<Next, ForGit> {
@@ -187,16 +198,20 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
             next.add(added)?;
         }
         match changes.next_if(|change| change.path == entry.path) {
-            Some(Change { to: None, path }) => next.going.push(path.clone()),
+            Some(Change { to: None, path }) => {
+                let is_file = matches!(entry.mode, mode::FILE | mode::EXECUTABLE);
+                next.going.push(Going { path: path.clone(), mode: (!differs && is_file).then_some(entry.mode) });
+            }
             Some(changed) => {
                 next.add(changed)?;
-                if let Some(coming) = next.coming.last_mut() {
-                    coming.is_over_its_like = !differs && changed.to.is_some_and(|(mode, _)| mode == entry.mode);
+                let is_over_its_like = !differs && changed.to.is_some_and(|(mode, _)| mode == entry.mode);
+                if let Some(coming) = next.coming.last_mut().filter(|_| is_over_its_like) {
+                    coming.over = Some(Over::Here);
                 }
             }
             None => {
                 if differs {
-                    next.coming.push(Coming { at: next.entries.len(), is_over_its_like: false });
+                    next.coming.push(Coming { at: next.entries.len(), over: None });
                 }
                 next.entries.push(entry);
             }
@@ -206,10 +221,42 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
     Ok(next)
 }
 
+/// Has files that go serve for those of their kind that come: a file system is slower at making files than at anything
+/// else a switch does, and slower still where some were removed a moment ago (ext4's `recently_deleted`). Gives the
+/// paths of those that serve, and the others.
+fn reuse(going: Vec<Going>, coming: &mut [Coming], entries: &[IndexEntry]) -> (Vec<Box<[u8]>>, Vec<Going>) {
+    let has_below = |path: &[u8]| {
+        let below = [path, b"/"].concat();
+        let next = entries.partition_point(|entry| *entry.path < *below);
+        entries.get(next).is_some_and(|entry| entry.path.starts_with(&below))
+    };
+    let is_file = |path: &[u8]| entries.binary_search_by(|entry| (*entry.path).cmp(path)).is_ok();
+    let has_file_above = |path: &[u8]| {
+        let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.any(|(at, _)| is_file(&path[..at]))
+    };
+    let mut servants: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (at, gone) in going.iter().enumerate().rev() {
+        if let Some(mode) = gone.mode.filter(|_| !has_below(&gone.path) && !has_file_above(&gone.path)) {
+            servants.entry(mode).or_default().push(at);
+        }
+    }
+    let mut serves = vec![false; going.len()];
+    for coming in coming.iter_mut().filter(|coming| coming.over.is_none()) {
+        let entry = &entries[coming.at];
+        if let Some(at) = servants.get_mut(&entry.mode).and_then(Vec::pop) {
+            serves[at] = true;
+            coming.over = Some(Over::Elsewhere(going[at].path.clone()));
+        }
+    }
+    let (serving, others): (Vec<_>, Vec<_>) = going.into_iter().zip(serves).partition(|(_, serves)| *serves);
+    (serving.into_iter().map(|(gone, _)| gone.path).collect(), others.into_iter().map(|(gone, _)| gone).collect())
+}
+
 impl Next {
     fn add(&mut self, change: &Change) -> Result<(), ForGit> {
         let (mode, id) = change.to.ok_or(ForGit("an index of another tree"))?;
-        self.coming.push(Coming { at: self.entries.len(), is_over_its_like: false });
+        self.coming.push(Coming { at: self.entries.len(), over: None });
         self.entries.push(IndexEntry { path: change.path.clone(), mode, id, stat: Default::default() });
         Ok(())
     }

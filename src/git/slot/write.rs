@@ -9,7 +9,8 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, flistxattr_query, fstat, mkdirat, openat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, flistxattr_query, fstat, mkdirat, openat, renameat_with, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -111,12 +112,21 @@ pub(super) fn remove<'a>(
 }
 
 /// An entry that is to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Coming {
     /// Which of the entries.
     pub(super) at: usize,
-    /// A file of the same kind is there, as an earlier switch left it.
-    pub(super) is_over_its_like: bool,
+    /// A file of the same kind that an earlier switch left, to be written into.
+    pub(super) over: Option<Over>,
+}
+
+/// Where a file is that need not be made, as it can be written into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// There already.
+    Here,
+    /// At this path, at which none is wanted any more, and below or above which nothing comes.
+    Elsewhere(Box<[u8]>),
 }
 
 /// Writes those of `entries` that `which` names, in order, in the place of whatever file or link is
@@ -124,15 +134,20 @@ pub(super) struct Coming {
 pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], which: &[Coming]) -> Result<(), ForGit> {
     let failed = |_| ForGit("something that cannot be written");
     let mut folders = Folders::of(top).map_err(failed)?;
+    let mut leaving = Folders::of(top).map_err(failed)?;
     for coming in which {
         let entry = &mut entries[coming.at];
         let blob = objects.blob_within(entry.id, LARGEST_BLOB).map_err(|_| ForGit("a blob that cannot be read"))?;
         let blob = blob.ok_or(ForGit("a large blob"))?;
         let (folder, name) = split(&entry.path);
         let folder = folders.go_to(folder, true).map_err(failed)?;
-        if coming.is_over_its_like
-            && let Some(stat) = write_over(folder, name, &blob, entry.mode)
-        {
+        let is_there = match &coming.over {
+            Some(Over::Here) => true,
+            // Of what is empty and stays so nobody would see that it is new.
+            Some(Over::Elsewhere(from)) => !blob.is_empty() && moved(&mut leaving, from, folder, name).is_ok(),
+            None => false,
+        };
+        if is_there && let Some(stat) = write_over(folder, name, &blob, entry.mode) {
             entry.stat = stat;
             continue;
         }
@@ -146,6 +161,12 @@ pub(super) fn write(top: &Path, objects: &Objects, entries: &mut [IndexEntry], w
         }?;
     }
     Ok(())
+}
+
+/// Gives what is at `from` another place, in which nothing is.
+fn moved(leaving: &mut Folders, from: &[u8], to: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    let (folder, old_name) = split(from);
+    renameat_with(leaving.go_to(folder, false)?, old_name, to, name, RenameFlags::NOREPLACE)
 }
 
 /// Writes into the file that is there, which spares the file system making another; `None` where that might
@@ -234,7 +255,7 @@ mod tests {
         let (file, other) = (top.join("f"), top.join("other"));
         let (objects, entries) = blobs(repository.path(), &[b"short\n", b"a longer one\n", b""]);
         let over_its_like = |entry: &IndexEntry| {
-            write(top, &objects, &mut [entry.clone()], &[Coming { at: 0, is_over_its_like: true }]).unwrap();
+            write(top, &objects, &mut [entry.clone()], &[Coming { at: 0, over: Some(Over::Here) }]).unwrap();
         };
         let inode = || fs::symlink_metadata(&file).unwrap().ino();
         over_its_like(&entries[0]);
@@ -281,6 +302,24 @@ mod tests {
                 assert_eq!(fs::read_to_string(&other).unwrap(), "short\n", "{what}");
                 fs::remove_file(&other).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_file_that_serves_elsewhere_is_seen_to_be_new_there() {
+        let (folder, repository) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let top = folder.path();
+        let (objects, mut entries) = blobs(repository.path(), &[b"content\n", b""]);
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        for at in 0..entries.len() {
+            // As empty as what comes in its place, or as long.
+            fs::write(top.join("old"), if at == 0 { "CONTENT\n" } else { "" }).unwrap();
+            File::options().write(true).open(top.join("old")).unwrap().set_modified(long_ago).unwrap();
+            let over = Some(Over::Elsewhere(b"old"[..].into()));
+            write(top, &objects, &mut entries, &[Coming { at, over }]).unwrap();
+            assert!(fs::metadata(top.join("f")).unwrap().modified().unwrap() > long_ago, "{at}");
+            assert_eq!(fs::read(top.join("f")).unwrap().len(), [8, 0][at]);
+            fs::remove_file(top.join("f")).unwrap();
         }
     }
 
