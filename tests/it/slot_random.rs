@@ -454,6 +454,8 @@ fn check(world: &World, slot: &Slot, twin: &Twin, at: usize, clean: Clean) -> Re
     let mut twins = untracked(&listing(&twin.place), fresh);
     // To git what lies in a submodule's folder is the submodule's.
     twins.retain(|path| !above(path).any(|folder| fresh.get(folder) == Some(&Found::EmptyFolder)));
+    // Where git keeps rules that hide themselves, a slot does not.
+    twins.retain(|path| kept.contains(path) || !path.ends_with(b".gitignore"));
     if kept != twins {
         let shown =
             |paths: &BTreeSet<Vec<u8>>| paths.iter().map(|path| OsStr::from_bytes(path).to_owned()).collect::<Vec<_>>();

@@ -943,6 +943,22 @@ fn a_folder_that_ignores_itself_stays_where_nothing_in_it_is_tracked() {
 }
 
 #[test]
+fn a_folder_that_is_tracked_no_more_and_ignores_itself_is_not_in_a_clean_slot() {
+    let world = World::new();
+    let first = world.commit(&[file("above/in/it", "1\n"), file("above/other", "1\n")]);
+    let second = world.commit(&[file("above/other", "1\n")]);
+    let mut slot = world.pool.take().unwrap();
+    seen_to_keep_times(&mut slot, &first);
+    let cache = slot.path().join("above/in/cache");
+    fs::create_dir(&cache).unwrap();
+    fs::write(cache.join(".gitignore"), "*\n").unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    assert!(cache.exists(), "what is ignored stays");
+    slot.switch_to(&second, Clean::IgnoredToo).unwrap();
+    assert_eq!(listing(slot.path()), expected(&[file("above/other", "1\n")]));
+}
+
+#[test]
 fn slots_work_with_sha256() {
     let world = World::with_options(&["--bare", "--object-format=sha256"]);
     let (first, second) = (world.commit(&first_tree()), world.commit(&second_tree()));

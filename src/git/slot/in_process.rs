@@ -66,11 +66,11 @@ impl Slot {
         }
         let Next { mut entries, mut coming, going } = follow(entries, &changes, &found)?;
         let (reused, going) = reuse(going, &mut coming, &entries);
-        write::remove(&self.work_tree, going.iter().map(|gone| &*gone.path), &entries)?;
+        let mut with_strangers = write::remove(&self.work_tree, going.iter().map(|gone| &*gone.path), &entries)?;
         crash::point!("slot.switch.removed");
         write::write(&self.work_tree, objects, &mut entries, &coming)?;
         // Those that could not be moved, and folders in which nothing is left.
-        write::remove(&self.work_tree, reused.iter().map(|path| &**path), &entries)?;
+        with_strangers.extend(write::remove(&self.work_tree, reused.iter().map(|path| &**path), &entries)?);
         crash::point!("slot.switch.written");
         let written = write_index(&self.index, &entries, tree.kind())?;
 
@@ -91,13 +91,15 @@ impl Slot {
         write_notes(&self.notes, written.checksum, tree, &left);
         lay_index(&self.git_dir(), &written.bytes, written.at.into())
             .map_err(|_| ForGit("an index that cannot be written"))?;
+        // As nothing came or went in them, their times do not tell of it.
+        let folders = found.folders.into_iter().filter(|(folder, _)| !with_strangers.contains(&**folder));
         memory.known = Some(Known {
             entries,
             checksum: written.checksum,
             tree: Some(tree),
             written: written.at,
             left: Some(left),
-            folders: found.folders,
+            folders: folders.collect(),
         });
         Ok(())
     }

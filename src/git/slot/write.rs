@@ -78,12 +78,14 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Removes files and links, those that are there; then folders in which nothing is left, unless
-/// `entries`, in order, have something below them.
+/// `entries`, in order, have something below them. Gives those in which now is a folder that stays, though nothing in it
+/// is tracked any more: by their paths with a slash at the end.
 pub(super) fn remove<'a>(
     top: &Path,
     paths: impl Iterator<Item = &'a [u8]>,
     entries: &[IndexEntry],
-) -> Result<(), ForGit> {
+) -> Result<BTreeSet<Vec<u8>>, ForGit> {
+    let mut with_strangers = BTreeSet::new();
     let failed = |_| ForGit("something that cannot be removed");
     let mut folders = Folders::of(top).map_err(failed)?;
     let mut emptied = BTreeSet::new();
@@ -104,11 +106,11 @@ pub(super) fn remove<'a>(
         match folders.go_to(above, false).and_then(|above| unlinkat(above, name, AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOENT) => drop(emptied.insert(above.to_vec())),
             // What is ignored stays, and its folder with it.
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => drop(with_strangers.insert(above.to_vec())),
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(())
+    Ok(with_strangers)
 }
 
 /// An entry that is to be written.
