@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::{EXIT_INVALID, Failure};
 use super::plan::update_command;
-use super::source::read_plan;
+use super::source::read_bytes;
 use super::speak;
 use crate::cache::{Cache, CacheStats};
 use crate::diagnostics;
@@ -19,7 +19,7 @@ use crate::git::compose::{ComposeSettings, ShadowComposer};
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::{Named, RefProblem, RepoError, Target, UserRepo};
 use crate::git::resolve::{HeadOf, Relations};
-use crate::plan::check::{Checked, Places, check};
+use crate::plan::check::{Checked, Invalid, Places, check};
 use crate::plan::graph::Graph;
 use crate::plan::problem::{Problem, Severity, Source, nearest};
 use crate::plan::reach::reaches;
@@ -160,15 +160,17 @@ pub struct Overrides {
 /// # Errors
 /// Where the plan is invalid, the repository cannot be used, or lacks what the plan names.
 pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
-    let (checked, repo) = thread::scope(|scope| {
-        // git takes as long to say what the repository is as the plan takes to be read.
-        let repo = thread::Builder::new().spawn_scoped(scope, || UserRepo::open(repository));
-        (read_plan(source), joined(repo))
-    });
-    let checked = checked.map_err(|invalid| {
+    let invalid = |invalid: Invalid| {
         show(&invalid.source_text, &invalid.problems);
         Failure::shown(EXIT_INVALID)
-    })?;
+    };
+    let bytes = read_bytes(source).map_err(invalid)?;
+    let (checked, repo) = thread::scope(|scope| {
+        // git takes as long to say what the repository is as the plan takes to be checked.
+        let repo = thread::Builder::new().spawn_scoped(scope, || UserRepo::open(repository));
+        (check(source, &bytes), joined(repo))
+    });
+    let checked = checked.map_err(invalid)?;
     show(checked.places.source(), &checked.warnings);
     resolve(source, checked, || repo?, repository, overrides)
 }
