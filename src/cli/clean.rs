@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use super::scratch::{self, Abandoned};
-use super::{CleanArgs, conduct, leftovers, resume, speak, status};
+use super::{CleanArgs, conduct, leftovers, resume, speak, status, tidying};
 use crate::clock::SystemClock;
 use crate::core::account::Account;
 use crate::git::pins::Pins;
@@ -205,7 +205,7 @@ impl Sweep<'_> {
             leftovers::settle_gits(self.repo.common_dir(), folder)?;
             conduct::runtime(1)?.block_on(leftovers::clear_everywhere(self.repo, folder));
             folder.forget(hold).map_err(unlocked)?;
-            conduct::let_go(self.repo, &folder.id)?;
+            tidying::let_go(self.repo, &folder.id)?;
             folder.remove(hold).map_err(unlocked)?;
         }
         self.gone(what, size);
@@ -237,7 +237,7 @@ impl Sweep<'_> {
         }
         for run in kept_for {
             if !self.dry_run {
-                conduct::let_go(self.repo, &run)?;
+                tidying::let_go(self.repo, &run)?;
             }
             self.gone(&format!("what was kept from git gc for run {}, which is gone", shown(run.as_str())), 0);
         }

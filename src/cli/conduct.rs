@@ -15,7 +15,7 @@ use super::lasting::{self, Lasting};
 use super::on_finish::OnFinish;
 use super::prepare::{Prepared, Workshop};
 use super::signals::Signals;
-use super::{FaceArgs, ProgressKind, leftovers, missing_checks, speak, status, turns};
+use super::{FaceArgs, ProgressKind, leftovers, missing_checks, speak, tidying, turns};
 use crate::clock::SystemClock;
 use crate::core::judge::Surroundings;
 use crate::core::limits::{Limits, Outcomes, elsewhere};
@@ -27,24 +27,22 @@ use crate::engine::{self, EngineError, Past, Ports, RunSetup};
 use crate::gate::elsewhere::{AllGates, Exchange, GatesElsewhere};
 use crate::gate::processes::RecentProcesses;
 use crate::gate::{GateSettings, LocalGates, own_executable};
-use crate::git::command::{Config, Git, GitError};
-use crate::git::keeps;
+use crate::git::command::{Config, Git};
 use crate::git::land::{LanderSettings, LocalLander};
 use crate::git::lock::RunLock;
-use crate::git::pins::Pins;
 use crate::git::quarantine::Quarantine;
-use crate::git::repo::{Target, UserRepo};
+use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
-use crate::journal::{self, JournalFile};
+use crate::journal::JournalFile;
 use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
 use crate::plan::runtime::Runtime;
 use crate::plan::{Landing, MaxWorkers, Policy};
 use crate::report::{Destination, Report};
-use crate::runs::{self, Hold, RunFolder};
-use crate::vocabulary::event::{EVENT_FORMAT, Event, FinalItem, OverrideGrant, RunStarted};
-use crate::vocabulary::names::{CommitId, RunId, WorkerId};
+use crate::runs::{Hold, RunFolder};
+use crate::vocabulary::event::{EVENT_FORMAT, FinalItem, OverrideGrant, RunStarted};
+use crate::vocabulary::names::{RunId, WorkerId};
 use crate::vocabulary::verdict::Fingerprint;
 
 /// The share of the machine's available memory that a run takes where the plan sets no limit.
@@ -148,7 +146,7 @@ impl Run<'_> {
             }
         };
         crash::point!("run.ended");
-        tidy_up(&prepared.repo, folder, ended.exit_code)?;
+        tidying::tidy_up(&prepared.repo, folder, ended.exit_code)?;
         let report = report.ok_or_else(|| Failure::internal("the run ended before it began"))?;
         let told = faces.tell_the_end(asked, destinations, &report);
         let exit_code = told.as_ref().map_or_else(|failure| failure.exit_code, |()| ended.exit_code);
@@ -180,23 +178,6 @@ pub(super) fn tell_of_the_cut(folder: &RunFolder, past: &Past) {
             past.events.len()
         ));
     }
-}
-
-/// Whether a run that ended so came to its end; others can be resumed.
-pub(super) fn is_final(exit_code: u8) -> bool {
-    matches!(exit_code, engine::exit::ALL_LANDED | engine::exit::ITEMS_LEFT)
-}
-
-/// Keeps every other process from working on a run that there is already.
-///
-/// # Errors
-/// Where one is at it, or has removed it.
-pub(super) fn hold(folder: &RunFolder) -> Result<Hold, Failure> {
-    let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
-    hold.ok_or_else(|| {
-        Failure::usage(format!("run {} is in the hands of another lexpr", folder.id))
-            .with_hint("`lexpr runs` shows whether it is still there once that has ended")
-    })
 }
 
 /// Threads for a run of so many workers. Each of them waits for the disk in one thread at most, and so do a landing
@@ -543,93 +524,4 @@ fn broken_off(error: EngineError, run: &RunId) -> Failure {
     let failure = Failure::from(error);
     let seen = format!("its journal has what happened before: `lexpr resume {run}` goes on from there");
     Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
-}
-
-/// What a run that has ended so needs no more: what landed is in the user's store by now, and
-/// everything else can be made again. Does it again without harm.
-///
-/// # Errors
-/// Where refs cannot be changed.
-pub(super) fn tidy_up(repo: &UserRepo, folder: &RunFolder, exit_code: u8) -> Result<(), Failure> {
-    if is_final(exit_code) {
-        let_go(repo, &folder.id)?;
-    }
-    // What cannot be removed costs space and nothing else.
-    let _ = std::fs::remove_dir_all(folder.quarantine());
-    crash::point!("composites.removed");
-    Ok(())
-}
-
-/// Keeps from `git gc` what a run needs, for as long as it is not let go: the target as it is and the heads of all items.
-/// Before the run's first event is written.
-///
-/// # Errors
-/// Where a ref cannot be written.
-pub(super) fn keep_what_it_needs(
-    common_dir: &Path,
-    run: &RunId,
-    target: &Target,
-    heads: impl IntoIterator<Item = CommitId>,
-) -> Result<(), GitError> {
-    let needed: Vec<CommitId> = heads.into_iter().chain([target.commit]).collect();
-    Pins::of(common_dir).keep(run, "needed", target.tree, &needed)
-}
-
-/// Lets go of what is kept from `git gc` for a run: by refs and, where a process of it was killed
-/// while it landed, by files beside packs.
-///
-/// # Errors
-/// Where refs or these files cannot be changed.
-pub(super) fn let_go(repo: &UserRepo, run: &RunId) -> Result<(), Failure> {
-    Pins::of(repo.common_dir()).release(run)?;
-    Ok(keeps::release(&repo.objects().join("pack"), run)?)
-}
-
-/// Puts right what dead runs left. Those that were killed before their first event have done nothing
-/// that could be resumed, and are removed; of those that were killed after their last one nobody
-/// resumes anything, and what they had elsewhere and what was kept for them is let go.
-///
-/// # Errors
-/// Where folders cannot be read, or refs or folders not be removed.
-pub(super) async fn tidy_after_dead_runs(repo: &UserRepo) -> Result<(), Failure> {
-    let common_dir = repo.common_dir();
-    for folder in runs::folders(common_dir).map_err(status::not_found)? {
-        let path = folder.journal();
-        if journal::first(&path).is_some() {
-            tidy_up_if_ended(repo, &folder).await?;
-            continue;
-        }
-        // One whose journal is damaged has begun, and whoever asks for it is told of the damage.
-        if path.exists() && journal::read(&path).is_err() {
-            continue;
-        }
-        // Who begins one holds it.
-        let Some(hold) = hold_if_dead(common_dir, &folder)? else { continue };
-        Pins::of(common_dir).release(&folder.id)?;
-        crash::point!("run.forget");
-        folder.remove(&hold).map_err(|error| Failure::internal(error.to_string()))?;
-    }
-    Ok(())
-}
-
-/// A run that came to its end and still has the folder of its composites did not tidy up.
-async fn tidy_up_if_ended(repo: &UserRepo, folder: &RunFolder) -> Result<(), Failure> {
-    if folder.quarantine().exists()
-        && let Some(Event::RunFinished { exit_code, .. }) = journal::last(&folder.journal()).map(|last| last.event)
-        && is_final(exit_code)
-        && let Some(_hold) = hold_if_dead(repo.common_dir(), folder)?
-    {
-        leftovers::clear_everywhere(repo, folder).await;
-        tidy_up(repo, folder, exit_code)?;
-    }
-    Ok(())
-}
-
-/// `None` where a process is at it.
-fn hold_if_dead(common_dir: &Path, folder: &RunFolder) -> Result<Option<Hold>, Failure> {
-    let hold = folder.hold().map_err(|error| Failure::internal(error.to_string()))?;
-    if hold.is_some() {
-        leftovers::settle_gits(common_dir, folder)?;
-    }
-    Ok(hold)
 }

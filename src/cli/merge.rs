@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::given::{self, Options};
 use super::prepare::{self, Opened, Overrides, Prepared, Workshop, line_up};
 use super::turns::{self, Patience};
-use super::{MergeArgs, credentials, dry_run, faces, leftovers, overriding, resume, speak};
+use super::{MergeArgs, credentials, dry_run, faces, leftovers, overriding, resume, speak, tidying};
 use crate::crash;
 use crate::engine;
 use crate::git::checkout::Checkout;
@@ -88,7 +88,7 @@ impl Tentative {
 impl Drop for Tentative {
     fn drop(&mut self) {
         // What cannot be removed has no journal and so counts as no run: the next one removes it.
-        if self.hold.is_some() && conduct::let_go(&self.repo, &self.folder.id).is_ok() {
+        if self.hold.is_some() && tidying::let_go(&self.repo, &self.folder.id).is_ok() {
             let _ = std::fs::remove_dir_all(&self.folder.path);
         }
     }
@@ -117,7 +117,7 @@ async fn execute(args: &MergeArgs, opened: Opened, destinations: &[Destination])
     let id = runs::fresh_id();
     let patience = Patience::from_now(args.wait, args.deadline);
     let (lock, waited) = claim(args, &opened, &id, patience).await?;
-    conduct::tidy_after_dead_runs(&opened.repo).await?;
+    tidying::tidy_after_dead_runs(&opened.repo).await?;
     let mut tentative = Tentative::create(opened.repo.clone(), id)?;
     if let (true, Some(hold)) = (args.urgent, &tentative.hold) {
         tentative.folder.name_process(hold).map_err(|error| Failure::internal(error.to_string()))?;
@@ -185,7 +185,7 @@ async fn get_ready(
         });
         let keeping = spawn_blocking({
             let (common_dir, run, target) = (common_dir.clone(), folder.id.clone(), target.clone());
-            move || conduct::keep_what_it_needs(&common_dir, &run, &target, heads)
+            move || tidying::keep_what_it_needs(&common_dir, &run, &target, heads)
         });
         let (prepared, looked, kept) = tokio::join!(line_up(opened, &workshop.composer), looking, keeping);
         let broke_off = |error: JoinError| Failure::internal(format!("looking at the repository broke off: {error}"));

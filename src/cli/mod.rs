@@ -39,6 +39,7 @@ mod simulate;
 pub mod source;
 mod speak;
 pub mod status;
+mod tidying;
 mod turns;
 pub mod undo;
 pub mod verify;

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::given::Options;
 use super::prepare::{self, Opened, Workshop};
 use super::turns::{self, Patience};
-use super::{ResumeArgs, credentials, faces, leftovers, speak, status, undo};
+use super::{ResumeArgs, credentials, faces, leftovers, speak, status, tidying, undo};
 use crate::core::account::Account;
 use crate::crash;
 use crate::engine::{self, Past};
@@ -53,14 +53,14 @@ async fn resume(
     let patience = Patience::from_now(args.wait, args.deadline);
     let claim = || turns::claim(&common_dir, &target, &folder.id, Purpose::Landing, patience);
     let lock = if urgent { None } else { Some(claim().await?.0) };
-    let hold = conduct::hold(folder)?;
+    let hold = tidying::hold(folder)?;
     if urgent {
         folder.name_process(&hold).map_err(|error| Failure::internal(error.to_string()))?;
     }
     // An undo has the target to itself, that of an urgent run, too.
     let _for_the_undo = if urgent && undo::is_open(folder)? { Some(claim().await?) } else { None };
     leftovers::clear(&repo, folder)?;
-    conduct::tidy_after_dead_runs(&repo).await?;
+    tidying::tidy_after_dead_runs(&repo).await?;
     let settled = undo::settle(&repo, folder, patience).await?;
     if let Some(settled) = &settled {
         speak::note(&settled.note);
@@ -87,14 +87,14 @@ async fn resume(
             .with_hint(format!("run its plan again{back}")));
     }
     if let Some((exit_code, items)) = account.and_then(|account| account.ending)
-        && conduct::is_final(exit_code)
+        && tidying::is_final(exit_code)
     {
         speak::note(&format!("run {} came to its end: nothing is left to resume\n", folder.id));
         // It may have been killed before it had tidied up.
         if folder.quarantine().exists() {
             leftovers::clear_everywhere(&repo, folder).await;
         }
-        conduct::tidy_up(&repo, folder, exit_code)?;
+        tidying::tidy_up(&repo, folder, exit_code)?;
         tell()?;
         return Ok(Outcome { exit_code, items });
     }
@@ -135,7 +135,7 @@ async fn resume(
     }
     drop(turn);
     let heads = prepared.items.iter().map(|item| item.head);
-    conduct::keep_what_it_needs(prepared.repo.common_dir(), &folder.id, &prepared.target, heads)?;
+    tidying::keep_what_it_needs(prepared.repo.common_dir(), &folder.id, &prepared.target, heads)?;
     let run = Run {
         prepared: &prepared,
         folder,
@@ -178,7 +178,7 @@ pub(super) fn is_unfinished(folder: &RunFolder) -> bool {
 
 /// It has not come to its end and is not undone, or its undo has not.
 pub(super) fn is_open(account: &Account) -> bool {
-    let is_over = account.ending.as_ref().is_some_and(|(exit_code, _)| conduct::is_final(*exit_code));
+    let is_over = account.ending.as_ref().is_some_and(|(exit_code, _)| tidying::is_final(*exit_code));
     account.undoing.is_some() || !is_over && !account.is_undone
 }
 
@@ -251,7 +251,7 @@ pub(super) fn tell_of_others(common_dir: &Path, opened: &Opened) -> Result<(), F
 /// By its last event alone.
 fn is_over(folder: &RunFolder) -> bool {
     match journal::last(&folder.journal()).map(|last| last.event) {
-        Some(Event::RunFinished { exit_code, .. }) => conduct::is_final(exit_code),
+        Some(Event::RunFinished { exit_code, .. }) => tidying::is_final(exit_code),
         Some(Event::Undone(undone)) => undone.direction == UndoDirection::Back,
         _ => false,
     }

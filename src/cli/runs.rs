@@ -1,7 +1,7 @@
 //! `lexpr runs`: the runs of a repository, the newest first.
 
 use super::failure::Failure;
-use super::{RunsArgs, RunsFormat, conduct, speak, status};
+use super::{RunsArgs, RunsFormat, speak, status, tidying};
 use crate::clock::SystemClock;
 use crate::git::lock;
 use crate::git::repo::UserRepo;
@@ -68,7 +68,7 @@ pub(super) fn overview(common_dir: &std::path::Path, folder: &RunFolder) -> RunO
 /// an undo or what it was killed over, is what is last then, and an undo of it leaves no way on but its
 /// own.
 fn is_the_end(last: &Recorded) -> bool {
-    matches!(&last.event, Event::RunFinished { exit_code, .. } if conduct::is_final(*exit_code))
+    matches!(&last.event, Event::RunFinished { exit_code, .. } if tidying::is_final(*exit_code))
 }
 
 /// In fewer words than the error itself has: the run is named already.

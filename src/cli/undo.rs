@@ -4,7 +4,7 @@ use super::conduct;
 use super::failure::Failure;
 use super::resume;
 use super::turns::{self, Patience};
-use super::{UndoArgs, leftovers, speak, status};
+use super::{UndoArgs, leftovers, speak, status, tidying};
 use crate::core::account::{Account, Undoing};
 use crate::git::land::{Commits, LocalLander, Moved, Way};
 use crate::git::lock::Purpose;
@@ -35,7 +35,7 @@ async fn undo(args: &UndoArgs, repo: &UserRepo, folder: &RunFolder) -> Result<u8
     let target = resume::read(folder)?.1.target;
     let patience = Patience::from_now(args.wait, None);
     let (_lock, _) = turns::claim(repo.common_dir(), &target, &folder.id, Purpose::Undoing, patience).await?;
-    let _hold = conduct::hold(folder)?;
+    let _hold = tidying::hold(folder)?;
     turns::no_urgent_run(repo.common_dir(), &target, &folder.id, patience).await?;
     leftovers::clear(repo, folder)?;
     // Read again: whoever had the target may have been this very run.
