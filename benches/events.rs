@@ -17,7 +17,7 @@ use lexpr::plan::check::check;
 use lexpr::plan::file::DEFAULT_BATCH_SIZE;
 use lexpr::plan::graph::Graph;
 use lexpr::plan::{Plan, Spend};
-use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError};
+use lexpr::ports::{ComposeItem, ComposeRequest, Composer, Composite, Journal, PortError, WrittenGates};
 use lexpr::vocabulary::event::{LandedByOthers, Recorded, Step};
 use lexpr::vocabulary::names::{CommitId, RunId, SubjectDigest, TreeId};
 
@@ -90,7 +90,8 @@ fn recorded() -> (Arc<Graph>, Vec<Recorded>) {
         history: Outcomes::default(),
         groups: None,
     };
-    let lined_up = items.iter().map(|item| std::sync::Arc::new(item.lined_up(&graph))).collect();
+    let mut written = WrittenGates::default();
+    let lined_up = items.iter().map(|item| std::sync::Arc::new(item.lined_up(&graph, &mut written))).collect();
     let base = (head("base"), tree(head("base").as_bytes()));
     let started = rehearsal::started(RunId::new("20260101-000000-000-aaaa"), base, &limits, lined_up);
     let setup = RunSetup {

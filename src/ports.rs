@@ -5,6 +5,7 @@
 //! and say how it went. `Err` means lexpr could not do its job; a conflict, a failed gate or a
 //! target that moved is an answer.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,25 +67,14 @@ impl ComposeItem {
         }
     }
 
-    /// The item as a run writes it down when it begins, yet to be landed.
-    pub fn lined_up(&self, graph: &Graph) -> LinedUpItem {
+    /// The item as a run writes it down when it begins, yet to be landed; its gates as they were `written` for other items.
+    pub fn lined_up(&self, graph: &Graph, written: &mut WrittenGates) -> LinedUpItem {
         let item = graph.item(self.ix);
         let names = |indices: &[ItemIx]| indices.iter().map(|ix| graph.name(*ix).clone()).collect::<Vec<_>>();
         let implied = names(graph.implied(self.ix));
         let mut deps = names(&self.deps);
         // Named ones first.
         deps.sort_by_key(|dep| implied.contains(dep));
-        let gate = |gate: &Arc<Gate>| LinedUpGate {
-            name: gate.name.clone(),
-            definition: gate.definition,
-            run: gate.run.clone(),
-            cwd: gate.cwd.clone(),
-            required: gate.required,
-            by_inputs: gate.inputs.is_some(),
-            clean: gate.clean,
-            runtime: gate.runtime.name().cloned(),
-            image: gate.runtime.container().map(|container| container.image.clone()),
-        };
         LinedUpItem {
             name: self.name.clone(),
             branch: self.branch.clone(),
@@ -95,9 +85,32 @@ impl ComposeItem {
             deps,
             implied,
             merged: self.merged.clone(),
-            gates: item.gates.iter().map(gate).collect(),
+            gates: item.gates.iter().map(|gate| written.of(gate)).collect(),
             already_landed: None,
         }
+    }
+}
+
+/// Gates of one graph as a run writes them down: what many items share lies in memory once.
+#[derive(Debug, Default)]
+pub struct WrittenGates(HashMap<usize, Arc<LinedUpGate>>);
+
+impl WrittenGates {
+    fn of(&mut self, gate: &Arc<Gate>) -> Arc<LinedUpGate> {
+        let written = self.0.entry(Arc::as_ptr(gate).addr()).or_insert_with(|| {
+            Arc::new(LinedUpGate {
+                name: gate.name.clone(),
+                definition: gate.definition,
+                run: gate.run.clone(),
+                cwd: gate.cwd.clone(),
+                required: gate.required,
+                by_inputs: gate.inputs.is_some(),
+                clean: gate.clean,
+                runtime: gate.runtime.name().cloned(),
+                image: gate.runtime.container().map(|container| container.image.clone()),
+            })
+        });
+        Arc::clone(written)
     }
 }
 

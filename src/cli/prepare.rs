@@ -25,7 +25,7 @@ use crate::plan::problem::{Problem, Severity, Source, nearest};
 use crate::plan::reach::reaches;
 use crate::plan::runtime::NoRuntime;
 use crate::plan::{Gate, MaxWorkers, Plan, Policy};
-use crate::ports::ComposeItem;
+use crate::ports::{ComposeItem, WrittenGates};
 use crate::vocabulary::event::{FixedImage, LinedUpItem, RunStarted};
 use crate::vocabulary::names::{CommitId, ItemName, PlanDigest, RuntimeName};
 use crate::wording::shown;
@@ -519,8 +519,10 @@ fn lined_up(graph: &Graph, items: &[Arc<ComposeItem>], plan: &Plan, relations: &
         .zip(&relations.already_landed)
         .filter_map(|(item, why)| Some((&item.name, why.as_ref()?.to_string())))
         .collect();
+    let mut written = WrittenGates::default();
     let lined_up = |item: &Arc<ComposeItem>| {
-        Arc::new(LinedUpItem { already_landed: landed.get(&item.name).cloned(), ..item.lined_up(graph) })
+        let already_landed = landed.get(&item.name).cloned();
+        Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph, &mut written) })
     };
     items.iter().map(lined_up).collect()
 }

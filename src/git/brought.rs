@@ -23,8 +23,9 @@ const LONGEST_PATH: usize = 4095;
 /// another has stack enough.
 const DEEPEST: usize = 1024;
 
-/// Pairs of trees whose difference was found sound are remembered up to this many: some 100 MB.
-const MAX_KNOWN_PAIRS: usize = 1_000_000;
+/// Pairs of trees whose difference was found sound are remembered up to this many: as many as a map of 16,384 places
+/// takes, and 1.1 MB.
+const MAX_KNOWN_PAIRS: usize = 14_336;
 
 /// Something that cannot be merged, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +65,6 @@ impl Inspector {
         before: Option<ObjectId>,
         after: ObjectId,
     ) -> Result<Option<Unsound>, ObjectsError> {
-        if self.sound.len() > MAX_KNOWN_PAIRS {
-            self.sound.clear();
-        }
         let mut seen = Vec::new();
         let mut open = vec![(before, after, Vec::new(), 0)];
         while let Some((before, after, path, depth)) = open.pop() {
@@ -102,7 +100,11 @@ impl Inspector {
             }
             seen.push((before, after));
         }
-        self.sound.extend(seen);
+        // A map that grows beyond would hold twice the room.
+        if self.sound.len() + seen.len() > MAX_KNOWN_PAIRS {
+            self.sound.clear();
+        }
+        self.sound.extend(seen.into_iter().take(MAX_KNOWN_PAIRS));
         Ok(None)
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::rehearsal::{self, NoLoad, NoMemory, NothingKept};
 use crate::engine::{self, EngineError, Ports, RunSetup};
 use crate::plan::graph::Graph;
 use crate::plan::{Gate, GroupSize, Item, Policy};
-use crate::ports::ComposeItem;
+use crate::ports::{ComposeItem, WrittenGates};
 use crate::vocabulary::event::{Event, JobPurpose, LinedUpItem, Recorded};
 use crate::vocabulary::names::{CommitId, DefinitionDigest, GateName, ItemName, JobId, MergeStrategy, RunId};
 
@@ -116,9 +116,10 @@ pub fn watched(
         ..scenario.limits.clone()
     };
     limits.groups = divide(graph, scenario.group_size, &limits);
+    let mut written = WrittenGates::default();
     let line_up = |item: &Arc<ComposeItem>| {
         let already_landed = scenario.beforehand.landed.contains(&item.ix).then(|| "in base".to_owned());
-        Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph) })
+        Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph, &mut written) })
     };
     let lined_up = items.iter().map(line_up).collect();
     let started = rehearsal::started(RunId::new("simulation"), (base, base_tree), &limits, lined_up);

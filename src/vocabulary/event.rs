@@ -257,7 +257,7 @@ pub struct LinedUpItem {
     /// builds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<CommitId>,
-    pub gates: Vec<LinedUpGate>,
+    pub gates: Vec<Arc<LinedUpGate>>,
     /// Why the item needs no landing, for example `in base` or the commit that carries its trailer.
     pub already_landed: Option<String>,
 }

@@ -31,7 +31,8 @@ const IMAGE_ID: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0
 fn begin(items: Vec<LinedUpItem>) -> Story {
     let mut story = Story::begin(items);
     let Event::RunStarted(run) = &mut story.events[0].event else { panic!("a run begins first") };
-    for gate in run.items.iter_mut().flat_map(|item| &mut std::sync::Arc::make_mut(item).gates) {
+    let items = run.items.iter_mut().map(Arc::make_mut);
+    for gate in items.flat_map(|item| &mut item.gates).map(Arc::make_mut) {
         match gate.name.as_str() {
             "lint" => {
                 gate.runtime = Some(RuntimeName::new("boxed"));

@@ -1,6 +1,8 @@
 //! Hand-made runs for the tests of the faces: a builder for sequences of events, and a few
 //! stories told with it.
 
+use std::sync::Arc;
+
 use lexpr::vocabulary::event::{
     Composed, CompositePurpose, Conflict, Decision, EVENT_FORMAT, Event, FinalItem, FinalStatus, GateFinished,
     GateOutcome, HaltReason, ItemDecided, ItemGateStatus, ItemVerdict, JobGate, JobPurpose, JobStarted, Landed,
@@ -59,7 +61,7 @@ pub fn item(name: &str, level: u32, deps: &[&str], gates: &[&str]) -> LinedUpIte
         deps: deps.iter().map(ItemName::new).collect(),
         merged: Vec::new(),
         implied: Vec::new(),
-        gates: gates.iter().map(|name| gate(name, true)).collect(),
+        gates: gates.iter().map(|name| Arc::new(gate(name, true))).collect(),
         already_landed: None,
     }
 }
@@ -365,7 +367,7 @@ pub fn eventful() -> Vec<Recorded> {
     let mut search_ui = item("search-ui", 2, &["search"], &["unit"]);
     search_ui.implied = names(&["search"]);
     let mut docs = item("docs", 0, &[], &["lint", "links"]);
-    docs.gates[1].required = false;
+    Arc::make_mut(&mut docs.gates[1]).required = false;
     let mut story = Story::begin(vec![
         item("auth", 0, &[], &["unit", "lint"]),
         item("breaker", 0, &[], &["unit"]),

@@ -113,7 +113,7 @@ impl Slot {
     /// Those that the slot's `.git` borrows.
     pub(super) fn objects<'a>(&self, opened: &'a mut Option<Objects>) -> Result<&'a mut Objects, ForGit> {
         /// Trees that are read again are those of the last few composites. Each slot has its own.
-        const MOST_ENTRIES: usize = 4_000;
+        const MOST_ENTRIES: usize = 2_000;
         if opened.is_none() {
             let objects = match &self.settings.store {
                 Some(store) => store.objects(),

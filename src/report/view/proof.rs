@@ -47,7 +47,7 @@ pub struct Gates<'a> {
 impl<'a> Gates<'a> {
     pub fn of(view: &'a RunView, of_keys: &'a HashMap<VerdictKey, DefinitionDigest>) -> Self {
         let gates = view.items.iter().flat_map(|item| &item.lined_up.gates);
-        Self { of_keys, by_definition: gates.map(|gate| (gate.definition, gate)).collect() }
+        Self { of_keys, by_definition: gates.map(|gate| (gate.definition, &**gate)).collect() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the faces ask of what was gathered. Nothing here changes it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::{ApexView, AttemptView, ItemView, JobView, RunView, Stage, VerdictSource, run_time_ms};
 use crate::report::json::Reused;
@@ -90,7 +91,7 @@ impl RunView {
             None => self.reused.get(key).is_some_and(|reused| reused.gate == gate.name),
         };
         let landed = apex.landed.as_ref().map_or(&[][..], |(_, landed)| &landed.items);
-        let of_gate = |gate: &LinedUpGate| {
+        let of_gate = |gate: &Arc<LinedUpGate>| {
             let keys: Vec<VerdictKey> =
                 apex.proof.iter().filter(|key| gate.required && is_of(key, gate)).copied().collect();
             // One that is told its item's name has a verdict for each that landed with it.

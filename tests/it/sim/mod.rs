@@ -30,7 +30,7 @@ use lexpr::plan::runtime::{Cluster, Runtime, Runtimes, SlurmPolicy};
 use lexpr::plan::{
     DirectoryRenames, Gate, GateAt, GroupSize, Item, Landing, MergeSettings, Performance, Policy, Retry, Spend,
 };
-use lexpr::ports::ComposeItem;
+use lexpr::ports::{ComposeItem, WrittenGates};
 use lexpr::vocabulary::event::{EVENT_FORMAT, LinedUpItem, OverrideGrant, RunStarted};
 use lexpr::vocabulary::names::{
     CommitId, DefinitionDigest, GateName, ItemName, MergeStrategy, PlanDigest, RunId, RuntimeName, TreeId, VerdictKey,
@@ -515,10 +515,11 @@ impl World {
     }
 
     fn started(&self, graph: &Graph, base: CommitId, base_tree: TreeId) -> RunStarted {
+        let mut written = WrittenGates::default();
         let items = graph.indices().map(|ix| {
             let item = ComposeItem::of(graph, ix, head(graph.name(ix)), Vec::new());
             let already_landed = self.is_already_landed(&item.name).then(|| "in base".to_owned());
-            Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph) })
+            Arc::new(LinedUpItem { already_landed, ..item.lined_up(graph, &mut written) })
         });
         RunStarted {
             format: EVENT_FORMAT,
