@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 /// Prefixes remembered at most: those made last. Each takes some 400 bytes, the cache's own included, and shares the prefixes
 /// before it.
-pub const MAX_PREFIXES: u64 = 4_000;
+pub const MAX_PREFIXES: u64 = 2_000;
 
 /// Objects held in memory until there is a reason to write them.
 const MOST_PENDING: usize = 10_000;

@@ -283,7 +283,7 @@ impl Picture {
 
     /// `None` between two gates.
     fn running(&self, id: JobId, job: &JobView) -> Option<Running> {
-        match &job.running {
+        match job.running.as_deref() {
             Some(RunningGate { gate, attempt, .. }) => {
                 Some(Running { job: id, gate: Some((gate.clone(), *self.keys.get(&id)?)), attempt: *attempt })
             }
@@ -297,7 +297,7 @@ impl Picture {
     fn moment(&self, view: &RunView, run: &RunStarted) -> Moment {
         let now_ms = (self.now)();
         let shown = |(id, job): (&JobId, &JobView)| {
-            let running = job.running.as_ref();
+            let running = job.running.as_deref();
             Busy {
                 elapsed_ms: now_ms.saturating_sub(running.map_or(job.started_at_ms, |running| running.since_ms)),
                 expected_ms: running.and_then(|running| self.durations.of_gate(job, &running.gate)),

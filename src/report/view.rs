@@ -122,13 +122,13 @@ pub struct JobView {
     pub started_at_ms: u64,
     pub ended_at_ms: Option<u64>,
     /// What its process ended in the midst of, where that is over.
-    pub running: Option<RunningGate>,
+    pub running: Option<Box<RunningGate>>,
     /// Its process ended before it did.
     pub is_cut_off: bool,
     /// What it waits for before the next gate can run.
     pub unreported: Option<Box<Unreported>>,
     /// Why the next gate has no node yet, where that is known.
-    pub held_up: Option<HeldUp>,
+    pub held_up: Option<Box<HeldUp>>,
     /// Positions in [`RunView::attempts`].
     pub attempts: Vec<usize>,
 }
@@ -313,7 +313,7 @@ impl RunView {
                 if let Some(job) = self.jobs.get_mut(job) {
                     let (gate, node) = (gate.clone(), node.clone());
                     (job.unreported, job.held_up) = (None, None);
-                    job.running = Some(RunningGate { gate, attempt: *attempt, since_ms: at, node });
+                    job.running = Some(Box::new(RunningGate { gate, attempt: *attempt, since_ms: at, node }));
                 }
             }
             Event::ChecksMissing { job, gate, checks, .. } => {
@@ -327,7 +327,7 @@ impl RunView {
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.held_up = why.clone().map(|why| {
                         let is_news = self.told_held_up.insert(why.clone());
-                        HeldUp { gate: gate.clone(), why, is_news }
+                        Box::new(HeldUp { gate: gate.clone(), why, is_news })
                     });
                 }
             }
@@ -497,7 +497,7 @@ impl RunView {
         let position = self.attempts.len();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         let is_it = |running: &RunningGate| (&running.gate, running.attempt) == (&run.gate, run.attempt);
-        let began = job.running.take().filter(is_it);
+        let began = job.running.take().filter(|running| is_it(running));
         (job.unreported, job.held_up) = (None, None);
         let started_at_ms = began.map_or(at.saturating_sub(run.duration_ms), |running| running.since_ms);
         job.attempts.push(position);

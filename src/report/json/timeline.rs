@@ -85,7 +85,7 @@ fn occupation(view: &RunView, id: JobId, job: &JobView) -> Occupation {
         queued_ms: attempt.run.elsewhere.as_ref().map(|elsewhere| elsewhere.queued_ms),
     });
     let runtime = |gate: &JobGate| view.ran_by(gate.definition).map(|ran_by| ran_by.name.clone());
-    let running = job.running.clone().map(|RunningGate { gate, attempt, since_ms, node }| GateSpan {
+    let running = job.running.as_deref().cloned().map(|RunningGate { gate, attempt, since_ms, node }| GateSpan {
         runtime: job.gates.iter().find(|known| known.name == gate).and_then(runtime),
         gate,
         attempt,
