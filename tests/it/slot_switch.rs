@@ -663,6 +663,33 @@ fn invariant_1_an_index_that_was_written_half_is_not_believed() {
     }
 }
 
+/// A file that was added although it is ignored, and is not in the next tree.
+#[test]
+fn invariant_1_without_an_index_no_file_of_an_earlier_tree_passes_for_what_a_build_made() {
+    let without = [file(".gitignore", "out/\n"), file("a", "1\n")];
+    let with = [&without[..], &[file("out/b", "1\n")]].concat();
+    let world = World::new();
+    let (first, second) = (world.commit(&with), world.commit(&without));
+    for lost in ["index", "half of it"] {
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        slot.set_setup_stamp(Some("npm ci")).unwrap();
+        fs::create_dir_all(slot.path().join("out/.git")).unwrap();
+        let index = slot.path().with_file_name("0.index");
+        drop(slot);
+        if lost == "index" {
+            fs::remove_file(&index).unwrap();
+        } else {
+            let whole = fs::read(&index).unwrap();
+            fs::write(&index, &whole[..whole.len() / 2]).unwrap();
+        }
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&second, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&without), "{lost}");
+        assert_eq!(slot.setup_stamp(), None, "what the setup made may be gone");
+    }
+}
+
 #[test]
 fn a_slots_folder_that_is_gone_or_no_folder_is_made_anew() {
     let world = World::new();
