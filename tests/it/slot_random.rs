@@ -472,6 +472,15 @@ fn check(world: &World, slot: &Slot, twin: &Twin, at: usize, clean: Clean) -> Re
             |paths: &BTreeSet<Vec<u8>>| paths.iter().map(|path| OsStr::from_bytes(path).to_owned()).collect::<Vec<_>>();
         return Err(format!("kept: {:?}, git kept {:?}", shown(&kept), shown(&twins)));
     }
+    // Which the twin has none of, and [`untracked`] tells nothing of.
+    let folders: BTreeSet<&[u8]> = world.trees[at].keys().flat_map(|path| above(path)).chain([&b""[..]]).collect();
+    for folder in folders {
+        let path = [folder, b".gitattributes"].join(&b"/"[..]);
+        let path = path.strip_prefix(b"/").unwrap_or(&path);
+        if found.contains_key(path) && !fresh.contains_key(path) {
+            return Err(format!("left, and heeded: {}", path.escape_ascii()));
+        }
+    }
     for (path, (mode, _)) in &world.trees[at] {
         if *mode != SUBMODULE && *mode != LINK {
             let found = fs::symlink_metadata(path_of(slot.path(), path)).unwrap().permissions().mode() & 0o777;

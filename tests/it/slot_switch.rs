@@ -953,6 +953,34 @@ fn invariant_1_a_pipe_or_a_socket_that_a_gate_left_is_gone_however_its_name_is_i
     }
 }
 
+/// Beside tracked files in a folder that is ignored, and in one that is tracked from now on. git would call the files
+/// changed, or not see others.
+#[test]
+fn invariant_1_what_git_would_heed_goes_however_its_name_is_ignored() {
+    let world = World::new();
+    let rules = file(".gitignore", "*.d\nnew/.git*\n");
+    let first = [rules, file("a", "1\n"), file("x.d/lines", "crlf\r\n")];
+    let second = [rules, file("a", "2\n"), file("x.d/lines", "crlf\r\n")];
+    let third = [&second[..], &[file("new/deep/lines", "crlf\r\n")]].concat();
+    let targets = [&first[..], &second, &third].map(|entries| world.commit(entries));
+    for (heeded, content) in [(".gitattributes", "* text eol=crlf\n"), (".gitignore", "*\n")] {
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&targets[0], Clean::IgnoredToo).unwrap();
+        fs::write(slot.path().join("x.d").join(heeded), content).unwrap();
+        fs::create_dir(slot.path().join("new")).unwrap();
+        fs::write(slot.path().join("new").join(heeded), content).unwrap();
+        for (to, entries) in [(targets[1], second.to_vec()), (targets[2], third.clone())] {
+            slot.switch_to(&to, KEEP).unwrap();
+            let mut found = listing(slot.path());
+            if to.tree == targets[1].tree {
+                assert!(found.remove(format!("new/{heeded}").as_bytes()).is_some(), "nothing there is tracked");
+            }
+            assert_eq!(found, expected(&entries), "{heeded}, {:?}", slot.switched_by());
+            assert_eq!(gate_git(&slot, &["status", "--porcelain"]), "");
+        }
+    }
+}
+
 /// What tools make for themselves, such as `.venv/.gitignore`, hides their own folder, and keeps it warm.
 #[test]
 fn a_folder_that_ignores_itself_stays_where_nothing_in_it_is_tracked() {
