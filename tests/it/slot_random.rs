@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::land_world::{FILE, Found, LINK, Listing, Repo, SCRIPT, SUBMODULE, listing, path_of};
 use crate::random::Random;
 
-const STEPS: usize = 60;
+const STEPS: usize = 120;
 const SEED: u64 = 20_261_121;
 const TREES: usize = 24;
 
@@ -63,6 +63,10 @@ fn random_path(random: &mut Random) -> Vec<u8> {
 
 fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
+}
+
+fn is_or_is_in(path: &[u8], name: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|part| part == name)
 }
 
 /// Adds an entry, in the place of whatever is in its way.
@@ -200,14 +204,20 @@ impl Twin {
         Self { place, git }
     }
 
-    fn switch(&self, to: &SlotTarget, clean: Clean) {
+    fn switch(&self, to: &SlotTarget, fresh: &Listing, clean: Clean) {
         self.git.run(["read-tree", "--reset", "-u", &to.tree.to_string()]).unwrap();
         let scope = if clean == Clean::IgnoredToo { "-ffdx" } else { "-ffd" };
         loop {
             self.git.run(["clean", "-q", scope]).unwrap();
             if self.git.line(["ls-files", "--others", "--exclude-standard"]).unwrap().is_empty() {
-                return;
+                break;
             }
+        }
+        // To git what lies in a submodule's folder is the submodule's, and there it is still when that is none any more.
+        for (path, _) in fresh.iter().filter(|(_, found)| **found == Found::EmptyFolder) {
+            let folder = path_of(&self.place, path);
+            fs::remove_dir_all(&folder).unwrap();
+            fs::create_dir(&folder).unwrap();
         }
     }
 }
@@ -365,7 +375,7 @@ fn disturb(random: &mut Random, tree: &Tree, dir: &Path, elsewhere: &Path, is_sl
             }
             "its own attributes"
         }
-        25 => {
+        25 if is_slot => {
             let lost = ["notes", "index"][usize::from(which % 3 == 0)];
             let _ = fs::remove_file(format!("{}.{lost}", dir.display()));
             LOST
@@ -420,11 +430,14 @@ fn whatever_gates_do_a_slot_is_what_a_fresh_checkout_is() {
         }
         let before = at;
         at = if random.below(8) == 0 { at } else { random.below(world.trees.len()) };
-        let clean = if random.below(5) == 0 { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
-        story.push(format!("{did:?}, to {at} ({clean:?})"));
+        let asked = if random.below(5) == 0 { Clean::IgnoredToo } else { Clean::TrackedAndUntracked };
+        // Without its index a slot cannot tell what was tracked from what a build made, and keeps neither.
+        let has_index = slot.path().with_file_name("0.index").exists();
+        let expected = if has_index { asked } else { Clean::IgnoredToo };
+        story.push(format!("{did:?}, to {at} ({asked:?})"));
         let to = &world.targets[at];
-        slot.switch_to(to, clean).unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}\n{story:#?}"));
-        twin.switch(to, clean);
+        slot.switch_to(to, asked).unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}\n{story:#?}"));
+        twin.switch(to, &world.fresh[at], expected);
         let by = slot.switched_by().unwrap();
         story.last_mut().unwrap().push_str(&format!(" by {by:?}"));
         in_process += usize::from(by == SwitchedBy::InProcess);
@@ -432,7 +445,7 @@ fn whatever_gates_do_a_slot_is_what_a_fresh_checkout_is() {
             plain += 1;
             plain_in_process += usize::from(by == SwitchedBy::InProcess);
         }
-        check(&world, &slot, &twin, at, clean)
+        check(&world, &slot, &twin, at, expected)
             .unwrap_or_else(|why| panic!("seed {seed}, step {step}: {why}\n{story:#?}"));
     }
     println!("{in_process} of {steps} in process, of those nobody disturbed {plain_in_process} of {plain}");
@@ -452,14 +465,21 @@ fn check(world: &World, slot: &Slot, twin: &Twin, at: usize, clean: Clean) -> Re
         return Err(format!("left: {kept:?}"));
     }
     let mut twins = untracked(&listing(&twin.place), fresh);
-    // To git what lies in a submodule's folder is the submodule's.
-    twins.retain(|path| !above(path).any(|folder| fresh.get(folder) == Some(&Found::EmptyFolder)));
-    // Where git keeps rules that hide themselves, a slot does not.
-    twins.retain(|path| kept.contains(path) || !path.ends_with(b".gitignore"));
+    // In a folder that was tracked git keeps rules that hide themselves, and a folder named as they are; a slot keeps neither.
+    twins.retain(|path| kept.contains(path) || !is_or_is_in(path, b".gitignore"));
     if kept != twins {
         let shown =
             |paths: &BTreeSet<Vec<u8>>| paths.iter().map(|path| OsStr::from_bytes(path).to_owned()).collect::<Vec<_>>();
         return Err(format!("kept: {:?}, git kept {:?}", shown(&kept), shown(&twins)));
+    }
+    // Which the twin has none of, and [`untracked`] tells nothing of.
+    let folders: BTreeSet<&[u8]> = world.trees[at].keys().flat_map(|path| above(path)).chain([&b""[..]]).collect();
+    for folder in folders {
+        let path = [folder, b".gitattributes"].join(&b"/"[..]);
+        let path = path.strip_prefix(b"/").unwrap_or(&path);
+        if found.contains_key(path) && !fresh.contains_key(path) {
+            return Err(format!("left, and heeded: {}", path.escape_ascii()));
+        }
     }
     for (path, (mode, _)) in &world.trees[at] {
         if *mode != SUBMODULE && *mode != LINK {

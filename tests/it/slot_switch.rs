@@ -663,6 +663,33 @@ fn invariant_1_an_index_that_was_written_half_is_not_believed() {
     }
 }
 
+/// A file that was added although it is ignored, and is not in the next tree.
+#[test]
+fn invariant_1_without_an_index_no_file_of_an_earlier_tree_passes_for_what_a_build_made() {
+    let without = [file(".gitignore", "out/\n"), file("a", "1\n")];
+    let with = [&without[..], &[file("out/b", "1\n")]].concat();
+    let world = World::new();
+    let (first, second) = (world.commit(&with), world.commit(&without));
+    for lost in ["index", "half of it"] {
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&first, KEEP).unwrap();
+        slot.set_setup_stamp(Some("npm ci")).unwrap();
+        fs::create_dir_all(slot.path().join("out/.git")).unwrap();
+        let index = slot.path().with_file_name("0.index");
+        drop(slot);
+        if lost == "index" {
+            fs::remove_file(&index).unwrap();
+        } else {
+            let whole = fs::read(&index).unwrap();
+            fs::write(&index, &whole[..whole.len() / 2]).unwrap();
+        }
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&second, KEEP).unwrap();
+        assert_eq!(listing(slot.path()), expected(&without), "{lost}");
+        assert_eq!(slot.setup_stamp(), None, "what the setup made may be gone");
+    }
+}
+
 #[test]
 fn a_slots_folder_that_is_gone_or_no_folder_is_made_anew() {
     let world = World::new();
@@ -923,6 +950,34 @@ fn invariant_1_a_pipe_or_a_socket_that_a_gate_left_is_gone_however_its_name_is_i
         special(&warm[0]);
         slot.switch_to(&second, KEEP).unwrap();
         assert!(warm[0].symlink_metadata().is_err(), "what was an ignored file");
+    }
+}
+
+/// Beside tracked files in a folder that is ignored, and in one that is tracked from now on. git would call the files
+/// changed, or not see others.
+#[test]
+fn invariant_1_what_git_would_heed_goes_however_its_name_is_ignored() {
+    let world = World::new();
+    let rules = file(".gitignore", "*.d\nnew/.git*\n");
+    let first = [rules, file("a", "1\n"), file("x.d/lines", "crlf\r\n")];
+    let second = [rules, file("a", "2\n"), file("x.d/lines", "crlf\r\n")];
+    let third = [&second[..], &[file("new/deep/lines", "crlf\r\n")]].concat();
+    let targets = [&first[..], &second, &third].map(|entries| world.commit(entries));
+    for (heeded, content) in [(".gitattributes", "* text eol=crlf\n"), (".gitignore", "*\n")] {
+        let mut slot = world.pool.take().unwrap();
+        slot.switch_to(&targets[0], Clean::IgnoredToo).unwrap();
+        fs::write(slot.path().join("x.d").join(heeded), content).unwrap();
+        fs::create_dir(slot.path().join("new")).unwrap();
+        fs::write(slot.path().join("new").join(heeded), content).unwrap();
+        for (to, entries) in [(targets[1], second.to_vec()), (targets[2], third.clone())] {
+            slot.switch_to(&to, KEEP).unwrap();
+            let mut found = listing(slot.path());
+            if to.tree == targets[1].tree {
+                assert!(found.remove(format!("new/{heeded}").as_bytes()).is_some(), "nothing there is tracked");
+            }
+            assert_eq!(found, expected(&entries), "{heeded}, {:?}", slot.switched_by());
+            assert_eq!(gate_git(&slot, &["status", "--porcelain"]), "");
+        }
     }
 }
 

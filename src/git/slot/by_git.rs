@@ -49,6 +49,7 @@ impl Slot {
             let nothing = ObjectId::empty_tree(from_tree(to.tree).kind());
             self.git(&self.index, &["read-tree", "--reset", "-u", &nothing.to_string()])?;
         }
+        let clean = if self.index.exists() { clean } else { self.clean_without_an_index()? };
         self.remove_foreign_attributes(&attributes);
         // Every tracked file's stat data is compared with the index, and what is not up to date
         // is written. An index as young as its entries makes git compare contents ("racy git").
@@ -60,6 +61,16 @@ impl Slot {
         let written = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.modified()?)));
         let (bytes, modified) = written.map_err(GitError::io("reading", &self.index))?;
         lay_index(&self.git_dir(), &bytes, modified)
+    }
+
+    /// Without an index nobody knows what was tracked: files of an earlier tree that the new one ignores would pass for
+    /// what a build made. So nothing stays of what is ignored, nor of what the setup made.
+    ///
+    /// # Errors
+    /// Where it is not forgotten what the slot was set up for.
+    fn clean_without_an_index(&self) -> Result<Clean, GitError> {
+        remove(&self.setup)?;
+        Ok(Clean::IgnoredToo)
     }
 
     /// Removes what is not tracked, with or without what is ignored.

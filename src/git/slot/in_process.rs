@@ -12,12 +12,13 @@ use std::os::unix::fs::MetadataExt;
 
 use gix::ObjectId;
 
+use super::attributes::name_of;
 use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, write_index, write_notes};
 use super::nature::folder_rights_like;
-use super::survey::{Expected, Folders, Left, Survey, Untracked, sets_rules, survey};
+use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey};
 use super::write::{self, Coming, Over};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget};
 use crate::crash;
@@ -166,6 +167,12 @@ fn nothing_is_in_the_way(untracked: &BTreeSet<&[u8]>, changes: &[Change]) -> Res
         let first_below = untracked.range::<[u8], _>((Bound::Included(below.as_slice()), Bound::Unbounded)).next();
         if above.any(|path| untracked.contains(path)) || first_below.is_some_and(|path| path.starts_with(&below)) {
             return Err(ForGit("something ignored where a file comes"));
+        }
+    }
+    for path in untracked.iter().filter(|path| is_heeded(path)) {
+        let folder = &path[..path.len() - name_of(path).len()];
+        if changes.iter().any(|change| change.to.is_some() && change.path.starts_with(folder)) {
+            return Err(ForGit("something heeded above a file that comes"));
         }
     }
     Ok(())

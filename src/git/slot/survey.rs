@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, 
 use rustix::io::Errno;
 
 use super::ForGit;
-use super::attributes::name_of;
+use super::attributes::{name_of, sets_attributes};
 use super::nature::{with_rights, without_attributes};
 use crate::git::index::{IndexEntry, Stat, Time};
 use crate::git::objects::mode;
@@ -69,8 +69,8 @@ pub(super) struct Survey {
     pub(super) differing: Vec<usize>,
     pub(super) untracked: Vec<Untracked>,
     /// What is removed whatever it is. In folders with tracked files: paths named `.git` below the top, which git
-    /// does not see, and a `.gitignore` that is not tracked, by which a gate could hide files from the next. In every folder
-    /// that is not itself ignored: what is neither file, link nor folder, see [`is_special`].
+    /// does not see, and what is not tracked and yet heeded, see [`is_heeded`]. In every folder that is not itself ignored: what is
+    /// neither file, link nor folder, see [`is_special`].
     pub(super) foreign: Vec<Vec<u8>>,
     pub(super) folders: Folders,
 }
@@ -211,7 +211,7 @@ impl<'a> Walk<'a> {
                 b".git" => self.found.foreign.push(self.path_to(name)),
                 _ => match children.binary_search_by(|child| child.name.cmp(name)) {
                     Ok(child) => children[child].is_there = true,
-                    Err(_) if sets_rules(name) => self.found.foreign.push(self.path_to(name)),
+                    Err(_) if is_heeded(name) => self.found.foreign.push(self.path_to(name)),
                     Err(_) => self.untracked(name, found.file_type())?,
                 },
             }
@@ -394,6 +394,12 @@ pub(super) fn shows_changes(folder: &Path, written: Time) -> bool {
 /// Whether patterns are read from this path.
 pub(super) fn sets_rules(path: &[u8]) -> bool {
     name_of(path) == b".gitignore"
+}
+
+/// Whether git heeds what lies at this path beside or above tracked files: by a `.gitignore` a gate could hide files from
+/// the next, and by a `.gitattributes`, which something may well ignore, have git call files changed that are as they were committed.
+pub(super) fn is_heeded(path: &[u8]) -> bool {
+    sets_rules(path) || sets_attributes(path)
 }
 
 #[cfg(test)]
