@@ -183,14 +183,27 @@ async fn get_ready(
                 refused => (refused, Some(turn)),
             }
         });
-        let keeping = spawn_blocking({
+        let recording = spawn_blocking({
             let (common_dir, run, target) = (common_dir.clone(), folder.id.clone(), target.clone());
-            move || tidying::keep_what_it_needs(&common_dir, &run, &target, heads)
+            move || tidying::record_what_it_needs(&common_dir, &run, &target, heads)
         });
-        let (prepared, looked, kept) = tokio::join!(line_up(opened, &workshop.composer), looking, keeping);
+        // Refs are written once nobody looks at them: some stores of refs have one lock for all.
+        let looking = async {
+            let (looked, recorded) = tokio::join!(looking, recording);
+            let (looked, recorded) = (looked?, recorded?);
+            let kept = match (&looked, recorded) {
+                ((Ok(_), _), Ok(record)) => {
+                    let (common_dir, run) = (common_dir.clone(), folder.id.clone());
+                    spawn_blocking(move || tidying::keep_what_it_needs(&common_dir, &run, record)).await?
+                }
+                (_, recorded) => recorded.map(drop),
+            };
+            Ok((looked, kept))
+        };
+        let (prepared, looked) = tokio::join!(line_up(opened, &workshop.composer), looking);
+        let prepared = prepared?;
         let broke_off = |error: JoinError| Failure::internal(format!("looking at the repository broke off: {error}"));
-        let (prepared, looked) = (prepared?, looked.map_err(broke_off)?);
-        let kept = kept.map_err(broke_off)?;
+        let (looked, kept) = looked.map_err(broke_off)?;
         let has_room = |checkouts: &[Checkout]| land::must_have_room_for(checkouts, commit, &prepared.arriving);
         let refused = match looked {
             (Err(refusal), turn) => (refusal, turn),

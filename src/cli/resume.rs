@@ -134,8 +134,9 @@ async fn resume(
         lander.preflight(now)?;
     }
     drop(turn);
-    let heads = prepared.items.iter().map(|item| item.head);
-    tidying::keep_what_it_needs(prepared.repo.common_dir(), &folder.id, &prepared.target, heads)?;
+    let (common_dir, heads) = (prepared.repo.common_dir(), prepared.items.iter().map(|item| item.head));
+    let record = tidying::record_what_it_needs(common_dir, &folder.id, &prepared.target, heads)?;
+    tidying::keep_what_it_needs(common_dir, &folder.id, record)?;
     let run = Run {
         prepared: &prepared,
         folder,
