@@ -240,3 +240,25 @@ fn nothing_but_its_end_is_offered_for_a_landing_that_was_cut_off() {
     offers(world.merge("other.yaml"), 4);
     goes_on_to(&world, &end, "resumed");
 }
+
+#[test]
+fn invariant_1_a_switch_that_is_cut_off_has_said_that_it_began() {
+    for place in ["slot.switch.written:3", "slot.switch.read:1"] {
+        let case: Case = format!("batches/bare {place}").parse().unwrap();
+        let world = World::new(case.scenario);
+        let Ended::Killed = world.run(world.go_on(), case.kills.first()) else { panic!("{place} was not reached") };
+        let mut folders = vec![world.path("cache")];
+        let mut begun = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.extension().is_some_and(|extension| extension == "notes") {
+                    begun += usize::from(std::fs::read_to_string(&path).unwrap().starts_with("lexpr-slot-begun"));
+                } else if path.is_dir() {
+                    folders.push(path);
+                }
+            }
+        }
+        assert!(begun > 0, "{place}");
+    }
+}

@@ -739,6 +739,10 @@ fn a_tree_that_git_refuses_is_an_error_and_the_slot_stays_warm() {
     let missing = SlotTarget { tree: "1".repeat(40).parse().unwrap(), ..first };
     assert!(slot.switch_to(&missing, KEEP).is_err());
     assert!(slot.path().join("warm.o").exists());
+    drop(slot);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert!(slot.path().join("warm.o").exists(), "also in the next run");
     slot.switch_to(&first, Clean::IgnoredToo).unwrap();
     assert_eq!(listing(slot.path()), expected(&first_tree()));
 }
@@ -1011,6 +1015,34 @@ fn a_folder_that_is_tracked_no_more_and_ignores_itself_is_not_in_a_clean_slot() 
     assert!(cache.exists(), "what is ignored stays");
     slot.switch_to(&second, Clean::IgnoredToo).unwrap();
     assert_eq!(listing(slot.path()), expected(&[file("above/other", "1\n")]));
+}
+
+#[test]
+fn invariant_1_no_file_of_a_switch_that_was_cut_off_passes_for_what_a_build_made() {
+    let world = World::new();
+    let plain = [file(".gitignore", "*.o\n"), file("a", "1\n")];
+    let first = world.commit(&plain);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    fs::write(slot.path().join("built.o"), "x").unwrap();
+    slot.set_setup_stamp(Some("set up")).unwrap();
+    drop(slot);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert!(slot.path().join("built.o").exists(), "one that came to its end leaves what is ignored");
+    drop(slot);
+    // As one leaves it that is killed when the first file has come.
+    let slot = world.pool.take().unwrap();
+    fs::write(slot.path().with_file_name("0.notes"), "lexpr-slot-begun 0\n").unwrap();
+    fs::write(slot.path().join("came.o"), "of another tree").unwrap();
+    drop(slot);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert_eq!(listing(slot.path()), expected(&plain));
+    assert_eq!(slot.setup_stamp(), None, "nor is anything set up");
+    fs::write(slot.path().join("built.o"), "x").unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    assert!(slot.path().join("built.o").exists(), "it is over");
 }
 
 #[test]

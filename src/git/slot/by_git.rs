@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Mode, openat};
 use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay_index, renew};
-use super::known::{Known, is_whole, write_notes};
+use super::known::{Known, is_whole, note_the_beginning, write_notes};
 use super::nature::{folder_rights_like, is_more_than_a_file, with_rights, without_attributes};
 use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
@@ -32,6 +32,7 @@ const MOST_CLEANINGS: usize = 16;
 impl Slot {
     pub(super) fn switch_by_git(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
         memory.known = None;
+        note_the_beginning(&self.notes).map_err(GitError::io("writing", &self.notes))?;
         let id_len = to.tree.as_bytes().len();
         let objects = self.objects(&mut memory.objects).ok();
         // Without its objects git will say what is missing.
@@ -58,6 +59,10 @@ impl Slot {
         self.with_tracked(id_len, |entries, mode| self.prepare_tracked_folders(entries, mode))?;
         self.clean(clean)?;
         self.learn(memory, to, clean)?;
+        if memory.known.is_none() {
+            // It has come to its end, and more is not known.
+            remove(&self.notes)?;
+        }
         let written = fs::read(&self.index).and_then(|bytes| Ok((bytes, fs::metadata(&self.index)?.modified()?)));
         let (bytes, modified) = written.map_err(GitError::io("reading", &self.index))?;
         lay_index(&self.git_dir(), &bytes, modified)

@@ -16,7 +16,7 @@ use super::attributes::name_of;
 use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
-use super::known::{Known, write_index, write_notes};
+use super::known::{Known, note_the_beginning, write_index, write_notes};
 use super::nature::folder_rights_like;
 use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey};
 use super::write::{self, Coming, Over};
@@ -61,6 +61,7 @@ impl Slot {
 
         let inside = |path: &[u8]| self.work_tree.join(std::ffi::OsStr::from_bytes(path));
         let unremovable = |_| ForGit("something that cannot be removed");
+        note_the_beginning(&self.notes).map_err(|_| ForGit("notes that cannot be written"))?;
         let away = found.untracked.iter().filter(|_| clean == Clean::IgnoredToo).map(|untracked| &untracked.path);
         for path in away.chain(&found.foreign) {
             remove(&inside(path)).map_err(unremovable)?;

@@ -117,6 +117,25 @@ pub(super) fn doubt_after_a_restart(index: &Path, notes: &Path) {
     }
 }
 
+/// The first word of the notes from before the first file of a switch comes until it has ended.
+const BEGUN: &str = "lexpr-slot-begun";
+
+/// Writes down that a switch has begun. Should it be cut off, files may be there that the index does not know; those
+/// that the next tree ignores would pass for what a build made.
+///
+/// # Errors
+/// Where that cannot be written.
+pub(super) fn note_the_beginning(path: &Path) -> std::io::Result<()> {
+    write_over(path, format!("{BEGUN} {}\n", boot().unwrap_or_default()).as_bytes())?;
+    crash::point!("slot.switch.begun");
+    Ok(())
+}
+
+/// Whether the last switch was cut off.
+pub(super) fn is_cut_off(path: &Path) -> bool {
+    read_own(path).is_ok_and(|notes| notes.starts_with(BEGUN.as_bytes()))
+}
+
 /// Writes down what an index does not say. Without it the next run finds it out.
 pub(super) fn write_notes(path: &Path, checksum: ObjectId, tree: ObjectId, left: &Left) {
     let mut body = Vec::new();

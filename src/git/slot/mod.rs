@@ -7,7 +7,7 @@
 //!   as it was laid: nothing a gate did to it (commits, stashes, configuration, hooks) reaches the next;
 //! - `n.index`: lexpr's own index of the working tree, out of the gates' way, so that what a
 //!   gate stages or marks as unchanged hides nothing; `.git/index` is a copy;
-//! - `n.notes`: of which tree that index is, and what is ignored besides;
+//! - `n.notes`: of which tree that index is, and what is ignored besides; or that a switch has begun;
 //! - `n.setup`: what the folder was set up for; `n.lock`: the operating system's lock on it all;
 //!   `n.guard.lock`: held by whatever works in the slot for lexpr, a guard or a git, so that the
 //!   slot of a lexpr that was killed is free once they have ended, and not before.
@@ -88,6 +88,8 @@ struct Memory {
     harmless: Harmless,
     /// Nothing while a switch is under way, and when it was broken off.
     known: Option<Known>,
+    /// The last switch, of another process, did not come to its end.
+    is_cut_off: bool,
     /// The file system was seen to give a folder a new time where something came or went in it.
     folders_have_times: bool,
     switched_by: Option<SwitchedBy>,
@@ -119,7 +121,8 @@ impl Drop for Slot {
 impl Slot {
     fn open(files: SlotFiles, lock: File, at_work: File, settings: SlotSettings) -> Result<Self, GitError> {
         let SlotFiles { work_tree, index, notes, setup, .. } = files;
-        let slot = Self { work_tree, index, notes, setup, lock, at_work, settings, memory: Mutex::default() };
+        let memory = Mutex::new(Memory { is_cut_off: known::is_cut_off(&notes), ..Memory::default() });
+        let slot = Self { work_tree, index, notes, setup, lock, at_work, settings, memory };
         if is_folder(&slot.work_tree) {
             known::doubt_after_a_restart(&slot.index, &slot.notes);
         } else {
@@ -189,12 +192,15 @@ impl Slot {
     /// Makes the working tree exactly the target's tree, whatever was done to it before, and
     /// `.git` a repository that knows HEAD and the target's branch alone. Files that are right
     /// already are not touched. Usually no process; two or three gits where something is unusual;
-    /// three more only where the slot was damaged and is made anew.
+    /// three more only where the slot was damaged and is made anew. Nothing that is ignored stays where the switch before
+    /// was cut off.
     ///
     /// # Errors
     /// Where the tree cannot be checked out (git refuses entries such as `.git`), where objects
     /// are missing, or where even a new slot cannot be made.
     pub fn switch_to(&mut self, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
+        let is_cut_off = self.memory.lock().is_ok_and(|memory| memory.is_cut_off);
+        let clean = if is_cut_off { Clean::IgnoredToo } else { clean };
         if clean == Clean::IgnoredToo {
             self.set_setup_stamp(None)?;
         }
@@ -209,7 +215,11 @@ impl Slot {
         // A tree that cannot be checked out anywhere is no reason to throw away what is warm; what
         // fills the disk is thrown away.
         match self.check_tree(to) {
-            Err(error) if !tells_of_a_full_disk(&error.to_string()) => return Err(error),
+            Err(error) if !tells_of_a_full_disk(&error.to_string()) => {
+                // Such a tree is refused before a file of it is written.
+                remove(&self.notes)?;
+                return Err(error);
+            }
             Err(_) | Ok(()) => {}
         }
         self.rebuild()?;
@@ -237,6 +247,7 @@ impl Slot {
             Err(ForGit(why)) => self.switch_by_git(&mut memory, to, clean).map(|()| SwitchedBy::Git(why)),
         };
         memory.switched_by = switched.as_ref().ok().copied();
+        memory.is_cut_off &= switched.is_err();
         self.memory = Mutex::new(memory);
         switched.map(drop)
     }
