@@ -174,51 +174,32 @@ async fn get_ready(
             Some(turn) => turn,
             None => turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?,
         };
-        // git is asked, and writes, while items are lined up: all of it takes its time, and none needs the others.
+        // git is asked, and writes, while items are lined up: both take their time, and neither needs the other.
         let (commit, heads) = (target.commit, opened.heads().to_vec());
         let looking = spawn_blocking({
-            let lander = lander.clone();
+            let (lander, target) = (lander.clone(), target.clone());
+            let (common_dir, run) = (common_dir.clone(), folder.id.clone());
             move || match lander.preflight(commit) {
-                Ok(checkouts) => (Ok(checkouts), None),
+                Ok(checkouts) => {
+                    drop(turn);
+                    let kept = tidying::keep_what_it_needs(&common_dir, &run, &target, heads);
+                    (kept.map(|()| checkouts).map_err(LandRefusal::from), None)
+                }
                 refused => (refused, Some(turn)),
             }
         });
-        let recording = spawn_blocking({
-            let (common_dir, run, target) = (common_dir.clone(), folder.id.clone(), target.clone());
-            move || tidying::record_what_it_needs(&common_dir, &run, &target, heads)
-        });
-        // Refs are written once nobody looks at them: some stores of refs have one lock for all.
-        let looking = async {
-            let (looked, recorded) = tokio::join!(looking, recording);
-            let (looked, recorded) = (looked?, recorded?);
-            let kept = match (&looked, recorded) {
-                ((Ok(_), _), Ok(record)) => {
-                    let (common_dir, run) = (common_dir.clone(), folder.id.clone());
-                    spawn_blocking(move || tidying::keep_what_it_needs(&common_dir, &run, record)).await?
-                }
-                (_, recorded) => recorded.map(drop),
-            };
-            Ok((looked, kept))
-        };
         let (prepared, looked) = tokio::join!(line_up(opened, &workshop.composer), looking);
-        let prepared = prepared?;
-        let broke_off = |error: JoinError| Failure::internal(format!("looking at the repository broke off: {error}"));
-        let (looked, kept) = looked.map_err(broke_off)?;
+        let broke_off = |error: JoinError| Failure::internal(format!("looking at the target broke off: {error}"));
+        let (prepared, looked) = (prepared?, looked.map_err(broke_off)?);
         let has_room = |checkouts: &[Checkout]| land::must_have_room_for(checkouts, commit, &prepared.arriving);
         let refused = match looked {
             (Err(refusal), turn) => (refusal, turn),
-            (Ok(checkouts), _) if has_room(&checkouts).is_ok() => {
-                kept?;
-                return Ok((prepared, lander));
-            }
+            (Ok(checkouts), _) if has_room(&checkouts).is_ok() => return Ok((prepared, lander)),
             (Ok(_), _) => {
                 // Or somebody landed it since the look. With the turn in hand nobody does.
                 let turn = turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?;
                 match lander.preflight(commit).and_then(|checkouts| has_room(&checkouts)) {
-                    Ok(()) => {
-                        kept?;
-                        return Ok((prepared, lander));
-                    }
+                    Ok(()) => return Ok((prepared, lander)),
                     Err(refusal) => (refusal, Some(turn)),
                 }
             }

@@ -135,8 +135,7 @@ async fn resume(
     }
     drop(turn);
     let (common_dir, heads) = (prepared.repo.common_dir(), prepared.items.iter().map(|item| item.head));
-    let record = tidying::record_what_it_needs(common_dir, &folder.id, &prepared.target, heads)?;
-    tidying::keep_what_it_needs(common_dir, &folder.id, record)?;
+    tidying::keep_what_it_needs(common_dir, &folder.id, &prepared.target, heads)?;
     let run = Run {
         prepared: &prepared,
         folder,

@@ -48,26 +48,19 @@ pub(super) fn tidy_up(repo: &UserRepo, folder: &RunFolder, exit_code: u8) -> Res
     Ok(())
 }
 
-/// A commit by which can be kept from `git gc` what a run needs: the target as it is and the heads of all items.
+/// Keeps from `git gc` what a run needs, for as long as it is not let go: the target as it is and the heads of all items.
+/// Before the run's first event is written.
 ///
 /// # Errors
-/// Where it cannot be written.
-pub(super) fn record_what_it_needs(
+/// Where a ref cannot be written.
+pub(super) fn keep_what_it_needs(
     common_dir: &Path,
     run: &RunId,
     target: &Target,
     heads: impl IntoIterator<Item = CommitId>,
-) -> Result<CommitId, GitError> {
+) -> Result<(), GitError> {
     let needed: Vec<CommitId> = heads.into_iter().chain([target.commit]).collect();
-    Pins::of(common_dir).record(run, target.tree, &needed)
-}
-
-/// Keeps what was recorded for as long as it is not let go. Before the run's first event is written.
-///
-/// # Errors
-/// Where a ref cannot be written.
-pub(super) fn keep_what_it_needs(common_dir: &Path, run: &RunId, record: CommitId) -> Result<(), GitError> {
-    Pins::of(common_dir).keep_by(run, "needed", record)
+    Pins::of(common_dir).keep(run, "needed", target.tree, &needed)
 }
 
 /// Lets go of what is kept from `git gc` for a run: by refs and, where a process of it was killed

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::command::{Config, DURABLE, Git, GitError, shown};
+use super::command::{Config, DURABLE, Git, GitError};
 use crate::crash;
 use crate::vocabulary::names::{CommitId, RunId, TreeId};
 
@@ -28,14 +28,6 @@ impl Pins {
     /// # Errors
     /// Where one of them is missing or nothing can be written.
     pub fn keep(&self, run: &RunId, what: &str, tree: TreeId, commits: &[CommitId]) -> Result<(), GitError> {
-        self.keep_by(run, what, self.record(run, tree, commits)?)
-    }
-
-    /// A commit by which `commits` can be kept, to which no ref points yet.
-    ///
-    /// # Errors
-    /// Where one of them is missing or nothing can be written.
-    pub fn record(&self, run: &RunId, tree: TreeId, commits: &[CommitId]) -> Result<CommitId, GitError> {
         let mut commit = format!("tree {tree}\n");
         let mut kept = commits.to_vec();
         kept.sort_unstable();
@@ -46,19 +38,10 @@ impl Pins {
         // Of nobody and at no time, so that the same is kept by the same commit.
         let nobody = format!("{NOBODY} <{NOBODY}> 0 +0000");
         commit.push_str(&format!("author {nobody}\ncommitter {nobody}\n\nlexpr: kept for run {run}\n"));
-        let args = ["hash-object", "-t", "commit", "-w", "--stdin"];
-        let written = String::from_utf8_lossy(&self.durable(&args, commit.as_bytes())?).trim().to_owned();
-        let why = |_| GitError::Unreadable { command: shown(&args), why: format!("it says {written:?}") };
-        written.parse().map_err(why)
-    }
-
-    /// Keeps what was recorded, as [`Pins::keep`] does.
-    ///
-    /// # Errors
-    /// Where no ref can be written.
-    pub fn keep_by(&self, run: &RunId, what: &str, record: CommitId) -> Result<(), GitError> {
+        let written = self.durable(&["hash-object", "-t", "commit", "-w", "--stdin"], commit.as_bytes())?;
+        let id = String::from_utf8_lossy(&written).trim().to_owned();
         crash::point!("pins.keep.before");
-        self.durable(&["update-ref", &name(run, what), &record.to_string()], &[])?;
+        self.durable(&["update-ref", &name(run, what), &id], &[])?;
         crash::point!("pins.keep.after");
         Ok(())
     }

@@ -106,8 +106,9 @@ fn an_engine_that_is_away_is_waited_for_and_costs_no_attempt() {
         };
         for time in 1..=TIMES {
             wait_for("the gate to begin", || (lines_of(&shared.join("begun")) >= time).then_some(()));
-            let containers = words(&docker.docker(&["ps", "--quiet"]));
-            docker.kill_unheard(&containers[0], || {
+            let listed = || words(&docker.docker(&["ps", "--quiet"])).into_iter().next();
+            let container = wait_for("the engine to list its container", listed);
+            docker.kill_unheard(&container, || {
                 wait_for("lexpr to say that it waits", || (told() >= time).then_some(()));
                 if time == TIMES {
                     std::fs::write(shared.join("calm"), "").unwrap();
