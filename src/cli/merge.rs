@@ -182,20 +182,21 @@ async fn get_ready(
             move || match lander.preflight(commit) {
                 Ok(checkouts) => {
                     drop(turn);
-                    let kept = tidying::keep_what_it_needs(&common_dir, &run, &target, heads);
-                    (kept.map(|()| checkouts).map_err(LandRefusal::from), None)
+                    (Ok(checkouts), None, tidying::keep_what_it_needs(&common_dir, &run, &target, heads))
                 }
-                refused => (refused, Some(turn)),
+                refused => (refused, Some(turn), Ok(())),
             }
         });
         let (prepared, looked) = tokio::join!(line_up(opened, &workshop.composer), looking);
         let broke_off = |error: JoinError| Failure::internal(format!("looking at the target broke off: {error}"));
-        let (prepared, looked) = (prepared?, looked.map_err(broke_off)?);
+        let prepared = prepared?;
+        let (looked, turn, kept) = looked.map_err(broke_off)?;
+        kept?;
         let has_room = |checkouts: &[Checkout]| land::must_have_room_for(checkouts, commit, &prepared.arriving);
         let refused = match looked {
-            (Err(refusal), turn) => (refusal, turn),
-            (Ok(checkouts), _) if has_room(&checkouts).is_ok() => return Ok((prepared, lander)),
-            (Ok(_), _) => {
+            Err(refusal) => (refusal, turn),
+            Ok(checkouts) if has_room(&checkouts).is_ok() => return Ok((prepared, lander)),
+            Ok(_) => {
                 // Or somebody landed it since the look. With the turn in hand nobody does.
                 let turn = turns::landing(&lander, &target.full_name, Purpose::Landing, patience).await?;
                 match lander.preflight(commit).and_then(|checkouts| has_room(&checkouts)) {
