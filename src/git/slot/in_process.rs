@@ -4,7 +4,7 @@
 //! Killed in between, the next switch finds the old index. Whatever was written or removed since
 //! differs from it, and what came is not tracked by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::symlink_metadata;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
@@ -61,18 +61,21 @@ impl Slot {
 
         let inside = |path: &[u8]| self.work_tree.join(std::ffi::OsStr::from_bytes(path));
         let unremovable = |_| ForGit("something that cannot be removed");
-        note_the_beginning(&self.notes).map_err(|_| ForGit("notes that cannot be written"))?;
         let away = found.untracked.iter().filter(|_| clean == Clean::IgnoredToo).map(|untracked| &untracked.path);
         for path in away.chain(&found.foreign) {
             remove(&inside(path)).map_err(unremovable)?;
         }
         let Next { mut entries, mut coming, going } = follow(entries, &changes, &found)?;
-        let (reused, going) = reuse(going, &mut coming, &entries);
-        let mut with_strangers = write::remove(&self.work_tree, going.iter().map(|gone| &*gone.path), &entries)?;
+        let going = reuse(going, &mut coming, &entries);
+        if !coming.is_empty() {
+            note_the_beginning(&self.notes).map_err(|_| ForGit("notes that cannot be written"))?;
+        }
+        let mut with_strangers = write::remove(&self.work_tree, going.iter().map(|path| &**path), &entries)?;
         crash::point!("slot.switch.removed");
         write::write(&self.work_tree, objects, &mut entries, &coming)?;
         // Those that could not be moved, and folders in which nothing is left.
-        with_strangers.extend(write::remove(&self.work_tree, reused.iter().map(|path| &**path), &entries)?);
+        let served = coming.iter().filter_map(Coming::served);
+        with_strangers.extend(write::remove(&self.work_tree, served, &entries)?);
         crash::point!("slot.switch.written");
         let written = write_index(&self.index, &entries, tree.kind())?;
 
@@ -184,7 +187,6 @@ struct Next {
     entries: Vec<IndexEntry>,
     /// Which of them are to be written.
     coming: Vec<Coming>,
-    /// In the order of their paths.
     going: Vec<Going>,
 }
 
@@ -233,8 +235,8 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
 
 /// Has files that go serve for those of their kind that come: a file system is slower at making files than at anything
 /// else a switch does, and slower still where some were removed a moment ago (ext4's `recently_deleted`). Gives the
-/// paths of those that serve, and the others.
-fn reuse(going: Vec<Going>, coming: &mut [Coming], entries: &[IndexEntry]) -> (Vec<Box<[u8]>>, Vec<Going>) {
+/// paths of those that serve for nothing.
+fn reuse(going: Vec<Going>, coming: &mut [Coming], entries: &[IndexEntry]) -> Vec<Box<[u8]>> {
     let has_below = |path: &[u8]| {
         let below = [path, b"/"].concat();
         let next = entries.partition_point(|entry| *entry.path < *below);
@@ -245,22 +247,20 @@ fn reuse(going: Vec<Going>, coming: &mut [Coming], entries: &[IndexEntry]) -> (V
         let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         slashes.any(|(at, _)| is_file(&path[..at]))
     };
-    let mut servants: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (at, gone) in going.iter().enumerate().rev() {
-        if let Some(mode) = gone.mode.filter(|_| !has_below(&gone.path) && !has_file_above(&gone.path)) {
-            servants.entry(mode).or_default().push(at);
+    let mut servants: BTreeMap<u32, VecDeque<Box<[u8]>>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for Going { path, mode } in going {
+        match mode.filter(|_| !has_below(&path) && !has_file_above(&path)) {
+            Some(mode) => servants.entry(mode).or_default().push_back(path),
+            None => others.push(path),
         }
     }
-    let mut serves = vec![false; going.len()];
     for coming in coming.iter_mut().filter(|coming| coming.over.is_none()) {
-        let entry = &entries[coming.at];
-        if let Some(at) = servants.get_mut(&entry.mode).and_then(Vec::pop) {
-            serves[at] = true;
-            coming.over = Some(Over::Elsewhere(going[at].path.clone()));
-        }
+        let of_its_kind = servants.get_mut(&entries[coming.at].mode);
+        coming.over = of_its_kind.and_then(VecDeque::pop_front).map(Over::Elsewhere);
     }
-    let (serving, others): (Vec<_>, Vec<_>) = going.into_iter().zip(serves).partition(|(_, serves)| *serves);
-    (serving.into_iter().map(|(gone, _)| gone.path).collect(), others.into_iter().map(|(gone, _)| gone).collect())
+    others.extend(servants.into_values().flatten());
+    others
 }
 
 impl Next {

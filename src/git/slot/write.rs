@@ -122,6 +122,16 @@ pub(super) struct Coming {
     pub(super) over: Option<Over>,
 }
 
+impl Coming {
+    /// The path at which the file was that serves for it.
+    pub(super) fn served(&self) -> Option<&[u8]> {
+        match &self.over {
+            Some(Over::Elsewhere(from)) => Some(from),
+            Some(Over::Here) | None => None,
+        }
+    }
+}
+
 /// Where a file is that need not be made, as it can be written into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Over {
