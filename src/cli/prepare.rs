@@ -160,17 +160,13 @@ pub struct Overrides {
 /// # Errors
 /// Where the plan is invalid, the repository cannot be used, or lacks what the plan names.
 pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
-    let invalid = |invalid: Invalid| {
-        show(&invalid.source_text, &invalid.problems);
-        Failure::shown(EXIT_INVALID)
-    };
-    let bytes = read_bytes(source).map_err(invalid)?;
+    let bytes = read_bytes(source).map_err(shown_to_be_invalid)?;
     let (checked, repo) = thread::scope(|scope| {
         // git takes as long to say what the repository is as the plan takes to be checked.
         let repo = thread::Builder::new().spawn_scoped(scope, || UserRepo::open(repository));
         (check(source, &bytes), joined(repo))
     });
-    let checked = checked.map_err(invalid)?;
+    let checked = checked.map_err(shown_to_be_invalid)?;
     show(checked.places.source(), &checked.warnings);
     resolve(source, checked, || repo?, repository, overrides)
 }
@@ -180,11 +176,13 @@ pub fn open(source: &str, repository: &Path, overrides: &Overrides) -> Result<Op
 /// # Errors
 /// Where the repository cannot be used, or lacks what the plan names.
 pub fn open_again(source: &str, text: &str, repository: &Path, overrides: &Overrides) -> Result<Opened, Failure> {
-    let checked = check(source, text.as_bytes()).map_err(|invalid| {
-        show(&invalid.source_text, &invalid.problems);
-        Failure::shown(EXIT_INVALID)
-    })?;
+    let checked = check(source, text.as_bytes()).map_err(shown_to_be_invalid)?;
     resolve(source, checked, || UserRepo::open(repository), repository, overrides)
+}
+
+fn shown_to_be_invalid(invalid: Invalid) -> Failure {
+    show(&invalid.source_text, &invalid.problems);
+    Failure::shown(EXIT_INVALID)
 }
 
 fn resolve(
