@@ -32,6 +32,7 @@ const MOST_CLEANINGS: usize = 16;
 impl Slot {
     pub(super) fn switch_by_git(&self, memory: &mut Memory, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {
         memory.known = None;
+        memory.watched.doubt();
         note_the_beginning(&self.notes).map_err(GitError::io("writing", &self.notes))?;
         let id_len = to.tree.as_bytes().len();
         let objects = self.objects(&mut memory.objects).ok();

@@ -18,7 +18,7 @@ use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, note_the_beginning, write_index, write_notes};
 use super::nature::folder_rights_like;
-use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey};
+use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some};
 use super::write::{self, Coming, Over};
 use super::{Clean, ForGit, Memory, Slot, SlotTarget};
 use crate::crash;
@@ -32,7 +32,10 @@ impl Slot {
         let tree = from_tree(to.tree);
         let objects = self.objects(&mut memory.objects)?;
         let known = match memory.known.take() {
-            Some(known) => known,
+            Some(known) => {
+                memory.watched.begin(&self.work_tree);
+                known
+            }
             None => {
                 let known = Known::read(&self.index, &self.notes, tree.kind())?;
                 memory.harmless.check_all(objects, &known.entries)?;
@@ -44,7 +47,10 @@ impl Slot {
         let folders = if memory.folders_have_times { folders } else { Folders::new() };
         let folder_rights = self.folder_rights()?;
         let expected = Expected { entries: &entries, written, left: &left, folders: &folders, folder_rights };
-        let found = survey(&self.work_tree, expected)?;
+        let found = match memory.watched.touched(&entries) {
+            Some((folders, untracked)) => survey_some(&self.work_tree, expected, folders, untracked)?,
+            None => survey(&self.work_tree, expected)?,
+        };
         let changes = changes(objects, from, tree, &entries)?;
         for change in &changes {
             if let Some((mode, id)) = change.to {
@@ -96,6 +102,7 @@ impl Slot {
         write_notes(&self.notes, written.checksum, tree, &left);
         lay_index(&self.git_dir(), &written.bytes, written.at.into())
             .map_err(|_| ForGit("an index that cannot be written"))?;
+        memory.watched.settle(coming.iter().map(|coming| entries[coming.at].path.clone()), found.untracked);
         // As nothing came or went in them, their times do not tell of it.
         let folders = found.folders.into_iter().filter(|(folder, _)| !with_strangers.contains(&**folder));
         memory.known = Some(Known {

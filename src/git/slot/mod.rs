@@ -26,6 +26,9 @@ mod known;
 mod nature;
 mod pool;
 mod survey;
+#[cfg(target_os = "linux")]
+mod watch;
+mod watched;
 mod write;
 
 use std::ffi::OsString;
@@ -41,6 +44,7 @@ pub(super) use self::git_dir::quoted;
 use self::known::Known;
 pub(super) use self::pool::SlotFiles;
 pub use self::pool::{SlotPool, SlotSettings, repository_id};
+use self::watched::Watched;
 use super::command::{GitError, tells_of_a_full_disk};
 use super::objects::Objects;
 use crate::crash;
@@ -90,6 +94,7 @@ struct Memory {
     known: Option<Known>,
     /// The last switch, of another process, did not come to its end.
     is_cut_off: bool,
+    watched: Watched,
     /// The file system was seen to give a folder a new time where something came or went in it.
     folders_have_times: bool,
     switched_by: Option<SwitchedBy>,

@@ -3,7 +3,7 @@
 //! no content but of files that changed so close to the index's writing that their times cannot tell
 //! (git's Documentation/technical/racy-git).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -55,6 +55,7 @@ pub(super) type Left = BTreeMap<Vec<u8>, Ignored>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Untracked {
     pub(super) path: Vec<u8>,
+    pub(super) is_folder: bool,
     /// It was there, or what is in it was, and is ignored still.
     pub(super) is_known: bool,
 }
@@ -92,12 +93,88 @@ pub(super) struct Expected<'a> {
 /// # Errors
 /// Where something cannot be read, or a file and a folder have changed places.
 pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGit> {
-    with_rights(CWD, top.as_os_str().as_bytes(), expected.folder_rights)?;
-    let top = openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)?;
-    let found = Survey { folders: Folders::with_capacity(expected.folders.len()), ..Survey::default() };
-    let mut walk = Walk { top: &top, expected, path: Vec::new(), depth: 0, folders_passed: 0, found };
+    let top = open_top(top, &expected)?;
+    let mut walk = Walk::of(&top, expected);
     walk.tracked_folder(0..expected.entries.len())?;
     Ok(walk.found)
+}
+
+/// Looks at nothing but what is directly in these folders, as everything else is as it was at the last look, when
+/// `untracked` was found besides. A path that leads to one of them leads through none that changed and is not one
+/// of them.
+///
+/// # Errors
+/// As [`survey`].
+pub(super) fn survey_some(
+    top: &Path,
+    expected: Expected<'_>,
+    mut folders: BTreeSet<Vec<u8>>,
+    untracked: &[Untracked],
+) -> Result<Survey, ForGit> {
+    let top = open_top(top, &expected)?;
+    let Expected { entries, left, .. } = expected;
+    // What is in folders without tracked files is seen from the nearest above that has some.
+    let strays = folders.iter().map(Vec::as_slice).filter(|folder| !is_tracked(entries, folder));
+    let is_sure = |untracked: &&Untracked| match left.get(&untracked.path) {
+        Some(Ignored::Folder) => untracked.is_folder && is_tracked(entries, folder_of(&untracked.path)),
+        Some(Ignored::File) => !untracked.is_folder && is_tracked(entries, folder_of(&untracked.path)),
+        Some(Ignored::Rules(_)) | None => false,
+    };
+    let unsure = untracked.iter().filter(|untracked| !is_sure(untracked)).map(|untracked| folder_of(&untracked.path));
+    let nested = left.iter().filter(|(path, ignored)| {
+        matches!(ignored, Ignored::Rules(_)) || !is_tracked(entries, folder_of(path))
+    });
+    let nested = nested.map(|(path, _)| folder_of(path));
+    let also: Vec<Vec<u8>> =
+        strays.chain(unsure).chain(nested).map(|folder| tracked_above(entries, folder).to_vec()).collect();
+    folders.extend(also);
+
+    let mut walk = Walk::of(&top, expected);
+    let mut missing: Option<&[u8]> = None;
+    for folder in folders.iter().filter(|folder| is_tracked(entries, folder)) {
+        if missing.is_some_and(|missing| folder.starts_with(missing)) {
+            continue;
+        }
+        walk.path = folder.clone();
+        walk.depth = folder.iter().filter(|byte| **byte == b'/').count();
+        missing = walk.own_children(below(entries, folder))?.is_none().then_some(folder);
+    }
+    let mut found = walk.found;
+    found.folders.extend(expected.folders.iter().filter(|(path, _)| !folders.contains(&**path)).cloned());
+    found.folders.sort_unstable_by(|l, r| l.0.cmp(&r.0));
+    let still = untracked.iter().filter(|untracked| !folders.contains(folder_of(&untracked.path)));
+    found.untracked.extend(still.map(|untracked| Untracked { is_known: true, ..untracked.clone() }));
+    Ok(found)
+}
+
+fn open_top(top: &Path, expected: &Expected<'_>) -> Result<OwnedFd, ForGit> {
+    with_rights(CWD, top.as_os_str().as_bytes(), expected.folder_rights)?;
+    openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)
+}
+
+/// Which entries are in the folder, whose path has a slash at its end unless it is the top.
+pub(super) fn below(entries: &[IndexEntry], folder: &[u8]) -> Range<usize> {
+    let begin = entries.partition_point(|entry| *entry.path < *folder);
+    begin..begin + entries[begin..].partition_point(|entry| entry.path.starts_with(folder))
+}
+
+/// Whether files in the folder are tracked, or in those in it.
+fn is_tracked(entries: &[IndexEntry], folder: &[u8]) -> bool {
+    let first = entries.partition_point(|entry| *entry.path < *folder);
+    folder.is_empty() || entries.get(first).is_some_and(|entry| entry.path.starts_with(folder))
+}
+
+/// The folder that a path is in, with a slash at its end unless it is the top.
+fn folder_of(path: &[u8]) -> &[u8] {
+    &path[..path.len() - name_of(path).len()]
+}
+
+/// The folder itself, or the nearest above in which something is tracked.
+fn tracked_above<'a>(entries: &[IndexEntry], mut folder: &'a [u8]) -> &'a [u8] {
+    while !is_tracked(entries, folder) {
+        folder = folder_of(&folder[..folder.len() - 1]);
+    }
+    folder
 }
 
 pub(super) fn unreadable(_: Errno) -> ForGit {
@@ -125,8 +202,22 @@ struct Child<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The folder at `path`, in which `entries` are tracked.
+    fn of(top: &'a OwnedFd, expected: Expected<'a>) -> Self {
+        let found = Survey { folders: Folders::with_capacity(expected.folders.len()), ..Survey::default() };
+        Self { top, expected, path: Vec::new(), depth: 0, folders_passed: 0, found }
+    }
+
+    /// The folder at `path`, in which `entries` are tracked, and those in it.
     fn tracked_folder(&mut self, entries: Range<usize>) -> Result<(), ForGit> {
+        let Some(children) = self.own_children(entries)? else { return Ok(()) };
+        for child in children.into_iter().filter(|child| child.is_folder && child.is_there) {
+            self.within(child.name, |walk| walk.tracked_folder(child.entries.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// What is directly in the folder at `path`, in which `entries` are tracked; `None` where it is not there.
+    fn own_children(&mut self, entries: Range<usize>) -> Result<Option<Vec<Child<'a>>>, ForGit> {
         if self.depth > DEEPEST {
             return Err(ForGit("a deep tree"));
         }
@@ -137,7 +228,7 @@ impl<'a> Walk<'a> {
             now = with_rights(self.top, self.own_path(), self.expected.folder_rights)?;
             if now.is_none() {
                 self.found.differing.extend(entries);
-                return Ok(());
+                return Ok(None);
             }
         }
         let known = self.expected_folder();
@@ -158,14 +249,10 @@ impl<'a> Walk<'a> {
             self.found.folders.push((path, now));
         }
         self.files(&children)?;
-        for child in children.into_iter().filter(|child| child.is_folder) {
-            if child.is_there {
-                self.within(child.name, |walk| walk.tracked_folder(child.entries.clone()))?;
-            } else {
-                self.found.differing.extend(child.entries);
-            }
+        for child in children.iter().filter(|child| child.is_folder && !child.is_there) {
+            self.found.differing.extend(child.entries.clone());
         }
-        Ok(())
+        Ok(Some(children))
     }
 
     /// What is expected of the folder at `path`.
@@ -323,7 +410,7 @@ impl<'a> Walk<'a> {
         let begins = [&path[..], b"/"].concat();
         let leads_to_known = left.range(begins.clone()..).next().is_some_and(|(path, _)| path.starts_with(&begins));
         if is_known || !is_folder || !leads_to_known {
-            self.found.untracked.push(Untracked { path, is_known });
+            self.found.untracked.push(Untracked { path, is_folder, is_known });
             return Ok(());
         }
         self.within(name, Self::untracked_folder)
@@ -346,7 +433,7 @@ impl<'a> Walk<'a> {
         if self.found.untracked.len() == before {
             // Nothing is ignored in it any more: it goes.
             let path = self.path[..self.path.len() - 1].to_vec();
-            self.found.untracked.push(Untracked { path, is_known: false });
+            self.found.untracked.push(Untracked { path, is_folder: true, is_known: false });
         }
         Ok(())
     }

@@ -1,0 +1,350 @@
+//! What the kernel tells of a slot's working tree while a run has it, so that a switch looks at what somebody had in
+//! hand and at nothing else. Nothing is believed to be unchanged but what nobody opened, and what nothing came to, went
+//! from or was renamed in, since it was last looked at (inotify(7)).
+//!
+//! Each tracked file is watched by itself, for what is done to it under another name; each folder with tracked
+//! files, for names and rights. A write needs an opening, which is told at once, also where the writing itself
+//! is not, as through a mapping (`mmap`). What is mounted in the tree hides what is watched, and then, as wherever something cannot
+//! be watched, everything is looked at. So it is where file systems may change from elsewhere, by a network.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat, stat};
+use rustix::io::Errno;
+
+use super::survey::{FOLDER, Untracked, below};
+use crate::git::index::IndexEntry;
+use crate::git::objects::mode;
+
+/// Those of statfs(2) on which nothing changes without the kernel's knowing whose hand it was: ext2 to ext4, xfs, btrfs, tmpfs.
+const FILE_SYSTEMS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+
+/// Whoever writes a file has opened it.
+const OF_FILES: WatchFlags = WatchFlags::OPEN
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DONT_FOLLOW);
+
+/// What comes, goes and gets other rights.
+const OF_FOLDERS: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::DONT_FOLLOW);
+
+/// Files and folders cannot be watched, or not all.
+#[derive(Debug)]
+pub(super) struct Unwatchable;
+
+/// Where a switch has to look.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Touched {
+    Everything,
+    /// Paths with a slash at the end, empty for the top. Folders in them are not meant.
+    Folders(BTreeSet<Vec<u8>>),
+}
+
+/// Of one working tree.
+#[derive(Debug)]
+pub(super) struct Watch {
+    inotify: OwnedFd,
+    top: Top,
+    /// By a watch's number, the folder that is watched or that the file is in: its path with a slash at the end.
+    places: HashMap<i32, Arc<[u8]>, foldhash::fast::RandomState>,
+    folders: BTreeMap<Arc<[u8]>, i32>,
+    share: Share,
+    /// Paths of files that the last switch wrote.
+    came: Vec<Box<[u8]>>,
+    /// A switch began that has not ended as lexpr ends it.
+    is_in_doubt: bool,
+    /// What else was found at the last look.
+    pub(super) untracked: Vec<Untracked>,
+}
+
+impl Watch {
+    /// Watches nothing yet; the first look is at everything.
+    ///
+    /// # Errors
+    /// Where that cannot be, or not be relied on.
+    pub(super) fn of(work_tree: &Path) -> Result<Self, Unwatchable> {
+        Ok(Self {
+            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            top: Top::of(work_tree)?,
+            places: HashMap::default(),
+            folders: BTreeMap::new(),
+            share: Share(0),
+            came: Vec::new(),
+            is_in_doubt: true,
+            untracked: Vec::new(),
+        })
+    }
+
+    /// The folders in which somebody had something in hand since this was last asked; those of `entries`, which are all that
+    /// is tracked, in order. Whatever is done from now on is told the next time, wherever there are entries now.
+    ///
+    /// # Errors
+    /// Where not all can be watched any more: then it must not be asked again.
+    pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Result<Touched, Unwatchable> {
+        self.top.check()?;
+        let mut told = self.told()?;
+        told.is_all |= std::mem::replace(&mut self.is_in_doubt, true);
+        let came = std::mem::take(&mut self.came);
+        if told.is_all {
+            self.watch_all(entries)?;
+            return Ok(Touched::Everything);
+        }
+        for folder in &told.trees {
+            let inside = &entries[below(entries, folder)];
+            self.watch_all(inside)?;
+            told.folders.extend(inside.iter().flat_map(|entry| folders_to(&entry.path)).map(<[u8]>::to_vec));
+        }
+        let files = told.files.iter().map(|path| &**path).chain(came.iter().map(|path| &**path));
+        for path in files {
+            let Ok(at) = entries.binary_search_by(|entry| (*entry.path).cmp(path)) else { continue };
+            for folder in folders_to(path).filter(|folder| !self.folders.contains_key(*folder)).collect::<Vec<_>>() {
+                self.watch_folder(folder)?;
+                told.folders.insert(folder.to_vec());
+            }
+            self.watch_file(&entries[at])?;
+        }
+        Ok(Touched::Folders(told.folders))
+    }
+
+    /// A switch has ended: these are the files that it wrote, and this is what it found besides.
+    pub(super) fn settle(&mut self, came: impl Iterator<Item = Box<[u8]>>, untracked: Vec<Untracked>) {
+        self.came = came.collect();
+        self.untracked = untracked;
+        self.is_in_doubt = false;
+    }
+
+    /// The next look is at everything.
+    pub(super) fn doubt(&mut self) {
+        self.is_in_doubt = true;
+    }
+
+    /// Reads what there is to read.
+    fn told(&mut self) -> Result<Told, Unwatchable> {
+        /// Of most names some hundreds.
+        const BUFFER_LEN: usize = 16 * 1024;
+        const NAMES: ReadFlags =
+            ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
+        let mut told = Told::default();
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_LEN];
+        let mut events = Reader::new(&self.inotify, &mut buffer);
+        loop {
+            let event = match events.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Ok(told),
+                Err(Errno::INTR) => continue,
+                Err(_) => return Err(Unwatchable),
+            };
+            let what = event.events();
+            let Some(place) = self.places.get(&event.wd()) else {
+                // Too much to tell (`IN_Q_OVERFLOW`), too.
+                told.is_all = true;
+                continue;
+            };
+            if place.is_empty() && what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
+                return Err(Unwatchable);
+            }
+            if what.contains(ReadFlags::UNMOUNT) {
+                return Err(Unwatchable);
+            }
+            if !told.folders.contains(&**place) {
+                told.folders.insert(place.to_vec());
+            }
+            if let Some(name) = event.file_name().filter(|_| what.intersects(NAMES)) {
+                let path = [place, name.to_bytes()].concat();
+                if what.contains(ReadFlags::ISDIR) {
+                    told.trees.insert([&path, &b"/"[..]].concat());
+                } else {
+                    told.files.insert(path);
+                }
+            }
+            if what.contains(ReadFlags::IGNORED) {
+                let place = Arc::clone(place);
+                self.places.remove(&event.wd());
+                if self.folders.get(&place) == Some(&event.wd()) {
+                    self.folders.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// Whatever was watched of them before.
+    fn watch_all(&mut self, entries: &[IndexEntry]) -> Result<(), Unwatchable> {
+        let mut before: &[u8] = b"\0";
+        for entry in entries {
+            for folder in folders_to(&entry.path).filter(|folder| !before.starts_with(folder)).collect::<Vec<_>>() {
+                self.watch_folder(folder)?;
+            }
+            before = &entry.path;
+            self.watch_file(entry)?;
+        }
+        if entries.is_empty() { self.watch_folder(b"") } else { Ok(()) }
+    }
+
+    fn watch_folder(&mut self, folder: &[u8]) -> Result<(), Unwatchable> {
+        let place = self.place(folder);
+        if let Some(number) = self.watch(folder, OF_FOLDERS, &place)? {
+            self.folders.insert(place, number);
+        }
+        Ok(())
+    }
+
+    /// A link can only be replaced, which its folder tells.
+    fn watch_file(&mut self, entry: &IndexEntry) -> Result<(), Unwatchable> {
+        if matches!(entry.mode, mode::FILE | mode::EXECUTABLE) {
+            let folder = folders_to(&entry.path).last().unwrap_or_default();
+            self.watch(&entry.path, OF_FILES, &self.place(folder))?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, folder: &[u8]) -> Arc<[u8]> {
+        self.folders.get_key_value(folder).map_or_else(|| Arc::from(folder), |(place, _)| Arc::clone(place))
+    }
+
+    /// `None` where nothing of the kind is there: what comes is told by the folder above.
+    fn watch(&mut self, path: &[u8], flags: WatchFlags, place: &Arc<[u8]>) -> Result<Option<i32>, Unwatchable> {
+        match inotify::add_watch(&self.inotify, self.top.path.join(OsStr::from_bytes(path)), flags) {
+            Ok(number) => {
+                self.places.insert(number, Arc::clone(place));
+                self.share.grow(self.places.len())?;
+                Ok(Some(number))
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(_) => Err(Unwatchable),
+        }
+    }
+}
+
+impl From<Errno> for Unwatchable {
+    fn from(_: Errno) -> Self {
+        Self
+    }
+}
+
+/// What the kernel told.
+#[derive(Debug, Default)]
+struct Told {
+    is_all: bool,
+    folders: BTreeSet<Vec<u8>>,
+    /// Folders that came or went, with all in them; with a slash at the end.
+    trees: BTreeSet<Vec<u8>>,
+    /// Files that came or went.
+    files: BTreeSet<Vec<u8>>,
+}
+
+/// The folders on the way to a path, from the top down: each with a slash at the end, the top empty.
+fn folders_to(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    std::iter::once(&path[..0]).chain(slashes.map(|(at, _)| &path[..=at]))
+}
+
+/// The folder that is watched, and what says whether it still is what its path leads to.
+#[derive(Debug)]
+struct Top {
+    path: PathBuf,
+    /// Where that really is.
+    place: PathBuf,
+    device: u64,
+    inode: u64,
+    /// The mounts that lexpr sees; told of each that comes or goes (proc_pid_mountinfo(5)).
+    mounts: OwnedFd,
+}
+
+impl Top {
+    fn of(path: &Path) -> Result<Self, Unwatchable> {
+        let folder = openat(CWD, path, FOLDER, Mode::empty())?;
+        let kind = fstatfs(&folder)?.f_type;
+        if !FILE_SYSTEMS.contains(&u64::try_from(kind).map_err(|_| Unwatchable)?) {
+            return Err(Unwatchable);
+        }
+        let mounts = openat(CWD, MOUNTS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let found = fstat(&folder)?;
+        let place = path.canonicalize().map_err(|_| Unwatchable)?;
+        let top = Self { path: path.to_owned(), place, device: found.st_dev, inode: found.st_ino, mounts };
+        if top.has_mounts()? { Err(Unwatchable) } else { Ok(top) }
+    }
+
+    fn check(&self) -> Result<(), Unwatchable> {
+        let found = stat(&self.path)?;
+        let mut changed = [PollFd::new(&self.mounts, PollFlags::PRI)];
+        let mounts_changed = poll(&mut changed, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
+        if (found.st_dev, found.st_ino) != (self.device, self.inode) || mounts_changed && self.has_mounts()? {
+            return Err(Unwatchable);
+        }
+        Ok(())
+    }
+
+    /// Whether something is mounted in the folder.
+    fn has_mounts(&self) -> Result<bool, Unwatchable> {
+        let mounts = std::fs::read(MOUNTS).map_err(|_| Unwatchable)?;
+        let place = mounts_name(self.place.as_os_str().as_bytes());
+        let points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+        Ok(points.filter_map(|point| point.strip_prefix(&*place)).any(|rest| rest.is_empty() || rest[0] == b'/'))
+    }
+}
+
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// As a path stands there: spaces, tabs, line feeds and backslashes in octal.
+fn mounts_name(path: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(path.len());
+    for byte in path {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => name.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
+            byte => name.push(*byte),
+        }
+    }
+    name
+}
+
+/// How many watches one slot has of those that lexpr takes; given back when it is dropped.
+#[derive(Debug)]
+struct Share(usize);
+
+/// Of all slots of this process.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+impl Share {
+    /// # Errors
+    /// Where that would be more than lexpr takes.
+    fn grow(&mut self, to: usize) -> Result<(), Unwatchable> {
+        if to > self.0 {
+            let more = to - self.0;
+            self.0 = to;
+            if TAKEN.fetch_add(more, Ordering::Relaxed) + more > *MOST_WATCHES {
+                return Err(Unwatchable);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        TAKEN.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Each keeps its file's inode in the kernel's memory, some 1.2 kB; and editors of the same user need some.
+static MOST_WATCHES: LazyLock<usize> = LazyLock::new(|| {
+    const ENOUGH: usize = 1 << 16;
+    let allowed = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
+    ENOUGH.min(allowed.trim().parse().unwrap_or(0) / 4)
+});

@@ -1,0 +1,74 @@
+//! Whether a slot's working tree is watched: from the second switch of a run on, as long as it can be.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::survey::Untracked;
+#[cfg(target_os = "linux")]
+use super::watch::{Touched, Watch};
+use crate::git::index::IndexEntry;
+
+/// To begin takes as long as to look at everything once more: who gets one switch is not asked for it.
+#[derive(Debug, Default)]
+pub(super) enum Watched {
+    #[default]
+    NotYet,
+    #[cfg(target_os = "linux")]
+    By(Box<Watch>),
+    /// It cannot be, or could no longer.
+    Never,
+}
+
+impl Watched {
+    /// The second switch begins.
+    pub(super) fn begin(&mut self, work_tree: &Path) {
+        if matches!(self, Self::NotYet) {
+            *self = Self::of(work_tree);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn of(work_tree: &Path) -> Self {
+        Watch::of(work_tree).map_or(Self::Never, |watch| Self::By(Box::new(watch)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of(_work_tree: &Path) -> Self {
+        Self::Never
+    }
+
+    /// The folders in which a switch has to look, and what was found at the last look besides what is tracked, which
+    /// `entries` are; `None` where it has to look at everything.
+    pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Option<(BTreeSet<Vec<u8>>, &[Untracked])> {
+        #[cfg(target_os = "linux")]
+        if let Self::By(watch) = self {
+            let Ok(touched) = watch.touched(entries) else {
+                *self = Self::Never;
+                return None;
+            };
+            // Borrowed anew: what is given away lives on.
+            let Self::By(watch) = self else { return None };
+            return match touched {
+                Touched::Everything => None,
+                Touched::Folders(folders) => Some((folders, &watch.untracked)),
+            };
+        }
+        None
+    }
+
+    /// A switch that asked has ended: these are the files that it wrote, and this is what it found besides.
+    pub(super) fn settle(&mut self, came: impl Iterator<Item = Box<[u8]>>, untracked: Vec<Untracked>) {
+        #[cfg(target_os = "linux")]
+        if let Self::By(watch) = self {
+            watch.settle(came, untracked);
+        }
+    }
+
+    /// A switch begins that does not ask.
+    pub(super) fn doubt(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Self::By(watch) = self {
+            watch.doubt();
+        }
+    }
+}
