@@ -25,7 +25,7 @@ pub const SUBMODULE: &str = "160000";
 pub type Entry<'a> = (&'a str, &'a [u8], &'a [u8]);
 
 /// A file of mode 644.
-pub fn file<'a>(path: &'a str, content: &'a str) -> Entry<'a> {
+pub const fn file<'a>(path: &'a str, content: &'a str) -> Entry<'a> {
     (FILE, path.as_bytes(), content.as_bytes())
 }
 

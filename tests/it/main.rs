@@ -121,6 +121,8 @@ mod sim;
 mod simulated;
 mod slot_random;
 mod slot_switch;
+mod slot_watch;
+mod slot_world;
 mod slurm_alone;
 mod slurm_artifacts;
 mod slurm_gates;

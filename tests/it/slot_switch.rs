@@ -7,86 +7,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use gix::hash::Kind;
-use lexpr::git::command::{Config, Git};
 use lexpr::git::index::{self, Stat};
-use lexpr::git::slot::{Clean, Slot, SlotPool, SlotSettings, SlotTarget, SwitchedBy, repository_id};
-use lexpr::vocabulary::names::CommitId;
+use lexpr::git::slot::{Clean, Slot, SlotPool, SlotTarget, SwitchedBy, repository_id};
 use rustix::fs::FileType;
-use tempfile::TempDir;
 
-use crate::land_world::{Entry, LINK, Repo, SCRIPT, SUBMODULE, expected, file, listing, path_of};
-
-struct World {
-    folder: TempDir,
-    repo: Repo,
-    pool: SlotPool,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with_options(&["--bare"])
-    }
-
-    fn with_options(options: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        // Alternates are read line by line, with quotes and comments.
-        let repo = Repo::init(&folder.path().join("#user's \"own\"\nrepository.git"), options);
-        let pool = SlotPool::new(settings(folder.path(), vec![repo.objects()]));
-        Self { folder, repo, pool }
-    }
-
-    fn target(&self, commit: CommitId) -> SlotTarget {
-        SlotTarget { commit, tree: self.repo.tree_of(commit), base: commit }
-    }
-
-    fn commit(&self, entries: &[Entry]) -> SlotTarget {
-        self.target(self.repo.commit(entries, &[]))
-    }
-}
-
-fn settings(folder: &Path, object_dirs: Vec<std::path::PathBuf>) -> SlotSettings {
-    SlotSettings {
-        cache_root: folder.join("cache"),
-        repository_id: "repository".to_owned(),
-        object_dirs,
-        store: None,
-        target_branch: "release/1.0".to_owned(),
-    }
-}
-
-const KEEP: Clean = Clean::TrackedAndUntracked;
-
-/// git as a gate runs it in the slot.
-fn gate_git(slot: &Slot, args: &[&str]) -> String {
-    let git = Git::new(slot.path().join(".git"), Config::RepositoryOnly).with_work_tree(slot.path());
-    let identity = ["-c", "user.name=Gate", "-c", "user.email=gate@example.org"];
-    git.line(identity.iter().chain(args)).unwrap()
-}
-
-fn first_tree() -> Vec<Entry<'static>> {
-    vec![
-        file(".gitignore", "*.o\n/out/\n"),
-        file("a", "one\n"),
-        file("dir/b", "two\n"),
-        file("dir/deep/c", "three\n"),
-        (SCRIPT, b"run", b"#!/bin/sh\n"),
-        (LINK, b"link", b"../../outside"),
-        (LINK, b"absolute", b"/etc/passwd"),
-        ("100644", b"odd \xff \n\t\"name\"", b"bytes\n"),
-        file("w\u{f6}rter/\u{4e2d}", "unicode\n"),
-    ]
-}
-
-fn second_tree() -> Vec<Entry<'static>> {
-    vec![
-        file(".gitignore", "*.o\n/out/\n"),
-        file("a", "One\n"),
-        file("dir", "a file now\n"),
-        file("run", "#!/bin/sh\n"),
-        file("link/inside", "a folder now\n"),
-        file("new/e", "five\n"),
-    ]
-}
+use crate::land_world::{Repo, SCRIPT, SUBMODULE, expected, file, listing, path_of};
+use crate::slot_world::{KEEP, World, first_tree, gate_git, second_tree, settings};
 
 #[test]
 fn a_slot_holds_exactly_the_tree_it_was_switched_to() {
@@ -999,6 +925,24 @@ fn a_folder_that_ignores_itself_stays_where_nothing_in_it_is_tracked() {
         slot.switch_to(&to, KEEP).unwrap();
         assert!(slot.path().join(".venv/warm").exists());
     }
+}
+
+/// It stays for what is ignored in it, in a folder that nothing came to or went from.
+#[test]
+fn invariant_1_what_a_gate_makes_in_a_folder_that_is_tracked_no_more_goes() {
+    let world = World::new();
+    let rules = file(".gitignore", "*.o\n");
+    let second = world.commit(&[rules, file("above/other", "1\n")]);
+    let first = world.commit(&[rules, file("above/other", "1\n"), file("above/in/deep/it", "1\n")]);
+    let mut slot = world.pool.take().unwrap();
+    seen_to_keep_times(&mut slot, &first);
+    let deep = slot.path().join("above/in/deep");
+    fs::write(deep.join("x.o"), "warm").unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    fs::write(deep.join("new"), "").unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    assert!(!deep.join("new").exists() && deep.join("x.o").exists());
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::known::{Known, note_the_beginning, write_index, write_notes};
 use super::nature::folder_rights_like;
 use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some};
 use super::write::{self, Coming, Over};
-use super::{Clean, ForGit, Memory, Slot, SlotTarget};
+use super::{Clean, ForGit, LookedAt, Memory, Slot, SlotTarget};
 use crate::crash;
 use crate::git::index::IndexEntry;
 use crate::git::objects::{Objects, from_tree, mode};
@@ -48,8 +48,15 @@ impl Slot {
         let folder_rights = self.folder_rights()?;
         let expected = Expected { entries: &entries, written, left: &left, folders: &folders, folder_rights };
         let found = match memory.watched.touched(&entries) {
-            Some((folders, untracked)) => survey_some(&self.work_tree, expected, folders, untracked)?,
-            None => survey(&self.work_tree, expected)?,
+            Some((folders, untracked)) => {
+                let (found, folders) = survey_some(&self.work_tree, expected, folders, untracked)?;
+                memory.looked_at = Some(LookedAt::Folders(folders));
+                found
+            }
+            None => {
+                memory.looked_at = Some(LookedAt::Everything);
+                survey(&self.work_tree, expected)?
+            }
         };
         let changes = changes(objects, from, tree, &entries)?;
         for change in &changes {

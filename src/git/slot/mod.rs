@@ -79,6 +79,14 @@ pub enum SwitchedBy {
     Git(&'static str),
 }
 
+/// Where a switch of lexpr's own looked for what a gate had done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookedAt {
+    Everything,
+    /// So many folders, and the files directly in them.
+    Folders(usize),
+}
+
 /// What is left to git, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -98,6 +106,7 @@ struct Memory {
     /// The file system was seen to give a folder a new time where something came or went in it.
     folders_have_times: bool,
     switched_by: Option<SwitchedBy>,
+    looked_at: Option<LookedAt>,
 }
 
 /// A slot that is ours until it is dropped; the folder stays.
@@ -234,6 +243,11 @@ impl Slot {
     /// Who made the last switch; `None` before the first.
     pub fn switched_by(&self) -> Option<SwitchedBy> {
         self.memory.lock().ok()?.switched_by
+    }
+
+    /// Where the last switch looked that was lexpr's own; `None` before the first.
+    pub fn looked_at(&self) -> Option<LookedAt> {
+        self.memory.lock().ok()?.looked_at
     }
 
     fn try_switch(&mut self, to: &SlotTarget, clean: Clean) -> Result<(), GitError> {

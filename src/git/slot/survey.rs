@@ -101,7 +101,7 @@ pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGi
 
 /// Looks at nothing but what is directly in these folders, as everything else is as it was at the last look, when
 /// `untracked` was found besides. A path that leads to one of them leads through none that changed and is not one
-/// of them.
+/// of them. Gives how many were looked at, too.
 ///
 /// # Errors
 /// As [`survey`].
@@ -110,7 +110,7 @@ pub(super) fn survey_some(
     expected: Expected<'_>,
     mut folders: BTreeSet<Vec<u8>>,
     untracked: &[Untracked],
-) -> Result<Survey, ForGit> {
+) -> Result<(Survey, usize), ForGit> {
     let top = open_top(top, &expected)?;
     let Expected { entries, left, .. } = expected;
     // What is in folders without tracked files is seen from the nearest above that has some.
@@ -121,9 +121,9 @@ pub(super) fn survey_some(
         Some(Ignored::Rules(_)) | None => false,
     };
     let unsure = untracked.iter().filter(|untracked| !is_sure(untracked)).map(|untracked| folder_of(&untracked.path));
-    let nested = left.iter().filter(|(path, ignored)| {
-        matches!(ignored, Ignored::Rules(_)) || !is_tracked(entries, folder_of(path))
-    });
+    let nested = left
+        .iter()
+        .filter(|(path, ignored)| matches!(ignored, Ignored::Rules(_)) || !is_tracked(entries, folder_of(path)));
     let nested = nested.map(|(path, _)| folder_of(path));
     let also: Vec<Vec<u8>> =
         strays.chain(unsure).chain(nested).map(|folder| tracked_above(entries, folder).to_vec()).collect();
@@ -131,10 +131,12 @@ pub(super) fn survey_some(
 
     let mut walk = Walk::of(&top, expected);
     let mut missing: Option<&[u8]> = None;
+    let mut looked_at = 0;
     for folder in folders.iter().filter(|folder| is_tracked(entries, folder)) {
         if missing.is_some_and(|missing| folder.starts_with(missing)) {
             continue;
         }
+        looked_at += 1;
         walk.path = folder.clone();
         walk.depth = folder.iter().filter(|byte| **byte == b'/').count();
         missing = walk.own_children(below(entries, folder))?.is_none().then_some(folder);
@@ -144,7 +146,7 @@ pub(super) fn survey_some(
     found.folders.sort_unstable_by(|l, r| l.0.cmp(&r.0));
     let still = untracked.iter().filter(|untracked| !folders.contains(folder_of(&untracked.path)));
     found.untracked.extend(still.map(|untracked| Untracked { is_known: true, ..untracked.clone() }));
-    Ok(found)
+    Ok((found, looked_at))
 }
 
 fn open_top(top: &Path, expected: &Expected<'_>) -> Result<OwnedFd, ForGit> {

@@ -163,6 +163,9 @@ impl Watch {
             if what.contains(ReadFlags::UNMOUNT) {
                 return Err(Unwatchable);
             }
+            if place.is_empty() && event.file_name().is_some_and(|name| name.to_bytes() == b".git") {
+                continue;
+            }
             if !told.folders.contains(&**place) {
                 told.folders.insert(place.to_vec());
             }
@@ -186,15 +189,16 @@ impl Watch {
 
     /// Whatever was watched of them before.
     fn watch_all(&mut self, entries: &[IndexEntry]) -> Result<(), Unwatchable> {
-        let mut before: &[u8] = b"\0";
+        self.watch_folder(b"")?;
+        let mut before: &[u8] = b"";
         for entry in entries {
-            for folder in folders_to(&entry.path).filter(|folder| !before.starts_with(folder)).collect::<Vec<_>>() {
+            for folder in folders_to(&entry.path).filter(|folder| !before.starts_with(folder)) {
                 self.watch_folder(folder)?;
             }
             before = &entry.path;
             self.watch_file(entry)?;
         }
-        if entries.is_empty() { self.watch_folder(b"") } else { Ok(()) }
+        Ok(())
     }
 
     fn watch_folder(&mut self, folder: &[u8]) -> Result<(), Unwatchable> {
@@ -223,7 +227,7 @@ impl Watch {
         match inotify::add_watch(&self.inotify, self.top.path.join(OsStr::from_bytes(path)), flags) {
             Ok(number) => {
                 self.places.insert(number, Arc::clone(place));
-                self.share.grow(self.places.len())?;
+                self.share.grow(self.places.len(), *MOST_WATCHES)?;
                 Ok(Some(number))
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
@@ -294,16 +298,15 @@ impl Top {
     /// Whether something is mounted in the folder.
     fn has_mounts(&self) -> Result<bool, Unwatchable> {
         let mounts = std::fs::read(MOUNTS).map_err(|_| Unwatchable)?;
-        let place = mounts_name(self.place.as_os_str().as_bytes());
-        let points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-        Ok(points.filter_map(|point| point.strip_prefix(&*place)).any(|rest| rest.is_empty() || rest[0] == b'/'))
+        Ok(is_mounted_in(self.place.as_os_str().as_bytes(), &mounts))
     }
 }
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// As a path stands there: spaces, tabs, line feeds and backslashes in octal.
-fn mounts_name(path: &[u8]) -> Vec<u8> {
+/// Whether one of the mounts is at the path or in it.
+fn is_mounted_in(path: &[u8], mounts: &[u8]) -> bool {
+    // There they stand with some bytes in octal.
     let mut name = Vec::with_capacity(path.len());
     for byte in path {
         match byte {
@@ -311,7 +314,8 @@ fn mounts_name(path: &[u8]) -> Vec<u8> {
             byte => name.push(*byte),
         }
     }
-    name
+    let points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points.filter_map(|point| point.strip_prefix(&*name)).any(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// How many watches one slot has of those that lexpr takes; given back when it is dropped.
@@ -323,15 +327,14 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Share {
     /// # Errors
-    /// Where that would be more than lexpr takes.
-    fn grow(&mut self, to: usize) -> Result<(), Unwatchable> {
-        if to > self.0 {
-            let more = to - self.0;
-            self.0 = to;
-            if TAKEN.fetch_add(more, Ordering::Relaxed) + more > *MOST_WATCHES {
-                return Err(Unwatchable);
-            }
+    /// Where all slots had more than `most` then.
+    fn grow(&mut self, to: usize, most: usize) -> Result<(), Unwatchable> {
+        let more = to.saturating_sub(self.0);
+        if more > 0 && TAKEN.fetch_add(more, Ordering::Relaxed) + more > most {
+            TAKEN.fetch_sub(more, Ordering::Relaxed);
+            return Err(Unwatchable);
         }
+        self.0 += more;
         Ok(())
     }
 }
@@ -348,3 +351,30 @@ static MOST_WATCHES: LazyLock<usize> = LazyLock::new(|| {
     let allowed = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
     ENOUGH.min(allowed.trim().parse().unwrap_or(0) / 4)
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_in_a_folder_is_told_from_what_is_mounted_beside_it() {
+        let mounts = b"36 35 98:0 /mnt1 /a\\040b/c rw,noatime master:1 - ext3 /dev/root rw\n\
+            37 35 98:0 / /a\\040b/cc/d rw - tmpfs none rw\n22 1 8:1 / / rw - ext4 /dev/vda rw\n";
+        for (path, expected) in
+            [("/a b/c", true), ("/a b", true), ("/a b/cc/d/e", false), ("/a", false), ("/a b/d", false)]
+        {
+            assert_eq!(is_mounted_in(path.as_bytes(), mounts), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_slot_has_of_the_watches_is_given_back() {
+        let most = TAKEN.load(Ordering::Relaxed) + 1_500_000;
+        let (mut one, mut other) = (Share(0), Share(0));
+        one.grow(1_000_000, most).unwrap();
+        other.grow(1_000_000, most).unwrap_err();
+        one.grow(1_000_000, 0).unwrap();
+        drop(one);
+        other.grow(1_000_000, most).unwrap();
+    }
+}

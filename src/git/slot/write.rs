@@ -105,8 +105,11 @@ pub(super) fn remove<'a>(
         let (above, name) = split(&folder[..folder.len() - 1]);
         match folders.go_to(above, false).and_then(|above| unlinkat(above, name, AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOENT) => drop(emptied.insert(above.to_vec())),
-            // What is ignored stays, and its folder with it.
-            Err(Errno::NOTEMPTY | Errno::EXIST) => drop(with_strangers.insert(above.to_vec())),
+            // What is ignored stays, and its folder with it, and the one that this is in, though nothing in that may be tracked either.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                with_strangers.insert(above.to_vec());
+                emptied.insert(above.to_vec());
+            }
             Err(error) => return Err(failed(error)),
         }
     }
