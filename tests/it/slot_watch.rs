@@ -2,12 +2,13 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use lexpr::git::slot::{LookedAt, Slot, SlotTarget, SwitchedBy};
+use lexpr::git::slot::{Clean, LookedAt, Slot, SlotTarget, SwitchedBy};
 use rustix::fs::{AtFlags, CWD, Timestamps, XattrFlags, setxattr, utimensat};
 
 use crate::land_world::{Entry, expected, file, listing};
@@ -40,6 +41,13 @@ fn settle(slot: &mut Slot, to: &SlotTarget) {
         slot.looked_at() == Some(LookedAt::Folders(0))
     };
     assert!((0..MANY).any(|_| is_settled(slot)), "{:?}", slot.looked_at());
+}
+
+/// The same, where something is in a folder that is neither tracked nor ignored itself: it is looked for every time.
+fn settle_with_more(slot: &mut Slot, to: &SlotTarget) {
+    for _ in 0..3 {
+        slot.switch_to(to, KEEP).unwrap();
+    }
 }
 
 /// Switches, and sees in how many folders it looked, the top among them.
@@ -123,6 +131,14 @@ fn invariant_1_whatever_a_gate_does_in_a_watched_slot_is_undone() {
             Box::new(|| {
                 fs::hard_link(inside("a"), &outside).unwrap();
                 python("import os, sys\nos.truncate(sys.argv[1], 1)\n", &outside);
+                fs::remove_file(&outside).unwrap();
+            }),
+        ),
+        (
+            "made executable by another name",
+            Box::new(|| {
+                fs::hard_link(inside("deep/er/c"), &outside).unwrap();
+                fs::set_permissions(&outside, Permissions::from_mode(0o755)).unwrap();
                 fs::remove_file(&outside).unwrap();
             }),
         ),
@@ -267,24 +283,103 @@ fn invariant_1_more_than_the_kernel_tells_is_looked_for_everywhere() {
 fn invariant_1_a_slot_that_was_moved_is_not_taken_for_what_was_watched() {
     let world = World::new();
     let to = world.commit(&TREE);
-    for in_it in [true, false] {
+    for (what, levels, is_copy) in [("itself", 1, true), ("what it is in", 2, true), ("and back", 1, false)] {
         let mut slot = watched(&world, &to);
         let dir = slot.path().to_owned();
-        let aside = dir.with_file_name("aside");
-        fs::rename(&dir, &aside).unwrap();
-        if in_it {
-            copy(&aside, &dir);
+        let moved = dir.ancestors().nth(levels - 1).unwrap();
+        let aside = moved.with_file_name("aside");
+        fs::rename(moved, &aside).unwrap();
+        if is_copy {
+            copy(&aside, moved);
             unseen(&dir.join("a"), || fs::write(dir.join("a"), "eno\n").unwrap());
-            fs::remove_dir_all(&aside).unwrap();
         } else {
             fs::write(aside.join("a"), "other\n").unwrap();
-            fs::rename(&aside, &dir).unwrap();
+            fs::rename(&aside, moved).unwrap();
         }
         for _ in 0..3 {
             slot.switch_to(&to, KEEP).unwrap();
-            assert_ne!(slot.looked_at(), Some(LookedAt::Folders(0)));
-            assert_eq!(listing(&dir), expected(&TREE));
+            assert_eq!(listing(&dir), expected(&TREE), "{what}");
         }
+        let _ = fs::remove_dir_all(&aside);
+    }
+}
+
+/// Nothing in it is touched, neither of what went nor of what came.
+#[test]
+fn invariant_1_a_folder_that_stands_in_the_place_of_another_is_looked_at_with_all_in_it() {
+    let world = World::new();
+    let to = world.commit(&TREE);
+    let mut slot = watched(&world, &to);
+    let dir = slot.path().to_owned();
+    let elsewhere = dir.with_file_name("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for round in 0..2 {
+        let [other, old] = ["other", "old"].map(|name| elsewhere.join(format!("{name}-{round}")));
+        copy(&dir.join("deep"), &other);
+        unseen(&other.join("er/d"), || fs::write(other.join("er/d"), "ruof\n").unwrap());
+        settle(&mut slot, &to);
+        fs::rename(dir.join("deep"), &old).unwrap();
+        fs::rename(&other, dir.join("deep")).unwrap();
+        slot.switch_to(&to, KEEP).unwrap();
+        assert_eq!(listing(&dir), expected(&TREE));
+    }
+    // One around the same as before.
+    settle(&mut slot, &to);
+    fs::rename(dir.join("deep"), elsewhere.join("deep")).unwrap();
+    fs::create_dir(dir.join("deep")).unwrap();
+    fs::rename(elsewhere.join("deep/er"), dir.join("deep/er")).unwrap();
+    settle(&mut slot, &to);
+    fs::write(dir.join("deep/new"), "").unwrap();
+    slot.switch_to(&to, KEEP).unwrap();
+    assert_eq!(listing(&dir), expected(&TREE));
+}
+
+/// Where a folder's place was taken by a link, what the link leads to is not the slot's.
+#[test]
+fn invariant_1_a_link_where_a_folder_was_is_not_followed() {
+    let world = World::new();
+    let (with, without) = (world.commit(&TREE), world.commit(&TREE[..2]));
+    let elsewhere = world.folder.path().join("elsewhere");
+    fs::create_dir_all(elsewhere.join("er")).unwrap();
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&with, KEEP).unwrap();
+    let dir = slot.path().to_owned();
+    // Before anything is watched.
+    fs::remove_dir_all(dir.join("deep")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.join("deep")).unwrap();
+    for to in [&without, &with, &with] {
+        slot.switch_to(to, KEEP).unwrap();
+    }
+    settle(&mut slot, &with);
+    fs::write(elsewhere.join("er/x"), "").unwrap();
+    looks_at(&mut slot, &with, 0);
+    fs::write(dir.join("deep/er/new"), "").unwrap();
+    slot.switch_to(&with, KEEP).unwrap();
+    assert_eq!(listing(&dir), expected(&TREE));
+}
+
+/// Nobody has it in hand, but it is there.
+#[test]
+fn invariant_1_what_is_ignored_is_known_of_however_long_ago_it_came() {
+    let world = World::new();
+    let more = [&TREE[..], &[file("out/y", "y\n")]].concat();
+    let (without, with) = (world.commit(&TREE), world.commit(&more));
+    for to in [&with, &without] {
+        let mut slot = watched(&world, &without);
+        let dir = slot.path().to_owned();
+        for name in ["out", "deep/out"] {
+            fs::create_dir(dir.join(name)).unwrap();
+            fs::write(dir.join(name).join("x.o"), "warm").unwrap();
+        }
+        fs::write(dir.join("deep/er/x.o"), "warm").unwrap();
+        settle_with_more(&mut slot, &without);
+        if to.tree == with.tree {
+            slot.switch_to(to, KEEP).unwrap();
+            assert!(matches!(slot.switched_by(), Some(SwitchedBy::Git(_))), "git decides about `out`");
+            assert!(dir.join("deep/er/x.o").exists() && dir.join("out/y").exists());
+        }
+        slot.switch_to(to, Clean::IgnoredToo).unwrap();
+        assert_eq!(listing(&dir), expected(if to.tree == with.tree { &more } else { &TREE }));
     }
 }
 
@@ -311,6 +406,8 @@ fn invariant_1_a_folder_is_watched_from_when_something_in_it_is_tracked() {
         for (name, content) in [("deep/er/cache/in/it", "y\n"), ("gone/e", "x\n")] {
             unseen(&dir.join(name), || fs::write(dir.join(name), content).unwrap());
         }
+        slot.switch_to(&with, KEEP).unwrap();
+        settle(&mut slot, &with);
         fs::write(dir.join("deep/er/cache/in/new"), "").unwrap();
         slot.switch_to(&with, KEEP).unwrap();
         let mut found = listing(&dir);

@@ -3,7 +3,9 @@
 //! no content but of files that changed so close to the index's writing that their times cannot tell
 //! (git's Documentation/technical/racy-git).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod some;
+
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +17,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+pub(super) use self::some::{below, survey_some};
 use super::ForGit;
 use super::attributes::{name_of, sets_attributes};
 use super::nature::{with_rights, without_attributes};
@@ -99,84 +102,9 @@ pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGi
     Ok(walk.found)
 }
 
-/// Looks at nothing but what is directly in these folders, as everything else is as it was at the last look, when
-/// `untracked` was found besides. A path that leads to one of them leads through none that changed and is not one
-/// of them. Gives how many were looked at, too.
-///
-/// # Errors
-/// As [`survey`].
-pub(super) fn survey_some(
-    top: &Path,
-    expected: Expected<'_>,
-    mut folders: BTreeSet<Vec<u8>>,
-    untracked: &[Untracked],
-) -> Result<(Survey, usize), ForGit> {
-    let top = open_top(top, &expected)?;
-    let Expected { entries, left, .. } = expected;
-    // What is in folders without tracked files is seen from the nearest above that has some.
-    let strays = folders.iter().map(Vec::as_slice).filter(|folder| !is_tracked(entries, folder));
-    let is_sure = |untracked: &&Untracked| match left.get(&untracked.path) {
-        Some(Ignored::Folder) => untracked.is_folder && is_tracked(entries, folder_of(&untracked.path)),
-        Some(Ignored::File) => !untracked.is_folder && is_tracked(entries, folder_of(&untracked.path)),
-        Some(Ignored::Rules(_)) | None => false,
-    };
-    let unsure = untracked.iter().filter(|untracked| !is_sure(untracked)).map(|untracked| folder_of(&untracked.path));
-    let nested = left
-        .iter()
-        .filter(|(path, ignored)| matches!(ignored, Ignored::Rules(_)) || !is_tracked(entries, folder_of(path)));
-    let nested = nested.map(|(path, _)| folder_of(path));
-    let also: Vec<Vec<u8>> =
-        strays.chain(unsure).chain(nested).map(|folder| tracked_above(entries, folder).to_vec()).collect();
-    folders.extend(also);
-
-    let mut walk = Walk::of(&top, expected);
-    let mut missing: Option<&[u8]> = None;
-    let mut looked_at = 0;
-    for folder in folders.iter().filter(|folder| is_tracked(entries, folder)) {
-        if missing.is_some_and(|missing| folder.starts_with(missing)) {
-            continue;
-        }
-        looked_at += 1;
-        walk.path = folder.clone();
-        walk.depth = folder.iter().filter(|byte| **byte == b'/').count();
-        missing = walk.own_children(below(entries, folder))?.is_none().then_some(folder);
-    }
-    let mut found = walk.found;
-    found.folders.extend(expected.folders.iter().filter(|(path, _)| !folders.contains(&**path)).cloned());
-    found.folders.sort_unstable_by(|l, r| l.0.cmp(&r.0));
-    let still = untracked.iter().filter(|untracked| !folders.contains(folder_of(&untracked.path)));
-    found.untracked.extend(still.map(|untracked| Untracked { is_known: true, ..untracked.clone() }));
-    Ok((found, looked_at))
-}
-
 fn open_top(top: &Path, expected: &Expected<'_>) -> Result<OwnedFd, ForGit> {
     with_rights(CWD, top.as_os_str().as_bytes(), expected.folder_rights)?;
     openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)
-}
-
-/// Which entries are in the folder, whose path has a slash at its end unless it is the top.
-pub(super) fn below(entries: &[IndexEntry], folder: &[u8]) -> Range<usize> {
-    let begin = entries.partition_point(|entry| *entry.path < *folder);
-    begin..begin + entries[begin..].partition_point(|entry| entry.path.starts_with(folder))
-}
-
-/// Whether files in the folder are tracked, or in those in it.
-fn is_tracked(entries: &[IndexEntry], folder: &[u8]) -> bool {
-    let first = entries.partition_point(|entry| *entry.path < *folder);
-    folder.is_empty() || entries.get(first).is_some_and(|entry| entry.path.starts_with(folder))
-}
-
-/// The folder that a path is in, with a slash at its end unless it is the top.
-fn folder_of(path: &[u8]) -> &[u8] {
-    &path[..path.len() - name_of(path).len()]
-}
-
-/// The folder itself, or the nearest above in which something is tracked.
-fn tracked_above<'a>(entries: &[IndexEntry], mut folder: &'a [u8]) -> &'a [u8] {
-    while !is_tracked(entries, folder) {
-        folder = folder_of(&folder[..folder.len() - 1]);
-    }
-    folder
 }
 
 pub(super) fn unreadable(_: Errno) -> ForGit {

@@ -40,8 +40,6 @@ const OF_FOLDERS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
     .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
 
@@ -111,16 +109,38 @@ impl Watch {
             self.watch_all(inside)?;
             told.folders.extend(inside.iter().flat_map(|entry| folders_to(&entry.path)).map(<[u8]>::to_vec));
         }
-        let files = told.files.iter().map(|path| &**path).chain(came.iter().map(|path| &**path));
-        for path in files {
-            let Ok(at) = entries.binary_search_by(|entry| (*entry.path).cmp(path)) else { continue };
-            for folder in folders_to(path).filter(|folder| !self.folders.contains_key(*folder)).collect::<Vec<_>>() {
-                self.watch_folder(folder)?;
-                told.folders.insert(folder.to_vec());
+        let mut led_to = BTreeMap::new();
+        for path in &came {
+            let Ok(at) = entries.binary_search_by(|entry| entry.path.cmp(path)) else { continue };
+            if self.lead_to(path, &mut led_to, &mut told.folders)? {
+                self.watch_file(&entries[at])?;
             }
-            self.watch_file(&entries[at])?;
         }
         Ok(Touched::Folders(told.folders))
+    }
+
+    /// Watches the folders on the way to what came. Each may have been there when nothing in it was tracked, or be another than
+    /// it was: then it is looked at. False where one of them is none. Those of other files are in `led_to`.
+    fn lead_to<'a>(
+        &mut self,
+        path: &'a [u8],
+        led_to: &mut BTreeMap<&'a [u8], bool>,
+        touched: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<bool, Unwatchable> {
+        for folder in folders_to(path) {
+            if !led_to.contains_key(folder) {
+                let before = self.folders.get(folder).copied();
+                let now = self.watch_folder(folder)?;
+                if now != before {
+                    touched.insert(folder.to_vec());
+                }
+                led_to.insert(folder, now.is_some());
+            }
+            if led_to.get(folder) == Some(&false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A switch has ended: these are the files that it wrote, and this is what it found besides.
@@ -139,7 +159,7 @@ impl Watch {
     fn told(&mut self) -> Result<Told, Unwatchable> {
         /// Of most names some hundreds.
         const BUFFER_LEN: usize = 16 * 1024;
-        const NAMES: ReadFlags =
+        const CAME_OR_WENT: ReadFlags =
             ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
         let mut told = Told::default();
         let mut buffer = [MaybeUninit::uninit(); BUFFER_LEN];
@@ -157,9 +177,6 @@ impl Watch {
                 told.is_all = true;
                 continue;
             };
-            if place.is_empty() && what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
-                return Err(Unwatchable);
-            }
             if what.contains(ReadFlags::UNMOUNT) {
                 return Err(Unwatchable);
             }
@@ -169,13 +186,9 @@ impl Watch {
             if !told.folders.contains(&**place) {
                 told.folders.insert(place.to_vec());
             }
-            if let Some(name) = event.file_name().filter(|_| what.intersects(NAMES)) {
-                let path = [place, name.to_bytes()].concat();
-                if what.contains(ReadFlags::ISDIR) {
-                    told.trees.insert([&path, &b"/"[..]].concat());
-                } else {
-                    told.files.insert(path);
-                }
+            let is_of_a_folder = what.contains(ReadFlags::ISDIR) && what.intersects(CAME_OR_WENT);
+            if let Some(name) = event.file_name().filter(|_| is_of_a_folder) {
+                told.trees.insert([place, name.to_bytes(), b"/"].concat());
             }
             if what.contains(ReadFlags::IGNORED) {
                 let place = Arc::clone(place);
@@ -190,23 +203,30 @@ impl Watch {
     /// Whatever was watched of them before.
     fn watch_all(&mut self, entries: &[IndexEntry]) -> Result<(), Unwatchable> {
         self.watch_folder(b"")?;
-        let mut before: &[u8] = b"";
+        let (mut before, mut missing): (&[u8], Option<&[u8]>) = (b"", None);
         for entry in entries {
             for folder in folders_to(&entry.path).filter(|folder| !before.starts_with(folder)) {
-                self.watch_folder(folder)?;
+                if !missing.is_some_and(|missing| folder.starts_with(missing)) {
+                    missing = self.watch_folder(folder)?.is_none().then_some(folder);
+                }
             }
             before = &entry.path;
-            self.watch_file(entry)?;
+            if !missing.is_some_and(|missing| entry.path.starts_with(missing)) {
+                self.watch_file(entry)?;
+            }
         }
         Ok(())
     }
 
-    fn watch_folder(&mut self, folder: &[u8]) -> Result<(), Unwatchable> {
+    fn watch_folder(&mut self, folder: &[u8]) -> Result<Option<i32>, Unwatchable> {
         let place = self.place(folder);
-        if let Some(number) = self.watch(folder, OF_FOLDERS, &place)? {
-            self.folders.insert(place, number);
+        // With the slash a link would be followed.
+        let number = self.watch(folder.strip_suffix(b"/").unwrap_or(folder), OF_FOLDERS, &place)?;
+        match number {
+            Some(number) => drop(self.folders.insert(place, number)),
+            None => drop(self.folders.remove(&place)),
         }
-        Ok(())
+        Ok(number)
     }
 
     /// A link can only be replaced, which its folder tells.
@@ -247,10 +267,8 @@ impl From<Errno> for Unwatchable {
 struct Told {
     is_all: bool,
     folders: BTreeSet<Vec<u8>>,
-    /// Folders that came or went, with all in them; with a slash at the end.
+    /// Folders that came or went: what is meant is all in them. With a slash at the end.
     trees: BTreeSet<Vec<u8>>,
-    /// Files that came or went.
-    files: BTreeSet<Vec<u8>>,
 }
 
 /// The folders on the way to a path, from the top down: each with a slash at the end, the top empty.
@@ -354,7 +372,32 @@ static MOST_WATCHES: LazyLock<usize> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
+    use gix::ObjectId;
+
     use super::*;
+    use crate::git::index::Stat;
+
+    #[test]
+    fn what_is_gone_is_watched_no_more() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let inside = folder.path().join("a/b");
+        let id = ObjectId::empty_blob(gix::hash::Kind::Sha1);
+        let entries = [IndexEntry { path: b"a/b/c"[..].into(), mode: mode::FILE, id, stat: Stat::default() }];
+        let mut watch = Watch::of(folder.path()).unwrap();
+        let mut count = Vec::new();
+        for _ in 0..3 {
+            std::fs::create_dir_all(&inside).unwrap();
+            std::fs::write(inside.join("c"), "").unwrap();
+            watch.touched(&entries).unwrap();
+            watch.settle([Box::from(&b"a/b/c"[..])].into_iter(), Vec::new());
+            watch.touched(&entries).unwrap();
+            count.push((watch.places.len(), watch.folders.len()));
+            std::fs::remove_dir_all(folder.path().join("a")).unwrap();
+        }
+        watch.touched(&entries).unwrap();
+        count.push((watch.places.len(), watch.folders.len()));
+        assert_eq!(count, [(4, 3), (4, 3), (4, 3), (1, 1)]);
+    }
 
     #[test]
     fn what_is_mounted_in_a_folder_is_told_from_what_is_mounted_beside_it() {
