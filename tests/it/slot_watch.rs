@@ -229,6 +229,7 @@ fn invariant_1_whatever_a_gate_does_in_a_watched_slot_is_undone() {
         ("nothing", Box::new(|| ())),
     ];
     for (what, deed) in &deeds {
+        settle(&mut slot, &to);
         // Also in what has just come anew.
         for round in ["once", "again"] {
             deed();
@@ -287,11 +288,17 @@ fn invariant_1_a_slot_that_was_moved_is_not_taken_for_what_was_watched() {
         let mut slot = watched(&world, &to);
         let dir = slot.path().to_owned();
         let moved = dir.ancestors().nth(levels - 1).unwrap();
-        let aside = moved.with_file_name("aside");
+        let [aside, other] = ["aside", "other"].map(|name| moved.with_file_name(name));
+        if is_copy {
+            // Which has what is copied in hand.
+            copy(moved, &other);
+            let file = other.join(dir.strip_prefix(moved).unwrap()).join("a");
+            unseen(&file, || fs::write(&file, "eno\n").unwrap());
+            settle(&mut slot, &to);
+        }
         fs::rename(moved, &aside).unwrap();
         if is_copy {
-            copy(&aside, moved);
-            unseen(&dir.join("a"), || fs::write(dir.join("a"), "eno\n").unwrap());
+            fs::rename(&other, moved).unwrap();
         } else {
             fs::write(aside.join("a"), "other\n").unwrap();
             fs::rename(&aside, moved).unwrap();

@@ -35,16 +35,12 @@ pub(in crate::git::slot) fn survey_some(
     folders.extend(also);
 
     let mut walk = Walk::of(&top, expected);
-    let mut missing: Option<&[u8]> = None;
     let mut looked_at = 0;
     for folder in folders.iter().filter(|folder| is_tracked(entries, folder)) {
-        if missing.is_some_and(|missing| folder.starts_with(missing)) {
-            continue;
-        }
         looked_at += 1;
         walk.path = folder.clone();
         walk.depth = folder.iter().filter(|byte| **byte == b'/').count();
-        missing = walk.own_children(below(entries, folder))?.is_none().then_some(folder);
+        walk.own_children(below(entries, folder))?;
     }
     let mut found = walk.found;
     found.folders.extend(expected.folders.iter().filter(|(path, _)| !folders.contains(&**path)).cloned());
