@@ -40,7 +40,8 @@ fn settle(slot: &mut Slot, to: &SlotTarget) {
         slot.switch_to(to, KEEP).unwrap();
         slot.looked_at() == Some(LookedAt::Folders(0))
     };
-    assert!((0..MANY).any(|_| is_settled(slot)), "{:?}", slot.looked_at());
+    let why = "is the folder for temporary files on ext4, xfs, btrfs or tmpfs? Others are not watched";
+    assert!((0..MANY).any(|_| is_settled(slot)), "{:?}: {why}", slot.looked_at());
 }
 
 /// The same, where something is in a folder that is neither tracked nor ignored itself: it is looked for every time.

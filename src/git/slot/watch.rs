@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_watched_no_more() {
-        let folder = tempfile::tempdir_in(".").unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join("a/b");
         let id = ObjectId::empty_blob(gix::hash::Kind::Sha1);
         let entries = [IndexEntry { path: b"a/b/c"[..].into(), mode: mode::FILE, id, stat: Stat::default() }];

@@ -26,39 +26,30 @@ impl Watched {
             *self = Self::of(work_tree);
         }
     }
+}
 
-    #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+impl Watched {
     fn of(work_tree: &Path) -> Self {
         Watch::of(work_tree).map_or(Self::Never, |watch| Self::By(Box::new(watch)))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn of(_work_tree: &Path) -> Self {
-        Self::Never
     }
 
     /// The folders in which a switch has to look, and what was found at the last look besides what is tracked, which
     /// `entries` are; `None` where it has to look at everything.
     pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Option<(BTreeSet<Vec<u8>>, &[Untracked])> {
-        #[cfg(target_os = "linux")]
-        if let Self::By(watch) = self {
-            let Ok(touched) = watch.touched(entries) else {
-                *self = Self::Never;
-                return None;
-            };
-            // Borrowed anew: what is given away lives on.
-            let Self::By(watch) = self else { return None };
-            return match touched {
-                Touched::Everything => None,
-                Touched::Folders(folders) => Some((folders, &watch.untracked)),
-            };
+        let Self::By(watch) = self else { return None };
+        let Ok(touched) = watch.touched(entries) else {
+            *self = Self::Never;
+            return None;
+        };
+        match (touched, self) {
+            (Touched::Folders(folders), Self::By(watch)) => Some((folders, &watch.untracked)),
+            _ => None,
         }
-        None
     }
 
     /// A switch that asked has ended: these are the files that it wrote, and this is what it found besides.
     pub(super) fn settle(&mut self, came: impl Iterator<Item = Box<[u8]>>, untracked: Vec<Untracked>) {
-        #[cfg(target_os = "linux")]
         if let Self::By(watch) = self {
             watch.settle(came, untracked);
         }
@@ -66,9 +57,24 @@ impl Watched {
 
     /// A switch begins that does not ask.
     pub(super) fn doubt(&mut self) {
-        #[cfg(target_os = "linux")]
         if let Self::By(watch) = self {
             watch.doubt();
         }
     }
+}
+
+/// Other systems tell less.
+#[cfg(not(target_os = "linux"))]
+impl Watched {
+    fn of(_: &Path) -> Self {
+        Self::Never
+    }
+
+    pub(super) fn touched(&mut self, _: &[IndexEntry]) -> Option<(BTreeSet<Vec<u8>>, &[Untracked])> {
+        None
+    }
+
+    pub(super) fn settle(&mut self, _: impl Iterator<Item = Box<[u8]>>, _: Vec<Untracked>) {}
+
+    pub(super) fn doubt(&mut self) {}
 }
