@@ -927,6 +927,24 @@ fn a_folder_that_ignores_itself_stays_where_nothing_in_it_is_tracked() {
     }
 }
 
+/// It was ignored, and nothing was there when the rules changed.
+#[test]
+fn invariant_1_what_was_ignored_once_is_not_taken_for_ignored_under_other_rules() {
+    let world = World::new();
+    let first = world.commit(&[file(".gitignore", "*.o\n"), file("a", "1\n")]);
+    let second = world.commit(&[file(".gitignore", "*.x\n"), file("a", "1\n")]);
+    let mut slot = world.pool.take().unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    let built = slot.path().join("x.o");
+    fs::write(&built, "warm").unwrap();
+    slot.switch_to(&first, KEEP).unwrap();
+    fs::remove_file(&built).unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    fs::write(&built, "new").unwrap();
+    slot.switch_to(&second, KEEP).unwrap();
+    assert!(!built.exists());
+}
+
 /// It stays for what is ignored in it, in a folder that nothing came to or went from.
 #[test]
 fn invariant_1_what_a_gate_makes_in_a_folder_that_is_tracked_no_more_goes() {

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -135,6 +135,18 @@ fn invariant_1_whatever_a_gate_does_in_a_watched_slot_is_undone() {
                 fs::remove_file(&outside).unwrap();
             }),
         ),
+        ("cut short", Box::new(|| python("import os, sys\nos.truncate(sys.argv[1], 1)\n", &inside("deep/er/c")))),
+        (
+            "another name for a link",
+            Box::new(|| {
+                let script = "import os, sys\nat = sys.argv[1]\nos.link(at, os.path.dirname(at) + '/../link-' + str(os.getpid()), follow_symlinks=False)\n";
+                python(script, &inside("link"));
+            }),
+        ),
+        (
+            "rights of a folder",
+            Box::new(|| fs::set_permissions(inside("deep/er"), Permissions::from_mode(0o777)).unwrap()),
+        ),
         (
             "made executable by another name",
             Box::new(|| {
@@ -229,6 +241,13 @@ fn invariant_1_whatever_a_gate_does_in_a_watched_slot_is_undone() {
         ),
         ("nothing", Box::new(|| ())),
     ];
+    let natures = |top: &Path| {
+        ["", "a", "link", "dir", "dir/b", "deep", "deep/er", "deep/er/c"].map(|name| {
+            let found = fs::symlink_metadata(top.join(name)).unwrap();
+            (name, found.mode(), if found.is_dir() { 0 } else { found.nlink() })
+        })
+    };
+    let new = natures(&dir);
     for (what, deed) in &deeds {
         settle(&mut slot, &to);
         // Also in what has just come anew.
@@ -236,6 +255,7 @@ fn invariant_1_whatever_a_gate_does_in_a_watched_slot_is_undone() {
             deed();
             slot.switch_to(&to, KEEP).unwrap();
             assert_eq!(listing(&dir), expected(&TREE), "{what}, {round}");
+            assert_eq!(natures(&dir), new, "{what}, {round}");
             assert_ne!(slot.looked_at(), Some(LookedAt::Everything), "{what}, {round}");
         }
     }
@@ -467,11 +487,53 @@ fn invariant_1_after_a_switch_by_git_everything_is_looked_at() {
     assert_eq!(slot.looked_at(), Some(LookedAt::Everything));
     settle(&mut slot, &to);
     let mut file = File::options().append(true).open(dir.join("a")).unwrap();
+    // It stays open: whatever is written later is told, too.
+    settle(&mut slot, &to);
     file.write_all(b"more\n").unwrap();
     looks_at(&mut slot, &to, 1);
     assert_eq!(fs::read(dir.join("a")).unwrap(), b"one\n");
-    // It stays open: whatever is written later is told, too.
-    file.write_all(b"more\n").unwrap();
+}
+
+#[test]
+fn invariant_1_a_top_that_was_replaced_under_its_number_is_watched_again() {
+    let world = World::new();
+    let tree = [file("dir/b", "two\n")];
+    let to = world.commit(&tree);
+    let mut slot = watched(&world, &to);
+    let dir = slot.path().to_owned();
+    let aside = dir.with_file_name("aside");
+    fs::create_dir(&aside).unwrap();
+    for name in ["dir", ".git"] {
+        fs::rename(dir.join(name), aside.join(name)).unwrap();
+    }
+    // Most file systems give the number that has just become free.
+    fs::remove_dir(&dir).unwrap();
+    fs::create_dir(&dir).unwrap();
+    for name in ["dir", ".git"] {
+        fs::rename(aside.join(name), dir.join(name)).unwrap();
+    }
     slot.switch_to(&to, KEEP).unwrap();
-    assert_eq!(fs::read(dir.join("a")).unwrap(), b"one\n");
+    fs::write(dir.join("new"), "").unwrap();
+    slot.switch_to(&to, KEEP).unwrap();
+    assert_eq!(listing(&dir), expected(&tree));
+}
+
+/// What was done to it while nothing in it was tracked, nobody has looked for.
+#[test]
+fn invariant_1_a_folder_that_is_there_already_is_as_a_new_one_once_something_in_it_is_tracked() {
+    let world = World::new();
+    let rules = file(".gitignore", "*.o\n");
+    let (with, without) = (world.commit(&[rules, file("gone/sub/f", "x\n")]), world.commit(&[rules]));
+    let mut slot = watched(&world, &with);
+    let dir = slot.path().to_owned();
+    let rights = |name: &str| fs::metadata(dir.join(name)).unwrap().mode();
+    let new = rights("gone");
+    fs::write(dir.join("gone/sub/x.o"), "warm").unwrap();
+    slot.switch_to(&without, KEEP).unwrap();
+    for name in ["gone", "gone/sub"] {
+        fs::set_permissions(dir.join(name), Permissions::from_mode(0o777)).unwrap();
+    }
+    slot.switch_to(&with, KEEP).unwrap();
+    assert_eq!((rights("gone"), rights("gone/sub")), (new, new));
+    assert!(dir.join("gone/sub/x.o").exists());
 }

@@ -5,6 +5,7 @@
 //! differs from it, and what came is not tracked by it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::fs::symlink_metadata;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +19,9 @@ use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, note_the_beginning, write_index, write_notes};
 use super::nature::folder_rights_like;
-use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some};
+use super::survey::{
+    Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some, topmost_untracked,
+};
 use super::write::{self, Coming, Over};
 use super::{Clean, ForGit, LookedAt, Memory, Slot, SlotTarget};
 use crate::crash;
@@ -71,8 +74,9 @@ impl Slot {
             let untracked = found.untracked.iter().map(|untracked| untracked.path.as_slice()).collect();
             nothing_is_in_the_way(&untracked, &changes)?;
         }
+        self.no_folder_is_there_already(&changes, &entries)?;
 
-        let inside = |path: &[u8]| self.work_tree.join(std::ffi::OsStr::from_bytes(path));
+        let inside = |path: &[u8]| self.work_tree.join(OsStr::from_bytes(path));
         let unremovable = |_| ForGit("something that cannot be removed");
         let away = found.untracked.iter().filter(|_| clean == Clean::IgnoredToo).map(|untracked| &untracked.path);
         for path in away.chain(&found.foreign) {
@@ -95,7 +99,10 @@ impl Slot {
         let doubtful = |untracked: &&Untracked| rules_changed || !untracked.is_known;
         let doubtful: Vec<_> =
             found.untracked.iter().filter(doubtful).map(|untracked| inside(&untracked.path)).collect();
-        let left = if clean == Clean::IgnoredToo || doubtful.is_empty() {
+        let left = if doubtful.is_empty() && rules_changed {
+            // Of what is not there nothing is known under other rules.
+            Left::new()
+        } else if clean == Clean::IgnoredToo || doubtful.is_empty() {
             left
         } else {
             let uncleaned = |_| ForGit("something that cannot be cleaned");
@@ -120,6 +127,22 @@ impl Slot {
             left: Some(left),
             folders: folders.collect(),
         });
+        Ok(())
+    }
+
+    /// In a folder of which nothing was tracked a gate may have done what nobody has looked for: to its rights, for one.
+    fn no_folder_is_there_already(&self, changes: &[Change], entries: &[IndexEntry]) -> Result<(), ForGit> {
+        let mut before: &[u8] = b"";
+        for change in changes.iter().filter(|change| change.to.is_some()) {
+            let Some(folder) = topmost_untracked(entries, &change.path) else { continue };
+            // A file that goes.
+            let is_file = entries.binary_search_by(|entry| (*entry.path).cmp(folder)).is_ok();
+            if folder != before && !is_file && self.work_tree.join(OsStr::from_bytes(folder)).symlink_metadata().is_ok()
+            {
+                return Err(ForGit("a folder that is there already"));
+            }
+            before = folder;
+        }
         Ok(())
     }
 

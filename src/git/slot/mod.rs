@@ -12,7 +12,8 @@
 //!   `n.guard.lock`: held by whatever works in the slot for lexpr, a guard or a git, so that the
 //!   slot of a lexpr that was killed is free once they have ended, and not before.
 //!
-//! A switch looks at every tracked file (`survey`), reads what differs between two trees
+//! A switch looks at every tracked file (`survey`), from the second of a run on only where somebody had something in
+//! hand (`watch`), reads what differs between two trees
 //! (`difference`) and writes that (`write`), without starting a process (`in_process`). Whatever is
 //! unusual is left to git (`by_git`), which ends with the same working tree.
 

@@ -23,13 +23,13 @@ use rustix::io::Errno;
 
 use super::survey::{FOLDER, Untracked, below};
 use crate::git::index::IndexEntry;
-use crate::git::objects::mode;
 
 /// Those of statfs(2) on which nothing changes without the kernel's knowing whose hand it was: ext2 to ext4, xfs, btrfs, tmpfs.
 const FILE_SYSTEMS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
-/// Whoever writes a file has opened it.
+/// Whoever writes a file has opened it. That times are set is told as what usually sets them.
 const OF_FILES: WatchFlags = WatchFlags::OPEN
+    .union(WatchFlags::ACCESS)
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
@@ -44,8 +44,13 @@ const OF_FOLDERS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DONT_FOLLOW);
 
 /// Files and folders cannot be watched, or not all.
-#[derive(Debug)]
-pub(super) struct Unwatchable;
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unwatchable {
+    /// Somebody forbade it, which the next look puts right.
+    ForNow,
+    /// No more in this run.
+    AtAll,
+}
 
 /// Where a switch has to look.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub(super) struct Watch {
     came: Vec<Box<[u8]>>,
     /// A switch began that has not ended as lexpr ends it.
     is_in_doubt: bool,
+    /// The last time it was asked not all could be watched.
+    is_blind: bool,
     /// What else was found at the last look.
     pub(super) untracked: Vec<Untracked>,
 }
@@ -79,13 +86,14 @@ impl Watch {
     /// Where that cannot be, or not be relied on.
     pub(super) fn of(work_tree: &Path) -> Result<Self, Unwatchable> {
         Ok(Self {
-            inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            inotify: new_inotify()?,
             top: Top::of(work_tree)?,
             places: HashMap::default(),
             folders: BTreeMap::new(),
             share: Share(0),
             came: Vec::new(),
             is_in_doubt: true,
+            is_blind: false,
             untracked: Vec::new(),
         })
     }
@@ -94,18 +102,30 @@ impl Watch {
     /// is tracked, in order. Whatever is done from now on is told the next time, wherever there are entries now.
     ///
     /// # Errors
-    /// Where not all can be watched any more: then it must not be asked again.
+    /// Where not all can be watched, and the switch has to look at everything.
     pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Result<Touched, Unwatchable> {
         self.top.check()?;
         let mut told = self.told()?;
-        told.is_all |= std::mem::replace(&mut self.is_in_doubt, true);
         let came = std::mem::take(&mut self.came);
-        if told.is_all {
-            self.watch_all(entries)?;
+        let is_blind = std::mem::replace(&mut self.is_blind, true);
+        let is_in_doubt = std::mem::replace(&mut self.is_in_doubt, true);
+        // A top that was replaced may be taken for the one that was watched.
+        if told.is_all || is_blind || is_in_doubt || !self.folders.contains_key(&b""[..]) {
+            self.begin_anew(entries)?;
+            self.is_blind = false;
             return Ok(Touched::Everything);
         }
+        // Should something in it be tracked again, nobody has looked at it since.
+        for folder in told.folders.iter().filter(|folder| below(entries, folder).is_empty()) {
+            self.folders.remove(&**folder);
+        }
+        let mut outer: Option<&[u8]> = None;
         for folder in &told.trees {
             let inside = &entries[below(entries, folder)];
+            if inside.is_empty() || outer.is_some_and(|outer| folder.starts_with(outer)) {
+                continue;
+            }
+            outer = Some(folder);
             self.watch_all(inside)?;
             told.folders.extend(inside.iter().flat_map(|entry| folders_to(&entry.path)).map(<[u8]>::to_vec));
         }
@@ -116,7 +136,17 @@ impl Watch {
                 self.watch_file(&entries[at])?;
             }
         }
+        self.is_blind = false;
         Ok(Touched::Folders(told.folders))
+    }
+
+    /// Watches what is tracked now and nothing else.
+    fn begin_anew(&mut self, entries: &[IndexEntry]) -> Result<(), Unwatchable> {
+        self.inotify = new_inotify()?;
+        self.places.clear();
+        self.folders.clear();
+        self.share.grow(entries.len(), *MOST_WATCHES)?;
+        self.watch_all(entries)
     }
 
     /// Watches the folders on the way to what came. Each may have been there when nothing in it was tracked, or be another than
@@ -169,7 +199,7 @@ impl Watch {
                 Ok(event) => event,
                 Err(Errno::AGAIN) => return Ok(told),
                 Err(Errno::INTR) => continue,
-                Err(_) => return Err(Unwatchable),
+                Err(_) => return Err(Unwatchable::AtAll),
             };
             let what = event.events();
             let Some(place) = self.places.get(&event.wd()) else {
@@ -178,7 +208,7 @@ impl Watch {
                 continue;
             };
             if what.contains(ReadFlags::UNMOUNT) {
-                return Err(Unwatchable);
+                return Err(Unwatchable::AtAll);
             }
             if place.is_empty() && event.file_name().is_some_and(|name| name.to_bytes() == b".git") {
                 continue;
@@ -229,13 +259,9 @@ impl Watch {
         Ok(number)
     }
 
-    /// A link can only be replaced, which its folder tells.
     fn watch_file(&mut self, entry: &IndexEntry) -> Result<(), Unwatchable> {
-        if matches!(entry.mode, mode::FILE | mode::EXECUTABLE) {
-            let folder = folders_to(&entry.path).last().unwrap_or_default();
-            self.watch(&entry.path, OF_FILES, &self.place(folder))?;
-        }
-        Ok(())
+        let folder = folders_to(&entry.path).last().unwrap_or_default();
+        self.watch(&entry.path, OF_FILES, &self.place(folder)).map(drop)
     }
 
     fn place(&self, folder: &[u8]) -> Arc<[u8]> {
@@ -251,14 +277,19 @@ impl Watch {
                 Ok(Some(number))
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(_) => Err(Unwatchable),
+            Err(Errno::ACCESS) => Err(Unwatchable::ForNow),
+            Err(_) => Err(Unwatchable::AtAll),
         }
     }
 }
 
+fn new_inotify() -> Result<OwnedFd, Errno> {
+    inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+}
+
 impl From<Errno> for Unwatchable {
     fn from(_: Errno) -> Self {
-        Self
+        Self::AtAll
     }
 }
 
@@ -293,14 +324,14 @@ impl Top {
     fn of(path: &Path) -> Result<Self, Unwatchable> {
         let folder = openat(CWD, path, FOLDER, Mode::empty())?;
         let kind = fstatfs(&folder)?.f_type;
-        if !FILE_SYSTEMS.contains(&u64::try_from(kind).map_err(|_| Unwatchable)?) {
-            return Err(Unwatchable);
+        if !FILE_SYSTEMS.contains(&u64::try_from(kind).map_err(|_| Unwatchable::AtAll)?) {
+            return Err(Unwatchable::AtAll);
         }
         let mounts = openat(CWD, MOUNTS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let found = fstat(&folder)?;
-        let place = path.canonicalize().map_err(|_| Unwatchable)?;
+        let place = path.canonicalize().map_err(|_| Unwatchable::AtAll)?;
         let top = Self { path: path.to_owned(), place, device: found.st_dev, inode: found.st_ino, mounts };
-        if top.has_mounts()? { Err(Unwatchable) } else { Ok(top) }
+        if top.has_mounts()? { Err(Unwatchable::AtAll) } else { Ok(top) }
     }
 
     fn check(&self) -> Result<(), Unwatchable> {
@@ -308,14 +339,14 @@ impl Top {
         let mut changed = [PollFd::new(&self.mounts, PollFlags::PRI)];
         let mounts_changed = poll(&mut changed, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
         if (found.st_dev, found.st_ino) != (self.device, self.inode) || mounts_changed && self.has_mounts()? {
-            return Err(Unwatchable);
+            return Err(Unwatchable::AtAll);
         }
         Ok(())
     }
 
     /// Whether something is mounted in the folder.
     fn has_mounts(&self) -> Result<bool, Unwatchable> {
-        let mounts = std::fs::read(MOUNTS).map_err(|_| Unwatchable)?;
+        let mounts = std::fs::read(MOUNTS).map_err(|_| Unwatchable::AtAll)?;
         Ok(is_mounted_in(self.place.as_os_str().as_bytes(), &mounts))
     }
 }
@@ -350,7 +381,7 @@ impl Share {
         let more = to.saturating_sub(self.0);
         if more > 0 && TAKEN.fetch_add(more, Ordering::Relaxed) + more > most {
             TAKEN.fetch_sub(more, Ordering::Relaxed);
-            return Err(Unwatchable);
+            return Err(Unwatchable::AtAll);
         }
         self.0 += more;
         Ok(())
@@ -376,6 +407,7 @@ mod tests {
 
     use super::*;
     use crate::git::index::Stat;
+    use crate::git::objects::mode;
 
     #[test]
     fn what_is_gone_is_watched_no_more() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::survey::Untracked;
 #[cfg(target_os = "linux")]
-use super::watch::{Touched, Watch};
+use super::watch::{Touched, Unwatchable, Watch};
 use crate::git::index::IndexEntry;
 
 /// To begin takes as long as to look at everything once more: who gets one switch is not asked for it.
@@ -38,12 +38,12 @@ impl Watched {
     /// `entries` are; `None` where it has to look at everything.
     pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Option<(BTreeSet<Vec<u8>>, &[Untracked])> {
         let Self::By(watch) = self else { return None };
-        let Ok(touched) = watch.touched(entries) else {
+        let touched = watch.touched(entries);
+        if touched == Err(Unwatchable::AtAll) {
             *self = Self::Never;
-            return None;
-        };
+        }
         match (touched, self) {
-            (Touched::Folders(folders), Self::By(watch)) => Some((folders, &watch.untracked)),
+            (Ok(Touched::Folders(folders)), Self::By(watch)) => Some((folders, &watch.untracked)),
             _ => None,
         }
     }

@@ -62,6 +62,13 @@ fn is_tracked(entries: &[IndexEntry], folder: &[u8]) -> bool {
     folder.is_empty() || entries.get(first).is_some_and(|entry| entry.path.starts_with(folder))
 }
 
+/// Of the folders on the way to a path the first in which nothing is tracked, without a slash at the end.
+pub(in crate::git::slot) fn topmost_untracked<'a>(entries: &[IndexEntry], path: &'a [u8]) -> Option<&'a [u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let mut folders = slashes.map(|at| (&path[..at], &path[..=at]));
+    folders.find(|(_, folder)| !is_tracked(entries, folder)).map(|(name, _)| name)
+}
+
 /// The folder that a path is in, with a slash at its end unless it is the top.
 fn folder_of(path: &[u8]) -> &[u8] {
     &path[..path.len() - name_of(path).len()]
