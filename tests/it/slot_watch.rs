@@ -494,30 +494,6 @@ fn invariant_1_after_a_switch_by_git_everything_is_looked_at() {
     assert_eq!(fs::read(dir.join("a")).unwrap(), b"one\n");
 }
 
-#[test]
-fn invariant_1_a_top_that_was_replaced_under_its_number_is_watched_again() {
-    let world = World::new();
-    let tree = [file("dir/b", "two\n")];
-    let to = world.commit(&tree);
-    let mut slot = watched(&world, &to);
-    let dir = slot.path().to_owned();
-    let aside = dir.with_file_name("aside");
-    fs::create_dir(&aside).unwrap();
-    for name in ["dir", ".git"] {
-        fs::rename(dir.join(name), aside.join(name)).unwrap();
-    }
-    // Most file systems give the number that has just become free.
-    fs::remove_dir(&dir).unwrap();
-    fs::create_dir(&dir).unwrap();
-    for name in ["dir", ".git"] {
-        fs::rename(aside.join(name), dir.join(name)).unwrap();
-    }
-    slot.switch_to(&to, KEEP).unwrap();
-    fs::write(dir.join("new"), "").unwrap();
-    slot.switch_to(&to, KEEP).unwrap();
-    assert_eq!(listing(&dir), expected(&tree));
-}
-
 /// What was done to it while nothing in it was tracked, nobody has looked for.
 #[test]
 fn invariant_1_a_folder_that_is_there_already_is_as_a_new_one_once_something_in_it_is_tracked() {

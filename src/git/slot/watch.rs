@@ -431,6 +431,24 @@ mod tests {
         assert_eq!(count, [(4, 3), (4, 3), (4, 3), (1, 1)]);
     }
 
+    /// As one that was replaced by another of its number: the kernel says of the old one that it is watched no more.
+    #[test]
+    fn where_the_top_is_watched_no_more_everything_is_looked_at_and_it_is_watched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::of(folder.path()).unwrap();
+        let nothing_new = Touched::Folders(BTreeSet::new());
+        let look = |watch: &mut Watch| {
+            let touched = watch.touched(&[]).unwrap();
+            watch.settle(std::iter::empty(), Vec::new());
+            touched
+        };
+        assert_eq!((look(&mut watch), look(&mut watch)), (Touched::Everything, nothing_new));
+        inotify::remove_watch(&watch.inotify, watch.folders[&b""[..]]).unwrap();
+        assert_eq!(look(&mut watch), Touched::Everything);
+        std::fs::write(folder.path().join("new"), "").unwrap();
+        assert_eq!(look(&mut watch), Touched::Folders(BTreeSet::from([Vec::new()])));
+    }
+
     #[test]
     fn what_is_mounted_in_a_folder_is_told_from_what_is_mounted_beside_it() {
         let mounts = b"36 35 98:0 /mnt1 /a\\040b/c rw,noatime master:1 - ext3 /dev/root rw\n\
