@@ -303,11 +303,11 @@ pub(super) fn limits_beforehand(policy: &Policy) -> Limits {
     Limits { max_workers: limits.slots_at_first(), workers_at_first: None, ..limits }
 }
 
-/// As many as the limit on open files allows: a worker has a slot's locks, a guard's pipes and, for
+/// As many as the limit on open files allows: a worker has a slot's locks and watch, a guard's pipes and, for
 /// moments, those of a git.
 pub(super) fn most_workers() -> u32 {
     const OF_LEXPR: u64 = 32;
-    const OF_A_WORKER: u64 = 12;
+    const OF_A_WORKER: u64 = 14;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let workers = limit.map_or(u64::MAX, |limit| limit.saturating_sub(OF_LEXPR) / OF_A_WORKER);
     u32::try_from(workers).unwrap_or(u32::MAX).max(1)
