@@ -81,3 +81,10 @@ pub fn second_tree() -> Vec<Entry<'static>> {
         file("new/e", "five\n"),
     ]
 }
+
+/// By `.git`, which is laid anew until that was seen.
+pub fn seen_to_keep_times(slot: &mut Slot, to: &SlotTarget) {
+    for _ in 0..2 {
+        slot.switch_to(to, KEEP).unwrap();
+    }
+}
