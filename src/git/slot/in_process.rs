@@ -13,15 +13,13 @@ use std::os::unix::fs::MetadataExt;
 
 use gix::ObjectId;
 
-use super::attributes::name_of;
 use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, note_the_beginning, write_index, write_notes};
 use super::nature::folder_rights_like;
-use super::survey::{
-    Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some, topmost_untracked,
-};
+use super::paths::{folder_of, folders_to, is_tracked};
+use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some};
 use super::write::{self, Coming, Over};
 use super::{Clean, ForGit, LookedAt, Memory, Slot, SlotTarget};
 use crate::crash;
@@ -134,7 +132,8 @@ impl Slot {
     fn no_folder_is_there_already(&self, changes: &[Change], entries: &[IndexEntry]) -> Result<(), ForGit> {
         let mut before: &[u8] = b"";
         for change in changes.iter().filter(|change| change.to.is_some()) {
-            let Some(folder) = topmost_untracked(entries, &change.path) else { continue };
+            let topmost = folders_to(&change.path).find(|folder| !is_tracked(entries, folder));
+            let Some(folder) = topmost.and_then(|folder| folder.strip_suffix(b"/")) else { continue };
             // A file that goes.
             let is_file = entries.binary_search_by(|entry| (*entry.path).cmp(folder)).is_ok();
             if folder != before && !is_file && self.work_tree.join(OsStr::from_bytes(folder)).symlink_metadata().is_ok()
@@ -211,7 +210,7 @@ fn nothing_is_in_the_way(untracked: &BTreeSet<&[u8]>, changes: &[Change]) -> Res
         }
     }
     for path in untracked.iter().filter(|path| is_heeded(path)) {
-        let folder = &path[..path.len() - name_of(path).len()];
+        let folder = folder_of(path);
         if changes.iter().any(|change| change.to.is_some() && change.path.starts_with(folder)) {
             return Err(ForGit("something heeded above a file that comes"));
         }
@@ -274,11 +273,7 @@ fn follow(known: Vec<IndexEntry>, changes: &[Change], found: &Survey) -> Result<
 /// else a switch does, and slower still where some were removed a moment ago (ext4's `recently_deleted`). Gives the
 /// paths of those that serve for nothing.
 fn reuse(going: Vec<Going>, coming: &mut [Coming], entries: &[IndexEntry]) -> Vec<Box<[u8]>> {
-    let has_below = |path: &[u8]| {
-        let below = [path, b"/"].concat();
-        let next = entries.partition_point(|entry| *entry.path < *below);
-        entries.get(next).is_some_and(|entry| entry.path.starts_with(&below))
-    };
+    let has_below = |path: &[u8]| is_tracked(entries, &[path, b"/"].concat());
     let is_file = |path: &[u8]| entries.binary_search_by(|entry| (*entry.path).cmp(path)).is_ok();
     let has_file_above = |path: &[u8]| {
         let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');

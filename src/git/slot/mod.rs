@@ -25,6 +25,7 @@ mod git_dir;
 mod in_process;
 mod known;
 mod nature;
+mod paths;
 mod pool;
 mod survey;
 #[cfg(target_os = "linux")]

@@ -17,7 +17,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-pub(super) use self::some::{below, survey_some, topmost_untracked};
+pub(super) use self::some::survey_some;
 use super::ForGit;
 use super::attributes::{name_of, sets_attributes};
 use super::nature::{with_rights, without_attributes};

@@ -21,7 +21,8 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat, stat};
 use rustix::io::Errno;
 
-use super::survey::{FOLDER, Untracked, below};
+use super::paths::{below, folder_of, folders_to};
+use super::survey::{FOLDER, Untracked};
 use crate::git::index::IndexEntry;
 
 /// Those of statfs(2) on which nothing changes without the kernel's knowing whose hand it was: ext2 to ext4, xfs, btrfs, tmpfs.
@@ -46,7 +47,7 @@ const OF_FOLDERS: WatchFlags = WatchFlags::CREATE
 /// Files and folders cannot be watched, or not all.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unwatchable {
-    /// Somebody forbade it, which the next look puts right.
+    /// Somebody forbade it, which the next look puts right: another can begin.
     ForNow,
     /// No more in this run.
     AtAll,
@@ -73,8 +74,6 @@ pub(super) struct Watch {
     came: Vec<Box<[u8]>>,
     /// A switch began that has not ended as lexpr ends it.
     is_in_doubt: bool,
-    /// The last time it was asked not all could be watched.
-    is_blind: bool,
     /// What else was found at the last look.
     pub(super) untracked: Vec<Untracked>,
 }
@@ -93,7 +92,6 @@ impl Watch {
             share: Share(0),
             came: Vec::new(),
             is_in_doubt: true,
-            is_blind: false,
             untracked: Vec::new(),
         })
     }
@@ -102,17 +100,15 @@ impl Watch {
     /// is tracked, in order. Whatever is done from now on is told the next time, wherever there are entries now.
     ///
     /// # Errors
-    /// Where not all can be watched, and the switch has to look at everything.
+    /// Where not all can be watched: the switch has to look at everything, and this must not be asked again.
     pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Result<Touched, Unwatchable> {
         self.top.check()?;
         let mut told = self.told()?;
         let came = std::mem::take(&mut self.came);
-        let is_blind = std::mem::replace(&mut self.is_blind, true);
         let is_in_doubt = std::mem::replace(&mut self.is_in_doubt, true);
         // A top that was replaced may be taken for the one that was watched.
-        if told.is_all || is_blind || is_in_doubt || !self.folders.contains_key(&b""[..]) {
+        if told.is_all || is_in_doubt || !self.folders.contains_key(&b""[..]) {
             self.begin_anew(entries)?;
-            self.is_blind = false;
             return Ok(Touched::Everything);
         }
         // Should something in it be tracked again, nobody has looked at it since.
@@ -126,17 +122,11 @@ impl Watch {
                 continue;
             }
             outer = Some(folder);
-            self.watch_all(inside)?;
+            self.watch_all(inside.iter(), &mut told.folders)?;
             told.folders.extend(inside.iter().flat_map(|entry| folders_to(&entry.path)).map(<[u8]>::to_vec));
         }
-        let mut led_to = BTreeMap::new();
-        for path in &came {
-            let Ok(at) = entries.binary_search_by(|entry| entry.path.cmp(path)) else { continue };
-            if self.lead_to(path, &mut led_to, &mut told.folders)? {
-                self.watch_file(&entries[at])?;
-            }
-        }
-        self.is_blind = false;
+        let came = came.iter().filter_map(|path| entries.binary_search_by(|entry| entry.path.cmp(path)).ok());
+        self.watch_all(came.map(|at| &entries[at]), &mut told.folders)?;
         Ok(Touched::Folders(told.folders))
     }
 
@@ -146,11 +136,27 @@ impl Watch {
         self.places.clear();
         self.folders.clear();
         self.share.grow(entries.len(), *MOST_WATCHES)?;
-        self.watch_all(entries)
+        self.watch_folder(b"")?;
+        self.watch_all(entries.iter(), &mut BTreeSet::new())
     }
 
-    /// Watches the folders on the way to what came. Each may have been there when nothing in it was tracked, or be another than
-    /// it was: then it is looked at. False where one of them is none. Those of other files are in `led_to`.
+    /// Watches files and the folders on the way to them, whatever was watched of them before. Folders that were not, or are others
+    /// than they were, are touched.
+    fn watch_all<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a IndexEntry>,
+        touched: &mut BTreeSet<Vec<u8>>,
+    ) -> Result<(), Unwatchable> {
+        let mut led_to = BTreeMap::new();
+        for entry in entries {
+            if self.lead_to(&entry.path, &mut led_to, touched)? {
+                self.watch_file(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches the folders on the way to a path but those that are in `led_to`. False where one of them is none.
     fn lead_to<'a>(
         &mut self,
         path: &'a [u8],
@@ -230,24 +236,6 @@ impl Watch {
         }
     }
 
-    /// Whatever was watched of them before.
-    fn watch_all(&mut self, entries: &[IndexEntry]) -> Result<(), Unwatchable> {
-        self.watch_folder(b"")?;
-        let (mut before, mut missing): (&[u8], Option<&[u8]>) = (b"", None);
-        for entry in entries {
-            for folder in folders_to(&entry.path).filter(|folder| !before.starts_with(folder)) {
-                if !missing.is_some_and(|missing| folder.starts_with(missing)) {
-                    missing = self.watch_folder(folder)?.is_none().then_some(folder);
-                }
-            }
-            before = &entry.path;
-            if !missing.is_some_and(|missing| entry.path.starts_with(missing)) {
-                self.watch_file(entry)?;
-            }
-        }
-        Ok(())
-    }
-
     fn watch_folder(&mut self, folder: &[u8]) -> Result<Option<i32>, Unwatchable> {
         let place = self.place(folder);
         // With the slash a link would be followed.
@@ -260,8 +248,7 @@ impl Watch {
     }
 
     fn watch_file(&mut self, entry: &IndexEntry) -> Result<(), Unwatchable> {
-        let folder = folders_to(&entry.path).last().unwrap_or_default();
-        self.watch(&entry.path, OF_FILES, &self.place(folder)).map(drop)
+        self.watch(&entry.path, OF_FILES, &self.place(folder_of(&entry.path))).map(drop)
     }
 
     fn place(&self, folder: &[u8]) -> Arc<[u8]> {
@@ -300,12 +287,6 @@ struct Told {
     folders: BTreeSet<Vec<u8>>,
     /// Folders that came or went: what is meant is all in them. With a slash at the end.
     trees: BTreeSet<Vec<u8>>,
-}
-
-/// The folders on the way to a path, from the top down: each with a slash at the end, the top empty.
-fn folders_to(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    std::iter::once(&path[..0]).chain(slashes.map(|(at, _)| &path[..=at]))
 }
 
 /// The folder that is watched, and what says whether it still is what its path leads to.

@@ -39,8 +39,10 @@ impl Watched {
     pub(super) fn touched(&mut self, entries: &[IndexEntry]) -> Option<(BTreeSet<Vec<u8>>, &[Untracked])> {
         let Self::By(watch) = self else { return None };
         let touched = watch.touched(entries);
-        if touched == Err(Unwatchable::AtAll) {
-            *self = Self::Never;
+        match touched {
+            Err(Unwatchable::ForNow) => *self = Self::NotYet,
+            Err(Unwatchable::AtAll) => *self = Self::Never,
+            Ok(_) => {}
         }
         match (touched, self) {
             (Ok(Touched::Folders(folders)), Self::By(watch)) => Some((folders, &watch.untracked)),

@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::ForGit;
+use super::paths::{is_tracked, split};
 use super::survey::FOLDER;
 use crate::crash;
 use crate::git::index::{IndexEntry, Stat};
@@ -72,11 +73,6 @@ impl Folders {
     }
 }
 
-/// The folder with a slash at its end, empty for the top, and the name in it.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1))
-}
-
 /// Removes files and links, those that are there; then folders in which nothing is left, unless
 /// `entries`, in order, have something below them. Gives those in which now is a folder that stays, though nothing in it
 /// is tracked any more: by their paths with a slash at the end.
@@ -97,9 +93,7 @@ pub(super) fn remove<'a>(
     }
     // Deepest first: a folder comes behind the one it is in.
     while let Some(folder) = emptied.pop_last() {
-        let next = entries.partition_point(|entry| *entry.path < *folder);
-        let is_needed = entries.get(next).is_some_and(|entry| entry.path.starts_with(&folder));
-        if folder.is_empty() || is_needed {
+        if is_tracked(entries, &folder) {
             continue;
         }
         let (above, name) = split(&folder[..folder.len() - 1]);

@@ -1,13 +1,11 @@
 //! A look at some folders, where it is known that nobody had anything else in hand.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::Path;
 
 use super::{Expected, Ignored, Survey, Untracked, Walk, open_top};
-use crate::git::index::IndexEntry;
 use crate::git::slot::ForGit;
-use crate::git::slot::attributes::name_of;
+use crate::git::slot::paths::{below, folder_of, is_tracked, tracked_above};
 
 /// Looks at nothing but what is directly in these folders, as everything else is as it was at the last look, when
 /// `untracked` was found besides. A path that leads to one of them leads through none that changed and is not one
@@ -50,38 +48,6 @@ pub(in crate::git::slot) fn survey_some(
     Ok((found, looked_at))
 }
 
-/// Which entries are in the folder, whose path has a slash at its end unless it is the top.
-pub(in crate::git::slot) fn below(entries: &[IndexEntry], folder: &[u8]) -> Range<usize> {
-    let begin = entries.partition_point(|entry| *entry.path < *folder);
-    begin..begin + entries[begin..].partition_point(|entry| entry.path.starts_with(folder))
-}
-
-/// Whether files in the folder are tracked, or in those in it.
-fn is_tracked(entries: &[IndexEntry], folder: &[u8]) -> bool {
-    let first = entries.partition_point(|entry| *entry.path < *folder);
-    folder.is_empty() || entries.get(first).is_some_and(|entry| entry.path.starts_with(folder))
-}
-
-/// Of the folders on the way to a path the first in which nothing is tracked, without a slash at the end.
-pub(in crate::git::slot) fn topmost_untracked<'a>(entries: &[IndexEntry], path: &'a [u8]) -> Option<&'a [u8]> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let mut folders = slashes.map(|at| (&path[..at], &path[..=at]));
-    folders.find(|(_, folder)| !is_tracked(entries, folder)).map(|(name, _)| name)
-}
-
-/// The folder that a path is in, with a slash at its end unless it is the top.
-fn folder_of(path: &[u8]) -> &[u8] {
-    &path[..path.len() - name_of(path).len()]
-}
-
-/// The folder itself, or the nearest above in which something is tracked.
-fn tracked_above<'a>(entries: &[IndexEntry], mut folder: &'a [u8]) -> &'a [u8] {
-    while !is_tracked(entries, folder) {
-        folder = folder_of(&folder[..folder.len() - 1]);
-    }
-    folder
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -91,7 +57,7 @@ mod tests {
     use rustix::fs::CWD;
 
     use super::*;
-    use crate::git::index::Time;
+    use crate::git::index::{IndexEntry, Time};
     use crate::git::objects::mode;
     use crate::git::slot::nature::RIGHTS;
     use crate::git::slot::survey::stat_of;
