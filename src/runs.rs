@@ -1,6 +1,7 @@
 //! The folders that runs leave behind: `<git common dir>/lexpr/runs/<id>/`, each with a journal,
 //! a copy of the plan, logs, artifacts and receipts.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
@@ -103,13 +104,15 @@ impl RunFolder {
     /// # Errors
     /// Where the folder cannot be opened or locked.
     pub fn hold(&self) -> Result<Option<Hold>, RunsError> {
-        let folder = lock::take_folder(&self.path).map_err(io("locking", &self.path))?;
+        let take = || lock::take_folder(&self.path);
+        let folder = lock::outwait_the_dead(|| self.process(), take).map_err(io("locking", &self.path))?;
         Ok(folder.map(|folder| Hold { folder }))
     }
 
     /// Whether a process works on this run. Changes nothing.
     pub fn is_held(&self) -> bool {
-        lock::is_held(&self.path)
+        let is_free = || Ok::<_, Infallible>((!lock::is_held(&self.path)).then_some(()));
+        matches!(lock::outwait_the_dead(|| self.process(), is_free), Ok(None))
     }
 
     /// Says which process works on the run, for messages alone: one that is gone has left it, too.

@@ -12,6 +12,7 @@
 //! locking whether the file is still the one at its path.
 
 mod claims;
+mod left_behind;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -22,6 +23,7 @@ use crate::crash;
 use crate::vocabulary::names::RunId;
 
 pub use claims::{ClaimLock, Claimant, claimants, forget_claims};
+pub use left_behind::outwait_the_dead;
 
 /// Why a run cannot have its target to itself.
 #[derive(Debug, thiserror::Error)]
@@ -161,8 +163,12 @@ fn open_file(path: &Path) -> io::Result<File> {
 /// The process that says it has `target` for `run`.
 pub fn holder(common_dir: &Path, target: &str, run: &RunId) -> Option<u32> {
     let said = fs::read_to_string(path_of(common_dir, target, Extent::Run)).ok()?;
-    let process = said.strip_prefix(&format!("run {run} (process "))?.split_once(')')?.0;
-    process.parse().ok()
+    if said.starts_with(&format!("run {run} ")) { process_in(&said) } else { None }
+}
+
+/// The process in what a lock file says.
+fn process_in(said: &str) -> Option<u32> {
+    said.split_once(" (process ")?.1.split_once(')')?.0.parse().ok()
 }
 
 /// The lock files of targets that nobody has.
@@ -224,7 +230,8 @@ impl RunLock {
 
     fn take(common_dir: &Path, target: &str, extent: Extent, run: &RunId, purpose: Purpose) -> Result<Self, LockError> {
         let path = Self::make_folder(common_dir, target, extent)?;
-        match take_file(&path).map_err(io("locking", &path))? {
+        let named = || process_in(&fs::read_to_string(&path).ok()?);
+        match outwait_the_dead(named, || take_file(&path)).map_err(io("locking", &path))? {
             Some(file) => Self::held(file, &path, run, purpose.words()),
             None => {
                 // Empty for the moment between locking and writing, or not to be read at all.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{LockError, RunLock, file_name, folder_of, io as failed, is_held, take_file};
+use super::{LockError, RunLock, file_name, folder_of, io as failed, is_held, outwait_the_dead, process_in, take_file};
 use crate::crash;
 use crate::ports::Claim;
 use crate::vocabulary::names::RunId;
@@ -34,7 +34,8 @@ impl ClaimLock {
         let folder = folder_of(common_dir);
         fs::create_dir_all(&folder).map_err(failed("making", &folder))?;
         let path = path_of(common_dir, target, run, claim);
-        match take_file(&path).map_err(failed("locking", &path))? {
+        let named = || process_in(&fs::read_to_string(&path).ok()?);
+        match outwait_the_dead(named, || take_file(&path)).map_err(failed("locking", &path))? {
             Some(file) => {
                 let claimed = Self { _lock: RunLock::held(file, &path, run, "is about to land")?, path };
                 crash::point!("claim.taken");
