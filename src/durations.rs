@@ -177,7 +177,7 @@ mod tests {
             duration_ms: ms,
             backoff_ms: None,
             peak_memory_bytes: None,
-            log: String::new(),
+            log: "".into(),
             log_digest: None,
             tail: String::new(),
             artifacts: Vec::new(),

@@ -94,47 +94,57 @@ pub struct ReceiptGate {
     pub node: Option<String>,
 }
 
-/// What is known of each pass, for receipts: a function of events, live and in replay. Boxed: a map has room for about
-/// twice as many as are in it.
+/// What is known of each pass, for receipts: a function of events, live and in replay.
 #[derive(Debug, Default)]
-pub(super) struct Passes(HashMap<VerdictKey, Box<ReceiptGate>>);
+pub(super) struct Passes(HashMap<VerdictKey, Pass>);
+
+/// Boxed: a map has room for about twice as many as are in it.
+#[derive(Debug)]
+enum Pass {
+    Found(Box<Found>),
+    Reused(Box<ReceiptGate>),
+}
+
+/// What a receipt tells of a pass of this run, but for what the plan has.
+#[derive(Debug)]
+struct Found {
+    gate: GateName,
+    definition: Option<DefinitionDigest>,
+    duration_ms: u64,
+    log: Arc<str>,
+    log_digest: Option<FileDigest>,
+    node: Option<String>,
+}
 
 impl Passes {
     /// To be told of every event, before the state is.
     pub(super) fn note(&mut self, event: &Event, state: &RunState) {
-        let finished = match event {
-            Event::GateFinished(finished) if matches!(finished.verdict, Some(Verdict::Passed { .. })) => finished,
-            Event::VerdictReused { gate, key, from, remembered: Some(remembered) } => {
-                self.0.insert(*key, Box::new(reused(gate, *key, from, remembered, state)));
-                return;
+        match event {
+            Event::GateFinished(finished) if matches!(finished.verdict, Some(Verdict::Passed { .. })) => {
+                let of_job = state.jobs().get(&finished.job);
+                let gate = of_job.and_then(|job| job.gates.iter().find(|gate| gate.key == finished.key));
+                let found = Found {
+                    gate: finished.gate.clone(),
+                    definition: gate.map(|gate| gate.definition),
+                    duration_ms: finished.duration_ms,
+                    log: Arc::clone(&finished.log),
+                    log_digest: finished.log_digest,
+                    node: finished.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
+                };
+                self.0.insert(finished.key, Pass::Found(Box::new(found)));
             }
-            _ => return,
-        };
-        let of_job =
-            state.jobs().get(&finished.job).and_then(|job| job.gates.iter().find(|gate| gate.key == finished.key));
-        let gate = of_job.and_then(|gate| state.gate(gate.definition));
-        let runtime = gate.and_then(|gate| gate.runtime.ran_by());
-        let pass = ReceiptGate {
-            name: Some(finished.gate.clone()),
-            key: finished.key,
-            definition: of_job.map(|gate| gate.definition),
-            found_by: None,
-            by_inputs: gate.is_some_and(|gate| gate.inputs.is_some()),
-            warm_slot: runs_warm(gate, runtime.as_ref()),
-            flaky: false,
-            duration_ms: finished.duration_ms,
-            log: Some(finished.log.clone()),
-            log_digest: finished.log_digest,
-            runtime,
-            node: finished.elsewhere.as_ref().and_then(|elsewhere| elsewhere.node.clone()),
-        };
-        self.0.insert(finished.key, Box::new(pass));
+            Event::VerdictReused { gate, key, from, remembered: Some(remembered) } => {
+                self.0.insert(*key, Pass::Reused(Box::new(reused(gate, *key, from, remembered, state))));
+            }
+            _ => {}
+        }
     }
 
     fn of(&self, key: VerdictKey, state: &RunState) -> ReceiptGate {
         let flaky = matches!(state.standing(&key), Some(Standing::Passed { flaky: true }));
         match self.0.get(&key) {
-            Some(pass) => ReceiptGate { flaky: flaky || pass.flaky, ..ReceiptGate::clone(pass) },
+            Some(Pass::Found(found)) => found.in_receipt(key, flaky, state),
+            Some(Pass::Reused(pass)) => ReceiptGate { flaky: flaky || pass.flaky, ..ReceiptGate::clone(pass) },
             None => ReceiptGate {
                 name: None,
                 key,
@@ -149,6 +159,27 @@ impl Passes {
                 runtime: None,
                 node: None,
             },
+        }
+    }
+}
+
+impl Found {
+    fn in_receipt(&self, key: VerdictKey, flaky: bool, state: &RunState) -> ReceiptGate {
+        let gate = self.definition.and_then(|definition| state.gate(definition));
+        let runtime = gate.and_then(|gate| gate.runtime.ran_by());
+        ReceiptGate {
+            name: Some(self.gate.clone()),
+            key,
+            definition: self.definition,
+            found_by: None,
+            by_inputs: gate.is_some_and(|gate| gate.inputs.is_some()),
+            warm_slot: runs_warm(gate, runtime.as_ref()),
+            flaky,
+            duration_ms: self.duration_ms,
+            log: Some(self.log.to_string()),
+            log_digest: self.log_digest,
+            runtime,
+            node: self.node.clone(),
         }
     }
 }

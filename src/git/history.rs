@@ -9,9 +9,12 @@ mod grown;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use gix::ObjectId;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use self::grown::Grown;
 use super::message;
@@ -29,7 +32,9 @@ const QUEUED: u8 = 16;
 /// Commits read so far. Grows with what is walked; about 100 bytes a commit.
 #[derive(Debug, Default)]
 pub struct History {
-    index: HashMap<ObjectId, u32>,
+    /// By the ids of `nodes`, which lie there alone: a table has room for about twice as many as are in it.
+    index: HashTable<u32>,
+    hasher: RandomState,
     nodes: Vec<Node>,
     /// For each head that some trailer names, the commits that do.
     landed: HashMap<ObjectId, Vec<u32>>,
@@ -87,11 +92,22 @@ pub struct Claim {
 
 impl History {
     fn slot(&mut self, id: ObjectId) -> u32 {
-        *self.index.entry(id).or_insert_with(|| {
-            self.nodes.push(Node { id, earliest_child: u64::MAX, read: None });
-            self.marks.push(0);
-            u32::try_from(self.nodes.len() - 1).expect("memory ends before 2^32 commits do")
-        })
+        let Self { index, hasher, nodes, .. } = self;
+        let hash = |id: &ObjectId| hasher.hash_one(id);
+        match index.entry(hash(&id), |at| nodes[*at as usize].id == id, |at| hash(&nodes[*at as usize].id)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let at = u32::try_from(nodes.len()).expect("memory ends before 2^32 commits do");
+                vacant.insert(at);
+                nodes.push(Node { id, earliest_child: u64::MAX, read: None });
+                self.marks.push(0);
+                at
+            }
+        }
+    }
+
+    fn known(&self, id: &ObjectId) -> Option<u32> {
+        self.index.find(self.hasher.hash_one(id), |at| self.nodes[*at as usize].id == *id).copied()
     }
 
     fn read(&mut self, objects: &Objects, at: u32) -> Result<&Read, ObjectsError> {
@@ -337,8 +353,7 @@ impl History {
         let own: Vec<u32> = self.marked.iter().copied().filter(|at| only(&self.marks, *at, TWO)).collect();
         let mut claimed: Vec<Claim> = Vec::new();
         for &at in self.marked.iter().filter(|at| only(&self.marks, **at, ONE)) {
-            let of_the_head =
-                |named: &&ObjectId| self.index.get(*named).is_some_and(|named| only(&self.marks, *named, TWO));
+            let of_the_head = |named: &&ObjectId| self.known(named).is_some_and(|named| only(&self.marks, named, TWO));
             let by = self.nodes[at as usize].id;
             claimed.extend(self.lands(at).iter().filter(of_the_head).map(|head| Claim { head: *head, by }));
         }
@@ -424,7 +439,7 @@ impl History {
         Ok(order
             .iter()
             .map(|id| {
-                let read = self.index.get(id).and_then(|at| self.nodes[*at as usize].read.as_ref());
+                let read = self.known(id).and_then(|at| self.nodes[at as usize].read.as_ref());
                 let parents = read.map_or(&[][..], |read| &read.parents);
                 let ids = parents.iter().map(|parent| self.nodes[*parent as usize].id);
                 (*id, ids.filter(|parent| members.contains(parent)).collect())

@@ -51,8 +51,8 @@ const MOST_LOOSE: usize = 3;
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
 
-/// Decoded trees are kept until they hold this many entries together: some 3 MB.
-const MAX_KEPT_ENTRIES: usize = 40_000;
+/// Decoded trees are kept until they hold this many entries together: some 2 MB.
+const MAX_KEPT_ENTRIES: usize = 24_000;
 
 /// A repository's objects, opened once for all who read or write them: each pack is mapped once, however
 /// many they are.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::{BufReader, BufWriter, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -36,12 +37,17 @@ pub(super) struct New<'a> {
 /// # Errors
 /// Where they cannot be written.
 pub(super) fn write(folder: &Path, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
-    let pack = bytes(objects, hash)?;
+    // Not in memory: beside the objects it would be as much again.
+    let file = tempfile::tempfile_in(folder).map_err(gix::Error::from_error)?;
+    let mut pack = BufWriter::new(file);
+    write_to(&mut pack, objects, hash)?;
+    let mut pack = pack.into_inner().map_err(|unwritten| gix::Error::from_error(unwritten.into_error()))?;
+    pack.rewind().map_err(gix::Error::from_error)?;
     // One thread: there is hardly anything to resolve.
     let options = Options { thread_limit: Some(1), ..Options::default() };
     let complete = None::<NoOthers>;
     Bundle::write_to_directory(
-        &mut &*pack,
+        &mut BufReader::new(pack),
         Some(folder),
         &mut Discard,
         &AtomicBool::new(false),
@@ -57,6 +63,12 @@ pub(super) fn write(folder: &Path, objects: &[New<'_>], hash: gix::hash::Kind) -
 /// # Errors
 /// Where it cannot be compressed.
 pub(super) fn bytes(objects: &[New<'_>], hash: gix::hash::Kind) -> Result<Vec<u8>, gix::Error> {
+    let mut pack = Vec::new();
+    write_to(&mut pack, objects, hash)?;
+    Ok(pack)
+}
+
+fn write_to(pack: &mut impl Write, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
     // Where each is, and how many others have to be read for it.
     let mut places: HashMap<ObjectId, (usize, usize)> = HashMap::new();
     let entries = objects.iter().enumerate().map(|(at, new)| {
@@ -77,11 +89,10 @@ pub(super) fn bytes(objects: &[New<'_>], hash: gix::hash::Kind) -> Result<Vec<u8
         Ok(vec![Entry { kind, ..compressed }])
     });
     let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
-    let mut pack = Vec::new();
-    for written in FromEntriesIter::new(entries, &mut pack, number, Version::V2, hash) {
+    for written in FromEntriesIter::new(entries, pack, number, Version::V2, hash) {
         written?;
     }
-    Ok(pack)
+    Ok(())
 }
 
 /// How `to` comes of `from` (gitformat-pack(5), "Deltified representation"): what both begin and end with is

@@ -42,7 +42,7 @@ fn errors(report: &RunReport) -> impl Iterator<Item = String> {
     let is_told = |item: &&ItemReport| {
         matches!(item.status, FinalStatus::Failed | FinalStatus::Conflicted | FinalStatus::Unjudged)
     };
-    halted.chain(report.items.iter().filter(is_told).map(|item| {
+    halted.chain(report.items.iter().map(Box::as_ref).filter(is_told).map(|item| {
         let title = format!("{} {}", shown(item.name.as_str()), status_words(item));
         let mut lines = vec![shown(item.reason.as_deref().unwrap_or_default()).into_owned()];
         lines.extend(evidence_of(report, item, Paint::PLAIN));

@@ -42,6 +42,10 @@ use crate::vocabulary::names::{
 /// The version of the report's format; a new one when a reader of the old one would go wrong.
 pub const REPORT_VERSION: u32 = 1;
 
+/// Each fills a hole in the heap that the run has left: a list in one piece, of 10,000 items some 5 MB, would have to be beside
+/// all of them.
+pub type EachApart<T> = Vec<Box<T>>;
+
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -100,7 +104,7 @@ pub struct RunReport {
     /// The one thing to do next, in words.
     pub next: String,
     /// In canonical order.
-    pub items: Vec<ItemReport>,
+    pub items: EachApart<ItemReport>,
     /// In the order they were formed.
     pub apexes: Vec<ApexReport>,
     pub landings: Vec<Landing>,
@@ -138,7 +142,7 @@ pub struct RunReport {
     pub runtimes: Vec<RuntimeReport>,
     /// What the workers did, in the order it began.
     #[serde(default)]
-    pub timeline: Vec<Occupation>,
+    pub timeline: EachApart<Occupation>,
 }
 
 impl ItemReport {
@@ -396,7 +400,8 @@ impl RunReport {
     pub fn new(view: &RunView, metrics: BTreeMap<String, f64>) -> Option<Self> {
         let run = view.run.as_ref()?;
         let definitions = view.definitions();
-        let items: Vec<ItemReport> = view.items.iter().map(|item| item_report(view, item, &definitions)).collect();
+        let each = view.items.iter().map(|item| Box::new(item_report(view, item, &definitions)));
+        let items: EachApart<ItemReport> = each.collect();
         let landings = landings::of(view, &definitions);
         let mut report = Self {
             report_version: REPORT_VERSION,
@@ -457,7 +462,7 @@ impl RunReport {
     }
 }
 
-fn summarise(view: &RunView, items: &[ItemReport], metrics: BTreeMap<String, f64>) -> Summary {
+fn summarise(view: &RunView, items: &[Box<ItemReport>], metrics: BTreeMap<String, f64>) -> Summary {
     let with = |status| items.iter().filter(|item| item.has_come_to_its_end() && item.status == status).count();
     let busy: Vec<u64> =
         items.iter().filter(|item| item.started_at_ms.is_some()).map(|item| item.duration_ms).collect();

@@ -68,7 +68,7 @@ impl<'a> Bar<'a> {
 }
 
 /// Of workers there are all up to the last that had work.
-pub fn lanes(timeline: &[Occupation]) -> Vec<Lane<'_>> {
+pub fn lanes(timeline: &[Box<Occupation>]) -> Vec<Lane<'_>> {
     let here = || timeline.iter().filter(|job| job.elsewhere.is_none());
     let workers = here().map(|job| job.worker.0 + 1).max().unwrap_or(0);
     let worker = |worker: u32| {

@@ -77,7 +77,7 @@ fn run_report(report: &RunReport, detail: Detail) -> String {
     }
     let _ = writeln!(out, "\n**Next:** {}\n", prose(&report.next));
     out.push_str(&items_table(&report.items));
-    let problems: Vec<&ItemReport> = report.items.iter().filter(|item| did_not_land(item)).collect();
+    let problems: Vec<&ItemReport> = report.items.iter().map(Box::as_ref).filter(|item| did_not_land(item)).collect();
     if !problems.is_empty() {
         out.push_str("\n## What did not land\n");
         for item in problems {
@@ -133,7 +133,7 @@ fn members(apex: &ApexReport) -> String {
 }
 
 /// Every attempt of every item's gates, with its log; folded, because few look for one that passed.
-fn attempts_table(items: &[ItemReport]) -> String {
+fn attempts_table(items: &[Box<ItemReport>]) -> String {
     let mut rows = String::new();
     for item in items {
         for gate in &item.gates {
@@ -163,7 +163,7 @@ fn is_proven(apex: &ApexReport) -> bool {
     apex.probes.iter().any(|probe| probe.passed == Some(true) && probe.members as usize == apex.items.len())
 }
 
-fn items_table(items: &[ItemReport]) -> String {
+fn items_table(items: &[Box<ItemReport>]) -> String {
     let mut out =
         "| # | Item | Status | Why | Gates | Time | Landed as |\n|---:|---|---|---|---|---:|---|\n".to_owned();
     for (at, item) in items.iter().enumerate() {

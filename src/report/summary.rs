@@ -75,8 +75,12 @@ pub fn around_elapsed(report: &RunReport) -> (String, String) {
 /// The end of a run, for standard output. Ends with a newline.
 pub fn text(report: &RunReport, paint: Paint) -> String {
     let mut out = String::new();
-    let problems: Vec<&ItemReport> =
-        report.items.iter().filter(|item| is_problem(item.status) && item.status != FinalStatus::Blocked).collect();
+    let problems: Vec<&ItemReport> = report
+        .items
+        .iter()
+        .map(Box::as_ref)
+        .filter(|item| is_problem(item.status) && item.status != FinalStatus::Blocked)
+        .collect();
     for item in problems.iter().take(PROBLEMS_SHOWN) {
         let _ = writeln!(out, "{}", problem(report, item, paint));
     }
@@ -165,7 +169,7 @@ pub fn under_way(report: &RunReport, item: &ItemReport) -> Option<String> {
         return None;
     }
     let is_its = |job: &&Occupation| job.ended_at_ms.is_none() && job.items.contains(&item.name);
-    let job = report.timeline.iter().rfind(is_its)?;
+    let job = report.timeline.iter().map(Box::as_ref).rfind(is_its)?;
     let runtime = job.elsewhere.as_ref()?;
     if let Some(checks) = &job.unreported {
         return Some(format!("waits: {}", shown(&checks.to_string())));
@@ -394,7 +398,7 @@ pub fn next_step(report: &RunReport) -> String {
             return format!("make {} pass on {target}, where it is red now.", shown(gate.as_str()));
         }
         let gate = shown(gate.as_str());
-        let repair = if report.items.iter().any(was_let_go) {
+        let repair = if report.items.iter().any(|item| was_let_go(item)) {
             let try_one = format!("lexpr gate run ITEM {}", shell_word(&gate));
             format!(", or give the item that repairs it the highest `priority` (`{try_one}` tries one)")
         } else {
@@ -405,7 +409,7 @@ pub fn next_step(report: &RunReport) -> String {
     let first = |status| report.items.iter().find(|item| item.status == status);
     let all_but_one = |status| report.items.iter().filter(|item| item.status == status).skip(1).count();
     let was_red = |item: &&ItemReport| matches!(item.because, Some(Reason::RedOnTarget { .. }));
-    if let unjudged @ 1.. = report.items.iter().filter(was_red).count() {
+    if let unjudged @ 1.. = report.items.iter().map(Box::as_ref).filter(was_red).count() {
         let gates = list(report.repaired_on_target.iter().map(GateName::as_str));
         let whose = count(unjudged, "unjudged item");
         return format!("run the same command again for {whose}: what landed since made {gates} pass on {target}.");

@@ -203,7 +203,7 @@ fn find_log(hub: &Hub, asked: &Attempt) -> Option<PathBuf> {
             let run = &attempt.run;
             run.job == JobId(asked.job) && run.attempt == asked.attempt && run.gate.as_str() == asked.gate
         };
-        view.attempts.iter().rfind(is_it).map(|attempt| PathBuf::from(&attempt.run.log))
+        view.attempts.iter().rfind(is_it).map(|attempt| PathBuf::from(&*attempt.run.log))
     }) {
         return Some(path);
     }

@@ -434,7 +434,8 @@ pub struct GateFinished {
     /// before anybody looked.
     pub peak_memory_bytes: Option<u64>,
     /// The log file with all of its output.
-    pub log: String,
+    // Shared: several keep it, of each gate that has run.
+    pub log: Arc<str>,
     pub log_digest: Option<FileDigest>,
     /// The end of its output, bounded, as text.
     pub tail: String,

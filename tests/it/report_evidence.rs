@@ -22,7 +22,7 @@ fn report(events: &[Recorded]) -> RunReport {
 /// The log that the item's failure names, and that which shows its gate failing on the target.
 fn logs(report: &RunReport, item: &str) -> (Option<String>, Option<String>) {
     let item = report.items.iter().find(|other| other.name.as_str() == item).unwrap();
-    let log = |failure: &lexpr::report::json::AttemptReport| failure.run.log.clone();
+    let log = |failure: &lexpr::report::json::AttemptReport| failure.run.log.to_string();
     (item.failure.as_deref().map(log), item.target_failure.as_deref().map(log))
 }
 
@@ -155,7 +155,7 @@ fn a_second_opinion_on_what_an_item_is_compared_with_is_not_told_as_one_on_the_i
     assert!(progress.contains("red        u on what a stands on, without it (second opinion)"), "{progress}");
     assert!(!progress.contains("u on a (second opinion)"), "{progress}");
     let a = &report(&events).items[0];
-    let without: Vec<&str> = a.without_item.iter().map(|attempt| attempt.run.log.as_str()).collect();
+    let without: Vec<&str> = a.without_item.iter().map(|attempt| &*attempt.run.log).collect();
     assert_eq!(without, ["/var/lexpr/logs/3-u-1.log", "/var/lexpr/logs/4-u-1.log"]);
     let mut story = Story::begin(vec![item("a", 0, &[], &["u"])]);
     let key = key("u", "a");

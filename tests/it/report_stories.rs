@@ -224,7 +224,7 @@ impl Story {
             duration_ms: 1200,
             backoff_ms: retried.then_some(5000),
             peak_memory_bytes: Some(200 << 20),
-            log: format!("/var/lexpr/logs/{}-{gate}-{attempt}.log", job.0),
+            log: format!("/var/lexpr/logs/{}-{gate}-{attempt}.log", job.0).into(),
             log_digest: None,
             tail: tail.to_owned(),
             artifacts: Vec::new(),

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use lexpr::git::slot::{Clean, Slot, SwitchedBy};
@@ -48,8 +48,8 @@ fn files_that_are_ignored_no_more_go() {
     assert_eq!(listing(slot.path()), expected(&not_ignoring));
 }
 
-/// Everything in a working tree but `.git`, with its rights, how many names it has, and what was attached to it.
-fn natures(folder: &Path) -> Vec<(std::path::PathBuf, u32, u64, bool)> {
+/// Everything in a working tree but `.git`, with its rights, its owner and group, how many names it has, and what was attached to it.
+fn natures(folder: &Path) -> Vec<(std::path::PathBuf, [u32; 3], u64, bool)> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {
@@ -60,7 +60,12 @@ fn natures(folder: &Path) -> Vec<(std::path::PathBuf, u32, u64, bool)> {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             open.retain(|path| *path != folder.join(".git"));
         }
-        found.push((path.strip_prefix(folder).unwrap().to_owned(), meta.mode(), names, attached));
+        found.push((
+            path.strip_prefix(folder).unwrap().to_owned(),
+            [meta.mode(), meta.uid(), meta.gid()],
+            names,
+            attached,
+        ));
     }
     found.sort();
     found
@@ -89,6 +94,15 @@ fn what_a_gate_did_besides_content_reaches_nobody_whoever_makes_the_switch() {
         ("folders nobody may write to", |top| rights_of(top, &["src", "deep/inner", "deep"], 0o555)),
         ("folders everybody may write to", |top| rights_of(top, &["src", "deep", ""], 0o777)),
         ("a folder nobody may look into", |top| rights_of(top, &["src"], 0o000)),
+        ("folders that hand on their group", |top| rights_of(top, &["src", "deep", ""], 0o2755)),
+        ("folders and files of another owner", |top| {
+            // Nobody else can give something away.
+            if rustix::process::geteuid().is_root() {
+                for name in ["", ".git", ".git/HEAD", "deep", "deep/inner", "src", "src/b"] {
+                    chown(top.join(name), Some(4711), Some(4712)).unwrap();
+                }
+            }
+        }),
         ("files nobody may write to", |top| rights_of(top, &["src/b", "src/run"], 0o444)),
         ("a file for its owner alone", |top| rights_of(top, &["deep/inner/a"], 0o600)),
         ("a second name", |top| fs::hard_link(top.join("src/b"), top.join("../kept")).unwrap()),
@@ -118,11 +132,15 @@ fn what_a_gate_did_besides_content_reaches_nobody_whoever_makes_the_switch() {
         let mut slot = world.pool.take().unwrap();
         slot.switch_to(&targets[0], KEEP).unwrap();
         let new = natures(slot.path());
-        let mut at = 0;
+        let git_dir = slot.path().join(".git");
+        let owners =
+            || ["", "HEAD"].map(|name| fs::metadata(git_dir.join(name)).map(|it| (it.uid(), it.gid())).unwrap());
+        let (ours, mut at) = (owners(), 0);
         let mut after = |slot: &mut Slot, deed: &str| {
             at = 1 - at;
             slot.switch_to(&targets[at], KEEP).unwrap();
             assert_eq!(natures(slot.path()), new, "{deed}");
+            assert_eq!(owners(), ours, "{deed}");
             assert_eq!(listing(slot.path()), expected(&trees[at]), "{deed}");
         };
         for (name, deed) in &deeds {

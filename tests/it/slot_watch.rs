@@ -281,6 +281,37 @@ fn invariant_1_what_is_written_through_a_mapping_that_is_still_there_is_undone()
     assert!(python.wait().unwrap().success());
 }
 
+/// Nothing is told of a mapping that comes and goes while the file was opened before, by one who has it open still.
+#[test]
+fn invariant_1_what_is_written_through_a_mapping_made_after_the_last_look_is_undone() {
+    const SCRIPT: &str = "import mmap, sys\nf = open(sys.argv[1], 'r+b', buffering=0)\nfor line in sys.stdin:\n    \
+                          m = mmap.mmap(f.fileno(), 0)\n    m[0:1] = b'X'\n    m.close()\n    print(flush=True)\n";
+    let world = World::new();
+    let to = world.commit(&TREE);
+    let mut slot = watched(&world, &to);
+    let mut python = command("python3");
+    python.args(["-u", "-c", SCRIPT]).arg(slot.path().join("dir/b")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    let mut answers = BufReader::new(python.stdout.take().unwrap());
+    let mut write = |stdin: &mut std::process::ChildStdin| {
+        stdin.write_all(b"now\n").unwrap();
+        answers.read_line(&mut String::new()).unwrap();
+    };
+    let mut stdin = python.stdin.take().unwrap();
+    // So that it has the file open.
+    write(&mut stdin);
+    for _ in 0..3 {
+        slot.switch_to(&to, KEEP).unwrap();
+        assert!(matches!(slot.looked_at(), Some(LookedAt::Folders(_))), "{:?}", slot.looked_at());
+        assert_eq!(listing(slot.path()), expected(&TREE));
+        write(&mut stdin);
+    }
+    drop(stdin);
+    assert!(python.wait().unwrap().success());
+    settle(&mut slot, &to);
+    assert_eq!(listing(slot.path()), expected(&TREE));
+}
+
 #[test]
 fn invariant_1_more_than_the_kernel_tells_is_looked_for_everywhere() {
     let world = World::new();
@@ -487,8 +518,11 @@ fn invariant_1_after_a_switch_by_git_everything_is_looked_at() {
     assert_eq!(slot.looked_at(), Some(LookedAt::Everything));
     settle(&mut slot, &to);
     let mut file = File::options().append(true).open(dir.join("a")).unwrap();
-    // It stays open: whatever is written later is told, too.
-    settle(&mut slot, &to);
+    // It stays open, and so it is looked at each time.
+    for _ in 0..3 {
+        slot.switch_to(&to, KEEP).unwrap();
+    }
+    looks_at(&mut slot, &to, 1);
     file.write_all(b"more\n").unwrap();
     looks_at(&mut slot, &to, 1);
     assert_eq!(fs::read(dir.join("a")).unwrap(), b"one\n");

@@ -138,7 +138,7 @@ fn told_by(run: &Path) -> BTreeSet<PathBuf> {
                     let key = finished.key.to_string();
                     files.insert(run.join("../../verdicts/1").join(&key[..2]).join(&key));
                 }
-                files.insert(finished.log.into());
+                files.insert(finished.log.as_ref().into());
             }
             Event::Landed(landed) => files.extend(landed.receipt.map(PathBuf::from)),
             _ => {}

@@ -8,6 +8,7 @@
 //! commit that came on the way names one of its own in a trailer. Whatever else there is to know is for
 //! the walk.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -36,7 +37,9 @@ struct Step {
 
 #[derive(Debug, Default)]
 pub(super) struct Grown {
-    steps: HashMap<At, Step>,
+    steps: Vec<Step>,
+    /// Where in `steps` a commit is.
+    step_of: HashMap<At, u32>,
     kin: HashMap<(At, At), Kin>,
     /// For each root: which head has a commit that the root has not. One of them, if several have.
     owners: HashMap<(At, At), At>,
@@ -47,7 +50,11 @@ pub(super) struct Grown {
 impl Grown {
     /// The commit that `at` began with; itself where it was not seen growing.
     pub(super) fn root(&self, at: At) -> At {
-        self.steps.get(&at).map_or(at, |step| step.root)
+        self.step(at).map_or(at, |step| step.root)
+    }
+
+    fn step(&self, at: At) -> Option<&Step> {
+        self.steps.get(*self.step_of.get(&at)? as usize)
     }
 
     pub(super) fn kin(&self, root: At, head: At) -> Option<&Kin> {
@@ -80,7 +87,14 @@ impl Grown {
         if made == root || merged.is_some_and(|head| !self.kin.contains_key(&(root, head))) {
             return;
         }
-        self.steps.insert(made, Step { from, root, merged, lands: lands.into() });
+        let step = Step { from, root, merged, lands: lands.into() };
+        match self.step_of.entry(made) {
+            Entry::Occupied(known) => self.steps[*known.get() as usize] = step,
+            Entry::Vacant(new) => {
+                new.insert(u32::try_from(self.steps.len()).expect("there are no more than commits"));
+                self.steps.push(step);
+            }
+        }
     }
 
     fn is_not_alone(&mut self, root: At, head: At) {
@@ -97,7 +111,7 @@ impl Grown {
         let is_its_own = |commit: &At| self.owners.get(&(root, *commit)) == Some(&head);
         let mut at = at;
         while at != root {
-            match self.steps.get(&at) {
+            match self.step(at) {
                 Some(step) if step.merged != Some(head) && !is_its_own(&at) && !step.lands.iter().any(is_its_own) => {
                     at = step.from;
                 }

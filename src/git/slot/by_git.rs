@@ -18,7 +18,7 @@ use super::attributes::{self, Places, sets_attributes};
 use super::folder::{empty, is_folder, remove, with_suffix};
 use super::git_dir::{lay_index, renew};
 use super::known::{Known, is_whole, note_the_beginning, write_notes};
-use super::nature::{folder_rights_like, is_more_than_a_file, with_rights, without_attributes};
+use super::nature::{as_made, is_more_than_a_file, without_attributes};
 use super::survey::{Expected, FOLDER, Folders, Ignored, Left, sets_rules, stat_of, survey};
 use super::{Clean, Memory, Slot, SlotTarget, write};
 use crate::crash;
@@ -41,10 +41,12 @@ impl Slot {
         let attributes = attributes.unwrap_or_default();
         let is_whole = is_whole(&self.index, from_tree(to.tree).kind());
         let prepare = |entries: &[Tracked<'_>], mode| {
-            self.prepare_tracked_folders(entries, mode)?;
+            self.prepare_tracked_folders(entries)?;
             self.remove_odd_files(entries, mode)
         };
         if !is_whole || self.with_tracked(id_len, prepare).is_err() {
+            // Its top at least, so that git works in it.
+            self.prepare_tracked_folders(&[])?;
             remove(&self.index)?;
         } else if self.converts_otherwise(memory, &attributes, id_len) {
             // Every file goes, and comes anew.
@@ -57,7 +59,7 @@ impl Slot {
         // is written. An index as young as its entries makes git compare contents ("racy git").
         self.git(&self.index, &["read-tree", "--reset", "-u", &to.tree.to_string()])?;
         crash::point!("slot.switch.read");
-        self.with_tracked(id_len, |entries, mode| self.prepare_tracked_folders(entries, mode))?;
+        self.with_tracked(id_len, |entries, _| self.prepare_tracked_folders(entries))?;
         self.clean(clean)?;
         self.learn(memory, to, clean)?;
         if memory.known.is_none() {
@@ -149,8 +151,8 @@ impl Slot {
         let known = Known::read(&self.index, &self.notes, tree.kind());
         let found = known.and_then(|known| {
             let (left, folders) = (&Left::new(), &Folders::new());
-            let folder_rights = self.folder_rights()?;
-            let expected = Expected { entries: &known.entries, written: known.written, left, folders, folder_rights };
+            let folder = self.folder_nature()?;
+            let expected = Expected { entries: &known.entries, written: known.written, left, folders, folder };
             let found = survey(&self.work_tree, expected)?;
             Ok((known, found))
         });
@@ -201,16 +203,17 @@ impl Slot {
     /// removed: git would look at the files behind the link. What was put into a submodule's folder
     /// is removed: to git it belongs to the submodule. So is, in a folder with tracked files below it, a
     /// repository's `.git`, a `.gitignore` that is not tracked, and whatever git does not see: pipes, sockets, devices.
-    /// Folders get their rights back.
+    /// Folders get their rights and their owner back.
     ///
     /// # Errors
     /// Where something cannot be removed.
-    fn prepare_tracked_folders(&self, entries: &[Tracked<'_>], index_mode: u32) -> Result<(), GitError> {
+    fn prepare_tracked_folders(&self, entries: &[Tracked<'_>]) -> Result<(), GitError> {
         let top = std::iter::once(Path::new(""));
         let folders: BTreeSet<&Path> =
             top.chain(entries.iter().flat_map(|entry| entry.path.ancestors().skip(1))).collect();
         let rules: HashSet<&Path> =
             entries.iter().map(|entry| entry.path).filter(|path| sets_rules(path.as_os_str().as_bytes())).collect();
+        let made = self.folder_nature();
         // A folder comes before those in it: what is no folder is gone before anybody looks behind it.
         for folder in folders {
             let path = self.work_tree.join(folder);
@@ -224,7 +227,9 @@ impl Slot {
                 Err(_) => continue,
             }
             // Whatever cannot be put right is in git's way, too, and told by it.
-            let _ = with_rights(CWD, path.as_os_str().as_bytes(), folder_rights_like(index_mode));
+            if let Ok(made) = made {
+                let _ = as_made(CWD, path.as_os_str().as_bytes(), made);
+            }
             if let Ok(opened) = openat(CWD, &path, FOLDER, Mode::empty()) {
                 let _ = without_attributes(&opened);
             }

@@ -6,10 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
-use std::fs::symlink_metadata;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 
 use gix::ObjectId;
 
@@ -17,7 +15,7 @@ use super::difference::{Change, between};
 use super::folder::remove;
 use super::git_dir::lay_index;
 use super::known::{Known, note_the_beginning, write_index, write_notes};
-use super::nature::folder_rights_like;
+use super::nature::FolderNature;
 use super::paths::{folder_of, folders_to, is_tracked};
 use super::survey::{Expected, Folders, Left, Survey, Untracked, is_heeded, sets_rules, survey, survey_some};
 use super::write::{self, Coming, Over};
@@ -46,8 +44,8 @@ impl Slot {
         let left = known.left.filter(|_| clean == Clean::TrackedAndUntracked).unwrap_or_default();
         let Known { entries, written, folders, tree: from, .. } = known;
         let folders = if memory.folders_have_times { folders } else { Folders::new() };
-        let folder_rights = self.folder_rights()?;
-        let expected = Expected { entries: &entries, written, left: &left, folders: &folders, folder_rights };
+        let folder = self.folder_nature()?;
+        let expected = Expected { entries: &entries, written, left: &left, folders: &folders, folder };
         let found = match memory.watched.touched(&entries) {
             Some((folders, untracked)) => {
                 let (found, folders) = survey_some(&self.work_tree, expected, folders, untracked)?;
@@ -145,10 +143,12 @@ impl Slot {
         Ok(())
     }
 
-    /// Those of a folder that lexpr makes.
-    pub(super) fn folder_rights(&self) -> Result<u32, ForGit> {
-        let index = symlink_metadata(&self.index).map_err(|_| ForGit("no index"))?;
-        Ok(folder_rights_like(index.mode()))
+    /// What folders are that lexpr makes in the working tree.
+    pub(super) fn folder_nature(&self) -> Result<FolderNature, ForGit> {
+        let above = self.index.parent().unwrap_or(&self.index).metadata();
+        // Without an index it is about to be made.
+        let ours = self.index.symlink_metadata().or_else(|_| self.lock.metadata());
+        ours.and_then(|ours| Ok(FolderNature::like(&ours, &above?))).map_err(|_| ForGit("a lock that cannot be seen"))
     }
 
     /// Those that the slot's `.git` borrows.

@@ -1,12 +1,14 @@
 //! What files and folders of a working tree are besides their content: rights, names and extended attributes.
 //! git looks at none of them but the right to execute, so what one gate did to them would reach the next.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fd::AsFd;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, chmodat, flistxattr, flistxattr_query, fremovexattr, openat, statat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, flistxattr, flistxattr_query, fremovexattr,
+    openat, statat,
 };
 use rustix::io::Errno;
 
@@ -24,8 +26,26 @@ pub(super) fn folder_rights_like(file_mode: u32) -> u32 {
     file_mode & RIGHTS | (file_mode & 0o444) >> 2
 }
 
-/// What the folder is, once it has these rights: a gate may have given it others. `None` where there is none.
-pub(super) fn with_rights(above: impl AsFd, path: &[u8], rights: u32) -> Result<Option<Stat>, ForGit> {
+/// What a folder is that lexpr makes in a slot's working tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FolderNature {
+    /// With the group's bit, if it has that from the folder that it is made in.
+    pub(super) rights: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl FolderNature {
+    /// Of one that is made in `above`, where lexpr has made the file `ours`.
+    pub(super) fn like(ours: &Metadata, above: &Metadata) -> Self {
+        let rights = folder_rights_like(ours.mode()) | above.mode() & SET_GROUP;
+        Self { rights, uid: ours.uid(), gid: ours.gid() }
+    }
+}
+
+/// What the folder is, once it is as lexpr makes one: a gate may have given it other rights, or another owner, and
+/// git refuses a repository of somebody else's (`safe.directory` in git-config(1)). `None` where there is none.
+pub(super) fn as_made(above: impl AsFd, path: &[u8], made: FolderNature) -> Result<Option<Stat>, ForGit> {
     let look = || statat(&above, path, AtFlags::SYMLINK_NOFOLLOW);
     let mut found = match look() {
         Ok(found) => found,
@@ -35,9 +55,14 @@ pub(super) fn with_rights(above: impl AsFd, path: &[u8], rights: u32) -> Result<
     if !FileType::from_raw_mode(found.st_mode).is_dir() {
         return Err(ForGit("a folder that became something else"));
     }
-    // A folder takes over the group's bit from the one it is made in.
-    if found.st_mode & (RIGHTS & !SET_GROUP) != rights {
-        let rights = Mode::from_raw_mode(rights | found.st_mode & SET_GROUP);
+    if (found.st_uid, found.st_gid) != (made.uid, made.gid) {
+        let (uid, gid) = (Uid::from_raw(made.uid), Gid::from_raw(made.gid));
+        chownat(&above, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|_| ForGit("a folder of another owner"))?;
+        found = look().map_err(unreadable)?;
+    }
+    if found.st_mode & RIGHTS != made.rights {
+        let rights = Mode::from_raw_mode(made.rights);
         found = chmodat(&above, path, rights, AtFlags::empty()).and_then(|()| look()).map_err(unreadable)?;
     }
     Ok(Some(Stat::of(&found)))

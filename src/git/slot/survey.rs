@@ -20,7 +20,7 @@ use rustix::io::Errno;
 pub(super) use self::some::survey_some;
 use super::ForGit;
 use super::attributes::{name_of, sets_attributes};
-use super::nature::{with_rights, without_attributes};
+use super::nature::{FolderNature, as_made, without_attributes};
 use crate::git::index::{IndexEntry, Stat, Time};
 use crate::git::objects::mode;
 
@@ -87,8 +87,8 @@ pub(super) struct Expected<'a> {
     pub(super) left: &'a Left,
     /// Believed; nothing where the file system was not seen to keep such times.
     pub(super) folders: &'a Folders,
-    /// Those of every folder with tracked files in it.
-    pub(super) folder_rights: u32,
+    /// What every folder with tracked files in it is.
+    pub(super) folder: FolderNature,
 }
 
 /// Walks the working tree at `top`.
@@ -103,7 +103,7 @@ pub(super) fn survey(top: &Path, expected: Expected<'_>) -> Result<Survey, ForGi
 }
 
 fn open_top(top: &Path, expected: &Expected<'_>) -> Result<OwnedFd, ForGit> {
-    with_rights(CWD, top.as_os_str().as_bytes(), expected.folder_rights)?;
+    as_made(CWD, top.as_os_str().as_bytes(), expected.folder)?;
     openat(CWD, top, FOLDER, Mode::empty()).map_err(unreadable)
 }
 
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
         let is_top = self.depth == 0;
         let mut now = None;
         if !is_top {
-            now = with_rights(self.top, self.own_path(), self.expected.folder_rights)?;
+            now = as_made(self.top, self.own_path(), self.expected.folder)?;
             if now.is_none() {
                 self.found.differing.extend(entries);
                 return Ok(None);
@@ -420,11 +420,16 @@ pub(super) fn is_heeded(path: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
-    use crate::git::slot::nature::{RIGHTS, SET_GROUP};
+    use crate::git::slot::nature::RIGHTS;
+
+    pub(super) fn nature_of(folder: &Path) -> FolderNature {
+        let found = std::fs::metadata(folder).unwrap();
+        FolderNature { rights: found.mode() & RIGHTS, uid: found.uid(), gid: found.gid() }
+    }
 
     fn rights_of(folder: &Path) -> u32 {
         std::fs::metadata(folder).unwrap().mode() & RIGHTS
@@ -442,14 +447,14 @@ mod tests {
         let folders = ["", "a", "a/b"].map(|name| folder.path().join(name));
         let set =
             |path: &Path, rights| std::fs::set_permissions(path, std::fs::Permissions::from_mode(rights)).unwrap();
-        for (rights, expected) in [(0o000, 0o755), (0o777, 0o755), (0o1755, 0o700), (0o2700, 0o2755)] {
+        for (rights, expected) in [(0o000, 0o755), (0o777, 0o755), (0o1755, 0o700), (0o2700, 0o755), (0o700, 0o2755)] {
             folders.iter().rev().for_each(|path| set(path, rights));
             let expect = Expected {
                 entries: &entries,
                 written: Time(u32::MAX, 0),
                 left: &Left::new(),
                 folders: &Folders::new(),
-                folder_rights: expected & !SET_GROUP,
+                folder: FolderNature { rights: expected, ..nature_of(folder.path()) },
             };
             let found = survey(folder.path(), expect).unwrap();
             assert!(found.differing.is_empty() && found.untracked.is_empty(), "{rights:o}");
@@ -473,7 +478,7 @@ mod tests {
                 written,
                 left: &Left::new(),
                 folders: &Folders::new(),
-                folder_rights: rights_of(folder.path()),
+                folder: nature_of(folder.path()),
             };
             let found = survey(folder.path(), expected).unwrap();
             assert!(found.untracked.is_empty() && found.foreign.is_empty());
@@ -516,7 +521,7 @@ mod tests {
             written: Time(0, 0),
             left: &left,
             folders: &Folders::new(),
-            folder_rights: rights_of(folder.path()),
+            folder: nature_of(folder.path()),
         };
         let found = survey(folder.path(), expected).unwrap();
         assert_eq!(found.differing, [0, 1]);
@@ -552,7 +557,7 @@ mod tests {
                     written,
                     left: &Left::new(),
                     folders: &folders,
-                    folder_rights: rights_of(folder.path()),
+                    folder: nature_of(folder.path()),
                 },
             );
             !found.unwrap().untracked.is_empty()

@@ -4,9 +4,10 @@
 //!
 //! Each tracked file is watched by itself, for what is done to it under another name; each folder with tracked
 //! files, for names and rights. A write needs an opening, which is told at once, also where the writing itself
-//! is not, as through a mapping (`mmap`). What is mounted in the tree hides what is watched, and then, as wherever something cannot
+//! is not, as through a mapping (`mmap`); what is open still is looked at each time. What is mounted in the tree hides what is watched, and then, as wherever something cannot
 //! be watched, everything is looked at. So it is where file systems may change from elsewhere, by a network.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
@@ -28,11 +29,11 @@ use crate::git::index::IndexEntry;
 /// Those of statfs(2) on which nothing changes without the kernel's knowing whose hand it was: ext2 to ext4, xfs, btrfs, tmpfs.
 const FILE_SYSTEMS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
-/// Whoever writes a file has opened it. That times are set is told as what usually sets them.
+/// Whoever writes a file has opened it, and not closed it, if only in memory. That times are set is told as what usually sets them.
 const OF_FILES: WatchFlags = WatchFlags::OPEN
     .union(WatchFlags::ACCESS)
     .union(WatchFlags::MODIFY)
-    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::CLOSE)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DONT_FOLLOW);
 
@@ -70,6 +71,9 @@ pub(super) struct Watch {
     places: HashMap<i32, Arc<[u8]>, foldhash::fast::RandomState>,
     folders: BTreeMap<Arc<[u8]>, i32>,
     share: Share,
+    /// How often a file's opening was told and no closing yet, by its watch's number: who has it open still may write it through a
+    /// mapping, of which nothing is told.
+    open: HashMap<i32, u32, foldhash::fast::RandomState>,
     /// Paths of files that the last switch wrote.
     came: Vec<Box<[u8]>>,
     /// A switch began that has not ended as lexpr ends it.
@@ -89,6 +93,7 @@ impl Watch {
             top: Top::of(work_tree)?,
             places: HashMap::default(),
             folders: BTreeMap::new(),
+            open: HashMap::default(),
             share: Share(0),
             came: Vec::new(),
             is_in_doubt: true,
@@ -135,6 +140,7 @@ impl Watch {
         self.inotify = new_inotify()?;
         self.places.clear();
         self.folders.clear();
+        self.open.clear();
         self.share.grow(entries.len(), *MOST_WATCHES)?;
         self.watch_folder(b"")?;
         self.watch_all(entries.iter(), &mut BTreeSet::new())
@@ -197,13 +203,14 @@ impl Watch {
         const BUFFER_LEN: usize = 16 * 1024;
         const CAME_OR_WENT: ReadFlags =
             ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO);
+        const CLOSED: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::CLOSE_NOWRITE);
         let mut told = Told::default();
         let mut buffer = [MaybeUninit::uninit(); BUFFER_LEN];
         let mut events = Reader::new(&self.inotify, &mut buffer);
         loop {
             let event = match events.next() {
                 Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(told),
+                Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => continue,
                 Err(_) => return Err(Unwatchable::AtAll),
             };
@@ -226,7 +233,19 @@ impl Watch {
             if let Some(name) = event.file_name().filter(|_| is_of_a_folder) {
                 told.trees.insert([place, name.to_bytes(), b"/"].concat());
             }
+            if what.contains(ReadFlags::OPEN) {
+                *self.open.entry(event.wd()).or_default() += 1;
+            }
+            if what.intersects(CLOSED)
+                && let Entry::Occupied(mut open) = self.open.entry(event.wd())
+            {
+                *open.get_mut() -= 1;
+                if *open.get() == 0 {
+                    open.remove();
+                }
+            }
             if what.contains(ReadFlags::IGNORED) {
+                self.open.remove(&event.wd());
                 let place = Arc::clone(place);
                 self.places.remove(&event.wd());
                 if self.folders.get(&place) == Some(&event.wd()) {
@@ -234,6 +253,8 @@ impl Watch {
                 }
             }
         }
+        told.folders.extend(self.open.keys().filter_map(|number| self.places.get(number)).map(|place| place.to_vec()));
+        Ok(told)
     }
 
     fn watch_folder(&mut self, folder: &[u8]) -> Result<Option<i32>, Unwatchable> {

@@ -22,7 +22,7 @@ pub(super) fn landings(report: &RunReport) -> String {
     if report.landings.is_empty() {
         return String::new();
     }
-    let by_name: HashMap<&ItemName, &ItemReport> = report.items.iter().map(|item| (&item.name, item)).collect();
+    let by_name: HashMap<&ItemName, &ItemReport> = report.items.iter().map(|item| (&item.name, &**item)).collect();
     let mut out = String::from(
         "<h2>Landings</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Tree</th><th scope=\"col\">Items</th></tr></thead><tbody>\n",
     );

@@ -66,7 +66,8 @@ pub fn gauges(report: &RunReport, mode: Mode) -> String {
 
 /// The jobs that have not ended, by worker, those elsewhere last; nothing where there are none.
 pub fn running(report: &RunReport, mode: Mode) -> String {
-    let mut jobs: Vec<&Occupation> = report.timeline.iter().filter(|job| job.ended_at_ms.is_none()).collect();
+    let mut jobs: Vec<&Occupation> =
+        report.timeline.iter().map(Box::as_ref).filter(|job| job.ended_at_ms.is_none()).collect();
     if jobs.is_empty() || report.finished || report.is_dead {
         return String::new();
     }

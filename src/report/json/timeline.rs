@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EachApart;
 use crate::report::view::{JobView, RunView, RunningGate};
 use crate::vocabulary::event::{GateOutcome, JobGate, JobPurpose, MissingChecks};
 use crate::vocabulary::names::{GateName, ItemName, JobId, RuntimeName, WorkerId};
@@ -67,8 +68,9 @@ impl Occupation {
     }
 }
 
-pub(super) fn of(view: &RunView) -> Vec<Occupation> {
-    let mut timeline: Vec<Occupation> = view.jobs.iter().map(|(id, job)| occupation(view, *id, job)).collect();
+pub(super) fn of(view: &RunView) -> EachApart<Occupation> {
+    let each = view.jobs.iter().map(|(id, job)| Box::new(occupation(view, *id, job)));
+    let mut timeline: EachApart<Occupation> = each.collect();
     timeline.sort_by_key(|job| (job.started_at_ms, job.worker));
     timeline
 }

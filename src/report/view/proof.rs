@@ -73,7 +73,7 @@ impl RunView {
             warm_slot: gate.is_none_or(|gate| !gate.clean) && runtime.is_none_or(RanBy::has_slot),
             flaky: flaky || reused.is_some_and(|reused| reused.flaky),
             duration_ms: own.map_or_else(|| reused.map_or(0, |reused| reused.duration_ms), |run| run.duration_ms),
-            log: own.map(|run| run.log.clone()).or_else(|| reused.and_then(|reused| reused.log.clone())),
+            log: own.map(|run| run.log.to_string()).or_else(|| reused.and_then(|reused| reused.log.clone())),
             log_digest: own.map_or_else(|| reused.and_then(|reused| reused.log_digest), |run| run.log_digest),
             runtime: runtime.cloned(),
             node: own.and_then(|run| run.elsewhere.as_ref()?.node.clone()),

@@ -51,7 +51,6 @@ pub(in crate::git::slot) fn survey_some(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::os::unix::fs::MetadataExt;
 
     use gix::ObjectId;
     use rustix::fs::CWD;
@@ -59,7 +58,6 @@ mod tests {
     use super::*;
     use crate::git::index::{IndexEntry, Time};
     use crate::git::objects::mode;
-    use crate::git::slot::nature::RIGHTS;
     use crate::git::slot::survey::stat_of;
 
     #[test]
@@ -79,7 +77,7 @@ mod tests {
             written: Time(u32::MAX, 0),
             left: &left,
             folders: &Vec::new(),
-            folder_rights: std::fs::metadata(folder.path()).unwrap().mode() & RIGHTS,
+            folder: crate::git::slot::survey::tests::nature_of(folder.path()),
         };
         std::fs::set_permissions(place("dir"), std::fs::metadata(folder.path()).unwrap().permissions()).unwrap();
         let untracked = |path: &str, is_folder| Untracked { path: path.as_bytes().to_vec(), is_folder, is_known: true };
