@@ -33,7 +33,7 @@ use crate::git::lock::RunLock;
 use crate::git::quarantine::Quarantine;
 use crate::git::repo::UserRepo;
 use crate::git::slot::{SlotPool, SlotSettings, repository_id};
-use crate::journal::JournalFile;
+use crate::journal::{self, JournalFile};
 use crate::load::MachineLoad;
 use crate::memory::{self, TreeMemory};
 use crate::plan::file::DEFAULT_BATCH_SIZE;
@@ -140,7 +140,7 @@ impl Run<'_> {
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                let failure = broken_off(error, &folder.id);
+                let failure = broken_off(error, folder);
                 finish.tell(report.as_ref(), failure.exit_code, signals.next_after_the_run()).await;
                 return Err(failure);
             }
@@ -520,8 +520,13 @@ pub(super) fn run_setup(
 }
 
 /// lexpr failed in the middle of a run: what it did until then can be seen.
-fn broken_off(error: EngineError, run: &RunId) -> Failure {
+fn broken_off(error: EngineError, folder: &RunFolder) -> Failure {
     let failure = Failure::from(error);
-    let seen = format!("its journal has what happened before: `lexpr resume {run}` goes on from there");
+    let seen = match journal::first(&folder.journal()) {
+        Some(_) => {
+            format!("its journal has what happened before: `lexpr resume {}` goes on from there", folder.id)
+        }
+        None => "nothing was done: run the plan again".to_owned(),
+    };
     Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
 }

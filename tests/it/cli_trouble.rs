@@ -119,6 +119,17 @@ fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
 }
 
 #[test]
+fn a_run_whose_first_event_had_no_room_is_not_said_to_go_on() {
+    let world = world();
+    world.plan(PLAN);
+    // No file may become longer than half a kB, and the event holds the plan.
+    let mut command = world.shell("ulimit -f 1; exec \"$LEXPR\" merge ../plan.yaml --execute");
+    let said = Said::from(command.env("LEXPR", env!("CARGO_BIN_EXE_lexpr")).output().unwrap()).expect(1);
+    assert!(said.stderr.contains("nothing was done: run the plan again"), "{said:?}");
+    assert!(!said.stderr.contains("resume"), "{said:?}");
+}
+
+#[test]
 fn a_full_disk_under_the_logs_stops_the_run_and_fails_no_item() {
     let world = world();
     let logs = "$REPO/.git/lexpr/runs/*/logs";
