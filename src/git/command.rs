@@ -6,12 +6,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::thread::ScopedJoinHandle;
+
+use rustix::process::Signal;
 
 use crate::crash;
 use crate::disk::room::first_full;
@@ -276,9 +278,17 @@ impl Git {
     /// Runs git to its end, whatever its exit status. One that a signal ended has said neither yes nor
     /// no: that is an error.
     pub fn output<S: AsRef<OsStr>>(&self, args: &[S], input: Option<&[u8]>) -> Result<Output, GitError> {
-        let mut command = self.command();
-        command.args(args);
-        said(args, output(command, input)?)
+        let run = || {
+            let mut command = self.command();
+            command.args(args);
+            output(command, input)
+        };
+        let mut done = run()?;
+        // A Ctrl-C reaches one that is just being started and not in its own process group yet. It has done nothing.
+        if done.status.signal() == Some(Signal::INT.as_raw()) {
+            done = run()?;
+        }
+        said(args, done)
     }
 
     /// As [`Git::output`] without input, of several at the same time: for short answers to questions that

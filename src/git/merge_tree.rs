@@ -112,7 +112,8 @@ impl MergeTree {
             Some(0) => {
                 let end = output.stdout.iter().position(|b| *b == 0).unwrap_or(output.stdout.len());
                 let tree = ObjectId::from_hex(&output.stdout[..end]).map_err(|_| unreadable("it names no tree"))?;
-                Ok(Merged::Clean(tree))
+                let told = parse_clash(&mut fields(&output.stdout), ours, theirs);
+                Ok(told.map_or(Merged::Clean(tree), |told| merged(true, told)))
             }
             Some(1) => {
                 parse_clash(&mut fields(&output.stdout), ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
@@ -203,7 +204,15 @@ fn parse_answer<'a>(fields: &mut impl Iterator<Item = &'a [u8]>, ours: ObjectId,
         _ => return None,
     };
     let clash = parse_clash(fields, ours, theirs)?;
-    Some(if is_clean { Merged::Clean(clash.tree) } else { Merged::Conflicted(clash) })
+    Some(merged(is_clean, clash))
+}
+
+/// Of a file that is renamed onto another git merges twice, and what conflicts the first time is text to the second. Where that takes
+/// both sides' lines (`merge=union` in gitattributes(5)) it ends well, with the markers of the first in the file: it says so, and
+/// that is believed.
+fn merged(is_clean: bool, told: Clash) -> Merged {
+    let conflicts = told.messages.iter().any(|message| message.kind.starts_with("CONFLICT"));
+    if is_clean && !conflicts { Merged::Clean(told.tree) } else { Merged::Conflicted(told) }
 }
 
 /// The `-z` format of git-merge-tree(1): the tree, the conflicted entries, an empty field, the messages.
@@ -271,5 +280,16 @@ mod tests {
         assert_eq!((clash.entries.len(), clash.messages.len()), (1, 1));
         assert!(matches!(next(), Some(Merged::Clean(_))));
         assert!(next().is_none());
+    }
+
+    #[test]
+    fn what_git_calls_a_conflict_is_one_whatever_its_status() {
+        let id = "3f".repeat(20);
+        let text = format!("1\0{id}\0\0\x31\0a/n\0CONFLICT (contents)\0it\n\0\x31\0a/n\0Auto-merging\0a/n\n\0\0");
+        let commit = ObjectId::empty_tree(gix::hash::Kind::Sha1);
+        let Some(Merged::Conflicted(clash)) = parse_answer(&mut fields(text.as_bytes()), commit, commit) else {
+            panic!("its file has markers")
+        };
+        assert_eq!((clash.entries.len(), clash.messages.len()), (0, 2));
     }
 }

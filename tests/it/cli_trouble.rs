@@ -119,6 +119,21 @@ fn invariant_6_a_disk_that_is_full_when_an_event_is_journalled_loses_nothing() {
 }
 
 #[test]
+fn a_git_that_a_ctrl_c_met_while_it_was_being_started_is_started_again() {
+    // Whose lines are both taken, by git alone.
+    let first = [("f", "1\n"), (".gitattributes", "f merge=union\n")];
+    let world = World::new(&first, &[("a", "main", &[("f", "1\na\n")]), ("b", "main", &[("f", "1\nb\n")])]);
+    let plan = world.plan("schemaVersion: v1\ngates: [{ name: g, run: 'true' }]\nitems: [{ name: a }, { name: b }]\n");
+    let script = "mkdir ../bin; cat >../bin/git <<END\n#!/bin/sh\ncase \" \\$* \" in *' merge-tree '*) \
+                  [ -e '$PWD/../met' ] || { : >'$PWD/../met'; kill -INT \\$\\$; };; esac\n\
+                  exec '$(command -v git)' \"\\$@\"\nEND\nchmod +x ../bin/git; PATH=$PWD/../bin:$PATH; \
+                  exec \"$LEXPR\" merge \"$PLAN\" --execute";
+    let mut command = world.shell(script);
+    Said::from(command.env("LEXPR", env!("CARGO_BIN_EXE_lexpr")).env("PLAN", plan).output().unwrap()).expect(0);
+    assert!(world.path("met").exists(), "no git was asked to merge");
+}
+
+#[test]
 fn a_run_whose_first_event_had_no_room_is_not_said_to_go_on() {
     let world = world();
     world.plan(PLAN);

@@ -305,6 +305,36 @@ fn invariant_3_attributes_of_the_tree_merged_into_decide() {
     }
 }
 
+/// git merges a file that was renamed onto another one twice. What conflicts the first time is text the second time, and here both
+/// sides' lines are taken: `git merge` commits the markers, and says that there was a conflict.
+#[test]
+fn a_merge_that_git_ends_well_with_markers_in_a_file_is_a_conflict() {
+    let with = |more: &[(&[u8], &'static str, &[u8])]| {
+        let mut all: Vec<(&[u8], &'static str, &[u8])> = vec![(b".gitattributes", FILE, b"a/** merge=union\n")];
+        all.extend(more);
+        files(&all)
+    };
+    let mut stream = Stream::default();
+    let start = stream.commit("main", &[], &with(&[(b"b/f", FILE, &lines("x"))]));
+    stream.commit("a", &[start], &with(&[(b"b/f", FILE, &edited("x", 4, "one")), (b"a/n", FILE, b"new\n")]));
+    stream.commit("b", &[start], &with(&[(b"a/n", FILE, &edited("x", 4, "two"))]));
+    let world = GitWorld::empty();
+    let heads = world.import(&stream);
+    let request = ComposeRequest {
+        base: heads["main"],
+        items: ["a", "b"].iter().enumerate().map(|(at, name)| Arc::new(item(at, name, heads[*name]))).collect(),
+        beneath: Trail::default(),
+    };
+    let made = block_on(world.composer("q").compose(request));
+    if world.open().version() >= GitVersion::ATTR_SOURCE {
+        let made = made.unwrap();
+        assert_eq!(made.set_aside.len(), 1, "{made:?}");
+    } else {
+        // This git cannot read the attribute from a tree.
+        made.unwrap_err();
+    }
+}
+
 #[test]
 fn invariant_3_names_that_are_no_utf8_and_need_quoting() {
     let base = files(&[(b"\xff\xfe", FILE, &lines("x")), (b"a \"b\"\\\n\t", FILE, &lines("y"))]);
