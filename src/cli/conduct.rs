@@ -522,11 +522,10 @@ pub(super) fn run_setup(
 /// lexpr failed in the middle of a run: what it did until then can be seen.
 fn broken_off(error: EngineError, folder: &RunFolder) -> Failure {
     let failure = Failure::from(error);
-    let seen = match journal::first(&folder.journal()) {
-        Some(_) => {
-            format!("its journal has what happened before: `lexpr resume {}` goes on from there", folder.id)
-        }
-        None => "nothing was done: run the plan again".to_owned(),
+    let seen = if journal::first(&folder.journal()).is_some() {
+        format!("its journal has what happened before: `lexpr resume {}` goes on from there", folder.id)
+    } else {
+        "nothing was done: run the plan again".to_owned()
     };
     Failure { hint: Some(failure.hint.map_or(seen.clone(), |hint| format!("{hint}; {seen}"))), ..failure }
 }

@@ -106,19 +106,14 @@ impl MergeTree {
         args.extend(["merge-tree", "--write-tree", "-z", "--messages"].map(OsString::from));
         args.extend([ours.to_string().into(), theirs.to_string().into()]);
         let output = self.git.output(&args, None)?;
-        let unreadable =
-            |why: &str| GitError::Unreadable { command: format!("merge-tree {ours} {theirs}"), why: why.to_owned() };
         match output.status.code() {
-            Some(0) => {
-                let end = output.stdout.iter().position(|b| *b == 0).unwrap_or(output.stdout.len());
-                let tree = ObjectId::from_hex(&output.stdout[..end]).map_err(|_| unreadable("it names no tree"))?;
+            Some(status @ (0 | 1)) => {
                 let told = parse_clash(&mut fields(&output.stdout), ours, theirs);
-                Ok(told.map_or(Merged::Clean(tree), |told| merged(true, told)))
-            }
-            Some(1) => {
-                parse_clash(&mut fields(&output.stdout), ours, theirs).map(Merged::Conflicted).ok_or_else(|| {
-                    // A fatal error of its own has the same status; its words are on stderr.
-                    self.git.on_its_disks(unreadable(String::from_utf8_lossy(&output.stderr).trim())).into()
+                told.map(|told| merged(status == 0, told)).ok_or_else(|| {
+                    // A fatal error of its own has the status of a conflict; its words are on stderr.
+                    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                    let command = format!("merge-tree {ours} {theirs}");
+                    self.git.on_its_disks(GitError::Unreadable { command, why }).into()
                 })
             }
             _ => Err(self.git.failed(&["merge-tree", &ours.to_string(), &theirs.to_string()], &output).into()),

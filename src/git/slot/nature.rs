@@ -19,7 +19,7 @@ use crate::git::objects::mode;
 
 /// Of a file's mode, and the bit of them that a folder has from the one it is made in.
 pub(super) const RIGHTS: u32 = 0o7777;
-pub(super) const SET_GROUP: u32 = 0o2000;
+const SET_GROUP: u32 = 0o2000;
 
 /// The rights of a folder that was made like a file of this mode: who may read a folder may go into it.
 pub(super) fn folder_rights_like(file_mode: u32) -> u32 {
