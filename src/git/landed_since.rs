@@ -55,10 +55,10 @@ fn brought_by(objects: &Objects, from: ObjectId, to: ObjectId) -> Result<HashMap
         if at == from {
             break;
         }
-        let parents = objects.commit(at)?.parents;
+        let commit = objects.commit(at)?;
         brought.insert(at, at);
-        brought.extend(parents.iter().skip(1).map(|merged| (*merged, at)));
-        match parents.first() {
+        brought.extend(commit.parents.iter().skip(1).map(|merged| (*merged, at)));
+        match commit.parents.first() {
             Some(parent) => at = *parent,
             None => break,
         }

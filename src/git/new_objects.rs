@@ -65,7 +65,7 @@ pub(super) fn reached(
                 return Ok(None);
             }
         }
-        commits.extend(commit.parents);
+        commits.extend(commit.parents.iter().copied());
     }
     // The newest was found first.
     found.objects.reverse();

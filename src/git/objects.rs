@@ -5,9 +5,11 @@
 //! are parsed here rather than by gix, because what git would *not* have written the same way
 //! (odd modes, unsorted trees) must be told apart from what it would.
 
+mod loose;
 mod parsed;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use moka::policy::EvictionPolicy;
 pub use self::parsed::{Commit, Entry, Name, Tree, mode};
 use self::parsed::{git_order, parse_commit, parse_tree};
 use super::pack;
-use super::uncompressed::{loose, write_loose};
+use super::uncompressed;
 use crate::vocabulary::names::{CommitId, TreeId};
 
 /// An object could not be read or written.
@@ -51,6 +53,9 @@ const MOST_LOOSE: usize = 3;
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
 
+/// An item's head, its merge base and what it is merged onto are asked for many times while it is merged.
+const LAST_COMMITS: usize = 8;
+
 /// Decoded trees are kept until they hold this many entries together: some 2 MB.
 const MAX_KEPT_ENTRIES: usize = 24_000;
 
@@ -59,6 +64,7 @@ const MAX_KEPT_ENTRIES: usize = 24_000;
 #[derive(Clone)]
 pub struct ObjectStore {
     repo: gix::ThreadSafeRepository,
+    loose: Arc<loose::Listing>,
     recent: Recent,
 }
 
@@ -94,7 +100,11 @@ impl ObjectStore {
             // Whatever came last, however often others were asked for.
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Ok(Self { repo, recent })
+        let thread = repo.to_thread_local();
+        let own = thread.objects.store_ref().path().to_owned();
+        let borrowed = thread.objects.store_ref().alternate_db_paths().unwrap_or_default();
+        let loose = Arc::new(loose::Listing::new([vec![own], borrowed].concat()));
+        Ok(Self { repo, loose, recent })
     }
 
     /// For another thread.
@@ -104,7 +114,9 @@ impl ObjectStore {
         Objects {
             empty_tree: ObjectId::empty_tree(repo.object_hash()),
             repo,
+            loose: loose::Reader::new(Arc::clone(&self.loose)),
             recent: self.recent.clone(),
+            last_commits: RefCell::default(),
             trees: HashMap::new(),
             kept_entries: 0,
             most_entries: MAX_KEPT_ENTRIES,
@@ -116,7 +128,10 @@ impl ObjectStore {
 /// What one thread does with a repository's objects, and remembers of them.
 pub struct Objects {
     repo: gix::Repository,
+    loose: loose::Reader,
     recent: Recent,
+    /// The one that was asked for last is the first.
+    last_commits: RefCell<VecDeque<(ObjectId, Arc<Commit>)>>,
     trees: HashMap<ObjectId, Arc<Tree>>,
     kept_entries: usize,
     most_entries: usize,
@@ -160,6 +175,9 @@ impl Objects {
         if let Some(recent) = self.recent.get(&id) {
             return Ok((recent.0, recent.1.clone()));
         }
+        if let Some(object) = self.loose.object(&id) {
+            return Ok(object);
+        }
         let found = self.repo.find_object(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
         let object = found.detach();
         Ok((object.kind, object.data))
@@ -181,8 +199,17 @@ impl Objects {
 
     /// # Errors
     /// Where the object is missing, no commit, or damaged.
-    pub fn commit(&self, id: ObjectId) -> Result<Commit, ObjectsError> {
-        parse_commit(id, &self.read(id, Kind::Commit, "commit")?)
+    pub fn commit(&self, id: ObjectId) -> Result<Arc<Commit>, ObjectsError> {
+        let mut last = self.last_commits.borrow_mut();
+        let known = last.iter().position(|(known, _)| *known == id);
+        let used = match known.and_then(|at| last.remove(at)) {
+            Some(known) => known,
+            None => (id, Arc::new(parse_commit(id, &self.read(id, Kind::Commit, "commit")?)?)),
+        };
+        let commit = Arc::clone(&used.1);
+        last.push_front(used);
+        last.truncate(LAST_COMMITS);
+        Ok(commit)
     }
 
     /// # Errors
@@ -260,6 +287,9 @@ impl Objects {
         if let Some(recent) = self.recent.get(&id) {
             return Ok((recent.0, recent.1.len() as u64));
         }
+        if let Some(header) = self.loose.header(&id) {
+            return Ok(header);
+        }
         let header =
             self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
         Ok((header.kind(), header.size()))
@@ -322,8 +352,8 @@ impl Objects {
             pack::write(&folder, &new, self.repo.object_hash()).map_err(failed)?;
         } else {
             for (id, (kind, data)) in &objects {
-                match loose(*kind, data) {
-                    Some(content) => write_loose(self.repo.objects.store_ref().path(), *id, &content)
+                match uncompressed::loose(*kind, data) {
+                    Some(content) => uncompressed::write_loose(self.repo.objects.store_ref().path(), *id, &content)
                         .map_err(|err| ObjectsError::NotWritten { kind: "object", why: with_causes(&err) })?,
                     None => self.repo.objects.write_buf_with_known_id(*kind, data, *id).map(drop).map_err(failed)?,
                 }

@@ -92,6 +92,7 @@ mod land_target;
 mod land_world;
 mod landed_by_content;
 mod live_page;
+mod loose_objects;
 mod metrics_queries;
 mod metrics_text;
 mod pairs;
