@@ -38,6 +38,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
+use gix::bstr::ByteSlice;
 
 /// Longer texts are left to git; it takes no longer for them than for others.
 const MAX_BYTES: usize = 4 << 20;
@@ -87,14 +88,13 @@ pub fn changes<const N: usize>(base: &[u8], sides: [&[u8]; N]) -> [Option<Change
     if !is_text(base) {
         return sides.map(|_| None);
     }
-    let mut numbers = Map::default();
-    let base = Text::read(base, &mut numbers);
-    let sides = sides.map(|side| is_text(side).then(|| Text::read(side, &mut numbers)));
-    let in_base = base.only_places(numbers.len());
+    let mut numbers = Numbers::with_room_for(base);
+    let base = Base::read(base, &mut numbers);
+    let sides = sides.map(|side| is_text(side).then(|| base.read_side(side, &mut numbers)));
     sides.map(|side| {
         let side = side?;
-        let in_bytes = |gap: Gap| Gap { base: base.bytes_of(gap.base), side: side.bytes_of(gap.side) };
-        Some(Changes(gaps(&base, &in_base, &side).into_iter().map(in_bytes).collect()))
+        let in_bytes = |gap: Gap| Gap { base: base.text.bytes_of(gap.base), side: side.bytes_of(gap.side) };
+        Some(Changes(gaps(&base, &side, numbers.len()).into_iter().map(in_bytes).collect()))
     })
 }
 
@@ -116,6 +116,25 @@ pub fn put_together(base: &[u8], ours: (&[u8], &Changes), theirs: (&[u8], &Chang
     merged
 }
 
+/// Lines by what stands in them.
+struct Numbers<'a>(Map<&'a [u8], Line>);
+
+impl<'a> Numbers<'a> {
+    /// Lines have some thirty bytes each.
+    fn with_room_for(text: &[u8]) -> Self {
+        Self(Map::with_capacity_and_hasher(text.len() / 32, RandomState::default()))
+    }
+
+    fn of(&mut self, line: &'a [u8]) -> Line {
+        let next = Line::try_from(self.0.len()).unwrap_or(Line::MAX);
+        *self.0.entry(line).or_insert(next)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// A text by lines, each with its line break.
 struct Text {
     lines: Vec<Line>,
@@ -124,14 +143,15 @@ struct Text {
 }
 
 impl Text {
-    fn read<'a>(bytes: &'a [u8], numbers: &mut Map<&'a [u8], Line>) -> Self {
-        let (mut lines, mut starts) = (Vec::new(), vec![0]);
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let next = Line::try_from(numbers.len()).unwrap_or(Line::MAX);
-            lines.push(*numbers.entry(line).or_insert(next));
-            starts.push(starts[starts.len() - 1] + line.len());
-        }
-        Self { lines, starts }
+    fn with_room_for(lines: usize) -> Self {
+        let mut starts = Vec::with_capacity(lines + 1);
+        starts.push(0);
+        Self { lines: Vec::with_capacity(lines), starts }
+    }
+
+    fn push(&mut self, line: Line, len: usize) {
+        self.lines.push(line);
+        self.starts.push(self.starts[self.starts.len() - 1] + len);
     }
 
     fn bytes_of(&self, lines: Range<usize>) -> Range<usize> {
@@ -146,6 +166,55 @@ impl Text {
             *place = if *place == Place::Nowhere { Place::Once(at) } else { Place::Often };
         }
         places
+    }
+}
+
+/// What the sides come from.
+struct Base<'a> {
+    bytes: &'a [u8],
+    text: Text,
+    /// Its own lines alone have one.
+    places: Vec<Place>,
+}
+
+impl<'a> Base<'a> {
+    fn read(bytes: &'a [u8], numbers: &mut Numbers<'a>) -> Self {
+        let mut text = Text::with_room_for(numbers.0.capacity());
+        for line in bytes.lines_with_terminator() {
+            text.push(numbers.of(line), line.len());
+        }
+        let places = text.only_places(numbers.len());
+        Self { bytes, text, places }
+    }
+
+    fn place(&self, line: Line) -> Place {
+        self.places.get(line as usize).copied().unwrap_or(Place::Nowhere)
+    }
+
+    /// Most lines of a side are the base's, in its order: these are compared, and only the others looked up.
+    fn read_side(&self, side: &'a [u8], numbers: &mut Numbers<'a>) -> Text {
+        let mut text = Text::with_room_for(self.text.lines.len());
+        let (mut rest, mut expected) = (side, 0);
+        while !rest.is_empty() {
+            if let Some(line) = self.text.lines.get(expected) {
+                let bytes = &self.bytes[self.text.bytes_of(expected..expected + 1)];
+                // Without a line break it is the last one of the base, and has to be that of the side.
+                if rest.starts_with(bytes) && (bytes.ends_with(b"\n") || bytes.len() == rest.len()) {
+                    text.push(*line, bytes.len());
+                    rest = &rest[bytes.len()..];
+                    expected += 1;
+                    continue;
+                }
+            }
+            let (line, after) = rest.split_at(rest.find_byte(b'\n').map_or(rest.len(), |end| end + 1));
+            let number = numbers.of(line);
+            if let Place::Once(at) = self.place(number) {
+                expected = at + 1;
+            }
+            text.push(number, line.len());
+            rest = after;
+        }
+        text
     }
 }
 
@@ -173,16 +242,17 @@ struct Run {
 
 /// Where a side may differ from the base, whose lines stand `in_base`: everywhere but between fixed lines
 /// that nothing parts.
-fn gaps(base: &Text, in_base: &[Place], side: &Text) -> Vec<Gap> {
-    let (b, s) = (&base.lines[..], &side.lines[..]);
+/// There are so many kinds of lines.
+fn gaps(base: &Base<'_>, side: &Text, kinds: usize) -> Vec<Gap> {
+    let (b, s) = (&base.text.lines[..], &side.lines[..]);
     let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
     if prefix == b.len() && prefix == s.len() {
         return Vec::new();
     }
     let most = b.len().min(s.len()) - prefix;
     let suffix = b.iter().rev().zip(s.iter().rev()).take(most).take_while(|(b, s)| b == s).count();
-    let in_side = side.only_places(in_base.len());
-    let once = |line: Line| match (in_base[line as usize], in_side[line as usize]) {
+    let in_side = side.only_places(kinds);
+    let once = |line: Line| match (base.place(line), in_side[line as usize]) {
         (Place::Once(base), Place::Once(side)) => Some((base, side)),
         _ => None,
     };
@@ -211,6 +281,7 @@ fn blocks(
     let (base_end, side_end) = (base.len() - suffix, side.len() - suffix);
     let mut found: Vec<Run> = Vec::new();
     let mut windows: Map<usize, Windows> = Map::default();
+    let mut unique = None;
     let mut at = prefix;
     let mut tried = 0;
     while at < base_end && tried < MAX_BLOCKS {
@@ -225,7 +296,8 @@ fn blocks(
         let run = Run { base: at - before, side: across - before, len: before + after };
         // Two parts of it that cover it, of a size that few others have.
         let size = 1 << run.len.ilog2();
-        let windows = windows.entry(size).or_insert_with(|| Windows::of(base, side, size));
+        let unique = unique.get_or_insert_with(|| unique_runs(base, side, &once));
+        let windows = windows.entry(size).or_insert_with(|| Windows::of(base, side, size, unique, &once));
         let fixed = |skipped: usize| {
             let block = Run { base: run.base + skipped, side: run.side + skipped, len: size };
             let unique = |at: &usize| once(base[*at]).is_some();
@@ -250,60 +322,107 @@ fn rows(run: &Run) -> Range<usize> {
     run.base..run.base + run.len
 }
 
-/// All runs of so many lines that base and side have in common: for each, where it stands.
-struct Windows {
-    common: Vec<Common>,
+/// All runs of equal lines that hold a unique one, each as long as it gets, in the base's order.
+fn unique_runs(base: &[Line], side: &[Line], once: &impl Fn(Line) -> Option<(usize, usize)>) -> Vec<Run> {
+    let equal = |(l, r): &(&Line, &Line)| l == r;
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < base.len() {
+        let Some((_, across)) = once(base[at]) else {
+            at += 1;
+            continue;
+        };
+        let before = base[..at].iter().rev().zip(side[..across].iter().rev()).take_while(equal).count();
+        let after = base[at..].iter().zip(&side[across..]).take_while(equal).count();
+        found.push(Run { base: at - before, side: across - before, len: before + after });
+        // Whatever is unique in it lies in line with it.
+        at += after;
+    }
+    found
 }
 
-/// First and last place of one run of lines in the base and in the side.
+/// All runs of so many lines that base and side have in common.
+struct Windows {
+    /// Those that hold a unique line, and so stand once in each, where they lie in line with each other.
+    unique: Vec<Common>,
+    /// The others, equal ones as one.
+    others: Vec<Common>,
+}
+
+/// First and last place in the base and in the side.
 struct Common {
     base: (usize, usize),
     side: (usize, usize),
 }
 
 impl Windows {
-    fn of(base: &[Line], side: &[Line], size: usize) -> Self {
-        let mut in_base: Map<u64, (usize, usize)> = Map::with_capacity_and_hasher(base.len(), RandomState::default());
-        for (at, hash) in rolling(base, size) {
+    fn of(
+        base: &[Line],
+        side: &[Line],
+        size: usize,
+        unique: &[Run],
+        once: &impl Fn(Line) -> Option<(usize, usize)>,
+    ) -> Self {
+        let long = unique.iter().filter(|run| run.len >= size);
+        let first_and_last = |first: usize, run: &Run| (first, first + run.len - size);
+        let unique =
+            long.map(|run| Common { base: first_and_last(run.base, run), side: first_and_last(run.side, run) });
+        let unique = unique.collect();
+        let mut in_base: Map<u64, (usize, usize)> = Map::default();
+        for (at, hash) in rolling(base, size, once) {
             in_base.entry(hash).and_modify(|(_, last)| *last = at).or_insert((at, at));
         }
-        let mut found: Map<u64, Common> = Map::with_capacity_and_hasher(base.len(), RandomState::default());
-        for (at, hash) in rolling(side, size) {
+        let mut others: Map<u64, Common> = Map::default();
+        for (at, hash) in rolling(side, size, once) {
             if let Some(base) = in_base.get(&hash) {
-                let common = found.entry(hash).or_insert(Common { base: *base, side: (at, at) });
+                let common = others.entry(hash).or_insert(Common { base: *base, side: (at, at) });
                 common.side.1 = at;
             }
         }
-        Self { common: found.into_values().collect() }
+        Self { unique, others: others.into_values().collect() }
     }
 
     /// Whether every run that is not in line with the block lies before it on both sides, or behind it
-    /// on both.
+    /// on both. (Of runs in line with each other all do if the last one lies before it or the first one behind it:
+    /// there is always one between those that lie before it and those behind.)
     fn keep_clear_of(&self, block: &Run) -> bool {
         let Run { base, side, len } = *block;
-        self.common.iter().all(|common| {
+        let is_clear = |common: &Common| {
             let ((first, last), (across, last_across)) = (common.base, common.side);
-            let is_in_line = first == last && across == last_across && first + side == across + base;
             let is_before = last + len <= base && last_across + len <= side;
             let is_behind = first >= base + len && across >= side + len;
-            is_in_line || is_before || is_behind
-        })
+            is_before || is_behind
+        };
+        let is_in_line = |common: &Common| common.base.0 + side == common.side.0 + base;
+        let is_single = |common: &Common| common.base.0 == common.base.1 && common.side.0 == common.side.1;
+        self.unique.iter().all(|common| is_in_line(common) || is_clear(common))
+            && self.others.iter().all(|common| is_single(common) && is_in_line(common) || is_clear(common))
     }
 }
 
-/// A number for every run of `size` lines; equal runs have equal ones. Where unequal ones have, too,
-/// less is taken for fixed.
-fn rolling(lines: &[Line], size: usize) -> impl Iterator<Item = (usize, u64)> {
+/// A number for every run of `size` lines none of which is unique; equal runs have equal ones. Where unequal ones have,
+/// too, less is taken for fixed.
+fn rolling(
+    lines: &[Line],
+    size: usize,
+    once: &impl Fn(Line) -> Option<(usize, usize)>,
+) -> impl Iterator<Item = (usize, u64)> {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let highest = (0..size).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
-    let mut hash = 0_u64;
+    let highest = (1..size).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
+    let (mut hash, mut held) = (0_u64, 0);
     lines.iter().enumerate().filter_map(move |(at, line)| {
-        hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*line) + 1);
-        if at >= size {
-            hash = hash.wrapping_sub(highest.wrapping_mul(u64::from(lines[at - size]) + 1));
+        if once(*line).is_some() {
+            (hash, held) = (0, 0);
+            return None;
         }
+        if held == size {
+            hash = hash.wrapping_sub(highest.wrapping_mul(u64::from(lines[at - size]) + 1));
+            held -= 1;
+        }
+        hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*line) + 1);
+        held += 1;
         // The low bits of a product know little of its factors.
-        (at + 1 >= size).then(|| (at + 1 - size, hash ^ (hash >> 29)))
+        (held == size).then(|| (at + 1 - size, hash ^ (hash >> 29)))
     })
 }
 
@@ -335,6 +454,9 @@ mod tests {
         let (x, y) = ("x1\nx2\nx3\n", "y1\ny2\ny3\n");
         let swapped = format!("0\n{y}{x}1\n");
         assert_eq!(merged(&format!("0\n{x}{y}1\n"), &swapped, &format!("0\n{x}{y}1\n2\n").replace("x2", "X2")), None);
+        // Neither, where no line of what may have moved stands once: git takes `baa` for what stayed, not `cd`.
+        let lines = |text: &str| text.chars().map(|line| format!("{line}\n")).collect::<String>();
+        assert_eq!(merged(&lines("abaacda"), &lines("abaaceda"), &lines("bcdbaa")), None);
         assert_eq!(merged("a\nb\0\nc\n", "A\nb\0\nc\n", "a\nb\0\nC\n"), None);
     }
 }
