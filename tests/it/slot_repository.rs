@@ -189,6 +189,7 @@ fn a_repository_that_nothing_was_done_to_serves_the_next_gate_and_knows_its_comm
     }
     // Where the target is at has changed.
     let moved = SlotTarget { base: second.commit, ..first };
-    slot.switch_to(&moved, KEEP).unwrap();
+    kept(&mut slot, &moved);
     assert_eq!(gate_git(&slot, &["rev-parse", "release/1.0"]), second.commit.to_string());
+    assert_eq!(gate_git(&slot, &["for-each-ref", "--format=%(refname)"]), "refs/heads/release/1.0");
 }

@@ -36,18 +36,21 @@ fn parts(settings: &SlotSettings, to: &SlotTarget) -> Vec<(PathBuf, Part)> {
         "[core]\n\trepositoryformatversion = {version}\n\tbare = false\n\tfilemode = true\n\
          \tlogallrefupdates = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n{extensions}"
     );
-    let branch = Path::new("refs/heads").join(&settings.target_branch);
+    let branch = branch(settings);
     let mut parts: Vec<(PathBuf, Part)> =
         ["", "objects", "objects/info"].map(|name| (name.into(), Part::Folder)).into();
     let mut above: Vec<&Path> = branch.ancestors().skip(1).filter(|path| *path != Path::new("")).collect();
     above.reverse();
     parts.extend(above.into_iter().map(|path| (path.to_owned(), Part::Folder)));
     parts.push(("objects/info/alternates".into(), Part::File(alternates)));
-    parts.push((branch, Part::File(format!("{}\n", to.base).into_bytes())));
     parts.push(("config".into(), Part::File(config.into_bytes())));
-    parts.push(("index".into(), Part::Written));
-    parts.push(("HEAD".into(), Part::Written));
+    parts.extend([branch, "index".into(), "HEAD".into()].map(|name| (name, Part::Written)));
     parts
+}
+
+/// The target's branch, as gates see it.
+fn branch(settings: &SlotSettings) -> PathBuf {
+    Path::new("refs/heads").join(&settings.target_branch)
 }
 
 /// Makes `.git` a repository that knows HEAD and the target's branch alone; only its index is still to be
@@ -63,8 +66,13 @@ pub(super) fn renew(
     may_stay_like: Option<&Path>,
 ) -> Result<bool, GitError> {
     let parts = parts(settings, to);
-    let head = || write_over(&git_dir.join("HEAD"), format!("{}\n", to.commit).as_bytes()).map(drop);
-    if may_stay_like.is_some_and(|like| is_as_laid(git_dir, &parts, like).unwrap_or(false)) && head().is_ok() {
+    let refs = || {
+        let refs = [(git_dir.join("HEAD"), to.commit), (git_dir.join(branch(settings)), to.base)];
+        refs.into_iter().try_for_each(|(path, commit)| {
+            write_over(&path, format!("{commit}\n").as_bytes()).map_err(GitError::io("writing", &path)).map(drop)
+        })
+    };
+    if may_stay_like.is_some_and(|like| is_as_laid(git_dir, &parts, like).unwrap_or(false)) && refs().is_ok() {
         return Ok(false);
     }
     remove(git_dir)?;
@@ -78,7 +86,7 @@ pub(super) fn renew(
         };
         laid.map_err(GitError::io("writing", &path))?;
     }
-    head().map_err(GitError::io("writing", git_dir.join("HEAD")))?;
+    refs()?;
     Ok(true)
 }
 
