@@ -193,8 +193,9 @@ impl Objects {
     /// # Errors
     /// Where it is missing or of another kind.
     pub fn must_be(&self, id: ObjectId, kind: Kind, expected: &'static str) -> Result<(), ObjectsError> {
-        let (found, _) = self.header(id)?;
-        if found == kind { Ok(()) } else { Err(ObjectsError::WrongKind { id, expected }) }
+        // What a file says of itself is no reason to refuse it.
+        let is_it = self.header(id)?.0 == kind || self.header_by_gix(id)?.0 == kind;
+        if is_it { Ok(()) } else { Err(ObjectsError::WrongKind { id, expected }) }
     }
 
     /// # Errors
@@ -290,6 +291,10 @@ impl Objects {
         if let Some(header) = self.loose.header(&id) {
             return Ok(header);
         }
+        self.header_by_gix(id)
+    }
+
+    fn header_by_gix(&self, id: ObjectId) -> Result<(Kind, u64), ObjectsError> {
         let header =
             self.repo.find_header(id).map_err(|err| ObjectsError::Unreadable { id, why: with_causes(&err) })?;
         Ok((header.kind(), header.size()))

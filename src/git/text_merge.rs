@@ -43,6 +43,9 @@ use gix::bstr::ByteSlice;
 /// Longer texts are left to git; it takes no longer for them than for others.
 const MAX_BYTES: usize = 4 << 20;
 
+/// Neither are texts of more lines: what is known of each takes some 400 bytes, at the worst.
+const MAX_LINES: usize = 1 << 18;
+
 /// More blocks than this are not looked at for one side.
 const MAX_BLOCKS: usize = 256;
 
@@ -84,7 +87,8 @@ fn in_order<'a>(one: &'a [Gap], other: &'a [Gap]) -> Vec<&'a Gap> {
 /// What each of some sides changed; `None` for what is no text that could be merged here.
 pub fn changes<const N: usize>(base: &[u8], sides: [&[u8]; N]) -> [Option<Changes>; N] {
     // git looks for NUL in the first 8000 bytes (`buffer_is_binary`); such a file is not merged.
-    let is_text = |text: &[u8]| text.len() <= MAX_BYTES && !text.contains(&0);
+    let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+    let is_text = |text: &[u8]| text.len() <= MAX_BYTES && !text.contains(&0) && lines(text) <= MAX_LINES;
     if !is_text(base) {
         return sides.map(|_| None);
     }

@@ -3,8 +3,8 @@
 //!
 //! gix looks for each in every folder of objects, maps it and makes a decompressor for it, three times what it takes to
 //! read one. Here what is in a folder is listed once, and a short file read into memory that is there already. It is a
-//! shortcut and nothing else: of what is not listed, not readable or not as it should be, gix is asked, and its word is
-//! what counts.
+//! shortcut and nothing else: of what is not listed, not readable or not what its name says, gix is asked, and its word is
+//! what counts. (A pack may hold the same object, and git looks there first.)
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use gix::ObjectId;
-use gix::objs::Kind;
 use gix::objs::decode::loose_header;
+use gix::objs::{Kind, compute_hash};
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 /// Of those that begin with the same byte no more are listed: git packs them when they are about 27 (`gc.auto`).
@@ -64,6 +64,8 @@ impl Listing {
         let folders = (0..u16::MAX).zip(&self.folders);
         let named = folders.flat_map(|(at, folder)| {
             let files = fs::read_dir(folder.join(&beginning)).into_iter().flatten().flatten();
+            // Whoever opens a pipe waits for its other end.
+            let files = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
             files.map(move |file| (file.file_name(), at))
         });
         let ids = named.filter_map(|(rest, at)| {
@@ -102,10 +104,11 @@ impl Reader {
         let tools = tools.get_or_insert_with(Tools::new);
         tools.file.clear();
         let read = file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut tools.file).ok()?;
-        if read > LONGEST_FILE { None } else { tools.object() }
+        let (kind, data) = if read > LONGEST_FILE { None } else { tools.object() }?;
+        (compute_hash(id.kind(), kind, &data).ok()? == *id).then_some((kind, data))
     }
 
-    /// Its kind and how many bytes it has; `None` where gix has to be asked.
+    /// Its kind and how many bytes it has, as the file says; `None` where gix has to be asked.
     pub(super) fn header(&self, id: &ObjectId) -> Option<(Kind, u64)> {
         let mut tools = self.tools.borrow_mut();
         let file = File::open(self.listing.path_of(id)?).ok()?;
@@ -171,10 +174,15 @@ mod tests {
         fs::write(folder.join(&hex[..2]).join(&hex[2..]), file).unwrap();
     }
 
-    fn id_of(number: u32) -> ObjectId {
-        let mut bytes = [7; 20];
-        bytes[16..].copy_from_slice(&number.to_be_bytes());
-        ObjectId::from_bytes_or_panic(&bytes)
+    fn id_of(kind: Kind, data: &[u8]) -> ObjectId {
+        compute_hash(gix::hash::Kind::Sha1, kind, data).unwrap()
+    }
+
+    /// Writes a blob of so many of whatever, and gives its name.
+    fn put_blob(folder: &Path, content: &str) -> ObjectId {
+        let id = id_of(Kind::Blob, content.as_bytes());
+        put(folder, id, &deflated(format!("blob {}\0{content}", content.len()).as_bytes()));
+        id
     }
 
     fn reader(folders: &[&Path]) -> Reader {
@@ -201,7 +209,7 @@ mod tests {
         for len in [0, 1, 100, SHORT - header - 1, SHORT - header, SHORT - header + 1, SHORT, 1_000_000] {
             for data in [vec![0; len], noise(len)] {
                 for kind in [Kind::Blob, Kind::Tree, Kind::Commit, Kind::Tag] {
-                    let id = id_of(u32::try_from(expected.len()).unwrap());
+                    let id = id_of(kind, &data);
                     let header = gix::objs::encode::loose_header(kind, data.len() as u64);
                     put(folder.path(), id, &deflated(&[&header, &data[..]].concat()));
                     expected.push((id, kind, data.clone()));
@@ -224,55 +232,70 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         let files = [
             Vec::new(),
-            b"blob 3\0abc".to_vec(),
+            b"blob 100000\0abc".to_vec(),
             whole[..whole.len() - 1].to_vec(),
             whole[..whole.len() / 2].to_vec(),
             flipped,
-            deflated(b"blob 4\0abc"),
-            deflated(b"blob 2\0abc"),
-            deflated(b"blub 3\0abc"),
-            deflated(b"blob 3"),
+            deflated(b"blob 100000\0abc"),
+            deflated(&[b"blub 100000\0", &long[..]].concat()),
+            deflated(&[b"tree 100000\0", &long[..]].concat()),
+            deflated(b"blob 100000"),
             deflated(b"blob 18446744073709551615\0abc"),
             deflated(&[b"blob 900000000000\0", &long[..]].concat()),
             deflated(&[b"blob 99999\0", &long[..]].concat()),
             deflated(&[b"blob 100001\0", &long[..]].concat()),
-            deflated(&[b"blob 1100000\0", &noise(1_100_000)[..]].concat()),
+            deflated(&[b"blob 100000\0", &noise(100_001)[1..]].concat()),
         ];
+        let id = id_of(Kind::Blob, &long);
+        let is_told = || reader(&[folder.path()]).object(&id).is_some();
         for (file, at) in files.iter().zip(0..) {
-            put(folder.path(), id_of(at), file);
+            put(folder.path(), id, file);
+            assert!(!is_told(), "file {at}");
         }
+        put(folder.path(), id, &whole);
+        assert!(is_told());
+        let too_long = noise(1_100_000);
+        let id = id_of(Kind::Blob, &too_long);
+        put(folder.path(), id, &deflated(&[b"blob 1100000\0", &too_long[..]].concat()));
+        assert!(reader(&[folder.path()]).object(&id).is_none());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_an_object_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = put_blob(folder.path(), "abc");
+        let path = folder.path().join(&id.to_string()[..2]).join(&id.to_string()[2..]);
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         let reader = reader(&[folder.path()]);
-        for at in 0..u32::try_from(files.len()).unwrap() {
-            assert!(reader.object(&id_of(at)).is_none(), "file {at}");
-        }
-        put(folder.path(), id_of(0), &whole);
-        assert!(reader.object(&id_of(0)).is_some(), "what was wrong before has no say in what comes next");
+        assert_eq!((reader.object(&id), reader.header(&id)), (None, None));
     }
 
     #[test]
     fn what_came_or_went_since_it_was_listed_is_left_to_gix() {
         let (own, borrowed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let object = deflated(b"blob 3\0abc");
-        put(own.path(), id_of(1), &object);
-        put(borrowed.path(), id_of(2), &object);
-        put(borrowed.path(), id_of(3), &object);
-        fs::write(own.path().join("07/no object"), "").unwrap();
+        let first = put_blob(own.path(), "first");
+        let (second, third) = (put_blob(borrowed.path(), "second"), put_blob(borrowed.path(), "third"));
+        let all = [first, second, third].map(|id| id.as_slice()[0]);
+        fs::write(own.path().join(format!("{:02x}/no object", all[0])), "").unwrap();
         let reader = reader(&[own.path(), Path::new("/nowhere/at/all"), borrowed.path()]);
-        assert!(reader.object(&id_of(1)).is_some() && reader.object(&id_of(2)).is_some());
-        put(own.path(), id_of(4), &object);
-        fs::remove_file(borrowed.path().join(&id_of(3).to_string()[..2]).join(&id_of(3).to_string()[2..])).unwrap();
-        assert!(reader.object(&id_of(3)).is_none() && reader.object(&id_of(4)).is_none());
+        assert!([first, second, third].iter().all(|id| reader.object(id).is_some()));
+        fs::remove_dir_all(borrowed.path()).unwrap();
+        assert!(reader.object(&second).is_none() && reader.object(&third).is_none() && reader.object(&first).is_some());
+        // In a folder that was listed before it came.
+        let late =
+            (0..).map(|at| at.to_string()).find(|text| id_of(Kind::Blob, text.as_bytes()).as_slice()[0] == all[0]);
+        let late = put_blob(own.path(), &late.unwrap());
+        assert!(reader.object(&late).is_none());
     }
 
     #[test]
     fn however_many_there_are_no_more_are_listed_than_there_is_room_for() {
         let folder = tempfile::tempdir().unwrap();
-        let all = u32::try_from(MOST_LISTED).unwrap() + 50;
-        for at in 0..all {
-            put(folder.path(), id_of(at), &deflated(b"blob 3\0abc"));
-        }
+        let begins = |text: &String| id_of(Kind::Blob, text.as_bytes()).as_slice()[0] == 7;
+        let texts = (0..).map(|at: u32| at.to_string()).filter(begins).take(MOST_LISTED + 50);
+        let ids: Vec<ObjectId> = texts.map(|text| put_blob(folder.path(), &text)).collect();
         let reader = reader(&[folder.path()]);
-        let known = (0..all).filter(|at| reader.object(&id_of(*at)).is_some()).count();
-        assert_eq!(known, MOST_LISTED);
+        assert_eq!(ids.iter().filter(|id| reader.object(id).is_some()).count(), MOST_LISTED);
     }
 }
