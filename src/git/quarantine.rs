@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use gix::odb::alternate;
+
 use super::command::{Config, Git, GitError};
 use super::objects::ObjectStore;
 use super::repo::{ObjectFormat, UserRepo};
@@ -31,8 +33,11 @@ impl Quarantine {
             let path = folder.join(needed);
             fs::create_dir_all(&path).map_err(GitError::io("making folder", path))?;
         }
-        let mut alternates = alternate(user.objects());
-        alternates.push(b'\n');
+        let mut alternates = Vec::new();
+        for objects in lenders(user.objects()) {
+            alternates.extend(line_of(&objects));
+            alternates.push(b'\n');
+        }
         write(folder.join("objects/info/alternates"), &alternates)?;
         crash::point!("composites.create.half");
         write(folder.join("config"), config(user.object_format()).as_bytes())?;
@@ -80,9 +85,28 @@ fn config(format: ObjectFormat) -> String {
     }
 }
 
+/// The folder of a repository's objects, and all that it borrows from. Each is named, as a relative path in one of them begins
+/// there (gitrepository-layout(5)), and gix begins it at the folder that it was asked to open.
+fn lenders(objects: &Path) -> Vec<PathBuf> {
+    let mut all = vec![objects.to_owned()];
+    let mut at = 0;
+    while let Some(folder) = all.get(at).cloned() {
+        at += 1;
+        let named = fs::read(folder.join("info/alternates")).unwrap_or_default();
+        for lender in alternate::parse(&named).unwrap_or_default() {
+            // As git does, one that is not there is passed over.
+            let Ok(lender) = folder.join(lender).canonicalize() else { continue };
+            if !all.contains(&lender) {
+                all.push(lender);
+            }
+        }
+    }
+    all
+}
+
 /// A line of `objects/info/alternates`: as it is or, where git would read it otherwise, quoted like
 /// a string in C (gitrepository-layout(5)).
-pub fn alternate(objects: &Path) -> Vec<u8> {
+fn line_of(objects: &Path) -> Vec<u8> {
     let path = objects.as_os_str().as_bytes();
     if !path.contains(&b'\n') && !path.starts_with(b"\"") && !path.starts_with(b"#") {
         return path.to_vec();
@@ -105,7 +129,7 @@ mod tests {
 
     #[test]
     fn only_paths_that_git_would_misread_are_quoted() {
-        assert_eq!(alternate(Path::new("/a b/\"c\"\\/objects")), b"/a b/\"c\"\\/objects");
-        assert_eq!(alternate(Path::new("/a\nb/\"c\"\\")), b"\"/a\\nb/\\\"c\\\"\\\\\"");
+        assert_eq!(line_of(Path::new("/a b/\"c\"\\/objects")), b"/a b/\"c\"\\/objects");
+        assert_eq!(line_of(Path::new("/a\nb/\"c\"\\")), b"\"/a\\nb/\\\"c\\\"\\\\\"");
     }
 }

@@ -444,7 +444,10 @@ fn too_few_open_files_or_processes_end_a_command_with_a_word_and_are_not_the_pla
     fs::write(world.path("gate.sh"), "true\n").unwrap();
     let plan = world.plan(PLAN);
     let lexpr = world.path("lexpr");
-    fs::copy(env!("CARGO_BIN_EXE_lexpr"), &lexpr).unwrap();
+    // Written by this process, it could not be run while another test's child, which has a copy of the descriptor, has
+    // not come as far as its exec ("text file busy").
+    let copied = world.shell(&format!("cp {} {}", env!("CARGO_BIN_EXE_lexpr"), lexpr.display())).status();
+    assert!(copied.unwrap().success());
     let said = |before: &str, limit: &str, args: &str| {
         let line = format!("exec {before} prlimit {limit} {} {args}", lexpr.display());
         let mut command = world.shell(&line);
