@@ -244,9 +244,8 @@ struct Run {
     len: usize,
 }
 
-/// Where a side may differ from the base, whose lines stand `in_base`: everywhere but between fixed lines
-/// that nothing parts.
-/// There are so many kinds of lines.
+/// Where a side may differ from the base: everywhere but between fixed lines that nothing parts. `kinds` is how many
+/// numbers lines have.
 fn gaps(base: &Base<'_>, side: &Text, kinds: usize) -> Vec<Gap> {
     let (b, s) = (&base.text.lines[..], &side.lines[..]);
     let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
@@ -294,10 +293,7 @@ fn blocks(
             continue;
         };
         tried += 1;
-        let equal = |(l, r): &(&Line, &Line)| l == r;
-        let before = base[prefix..at].iter().rev().zip(side[prefix..across].iter().rev()).take_while(equal).count();
-        let after = base[at..base_end].iter().zip(&side[across..side_end]).take_while(equal).count();
-        let run = Run { base: at - before, side: across - before, len: before + after };
+        let run = run_through((at, &base[..base_end]), (across, &side[..side_end]), prefix);
         // Two parts of it that cover it, of a size that few others have.
         let size = 1 << run.len.ilog2();
         let unique = unique.get_or_insert_with(|| unique_runs(base, side, &once));
@@ -326,9 +322,16 @@ fn rows(run: &Run) -> Range<usize> {
     run.base..run.base + run.len
 }
 
+/// The longest run of equal lines through a place of each, from `first` on.
+fn run_through((at, base): (usize, &[Line]), (across, side): (usize, &[Line]), first: usize) -> Run {
+    let equal = |(l, r): &(&Line, &Line)| l == r;
+    let before = base[first..at].iter().rev().zip(side[first..across].iter().rev()).take_while(equal).count();
+    let after = base[at..].iter().zip(&side[across..]).take_while(equal).count();
+    Run { base: at - before, side: across - before, len: before + after }
+}
+
 /// All runs of equal lines that hold a unique one, each as long as it gets, in the base's order.
 fn unique_runs(base: &[Line], side: &[Line], once: &impl Fn(Line) -> Option<(usize, usize)>) -> Vec<Run> {
-    let equal = |(l, r): &(&Line, &Line)| l == r;
     let mut found = Vec::new();
     let mut at = 0;
     while at < base.len() {
@@ -336,11 +339,10 @@ fn unique_runs(base: &[Line], side: &[Line], once: &impl Fn(Line) -> Option<(usi
             at += 1;
             continue;
         };
-        let before = base[..at].iter().rev().zip(side[..across].iter().rev()).take_while(equal).count();
-        let after = base[at..].iter().zip(&side[across..]).take_while(equal).count();
-        found.push(Run { base: at - before, side: across - before, len: before + after });
+        let run = run_through((at, base), (across, side), 0);
         // Whatever is unique in it lies in line with it.
-        at += after;
+        at = run.base + run.len;
+        found.push(run);
     }
     found
 }
