@@ -221,6 +221,7 @@ fn one_turn(
         None => (0, Arc::new(bench.start(request.base)?)),
     };
     let mut made = vec![(len, Arc::clone(&at))];
+    let is_read_ahead = bench.items_will_be_merged(&request.items, len);
     for item in &request.items[len..] {
         if begun.elapsed() > LONGEST_TURN {
             return Ok(made);
@@ -231,6 +232,9 @@ fn one_turn(
             bench.objects.flush()?;
         }
         made.push((len, Arc::clone(&at)));
+    }
+    if is_read_ahead {
+        bench.nothing_is_wanted();
     }
     bench.objects.flush()?;
     Ok(made)

@@ -41,6 +41,7 @@ pub mod slot_sweep;
 pub mod splice;
 pub mod survey;
 pub mod text_merge;
+mod texts;
 mod uncompressed;
 pub mod unreachable;
 pub mod version;

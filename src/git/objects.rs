@@ -5,6 +5,7 @@
 //! are parsed here rather than by gix, because what git would *not* have written the same way
 //! (odd modes, unsorted trees) must be told apart from what it would.
 
+mod ahead;
 mod loose;
 mod parsed;
 
@@ -18,6 +19,7 @@ use gix::objs::{Kind, Write};
 use gix::odb::store::init::Slots;
 use moka::policy::EvictionPolicy;
 
+pub use self::ahead::{ReadAhead, Wanted};
 pub use self::parsed::{Commit, Entry, Name, Tree, mode};
 use self::parsed::{git_order, parse_commit, parse_tree};
 use super::pack;
@@ -52,6 +54,9 @@ const MOST_LOOSE: usize = 3;
 
 /// More packs than this make every search for an object longer; gix wants to know beforehand how many there may be.
 const MOST_PACKS: usize = 1000;
+
+/// Objects up to this many bytes are written whether or not there are some with their name.
+const LONGEST_COPY: usize = 16 << 10;
 
 /// An item's head, its merge base and what it is merged onto are asked for many times while it is merged.
 const LAST_COMMITS: usize = 8;
@@ -116,8 +121,10 @@ impl ObjectStore {
             repo,
             loose: loose::Reader::new(Arc::clone(&self.loose)),
             recent: self.recent.clone(),
+            ahead: None,
             last_commits: RefCell::default(),
             trees: HashMap::new(),
+            older_trees: HashMap::new(),
             kept_entries: 0,
             most_entries: MAX_KEPT_ENTRIES,
             packs: 0,
@@ -130,9 +137,14 @@ pub struct Objects {
     repo: gix::Repository,
     loose: loose::Reader,
     recent: Recent,
+    ahead: Option<Arc<ahead::Ahead>>,
     /// The one that was asked for last is the first.
     last_commits: RefCell<VecDeque<(ObjectId, Arc<Commit>)>>,
+    /// Trees asked for lately.
     trees: HashMap<ObjectId, Arc<Tree>>,
+    /// Those asked for before them, and not since.
+    older_trees: HashMap<ObjectId, Arc<Tree>>,
+    /// Of the former.
     kept_entries: usize,
     most_entries: usize,
     empty_tree: ObjectId,
@@ -174,6 +186,9 @@ impl Objects {
     pub fn any(&self, id: ObjectId) -> Result<(Kind, Vec<u8>), ObjectsError> {
         if let Some(recent) = self.recent.get(&id) {
             return Ok((recent.0, recent.1.clone()));
+        }
+        if let Some(object) = self.ahead.as_ref().and_then(|ahead| ahead.take(&id)) {
+            return Ok(object);
         }
         if let Some(object) = self.loose.object(&id) {
             return Ok(object);
@@ -219,8 +234,14 @@ impl Objects {
         if let Some(tree) = self.trees.get(&id) {
             return Ok(Arc::clone(tree));
         }
-        let data = if id == self.empty_tree { Vec::new() } else { self.read(id, Kind::Tree, "tree")? };
-        let tree = Arc::new(parse_tree(id, &data, self.empty_tree)?);
+        let ahead = || self.ahead.as_ref()?.take_tree(&id);
+        let tree = match self.older_trees.remove(&id).or_else(ahead) {
+            Some(tree) => tree,
+            None => {
+                let data = if id == self.empty_tree { Vec::new() } else { self.read(id, Kind::Tree, "tree")? };
+                Arc::new(parse_tree(id, &data, self.empty_tree)?)
+            }
+        };
         self.keep(id, Arc::clone(&tree));
         Ok(tree)
     }
@@ -260,8 +281,9 @@ impl Objects {
     }
 
     fn keep(&mut self, id: ObjectId, tree: Arc<Tree>) {
-        if self.kept_entries > self.most_entries {
-            self.trees.clear();
+        // What is asked for again and again, as the base's trees are, is never read again.
+        if self.kept_entries > self.most_entries / 2 {
+            self.older_trees = std::mem::take(&mut self.trees);
             self.kept_entries = 0;
         }
         self.kept_entries += tree.entries.len();
@@ -374,8 +396,10 @@ impl Objects {
     fn write(&self, kind: Kind, shown: &'static str, data: &[u8]) -> Result<ObjectId, ObjectsError> {
         let failed = |err: gix::Error| ObjectsError::NotWritten { kind: shown, why: with_causes(&err) };
         let id = gix::objs::compute_hash(self.repo.object_hash(), kind, data).map_err(failed)?;
-        // Without a refresh: looking for packs that came meanwhile costs more than a second copy.
-        if self.recent.contains_key(&id) || self.repo.objects.exists_without_refresh(&id) {
+        // Without a refresh: looking for packs that came meanwhile costs more than a second copy. So does looking at all, for
+        // what is short.
+        let is_there = || data.len() > LONGEST_COPY && self.repo.objects.exists_without_refresh(&id);
+        if self.recent.contains_key(&id) || is_there() {
             return Ok(id);
         }
         self.repo.objects.write_buf_with_known_id(kind, data, id).map_err(failed)

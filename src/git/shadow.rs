@@ -5,6 +5,7 @@
 //! graph. What a step comes to depends on the commits given and on nothing else: no time of day, no
 //! machine, no run.
 
+mod ahead;
 mod merging;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use gix::ObjectId;
 
+use self::ahead::Ahead;
 use super::brought::Inspector;
 use super::command::{Git, GitError};
 use super::history::{Claim, Divergence, History};
@@ -100,6 +102,7 @@ pub struct Workbench {
     pub(super) inspector: Inspector,
     pub(super) merges: MergeTree,
     pub(super) claims: HashMap<Claim, bool>,
+    pub(super) ahead: Ahead,
     git: Git,
     committer: Option<Identity>,
 }
@@ -129,6 +132,7 @@ impl Workbench {
             inspector: Inspector::default(),
             merges: MergeTree::new(git.clone(), quarantine.version(), merge),
             claims: HashMap::new(),
+            ahead: Ahead::of(quarantine.store().clone()),
             git,
             committer,
         })

@@ -25,7 +25,6 @@
 //! way (it might rewrite their entries while it merges), are left to git wherever they occur among
 //! the changes of either side.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 
@@ -34,22 +33,40 @@ use gix::ObjectId;
 use super::attributes::{self, MergeRules};
 use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
 use super::text_merge;
+use super::texts::Texts;
 
 /// Pairs of trees whose difference was looked at are remembered up to this many: as many as a map of 8,192 places takes,
 /// and 0.6 MB. Who is merged alone and then with others is asked for again soon.
 const MAX_KNOWN_PAIRS: usize = 7_168;
 
-/// Changes of texts are remembered up to this many, some 200 bytes each.
-const MAX_KNOWN_CHANGES: usize = 20_000;
+/// Names that differ between two folders are remembered up to this many, some 200 bytes each.
+const MAX_KNOWN_NAMES: usize = 4_096;
+
+/// Of more texts that meet in one merge git is asked with all else: far fewer than are remembered.
+const MOST_UNKNOWN: usize = 1_000;
+
+/// What git made of texts is remembered up to this often, 120 bytes each.
+const MAX_KNOWN_ANSWERS: usize = 10_000;
 
 /// What splicing came to.
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spliced {
     /// The tree that git, too, would make.
     Tree(ObjectId),
+    /// Nothing meets but in these texts, which only git can merge. With what it [makes of them](Splicer::merged_by_git) the
+    /// rest is spliced.
+    AskGitAbout(Vec<MeetingTexts>),
     /// Something meets; only git can say what comes of it.
     AskGit,
+}
+
+/// A file that is there on all sides, another one on each, to which no attributes apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MeetingTexts {
+    pub mode: u32,
+    /// Of the base, ours and theirs.
+    pub ids: [ObjectId; 3],
 }
 
 /// Splices trees. Remembers which differences hold nothing odd, so that a growing composite is not
@@ -58,12 +75,31 @@ pub enum Spliced {
 pub struct Splicer {
     /// (before, after; `None` for a folder that is not there) -> nothing odd in between
     plain: HashMap<(Option<ObjectId>, Option<ObjectId>), bool>,
+    /// (before, after) of folders -> the names that differ
+    differing: HashMap<(ObjectId, ObjectId), Arc<[Differing]>>,
+    differing_names: usize,
     /// What each `.gitattributes` that was looked at says.
     rules: HashMap<ObjectId, MergeRules>,
-    /// (base, side) -> what the side changed; `None` where that is no text
-    changes: HashMap<(ObjectId, ObjectId), Option<Arc<text_merge::Changes>>>,
+    texts: Arc<Texts>,
+    /// What git made of texts that met: one text, or `None` for a conflict.
+    by_git: HashMap<[ObjectId; 3], Option<ObjectId>>,
+    /// Texts that git has to be asked about before the merge that is being made can be.
+    unknown: Vec<MeetingTexts>,
     /// Nothing is written, and the tree that comes out is none.
     looks_only: bool,
+}
+
+/// A name by which two folders have something else, or one of them nothing.
+#[derive(Debug)]
+struct Differing {
+    before: Option<Entry>,
+    after: Option<Entry>,
+}
+
+impl Differing {
+    fn name(&self) -> &[u8] {
+        self.before.as_ref().or(self.after.as_ref()).map_or(&[], |entry| &*entry.name)
+    }
 }
 
 enum Stop {
@@ -98,13 +134,29 @@ impl Splicer {
         if base == ours {
             return Ok(Spliced::Tree(theirs));
         }
-        match self.merge_folder(objects, Some(base), ours, theirs, &mut Vec::new(), None) {
-            Ok(Some(tree)) => Ok(Spliced::Tree(tree)),
+        let spliced = self.merge_folder(objects, Some(base), ours, theirs, &mut Vec::new(), None);
+        let unknown = std::mem::take(&mut self.unknown);
+        let tree = match spliced {
+            Ok(_) if !unknown.is_empty() => return Ok(Spliced::AskGitAbout(unknown)),
+            Ok(Some(tree)) => tree,
             // Each side removed what the other kept: git writes the empty tree.
-            Ok(None) => Ok(Spliced::Tree(objects.write_tree(Vec::new())?)),
-            Err(Stop::AskGit) => Ok(Spliced::AskGit),
-            Err(Stop::Failed(err)) => Err(err),
+            Ok(None) => objects.write_tree(Vec::new())?,
+            Err(Stop::AskGit) => return Ok(Spliced::AskGit),
+            Err(Stop::Failed(err)) => return Err(err),
+        };
+        if !self.looks_only {
+            // Each of its names is what it is on a side of which that is known.
+            self.know_as_plain((Some(base), Some(tree)), true);
         }
+        Ok(Spliced::Tree(tree))
+    }
+
+    /// What git made of texts that met: one, or `None` where they conflict.
+    pub fn merged_by_git(&mut self, texts: MeetingTexts, merged: Option<ObjectId>) {
+        if self.by_git.len() >= MAX_KNOWN_ANSWERS {
+            self.by_git.clear();
+        }
+        self.by_git.insert(texts.ids, merged);
     }
 
     /// Whether [`Splicer::splice`] would make a tree; makes none.
@@ -121,7 +173,46 @@ impl Splicer {
         self.looks_only = true;
         let spliced = self.splice(objects, base, ours, theirs);
         self.looks_only = false;
-        Ok(spliced? != Spliced::AskGit)
+        Ok(matches!(spliced?, Spliced::Tree(_)))
+    }
+
+    /// What differs between two trees, as [`changes`], and looked at for when the second is merged.
+    ///
+    /// # Errors
+    /// Where a tree cannot be read.
+    pub fn brought(
+        &mut self,
+        objects: &mut Objects,
+        before: ObjectId,
+        after: ObjectId,
+    ) -> Result<Vec<Change>, ObjectsError> {
+        self.is_plain(objects, Some(before), Some(after))?;
+        let mut found = Vec::new();
+        self.collect_brought(objects, before, after, &mut Vec::new(), &mut found)?;
+        Ok(found)
+    }
+
+    fn collect_brought(
+        &mut self,
+        objects: &mut Objects,
+        before: ObjectId,
+        after: ObjectId,
+        path: &mut Vec<u8>,
+        found: &mut Vec<Change>,
+    ) -> Result<(), ObjectsError> {
+        if before == after {
+            return Ok(());
+        }
+        for differing in self.differing(objects, Some(before), after)?.iter() {
+            let len = path.len();
+            path.extend_from_slice(differing.name());
+            match folders_below(differing.before.as_ref(), differing.after.as_ref(), path, found) {
+                (Some(before), Some(after)) => self.collect_brought(objects, before, after, path, found)?,
+                (before, after) => collect_changes(objects, before, after, path, found)?,
+            }
+            path.truncate(len);
+        }
+        Ok(())
     }
 
     /// Whether all trees that differ between `before` and `after` are as git writes them, and no name
@@ -153,11 +244,47 @@ impl Splicer {
                 }
             };
         }
+        self.know_as_plain((before, after), plain);
+        Ok(plain)
+    }
+
+    fn know_as_plain(&mut self, trees: (Option<ObjectId>, Option<ObjectId>), plain: bool) {
         if self.plain.len() >= MAX_KNOWN_PAIRS {
             self.plain.clear();
         }
-        self.plain.insert((before, after), plain);
-        Ok(plain)
+        self.plain.insert(trees, plain);
+    }
+
+    /// The names by which two folders differ, in order.
+    fn differing(
+        &mut self,
+        objects: &mut Objects,
+        before: Option<ObjectId>,
+        after: ObjectId,
+    ) -> Result<Arc<[Differing]>, ObjectsError> {
+        let key = before.map(|before| (before, after));
+        if let Some(known) = key.and_then(|key| self.differing.get(&key)) {
+            return Ok(Arc::clone(known));
+        }
+        let (old, new) = (optional(objects, before)?, objects.tree(after)?);
+        let (mut old, mut new) = (entries(old.as_ref()), entries(Some(&new)));
+        let mut found = Vec::new();
+        while let Some(name) = first_name(&[old, new]) {
+            let (before, after) = (take(&mut old, name), take(&mut new, name));
+            if before != after {
+                let by_itself = |entry: Option<&Entry>| entry.map(Entry::by_itself);
+                found.push(Differing { before: by_itself(before), after: by_itself(after) });
+            }
+        }
+        let found: Arc<[Differing]> = found.into();
+        let Some(key) = key.filter(|_| found.len() < MAX_KNOWN_NAMES) else { return Ok(found) };
+        self.differing_names += found.len() + 1;
+        if self.differing_names > MAX_KNOWN_NAMES {
+            self.differing.clear();
+            self.differing_names = found.len() + 1;
+        }
+        self.differing.insert(key, Arc::clone(&found));
+        Ok(found)
     }
 
     /// Merges one folder that both sides have and that differs on both; `None` where nothing is left.
@@ -171,35 +298,35 @@ impl Splicer {
         path: &mut Vec<u8>,
         above: Option<&Here<'_>>,
     ) -> Result<Option<ObjectId>, Stop> {
-        let base = optional(objects, base)?;
-        let (our_tree, their_tree) = (objects.tree(ours)?, objects.tree(theirs)?);
-        let (mut b, mut o, mut t) = (entries(base.as_ref()), entries(Some(&our_tree)), entries(Some(&their_tree)));
-        let mut merged: Vec<Entry> = Vec::with_capacity(o.len() + t.len());
-        let (mut is_ours, mut is_theirs) = (true, true);
-        while let Some(name) = first_name(&[b, o, t]) {
-            let (base, ours, theirs) = (take(&mut b, name), take(&mut o, name), take(&mut t, name));
-            let entry = if base == theirs {
-                ours.cloned()
-            } else if base == ours {
-                theirs.cloned()
+        let our_tree = objects.tree(ours)?;
+        let differing = self.differing(objects, base, theirs)?;
+        let mut rest = entries(Some(&our_tree));
+        let mut merged: Vec<Entry> = Vec::with_capacity(rest.len() + differing.len());
+        let mut is_ours = true;
+        for theirs in differing.iter() {
+            let name = theirs.name();
+            let before = rest.partition_point(|entry| *entry.name < *name);
+            merged.extend_from_slice(&rest[..before]);
+            rest = &rest[before..];
+            let ours = take(&mut rest, name);
+            let entry = if theirs.before.as_ref() == ours {
+                theirs.after.clone()
             } else {
                 let here = Here { tree: &our_tree, above };
                 let end = path.len();
                 path.extend_from_slice(name);
-                let merged = self.merge_entry(objects, [base, ours, theirs], path, &here);
+                let merged = self.merge_entry(objects, theirs, ours, path, &here);
                 path.truncate(end);
                 merged?
             };
             is_ours &= entry.as_ref() == ours;
-            is_theirs &= entry.as_ref() == theirs;
             merged.extend(entry);
         }
+        merged.extend_from_slice(rest);
         match () {
             // git writes no empty folders.
             () if merged.is_empty() => Ok(None),
-            () if is_ours => Ok(Some(ours)),
-            () if is_theirs => Ok(Some(theirs)),
-            () if self.looks_only => Ok(Some(ours)),
+            () if is_ours || self.looks_only || !self.unknown.is_empty() => Ok(Some(ours)),
             () => Ok(Some(objects.write_tree(merged)?)),
         }
     }
@@ -208,7 +335,8 @@ impl Splicer {
     fn merge_entry(
         &mut self,
         objects: &mut Objects,
-        [base, ours, theirs]: [Option<&Entry>; 3],
+        Differing { before: base, after: theirs }: &Differing,
+        ours: Option<&Entry>,
         path: &mut Vec<u8>,
         here: &Here<'_>,
     ) -> Result<Option<Entry>, Stop> {
@@ -219,9 +347,9 @@ impl Splicer {
             // addition on both sides could be the end of one.)
             Some(base) if ours == theirs && !base.is_tree() && !ours.is_tree() => Ok(Some(ours.clone())),
             // Folders, even equal ones, hold what may be renamed: looked into.
-            base if ours.is_tree() && theirs.is_tree() && base.is_none_or(Entry::is_tree) => {
+            base if ours.is_tree() && theirs.is_tree() && base.as_ref().is_none_or(Entry::is_tree) => {
                 path.push(b'/');
-                let base = base.map(|base| base.id);
+                let base = base.as_ref().map(|base| base.id);
                 let id = self.merge_folder(objects, base, ours.id, theirs.id, path, Some(here))?;
                 Ok(id.map(|id| Entry { id, ..ours.clone() }))
             }
@@ -229,64 +357,49 @@ impl Splicer {
                 if self.has_rule(objects, path, here)? {
                     return Err(Stop::AskGit);
                 }
-                let ids = [base.id, ours.id, theirs.id];
-                let texts = Texts { ids, read: if self.looks_only { None } else { Some(read(objects, ids)?) } };
-                let [our_changes, their_changes] = self.changes(objects, &texts)?;
-                let (our_changes, their_changes) = our_changes.zip(their_changes).ok_or(Stop::AskGit)?;
-                if !our_changes.keep_clear_of(&their_changes) {
-                    return Err(Stop::AskGit);
-                }
-                let Some(texts) = texts.read else { return Ok(Some(ours.clone())) };
-                let (our_side, their_side) = ((&texts[1][..], &*our_changes), (&texts[2][..], &*their_changes));
-                let merged = text_merge::put_together(&texts[0], our_side, their_side);
-                Ok(Some(Entry { id: objects.write_blob(&merged)?, ..ours.clone() }))
+                let texts = MeetingTexts { mode: base.mode, ids: [base.id, ours.id, theirs.id] };
+                Ok(Some(Entry { id: self.merge_texts(objects, texts)?, ..ours.clone() }))
             }
             _ => Err(Stop::AskGit),
         }
     }
 
-    /// What two sides changed of a text, each looked at once: the same branch is merged with many others.
-    fn changes(
-        &mut self,
-        objects: &Objects,
-        texts: &Texts,
-    ) -> Result<[Option<Arc<text_merge::Changes>>; 2], ObjectsError> {
-        if self.changes.len() >= MAX_KNOWN_CHANGES {
-            self.changes.clear();
-        }
+    /// Merges a text that both sides changed. Where only git can, it stays ours until git was asked.
+    fn merge_texts(&mut self, objects: &Objects, texts: MeetingTexts) -> Result<ObjectId, Stop> {
         let [base, ours, theirs] = texts.ids;
-        let known = |side: ObjectId| self.changes.get(&(base, side)).cloned();
-        Ok(match [known(ours), known(theirs)] {
-            [Some(ours), Some(theirs)] => [ours, theirs],
-            [None, None] => {
-                let all = [texts.get(objects, 0)?, texts.get(objects, 1)?, texts.get(objects, 2)?];
-                let [our_changes, their_changes] = text_merge::changes(&all[0], [&all[1], &all[2]]);
-                [self.keep(base, ours, our_changes), self.keep(base, theirs, their_changes)]
+        match self.by_git.get(&texts.ids) {
+            Some(merged) => return merged.ok_or(Stop::AskGit),
+            None if self.unknown.len() == MOST_UNKNOWN => return Err(Stop::AskGit),
+            None => {}
+        }
+        let (mut our_text, mut their_text) = (None, None);
+        let our_changes = self.texts.changes(objects, base, ours, &mut our_text)?;
+        let their_changes = self.texts.changes(objects, base, theirs, &mut their_text)?;
+        let clear = our_changes.zip(their_changes).filter(|(ours, theirs)| ours.keep_clear_of(theirs));
+        match (clear, self.looks_only) {
+            (Some(_), true) => Ok(ours),
+            (Some((our_changes, their_changes)), false) => {
+                let Some(base) = self.texts.base(objects, base)? else { return Err(Stop::AskGit) };
+                let [our_text, their_text] = [(ours, our_text), (theirs, their_text)].map(|(id, text)| match text {
+                    Some(text) => Ok(text),
+                    None => objects.blob(id),
+                });
+                let (our_text, their_text) = (our_text?, their_text?);
+                let merged =
+                    text_merge::put_together(base.bytes(), (&our_text, &our_changes), (&their_text, &their_changes));
+                Ok(objects.write_blob(&merged)?)
             }
-            [Some(known), None] => [known, self.change(objects, texts, 2)?],
-            [None, Some(known)] => [self.change(objects, texts, 1)?, known],
-        })
+            (None, true) => Err(Stop::AskGit),
+            (None, false) => {
+                self.unknown.push(texts);
+                Ok(ours)
+            }
+        }
     }
 
-    fn change(
-        &mut self,
-        objects: &Objects,
-        texts: &Texts,
-        side: usize,
-    ) -> Result<Option<Arc<text_merge::Changes>>, ObjectsError> {
-        let [changes] = text_merge::changes(&texts.get(objects, 0)?, [&texts.get(objects, side)?]);
-        Ok(self.keep(texts.ids[0], texts.ids[side], changes))
-    }
-
-    fn keep(
-        &mut self,
-        base: ObjectId,
-        side: ObjectId,
-        changes: Option<text_merge::Changes>,
-    ) -> Option<Arc<text_merge::Changes>> {
-        let changes = changes.map(Arc::new);
-        self.changes.insert((base, side), changes.clone());
-        changes
+    /// What is known of texts, for who reads ahead.
+    pub fn texts(&self) -> &Arc<Texts> {
+        &self.texts
     }
 
     /// Whether attributes may say how the file at `path` is merged.
@@ -307,26 +420,6 @@ impl Splicer {
         }
         Ok(false)
     }
-}
-
-/// Base, ours and theirs of a text.
-struct Texts {
-    ids: [ObjectId; 3],
-    /// Where they are needed anyway.
-    read: Option<[Vec<u8>; 3]>,
-}
-
-impl Texts {
-    fn get(&self, objects: &Objects, at: usize) -> Result<Cow<'_, [u8]>, ObjectsError> {
-        match &self.read {
-            Some(texts) => Ok(Cow::Borrowed(&texts[at])),
-            None => objects.blob(self.ids[at]).map(Cow::Owned),
-        }
-    }
-}
-
-fn read(objects: &Objects, [base, ours, theirs]: [ObjectId; 3]) -> Result<[Vec<u8>; 3], ObjectsError> {
-    Ok([objects.blob(base)?, objects.blob(ours)?, objects.blob(theirs)?])
 }
 
 /// A folder of the tree merged into, and those above it.
@@ -382,17 +475,27 @@ fn collect_changes(
         }
         let len = path.len();
         path.extend_from_slice(name);
-        let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.is_tree()).cloned();
-        let folder = |entry: Option<&Entry>| entry.filter(|entry| entry.is_tree()).map(|entry| entry.id);
-        let (before, after) = (file(l), file(r));
-        if before.is_some() || after.is_some() {
-            found.push(Change { path: path.clone(), before, after });
-        }
-        path.push(b'/');
-        collect_changes(objects, folder(l), folder(r), path, found)?;
+        let (before, after) = folders_below(l, r, path, found);
+        collect_changes(objects, before, after, path, found)?;
         path.truncate(len);
     }
     Ok(())
+}
+
+/// Takes down what differs at a path, unless that is folders, which are left to look into at the path that it becomes.
+fn folders_below(
+    before: Option<&Entry>,
+    after: Option<&Entry>,
+    path: &mut Vec<u8>,
+    found: &mut Vec<Change>,
+) -> (Option<ObjectId>, Option<ObjectId>) {
+    let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.is_tree()).cloned();
+    let folder = |entry: Option<&Entry>| entry.filter(|entry| entry.is_tree()).map(|entry| entry.id);
+    if let files @ ((Some(_), _) | (_, Some(_))) = (file(before), file(after)) {
+        found.push(Change { path: path.clone(), before: files.0, after: files.1 });
+    }
+    path.push(b'/');
+    (folder(before), folder(after))
 }
 
 fn optional(objects: &mut Objects, id: Option<ObjectId>) -> Result<Option<Arc<Tree>>, ObjectsError> {

@@ -12,7 +12,7 @@ use gix::ObjectId;
 use super::objects::{Entry, commit_id, from_commit, mode};
 use super::resolve::{AlreadyLanded, HeadOf, Relations, implied};
 use super::shadow::{ComposeError, Workbench, related};
-use super::splice::{Change, changes};
+use super::splice::Change;
 use crate::vocabulary::names::{CommitId, ItemName};
 
 /// What one item has that the base's history has not.
@@ -42,6 +42,9 @@ impl Workbench {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
         let mut already_landed = self.landed_by_history(base, items)?;
+        let to_land = items.iter().zip(&already_landed).filter(|(_, landed)| landed.is_none());
+        let heads: Vec<ObjectId> = to_land.map(|(item, _)| from_commit(item.head)).collect();
+        self.heads_will_be_looked_at(base, heads.into_iter())?;
         let mut own = Vec::with_capacity(items.len());
         for (item, landed) in items.iter().zip(&already_landed) {
             own.push(match landed {
@@ -49,6 +52,7 @@ impl Workbench {
                 None => self.own(base, tree, from_commit(item.head))?,
             });
         }
+        self.nothing_is_wanted();
         let by_content = self.landed_by_content(tree, items, &own)?;
         for (landed, by_content) in already_landed.iter_mut().zip(by_content) {
             *landed = landed.or(by_content);
@@ -80,8 +84,7 @@ impl Workbench {
         for &commit in &divergence.bases {
             let tree = self.objects.commit(commit)?.tree;
             left_at.push(tree);
-            let mut since = Vec::new();
-            changes(&mut self.objects, tree, head_tree, &mut since)?;
+            let since = self.splicer.brought(&mut self.objects, tree, head_tree)?;
             own = Some(match own {
                 None => since,
                 Some(mut own) => {
@@ -92,6 +95,7 @@ impl Workbench {
             });
         }
         let (commits, changes) = (divergence.own.iter().copied().collect(), own.unwrap_or_default());
+        self.head_was_looked_at(head, &changes);
         Ok(Some(Own { head, tree: head_tree, left_at, commits, changes }))
     }
 

@@ -35,10 +35,13 @@
 //! other have a fixed line between them each time, git finds no conflict, and this is the result.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use gix::bstr::ByteSlice;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Longer texts are left to git; it takes no longer for them than for others.
 const MAX_BYTES: usize = 4 << 20;
@@ -59,8 +62,8 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 /// What git makes of `ours` and `theirs`, which come from `base`, all of them without attributes;
 /// `None` where only git can tell.
 pub fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
-    let [our_changes, their_changes] = changes(base, [ours, theirs]);
-    let (our_changes, their_changes) = (our_changes?, their_changes?);
+    let known = Base::of(base.to_vec())?;
+    let (our_changes, their_changes) = (known.changes(ours)?, known.changes(theirs)?);
     our_changes
         .keep_clear_of(&their_changes)
         .then(|| put_together(base, (ours, &our_changes), (theirs, &their_changes)))
@@ -84,24 +87,6 @@ fn in_order<'a>(one: &'a [Gap], other: &'a [Gap]) -> Vec<&'a Gap> {
     gaps
 }
 
-/// What each of some sides changed; `None` for what is no text that could be merged here.
-pub fn changes<const N: usize>(base: &[u8], sides: [&[u8]; N]) -> [Option<Changes>; N] {
-    // git looks for NUL in the first 8000 bytes (`buffer_is_binary`); such a file is not merged.
-    let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
-    let is_text = |text: &[u8]| text.len() <= MAX_BYTES && !text.contains(&0) && lines(text) <= MAX_LINES;
-    if !is_text(base) {
-        return sides.map(|_| None);
-    }
-    let mut numbers = Numbers::with_room_for(base);
-    let base = Base::read(base, &mut numbers);
-    let sides = sides.map(|side| is_text(side).then(|| base.read_side(side, &mut numbers)));
-    sides.map(|side| {
-        let side = side?;
-        let in_bytes = |gap: Gap| Gap { base: base.text.bytes_of(gap.base), side: side.bytes_of(gap.side) };
-        Some(Changes(gaps(&base, &side, numbers.len()).into_iter().map(in_bytes).collect()))
-    })
-}
-
 /// The base with the changes of both sides, which must keep clear of each other.
 pub fn put_together(base: &[u8], ours: (&[u8], &Changes), theirs: (&[u8], &Changes)) -> Vec<u8> {
     let mut parts: Vec<(&Gap, &[u8])> = Vec::with_capacity(ours.1.0.len() + theirs.1.0.len());
@@ -120,30 +105,17 @@ pub fn put_together(base: &[u8], ours: (&[u8], &Changes), theirs: (&[u8], &Chang
     merged
 }
 
-/// Lines by what stands in them.
-struct Numbers<'a>(Map<&'a [u8], Line>);
-
-impl<'a> Numbers<'a> {
-    /// Lines have some thirty bytes each.
-    fn with_room_for(text: &[u8]) -> Self {
-        Self(Map::with_capacity_and_hasher(text.len() / 32, RandomState::default()))
-    }
-
-    fn of(&mut self, line: &'a [u8]) -> Line {
-        let next = Line::try_from(self.0.len()).unwrap_or(Line::MAX);
-        *self.0.entry(line).or_insert(next)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
+/// Whether it may be a text that could be merged here. git looks for NUL in the first 8000 bytes (`buffer_is_binary`); such a
+/// file is not merged.
+fn may_be_text(bytes: &[u8]) -> bool {
+    bytes.len() <= MAX_BYTES && bytes.find_byte(0).is_none()
 }
 
 /// A text by lines, each with its line break.
 struct Text {
     lines: Vec<Line>,
     /// Where each line begins, and where the last one ends.
-    starts: Vec<usize>,
+    starts: Vec<u32>,
 }
 
 impl Text {
@@ -153,13 +125,13 @@ impl Text {
         Self { lines: Vec::with_capacity(lines), starts }
     }
 
-    fn push(&mut self, line: Line, len: usize) {
+    fn push(&mut self, line: Line, end: usize) {
         self.lines.push(line);
-        self.starts.push(self.starts[self.starts.len() - 1] + len);
+        self.starts.push(short(end));
     }
 
     fn bytes_of(&self, lines: Range<usize>) -> Range<usize> {
-        self.starts[lines.start]..self.starts[lines.end]
+        self.starts[lines.start] as usize..self.starts[lines.end] as usize
     }
 
     /// Where each line stands that stands once; by the number of the line.
@@ -167,65 +139,148 @@ impl Text {
         let mut places = vec![Place::Nowhere; lines];
         for (at, line) in self.lines.iter().enumerate() {
             let place = &mut places[*line as usize];
-            *place = if *place == Place::Nowhere { Place::Once(at) } else { Place::Often };
+            *place = if *place == Place::Nowhere { Place::Once(short(at)) } else { Place::Often };
         }
         places
     }
 }
 
-/// What the sides come from.
-struct Base<'a> {
-    bytes: &'a [u8],
+/// Of a text that is not too long.
+fn short(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// What sides come from: a text and what is known of its lines, for as many sides as there are.
+pub struct Base {
+    bytes: Vec<u8>,
     text: Text,
     /// Its own lines alone have one.
     places: Vec<Place>,
+    numbers: Numbers,
 }
 
-impl<'a> Base<'a> {
-    fn read(bytes: &'a [u8], numbers: &mut Numbers<'a>) -> Self {
-        let mut text = Text::with_room_for(numbers.0.capacity());
-        for line in bytes.lines_with_terminator() {
-            text.push(numbers.of(line), line.len());
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base").field("lines", &self.text.lines.len()).finish_non_exhaustive()
+    }
+}
+
+/// Lines of a text by what stands in them. The text is not kept twice: what is kept is where a line stands first.
+struct Numbers {
+    by_content: HashTable<Line>,
+    /// By the number of the line.
+    first: Vec<Range<u32>>,
+    hasher: RandomState,
+}
+
+impl Numbers {
+    fn of(&mut self, text: &[u8], at: Range<usize>) -> Line {
+        let Self { by_content, first, hasher } = self;
+        let line = |number: Line| &text[within(&first[number as usize])];
+        let hash = hasher.hash_one(&text[at.clone()]);
+        let equal = |known: &Line| line(*known) == &text[at.clone()];
+        match by_content.entry(hash, equal, |known| hasher.hash_one(line(*known))) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                let number = short(first.len());
+                unknown.insert(number);
+                first.push(short(at.start)..short(at.end));
+                number
+            }
         }
-        let places = text.only_places(numbers.len());
-        Self { bytes, text, places }
+    }
+
+    fn find(&self, text: &[u8], line: &[u8]) -> Option<Line> {
+        let equal = |known: &Line| text[within(&self.first[*known as usize])] == *line;
+        self.by_content.find(self.hasher.hash_one(line), equal).copied()
+    }
+}
+
+fn within(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+impl Base {
+    /// `None` for what is no text that could be merged here.
+    pub fn of(bytes: Vec<u8>) -> Option<Self> {
+        /// Lines have some thirty bytes each.
+        const USUAL_LINE: usize = 32;
+        if !may_be_text(&bytes) {
+            return None;
+        }
+        let room = bytes.len() / USUAL_LINE;
+        let by_content = HashTable::with_capacity(room);
+        let mut numbers = Numbers { by_content, first: Vec::with_capacity(room), hasher: RandomState::default() };
+        let mut text = Text::with_room_for(room);
+        let mut begins = 0;
+        for line in bytes.lines_with_terminator() {
+            let ends = begins + line.len();
+            text.push(numbers.of(&bytes, begins..ends), ends);
+            begins = ends;
+            if text.lines.len() > MAX_LINES {
+                return None;
+            }
+        }
+        let places = text.only_places(numbers.first.len());
+        Some(Self { bytes, text, places, numbers })
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What a side changed; `None` where that is no text that could be merged here.
+    pub fn changes(&self, side: &[u8]) -> Option<Changes> {
+        let (text, kinds) = may_be_text(side).then(|| self.read_side(side))??;
+        let in_bytes = |gap: Gap| Gap { base: self.text.bytes_of(gap.base), side: text.bytes_of(gap.side) };
+        Some(Changes(gaps(self, &text, kinds).into_iter().map(in_bytes).collect()))
     }
 
     fn place(&self, line: Line) -> Place {
         self.places.get(line as usize).copied().unwrap_or(Place::Nowhere)
     }
 
-    /// Most lines of a side are the base's, in its order: these are compared, and only the others looked up.
-    fn read_side(&self, side: &'a [u8], numbers: &mut Numbers<'a>) -> Text {
+    /// Most lines of a side are the base's, in its order: these are compared, and only the others looked up. With how many
+    /// numbers the lines of both have; `None` where it has too many lines.
+    fn read_side(&self, side: &[u8]) -> Option<(Text, usize)> {
+        let kinds = self.numbers.first.len();
         let mut text = Text::with_room_for(self.text.lines.len());
-        let (mut rest, mut expected) = (side, 0);
-        while !rest.is_empty() {
+        let mut new: Map<&[u8], Line> = Map::default();
+        let (mut at, mut expected) = (0, 0);
+        while at < side.len() {
+            if text.lines.len() == MAX_LINES {
+                return None;
+            }
+            let rest = &side[at..];
             if let Some(line) = self.text.lines.get(expected) {
                 let bytes = &self.bytes[self.text.bytes_of(expected..expected + 1)];
                 // Without a line break it is the last one of the base, and has to be that of the side.
                 if rest.starts_with(bytes) && (bytes.ends_with(b"\n") || bytes.len() == rest.len()) {
-                    text.push(*line, bytes.len());
-                    rest = &rest[bytes.len()..];
+                    at += bytes.len();
+                    text.push(*line, at);
                     expected += 1;
                     continue;
                 }
             }
-            let (line, after) = rest.split_at(rest.find_byte(b'\n').map_or(rest.len(), |end| end + 1));
-            let number = numbers.of(line);
+            let line = &rest[..rest.find_byte(b'\n').map_or(rest.len(), |end| end + 1)];
+            let number = self.numbers.find(&self.bytes, line).unwrap_or_else(|| {
+                let next = short(kinds + new.len());
+                *new.entry(line).or_insert(next)
+            });
             if let Place::Once(at) = self.place(number) {
-                expected = at + 1;
+                expected = at as usize + 1;
             }
-            text.push(number, line.len());
-            rest = after;
+            at += line.len();
+            text.push(number, at);
         }
-        text
+        Some((text, kinds + new.len()))
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Nowhere,
-    Once(usize),
+    Once(u32),
     Often,
 }
 
@@ -246,7 +301,7 @@ struct Run {
 
 /// Where a side may differ from the base: everywhere but between fixed lines that nothing parts. `kinds` is how many
 /// numbers lines have.
-fn gaps(base: &Base<'_>, side: &Text, kinds: usize) -> Vec<Gap> {
+fn gaps(base: &Base, side: &Text, kinds: usize) -> Vec<Gap> {
     let (b, s) = (&base.text.lines[..], &side.lines[..]);
     let prefix = b.iter().zip(s).take_while(|(b, s)| b == s).count();
     if prefix == b.len() && prefix == s.len() {
@@ -256,7 +311,7 @@ fn gaps(base: &Base<'_>, side: &Text, kinds: usize) -> Vec<Gap> {
     let suffix = b.iter().rev().zip(s.iter().rev()).take(most).take_while(|(b, s)| b == s).count();
     let in_side = side.only_places(kinds);
     let once = |line: Line| match (base.place(line), in_side[line as usize]) {
-        (Place::Once(base), Place::Once(side)) => Some((base, side)),
+        (Place::Once(base), Place::Once(side)) => Some((base as usize, side as usize)),
         _ => None,
     };
     let top = (0..prefix).rev().find(|at| once(b[*at]).is_some()).map_or(0, |last| last + 1);
@@ -284,7 +339,7 @@ fn blocks(
     let (base_end, side_end) = (base.len() - suffix, side.len() - suffix);
     let mut found: Vec<Run> = Vec::new();
     let mut windows: Map<usize, Windows> = Map::default();
-    let mut unique = None;
+    let mut common = None;
     let mut at = prefix;
     let mut tried = 0;
     while at < base_end && tried < MAX_BLOCKS {
@@ -296,8 +351,8 @@ fn blocks(
         let run = run_through((at, &base[..base_end]), (across, &side[..side_end]), prefix);
         // Two parts of it that cover it, of a size that few others have.
         let size = 1 << run.len.ilog2();
-        let unique = unique.get_or_insert_with(|| unique_runs(base, side, &once));
-        let windows = windows.entry(size).or_insert_with(|| Windows::of(base, side, size, unique, &once));
+        let common = common.get_or_insert_with(|| Stretches::of(base, side, &once));
+        let windows = windows.entry(size).or_insert_with(|| Windows::of(base, side, size, common));
         let fixed = |skipped: usize| {
             let block = Run { base: run.base + skipped, side: run.side + skipped, len: size };
             let unique = |at: &usize| once(base[*at]).is_some();
@@ -347,6 +402,28 @@ fn unique_runs(base: &[Line], side: &[Line], once: &impl Fn(Line) -> Option<(usi
     found
 }
 
+/// Where lines stand that are unique, and where such that are not.
+struct Stretches {
+    unique: Vec<Run>,
+    others_in_base: Vec<Range<usize>>,
+    others_in_side: Vec<Range<usize>>,
+}
+
+impl Stretches {
+    fn of(base: &[Line], side: &[Line], once: &impl Fn(Line) -> Option<(usize, usize)>) -> Self {
+        let others = |lines: &[Line]| {
+            let mut at = 0;
+            let stretches = lines.split(|line| once(*line).is_some()).map(|stretch| {
+                let begins = at;
+                at += stretch.len() + 1;
+                begins..begins + stretch.len()
+            });
+            stretches.filter(|stretch| !stretch.is_empty()).collect()
+        };
+        Self { unique: unique_runs(base, side, once), others_in_base: others(base), others_in_side: others(side) }
+    }
+}
+
 /// All runs of so many lines that base and side have in common.
 struct Windows {
     /// Those that hold a unique line, and so stand once in each, where they lie in line with each other.
@@ -362,24 +439,18 @@ struct Common {
 }
 
 impl Windows {
-    fn of(
-        base: &[Line],
-        side: &[Line],
-        size: usize,
-        unique: &[Run],
-        once: &impl Fn(Line) -> Option<(usize, usize)>,
-    ) -> Self {
-        let long = unique.iter().filter(|run| run.len >= size);
+    fn of(base: &[Line], side: &[Line], size: usize, stretches: &Stretches) -> Self {
+        let long = stretches.unique.iter().filter(|run| run.len >= size);
         let first_and_last = |first: usize, run: &Run| (first, first + run.len - size);
         let unique =
             long.map(|run| Common { base: first_and_last(run.base, run), side: first_and_last(run.side, run) });
         let unique = unique.collect();
         let mut in_base: Map<u64, (usize, usize)> = Map::default();
-        for (at, hash) in rolling(base, size, once) {
+        for (at, hash) in rolling(base, size, &stretches.others_in_base) {
             in_base.entry(hash).and_modify(|(_, last)| *last = at).or_insert((at, at));
         }
         let mut others: Map<u64, Common> = Map::default();
-        for (at, hash) in rolling(side, size, once) {
+        for (at, hash) in rolling(side, size, &stretches.others_in_side) {
             if let Some(base) = in_base.get(&hash) {
                 let common = others.entry(hash).or_insert(Common { base: *base, side: (at, at) });
                 common.side.1 = at;
@@ -406,29 +477,25 @@ impl Windows {
     }
 }
 
-/// A number for every run of `size` lines none of which is unique; equal runs have equal ones. Where unequal ones have,
-/// too, less is taken for fixed.
-fn rolling(
-    lines: &[Line],
+/// A number for every run of `size` lines that lies in one of these stretches; equal runs have equal ones. Where unequal ones
+/// have, too, less is taken for fixed.
+fn rolling<'a>(
+    lines: &'a [Line],
     size: usize,
-    once: &impl Fn(Line) -> Option<(usize, usize)>,
-) -> impl Iterator<Item = (usize, u64)> {
+    stretches: &'a [Range<usize>],
+) -> impl Iterator<Item = (usize, u64)> + 'a {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
     let highest = (1..size).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
-    let (mut hash, mut held) = (0_u64, 0);
-    lines.iter().enumerate().filter_map(move |(at, line)| {
-        if once(*line).is_some() {
-            (hash, held) = (0, 0);
-            return None;
-        }
-        if held == size {
-            hash = hash.wrapping_sub(highest.wrapping_mul(u64::from(lines[at - size]) + 1));
-            held -= 1;
-        }
-        hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(*line) + 1);
-        held += 1;
-        // The low bits of a product know little of its factors.
-        (held == size).then(|| (at + 1 - size, hash ^ (hash >> 29)))
+    stretches.iter().filter(move |stretch| stretch.len() >= size).flat_map(move |stretch| {
+        let mut hash = 0_u64;
+        stretch.clone().filter_map(move |at| {
+            if at >= stretch.start + size {
+                hash = hash.wrapping_sub(highest.wrapping_mul(u64::from(lines[at - size]) + 1));
+            }
+            hash = hash.wrapping_mul(FACTOR).wrapping_add(u64::from(lines[at]) + 1);
+            // The low bits of a product know little of its factors.
+            (at + 1 >= stretch.start + size).then(|| (at + 1 - size, hash ^ (hash >> 29)))
+        })
     })
 }
 

@@ -48,10 +48,10 @@ impl Deref for Name {
     }
 }
 
-#[cfg(test)]
+/// Of a name that has no more than 4 GB, as none in a tree has.
 impl From<&[u8]> for Name {
     fn from(name: &[u8]) -> Self {
-        Self { all: name.into(), from: 0, to: u32::try_from(name.len()).unwrap() }
+        Self { all: name.into(), from: 0, to: u32::try_from(name.len()).unwrap_or(u32::MAX) }
     }
 }
 
@@ -72,6 +72,11 @@ impl std::fmt::Debug for Name {
 impl Entry {
     pub fn is_tree(&self) -> bool {
         self.mode == mode::TREE
+    }
+
+    /// The same without the names of its whole tree.
+    pub fn by_itself(&self) -> Self {
+        Self { name: Name::from(&*self.name), ..*self }
     }
 }
 

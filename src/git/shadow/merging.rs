@@ -4,7 +4,8 @@ use gix::ObjectId;
 
 use super::{ComposeError, Outcome, Workbench};
 use crate::git::merge_tree::Merged;
-use crate::git::splice::Spliced;
+use crate::git::objects::{Entry, Name};
+use crate::git::splice::{MeetingTexts, Spliced};
 
 impl Workbench {
     /// Whether merging `theirs` into `ours`, whose one merge base has tree `base`, leaves `ours` as it
@@ -49,16 +50,49 @@ impl Workbench {
 
     /// Merges trees that have one base: spliced where nothing meets, else by git.
     pub(super) fn merge(&mut self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
-        match self.splicer.splice(&mut self.objects, base, ours, theirs)? {
-            Spliced::Tree(tree) => {
-                self.counts.spliced += 1;
-                Ok(Outcome::Tree(tree))
-            }
-            Spliced::AskGit => {
-                let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
-                self.merge_by_git(our_commit, ours, their_commit)
+        let mut by_git_so_far = false;
+        loop {
+            match self.splicer.splice(&mut self.objects, base, ours, theirs)? {
+                Spliced::Tree(tree) => {
+                    let counter = if by_git_so_far { &mut self.counts.by_git } else { &mut self.counts.spliced };
+                    *counter += 1;
+                    return Ok(Outcome::Tree(tree));
+                }
+                // What it makes of them is known from then on, so nobody asks twice.
+                Spliced::AskGitAbout(texts) => {
+                    by_git_so_far = true;
+                    self.merge_texts(&texts)?;
+                }
+                Spliced::AskGit => {
+                    let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
+                    return self.merge_by_git(our_commit, ours, their_commit);
+                }
             }
         }
+    }
+
+    /// Has git merge texts in trees that hold nothing else: what else there is of a composite has no say in them, and takes git
+    /// longer than they do. (Names do not matter, either, where no attributes apply: they are for its messages, and where there is a
+    /// conflict, it is asked about the whole.)
+    fn merge_texts(&mut self, texts: &[MeetingTexts]) -> Result<(), ComposeError> {
+        let name = |at: usize| Name::from(at.to_string().as_bytes());
+        let mut trees = [self.objects.empty_tree(); 3];
+        for (side, tree) in trees.iter_mut().enumerate() {
+            let file =
+                |(at, texts): (usize, &MeetingTexts)| Entry { name: name(at), mode: texts.mode, id: texts.ids[side] };
+            *tree = self.objects.write_tree(texts.iter().enumerate().map(file).collect())?;
+        }
+        let [base, ours, theirs] = trees;
+        let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
+        let merged = match self.merges.merge(&mut self.objects, our_commit, ours, their_commit)? {
+            Merged::Clean(tree) => Some(self.objects.tree(tree)?),
+            Merged::Conflicted(_) => None,
+        };
+        for (at, texts) in texts.iter().enumerate() {
+            let merged = merged.as_ref().and_then(|tree| tree.entry(&name(at))).map(|entry| entry.id);
+            self.splicer.merged_by_git(*texts, merged);
+        }
+        Ok(())
     }
 
     fn merge_by_git(&mut self, ours: ObjectId, our_tree: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
