@@ -35,12 +35,12 @@ use super::objects::{Entry, Objects, ObjectsError, Tree, mode};
 use super::text_merge;
 use super::texts::Texts;
 
-/// Pairs of trees whose difference was looked at are remembered up to this many: as many as a map of 8,192 places takes,
-/// and 0.6 MB. Who is merged alone and then with others is asked for again soon.
-const MAX_KNOWN_PAIRS: usize = 7_168;
+/// Pairs of trees whose difference was looked at are remembered up to this many: as many as a map of 4,096 places takes,
+/// and 0.3 MB. Who is merged alone and then with others is asked for again soon.
+const MAX_KNOWN_PAIRS: usize = 3_584;
 
 /// Names that differ between two folders are remembered up to this many, some 200 bytes each.
-const MAX_KNOWN_NAMES: usize = 4_096;
+const MAX_KNOWN_NAMES: usize = 3_000;
 
 /// Of more texts that meet in one merge git is asked with all else: far fewer than are remembered.
 const MOST_UNKNOWN: usize = 1_000;
@@ -391,7 +391,9 @@ impl Splicer {
             }
             (None, true) => Err(Stop::AskGit),
             (None, false) => {
-                self.unknown.push(texts);
+                if !self.unknown.contains(&texts) {
+                    self.unknown.push(texts);
+                }
                 Ok(ours)
             }
         }

@@ -51,6 +51,7 @@ mod compose_cases;
 mod compose_random;
 mod compose_real;
 mod compose_strategies;
+mod compose_texts;
 mod container_wide;
 mod containers;
 mod differential;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::thread;
 
 use gix::ObjectId;
 
@@ -15,7 +16,7 @@ use crate::ports::ComposeItem;
 const FEWEST: usize = 4;
 
 /// Texts remembered of all items together, 80 bytes each.
-const MAX_KNOWN_TEXTS: usize = 4_096;
+const MAX_KNOWN_TEXTS: usize = 3_000;
 
 /// A text that an item changed: as it was, and as it is.
 type Text = (ObjectId, ObjectId);
@@ -54,7 +55,8 @@ impl Ahead {
     }
 
     fn want(&mut self, objects: &mut Objects, wanted: Vec<Wanted>) {
-        if self.reader.is_none() {
+        // A second thread on one processor would only be in the way.
+        if self.reader.is_none() && thread::available_parallelism().map_or(1, usize::from) > 1 {
             self.reader = ReadAhead::start(&self.store, objects);
         }
         if let Some(reader) = &self.reader {
