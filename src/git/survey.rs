@@ -15,6 +15,9 @@ use super::shadow::{ComposeError, Workbench, related};
 use super::splice::Change;
 use crate::vocabulary::names::{CommitId, ItemName};
 
+/// Of so many items is told beforehand that they will be looked at.
+const LOOKED_AHEAD: usize = 250;
+
 /// What one item has that the base's history has not.
 pub(super) struct Own {
     head: ObjectId,
@@ -42,15 +45,16 @@ impl Workbench {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
         let mut already_landed = self.landed_by_history(base, items)?;
-        let to_land = items.iter().zip(&already_landed).filter(|(_, landed)| landed.is_none());
-        let heads: Vec<ObjectId> = to_land.map(|(item, _)| from_commit(item.head)).collect();
-        self.heads_will_be_looked_at(base, heads.into_iter())?;
         let mut own = Vec::with_capacity(items.len());
-        for (item, landed) in items.iter().zip(&already_landed) {
-            own.push(match landed {
-                Some(_) => None,
-                None => self.own(base, tree, from_commit(item.head))?,
-            });
+        for (items, landed) in items.chunks(LOOKED_AHEAD).zip(already_landed.chunks(LOOKED_AHEAD)) {
+            let to_land = items.iter().zip(landed).filter(|(_, landed)| landed.is_none());
+            self.heads_will_be_looked_at(base, to_land.map(|(item, _)| from_commit(item.head)))?;
+            for (item, landed) in items.iter().zip(landed) {
+                own.push(match landed {
+                    Some(_) => None,
+                    None => self.own(base, tree, from_commit(item.head))?,
+                });
+            }
         }
         self.nothing_is_wanted();
         let by_content = self.landed_by_content(tree, items, &own)?;

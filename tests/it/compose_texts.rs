@@ -12,6 +12,9 @@ fn text(first: &str, last: &str) -> Vec<u8> {
     format!("{first}\n}}\n}}\n{last}\n").into_bytes()
 }
 
+/// Paths that conflict, and git's words for it.
+type Found = (Vec<String>, Vec<String>);
+
 struct Sides {
     base: Files,
     a: Files,
@@ -42,7 +45,7 @@ impl Sides {
 
     /// Merges `a`, then `b`, and compares the tree with git's: how many merges were made in process, how many by git, and
     /// where what conflicts.
-    fn merged(&self) -> (u64, u64, Vec<(Vec<String>, Vec<String>)>) {
+    fn merged(&self) -> (u64, u64, Vec<Found>) {
         let world = GitWorld::empty();
         let mut stream = Stream::default();
         let start = stream.commit("main", &[], &self.base);

@@ -70,19 +70,18 @@ impl Workbench {
     pub(in crate::git) fn heads_will_be_looked_at(
         &mut self,
         base: ObjectId,
-        heads: impl ExactSizeIterator<Item = ObjectId>,
+        heads: impl Iterator<Item = ObjectId>,
     ) -> Result<(), ObjectsError> {
-        if heads.len() < FEWEST {
-            return Ok(());
-        }
-        let mut wanted = Vec::with_capacity(heads.len());
+        let mut wanted = Vec::new();
         for head in heads {
             let divergence = self.history.divergence(&self.objects, base, head)?;
             if let Some(left_at) = divergence.and_then(|divergence| divergence.bases.first().copied()) {
                 wanted.push(Wanted::Trees { commit: head, since: self.objects.commit(left_at)?.tree });
             }
         }
-        self.ahead.want(&mut self.objects, wanted);
+        if wanted.len() >= FEWEST {
+            self.ahead.want(&mut self.objects, wanted);
+        }
         Ok(())
     }
 
