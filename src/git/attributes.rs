@@ -6,19 +6,25 @@
 /// Where they stand, in any folder.
 pub const FILE_NAME: &[u8] = b".gitattributes";
 
+/// What git parts the words of a line by (`blank` in its `attr.c`), after the line's end was taken off.
+const BLANKS: &[u8] = b" \t\r";
+
 /// Whether attributes hold any that merging in memory heeds (gitattributes(5)): the driver, the size
 /// of markers, and what is taken for text while similar files are looked for.
 pub fn says_how_to_merge(attributes: &[u8]) -> bool {
     String::from_utf8_lossy(attributes).lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| {
-        line.split_ascii_whitespace().skip(1).any(|word| {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            match name.trim_start_matches(['-', '!']) {
-                "merge" | "binary" | "conflict-marker-size" => true,
-                // `diff=rust` and the like only choose how a diff is shown.
-                "diff" => value.is_none(),
-                _ => false,
-            }
-        })
+        line.split(|char: char| u8::try_from(char).is_ok_and(|byte| BLANKS.contains(&byte)))
+            .filter(|word| !word.is_empty())
+            .skip(1)
+            .any(|word| {
+                let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+                match name.trim_start_matches(['-', '!']) {
+                    "merge" | "binary" | "conflict-marker-size" => true,
+                    // `diff=rust` and the like only choose how a diff is shown.
+                    "diff" => value.is_none(),
+                    _ => false,
+                }
+            })
     })
 }
 
@@ -58,7 +64,7 @@ impl MergeRules {
 impl Pattern {
     /// `None` where the line says nothing about merging.
     fn of_line(line: &[u8]) -> Option<Self> {
-        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let mut words = line.split(|byte| BLANKS.contains(byte)).filter(|word| !word.is_empty());
         let pattern = words.next().filter(|word| !word.starts_with(b"#"))?;
         let decides = |word: &[u8]| {
             let name = word.split(|byte| *byte == b'=').next().unwrap_or_default();
@@ -97,12 +103,12 @@ mod tests {
     fn rules_of_merging_concern_what_they_may_match_and_nothing_else() {
         let rules = MergeRules::parse(
             b"\xef\xbb\xbf*.png binary\n  # *.rs binary\n*.rs diff=rust text eol=lf conflict-marker-size=9\n\
-              /docs/list merge=union\r\nLOCK\t-merge\n*.sh whitespace=merge\n",
+              /docs/list merge=union\r\nLOCK\t-merge\n*.sh whitespace=merge\nform\x0cfeed -merge\n",
         );
-        for path in ["a.png", "x/y.png", "docs/list", "a/docs/list", "LOCK", "x/LOCK"] {
+        for path in ["a.png", "x/y.png", "docs/list", "a/docs/list", "LOCK", "x/LOCK", "form\x0cfeed"] {
             assert!(rules.may_concern(path.as_bytes()), "{path}");
         }
-        for path in ["a.rs", "a.sh", "list", "mydocs/list", "UNLOCK", "png", "# *.rs"] {
+        for path in ["a.rs", "a.sh", "list", "mydocs/list", "UNLOCK", "png", "# *.rs", "form"] {
             assert!(!rules.may_concern(path.as_bytes()), "{path}");
         }
         for anything in

@@ -23,9 +23,9 @@ const LONGEST_PATH: usize = 4095;
 /// another has stack enough.
 const DEEPEST: usize = 1024;
 
-/// Pairs of trees whose difference was found sound are remembered up to this many: as many as a map of 8,192 places
-/// takes, and 0.6 MB.
-const MAX_KNOWN_PAIRS: usize = 7_168;
+/// Pairs of trees whose difference was found sound are remembered up to this many: as many as a map of 4,096 places
+/// takes, and 0.3 MB.
+const MAX_KNOWN_PAIRS: usize = 3_584;
 
 /// Something that cannot be merged, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

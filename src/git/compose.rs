@@ -185,7 +185,7 @@ impl ShadowComposer {
             let begin = at.or_else(|| self.longest_known(&keys));
             let request = Arc::clone(&request);
             let (made, counts) =
-                self.at_the_bench(move |bench| Ok((one_turn(bench, begin, &request)?, bench.counts))).await?;
+                self.at_the_bench(move |bench| Ok((read_ahead_turn(bench, begin, &request)?, bench.counts))).await?;
             self.spliced.store(counts.spliced, Ordering::Relaxed);
             self.merged_by_git.store(counts.by_git, Ordering::Relaxed);
             if let Some(cache) = &self.prefixes {
@@ -208,6 +208,21 @@ impl ShadowComposer {
     }
 }
 
+/// As [`one_turn`], while what it will need is read.
+fn read_ahead_turn(
+    bench: &mut Workbench,
+    begin: Option<(usize, Arc<Prefix>)>,
+    request: &ComposeRequest,
+) -> Result<Vec<(usize, Arc<Prefix>)>, ComposeError> {
+    let is_read_ahead = bench.items_will_be_merged(&request.items, begin.as_ref().map_or(0, |(len, _)| *len));
+    let made = one_turn(bench, begin, request);
+    let has_more = made.as_ref().is_ok_and(|made| made.last().is_some_and(|(len, _)| *len < request.items.len()));
+    if is_read_ahead && !has_more {
+        bench.nothing_is_wanted();
+    }
+    made
+}
+
 /// Makes more of a composite, from what there is of it, until it is whole or the turn is over: the prefixes,
 /// each with its length, the one it began with first. One that is whole is where others see it.
 fn one_turn(
@@ -221,7 +236,6 @@ fn one_turn(
         None => (0, Arc::new(bench.start(request.base)?)),
     };
     let mut made = vec![(len, Arc::clone(&at))];
-    let is_read_ahead = bench.items_will_be_merged(&request.items, len);
     for item in &request.items[len..] {
         if begun.elapsed() > LONGEST_TURN {
             return Ok(made);
@@ -232,9 +246,6 @@ fn one_turn(
             bench.objects.flush()?;
         }
         made.push((len, Arc::clone(&at)));
-    }
-    if is_read_ahead {
-        bench.nothing_is_wanted();
     }
     bench.objects.flush()?;
     Ok(made)

@@ -26,6 +26,8 @@ pub(super) fn reached(
 ) -> Result<Option<Vec<New<'static>>>, ObjectsError> {
     let mut found = Found { bytes: 0, objects: Vec::new() };
     let mut seen = HashSet::new();
+    // What is new in a tree depends on what stood there before: one that comes back is looked at again.
+    let mut compared: HashSet<(ObjectId, Vec<ObjectId>)> = HashSet::new();
     let mut commits = vec![wanted];
     while let Some(id) = commits.pop() {
         if present.contains(&id) || !seen.insert(id) {
@@ -39,11 +41,13 @@ pub(super) fn reached(
         }
         let mut trees = vec![(commit.tree, before)];
         while let Some((id, before)) = trees.pop() {
-            if before.contains(&id) || !seen.insert(id) {
+            if before.contains(&id) || !compared.insert((id, before.clone())) {
                 continue;
             }
             let tree = objects.tree(id)?;
-            found.add(objects, id, before.first().copied(), &is_there)?;
+            if seen.insert(id) {
+                found.add(objects, id, before.first().copied(), &is_there)?;
+            }
             let mut old = Vec::new();
             for id in before {
                 old.push(objects.tree(id)?);

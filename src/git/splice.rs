@@ -40,7 +40,7 @@ use super::texts::Texts;
 const MAX_KNOWN_PAIRS: usize = 3_584;
 
 /// Names that differ between two folders are remembered up to this many, some 200 bytes each.
-const MAX_KNOWN_NAMES: usize = 3_000;
+const MAX_KNOWN_NAMES: usize = 2_500;
 
 /// Of more texts that meet in one merge git is asked with all else: far fewer than are remembered.
 const MOST_UNKNOWN: usize = 1_000;
@@ -62,8 +62,10 @@ pub enum Spliced {
 }
 
 /// A file that is there on all sides, another one on each, to which no attributes apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeetingTexts {
+    /// From the top.
+    pub path: Vec<u8>,
     pub mode: u32,
     /// Of the base, ours and theirs.
     pub ids: [ObjectId; 3],
@@ -81,8 +83,8 @@ pub struct Splicer {
     /// What each `.gitattributes` that was looked at says.
     rules: HashMap<ObjectId, MergeRules>,
     texts: Arc<Texts>,
-    /// What git made of texts that met: one text, or `None` for a conflict.
-    by_git: HashMap<[ObjectId; 3], Option<ObjectId>>,
+    /// What git made of texts that met.
+    by_git: HashMap<[ObjectId; 3], ObjectId>,
     /// Texts that git has to be asked about before the merge that is being made can be.
     unknown: Vec<MeetingTexts>,
     /// Nothing is written, and the tree that comes out is none.
@@ -151,8 +153,8 @@ impl Splicer {
         Ok(Spliced::Tree(tree))
     }
 
-    /// What git made of texts that met: one, or `None` where they conflict.
-    pub fn merged_by_git(&mut self, texts: MeetingTexts, merged: Option<ObjectId>) {
+    /// What git made of texts that met.
+    pub fn merged_by_git(&mut self, texts: &MeetingTexts, merged: ObjectId) {
         if self.by_git.len() >= MAX_KNOWN_ANSWERS {
             self.by_git.clear();
         }
@@ -357,21 +359,27 @@ impl Splicer {
                 if self.has_rule(objects, path, here)? {
                     return Err(Stop::AskGit);
                 }
-                let texts = MeetingTexts { mode: base.mode, ids: [base.id, ours.id, theirs.id] };
-                Ok(Some(Entry { id: self.merge_texts(objects, texts)?, ..ours.clone() }))
+                let id = self.merge_texts(objects, [base.id, ours.id, theirs.id], (base.mode, path))?;
+                Ok(Some(Entry { id, ..ours.clone() }))
             }
             _ => Err(Stop::AskGit),
         }
     }
 
-    /// Merges a text that both sides changed. Where only git can, it stays ours until git was asked.
-    fn merge_texts(&mut self, objects: &Objects, texts: MeetingTexts) -> Result<ObjectId, Stop> {
-        let [base, ours, theirs] = texts.ids;
-        match self.by_git.get(&texts.ids) {
-            Some(merged) => return merged.ok_or(Stop::AskGit),
-            None if self.unknown.len() == MOST_UNKNOWN => return Err(Stop::AskGit),
-            None => {}
+    /// Merges a text that both sides changed, from base, ours and theirs. Where only git can, it stays ours until git was asked.
+    fn merge_texts(
+        &mut self,
+        objects: &Objects,
+        ids: [ObjectId; 3],
+        (mode, path): (u32, &[u8]),
+    ) -> Result<ObjectId, Stop> {
+        if let Some(merged) = self.by_git.get(&ids) {
+            return Ok(*merged);
         }
+        if self.unknown.len() == MOST_UNKNOWN {
+            return Err(Stop::AskGit);
+        }
+        let [base, ours, theirs] = ids;
         let (mut our_text, mut their_text) = (None, None);
         let our_changes = self.texts.changes(objects, base, ours, &mut our_text)?;
         let their_changes = self.texts.changes(objects, base, theirs, &mut their_text)?;
@@ -391,9 +399,7 @@ impl Splicer {
             }
             (None, true) => Err(Stop::AskGit),
             (None, false) => {
-                if !self.unknown.contains(&texts) {
-                    self.unknown.push(texts);
-                }
+                self.unknown.push(MeetingTexts { path: path.to_vec(), mode, ids });
                 Ok(ours)
             }
         }

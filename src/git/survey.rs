@@ -45,18 +45,9 @@ impl Workbench {
         let base = from_commit(base);
         let tree = self.objects.commit(base)?.tree;
         let mut already_landed = self.landed_by_history(base, items)?;
-        let mut own = Vec::with_capacity(items.len());
-        for (items, landed) in items.chunks(LOOKED_AHEAD).zip(already_landed.chunks(LOOKED_AHEAD)) {
-            let to_land = items.iter().zip(landed).filter(|(_, landed)| landed.is_none());
-            self.heads_will_be_looked_at(base, to_land.map(|(item, _)| from_commit(item.head)))?;
-            for (item, landed) in items.iter().zip(landed) {
-                own.push(match landed {
-                    Some(_) => None,
-                    None => self.own(base, tree, from_commit(item.head))?,
-                });
-            }
-        }
+        let own = self.own_of_each(base, tree, items, &already_landed);
         self.nothing_is_wanted();
+        let own = own?;
         let by_content = self.landed_by_content(tree, items, &own)?;
         for (landed, by_content) in already_landed.iter_mut().zip(by_content) {
             *landed = landed.or(by_content);
@@ -70,6 +61,27 @@ impl Workbench {
         }
         let merged = merged(&own, &already_landed);
         Ok(Relations { implied, already_landed, merged, arriving: arriving.into_iter().collect() })
+    }
+
+    fn own_of_each(
+        &mut self,
+        base: ObjectId,
+        tree: ObjectId,
+        items: &[HeadOf],
+        landed: &[Option<AlreadyLanded>],
+    ) -> Result<Vec<Option<Own>>, ComposeError> {
+        let mut own = Vec::with_capacity(items.len());
+        for (items, landed) in items.chunks(LOOKED_AHEAD).zip(landed.chunks(LOOKED_AHEAD)) {
+            let to_land = items.iter().zip(landed).filter(|(_, landed)| landed.is_none());
+            self.heads_will_be_looked_at(base, to_land.map(|(item, _)| from_commit(item.head)))?;
+            for (item, landed) in items.iter().zip(landed) {
+                own.push(match landed {
+                    Some(_) => None,
+                    None => self.own(base, tree, from_commit(item.head))?,
+                });
+            }
+        }
+        Ok(own)
     }
 
     /// What `head` has that `base`, whose tree is `tree`, has not; `None` where that is nothing that could be merged.

@@ -102,7 +102,8 @@ impl Texts {
             kept += base.as_ref().map_or(0, |base| base.bytes().len());
             kept <= MAX_KEPT_BYTES
         });
-        let fitting = fits.count().min(MAX_KEPT);
+        // The last one is used right away, however long it is.
+        let fitting = fits.count().clamp(1, MAX_KEPT);
         bases.truncate(fitting);
         Ok(base)
     }

@@ -494,3 +494,49 @@ fn at_least_85_percent_of_repeated_work_on_folders_is_known(way: Way) {
         assert!(passed, "{name} landed without its gate");
     }
 }
+
+/// The merged text is then new in the oldest commit alone, and in all that look like it.
+#[test]
+fn a_branch_that_takes_back_what_it_did_lands_with_all_it_had_in_between() {
+    let lines = |first: &str, last: &str| {
+        let middle: String = (2..20).map(|line| format!("{line}\n")).collect();
+        format!("{first}\n{middle}{last}\n")
+    };
+    let plain = lines("1", "20");
+    for strategy in ["merge", "rebase"] {
+        let world = World::new(&[("f", &plain)], &[("it", "main", &[("f", &lines("1", "twenty"))])]);
+        world.git(&["checkout", "--quiet", "it"]);
+        world.write("g", "g\n");
+        world.git(&["add", "g"]);
+        world.git(&["commit", "--quiet", "--message", "Add g"]);
+        world.git(&["revert", "--no-edit", "HEAD"]);
+        world.git(&["checkout", "--quiet", "main"]);
+        world.write("f", &lines("one", "20"));
+        world.git(&["commit", "--quiet", "--all", "--message", "main moved"]);
+        let plan = format!("schemaVersion: v1\nitems: [{{name: it, strategy: {strategy}}}]\n");
+        world.merge(&plan, &["--execute"]).expect(0);
+        assert_eq!(world.git(&["show", "main:f"]), lines("one", "twenty").trim_end());
+        world.git(&["fsck", "--strict", "--connectivity-only"]);
+    }
+}
+
+#[test]
+fn a_branch_that_takes_back_what_another_did_lands_on_it_with_what_was_merged_before() {
+    let lines: String = (1..21).map(|line| format!("{line}\n")).collect();
+    let (first, last) = (lines.replacen("1\n", "one\n", 1), lines.replace("20\n", "twenty\n"));
+    let branches: &[NewBranch<'_>] = &[
+        ("a", "main", &[("f", &first)]),
+        ("b", "main", &[("f", &last)]),
+        ("c", "main", &[("g", "g\n")]),
+        ("d", "c", &[]),
+    ];
+    let world = World::new(&[("f", &lines)], branches);
+    world.git(&["checkout", "--quiet", "d"]);
+    world.git(&["revert", "--no-edit", "c"]);
+    world.git(&["checkout", "--quiet", "main"]);
+    world
+        .merge("schemaVersion: v1\nitems: [{name: a}, {name: b}, {name: c}, {name: d, deps: [c]}]\n", &["--execute"])
+        .expect(0);
+    assert_eq!(world.files_on_main(), ["f"]);
+    world.git(&["fsck", "--strict", "--connectivity-only"]);
+}

@@ -3,8 +3,8 @@
 use gix::ObjectId;
 
 use super::{ComposeError, Outcome, Workbench};
-use crate::git::merge_tree::Merged;
-use crate::git::objects::{Entry, Name};
+use crate::git::merge_tree::{Clash, Merged};
+use crate::git::objects::{Entry, Name, Objects, ObjectsError, mode};
 use crate::git::splice::{MeetingTexts, Spliced};
 
 impl Workbench {
@@ -61,7 +61,10 @@ impl Workbench {
                 // What it makes of them is known from then on, so nobody asks twice.
                 Spliced::AskGitAbout(texts) => {
                     by_git_so_far = true;
-                    self.merge_texts(&texts)?;
+                    if let Some(clash) = self.merge_texts(&texts)? {
+                        self.counts.by_git += 1;
+                        return Ok(Outcome::Clash(clash));
+                    }
                 }
                 Spliced::AskGit => {
                     let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
@@ -72,27 +75,25 @@ impl Workbench {
     }
 
     /// Has git merge texts in trees that hold nothing else: what else there is of a composite has no say in them, and takes git
-    /// longer than they do. (Names do not matter, either, where no attributes apply: they are for its messages, and where there is a
-    /// conflict, it is asked about the whole.)
-    fn merge_texts(&mut self, texts: &[MeetingTexts]) -> Result<(), ComposeError> {
-        let name = |at: usize| Name::from(at.to_string().as_bytes());
+    /// longer than they do. A conflict of theirs is all there is, as the rest can be spliced.
+    fn merge_texts(&mut self, texts: &[MeetingTexts]) -> Result<Option<Clash>, ComposeError> {
         let mut trees = [self.objects.empty_tree(); 3];
         for (side, tree) in trees.iter_mut().enumerate() {
-            let file =
-                |(at, texts): (usize, &MeetingTexts)| Entry { name: name(at), mode: texts.mode, id: texts.ids[side] };
-            *tree = self.objects.write_tree(texts.iter().enumerate().map(file).collect())?;
+            let files: Vec<File<'_>> = texts.iter().map(|texts| (&*texts.path, texts.mode, texts.ids[side])).collect();
+            *tree = write_folder(&mut self.objects, &files)?;
         }
         let [base, ours, theirs] = trees;
         let (our_commit, their_commit) = self.as_siblings(base, ours, theirs)?;
         let merged = match self.merges.merge(&mut self.objects, our_commit, ours, their_commit)? {
-            Merged::Clean(tree) => Some(self.objects.tree(tree)?),
-            Merged::Conflicted(_) => None,
+            Merged::Conflicted(clash) => return Ok(Some(clash)),
+            Merged::Clean(tree) => tree,
         };
-        for (at, texts) in texts.iter().enumerate() {
-            let merged = merged.as_ref().and_then(|tree| tree.entry(&name(at))).map(|entry| entry.id);
-            self.splicer.merged_by_git(*texts, merged);
+        for texts in texts {
+            let file = self.objects.file_at(merged, &texts.path)?;
+            let damaged = ObjectsError::Damaged { id: merged, what: "git left a file out of a merge that ended well" };
+            self.splicer.merged_by_git(texts, file.ok_or(damaged)?.id);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn merge_by_git(&mut self, ours: ObjectId, our_tree: ObjectId, theirs: ObjectId) -> Result<Outcome, ComposeError> {
@@ -102,4 +103,28 @@ impl Workbench {
             Merged::Conflicted(clash) => Outcome::Clash(clash),
         })
     }
+}
+
+/// A file by its path, with its mode.
+type File<'a> = (&'a [u8], u32, ObjectId);
+
+/// Writes a tree of these files, of which those of a folder stand together.
+fn write_folder(objects: &mut Objects, files: &[File<'_>]) -> Result<ObjectId, ObjectsError> {
+    let mut entries = Vec::new();
+    for together in files.chunk_by(|l, r| top_folder(l.0).is_some() && top_folder(l.0) == top_folder(r.0)) {
+        let (path, mode, id) = together[0];
+        entries.push(match top_folder(path) {
+            None => Entry { name: Name::from(path), mode, id },
+            Some(folder) => {
+                let below = together.iter().map(|(path, mode, id)| (&path[folder.len() + 1..], *mode, *id));
+                let below: Vec<File<'_>> = below.collect();
+                Entry { name: Name::from(folder), mode: mode::TREE, id: write_folder(objects, &below)? }
+            }
+        });
+    }
+    objects.write_tree(entries)
+}
+
+fn top_folder(path: &[u8]) -> Option<&[u8]> {
+    path.iter().position(|byte| *byte == b'/').map(|end| &path[..end])
 }
