@@ -314,7 +314,10 @@ impl Master {
         tell: impl Fn(Word) + Send + Sync,
         transcript: &mut Transcript,
     ) -> Result<Returned, Trouble> {
+        /// Builds are asked for before requests: one that began and ended in between is there at the next look.
+        const LOOKS_FOR_A_BUILD: u32 = 3;
         let mut begun = None;
+        let mut looked_in_vain = 0;
         let mut logs = Logs::default();
         let watched = self.board.watch(request);
         loop {
@@ -356,6 +359,7 @@ impl Master {
             } else {
                 match alone {
                     Some(seen) if !seen.complete => {}
+                    Some(seen) if seen.is_worth_it() && looked_in_vain < LOOKS_FOR_A_BUILD => looked_in_vain += 1,
                     seen => {
                         let why = seen.map_or("it is not there any more".to_owned(), |seen| seen.without_a_build());
                         let message = format!("the request {request} for a build: {why}");
