@@ -20,6 +20,9 @@
 //!   and no `.gitattributes` from the top of the tree merged into down to the file may say how to merge it.
 //!   It is neither end of a rename: it is there on all sides. Line endings have no say, as
 //!   `merge.renormalize` is off. (`handle_content_merge`, `ll_merge`)
+//! - Where such texts are all that is in the way, git is asked about them in trees that hold nothing else. They are
+//!   at the same paths on all sides there, too, so no rename begins or ends at them; no attributes apply to them; and what git
+//!   makes of a text depends on its three versions alone. What conflicts among them is then all that conflicts.
 //!
 //! Names that change between file and folder, and trees that git would not have written the same
 //! way (it might rewrite their entries while it merges), are left to git wherever they occur among

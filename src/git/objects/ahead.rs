@@ -311,17 +311,15 @@ mod tests {
     use super::*;
     use crate::git::objects::Name;
 
-    /// A repository of nothing but objects, and who asks for them there.
-    fn world(folder: &Path) -> (ObjectStore, Objects) {
+    /// A repository of nothing but objects, and who writes them.
+    fn world(folder: &Path) -> Objects {
         for below in ["objects/pack", "objects/info", "refs/heads"] {
             std::fs::create_dir_all(folder.join(below)).unwrap();
         }
         std::fs::write(folder.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         let config = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n";
         std::fs::write(folder.join("config"), config).unwrap();
-        let store = ObjectStore::open(folder).unwrap();
-        let objects = store.objects();
-        (store, objects)
+        Objects::open(folder).unwrap()
     }
 
     fn blobs(objects: &mut Objects, texts: &[String]) -> Vec<ObjectId> {
@@ -357,7 +355,7 @@ mod tests {
     #[test]
     fn what_is_wanted_is_read_in_order_and_told_once_to_who_asks() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, mut objects) = world(folder.path());
+        let mut objects = world(folder.path());
         let texts: Vec<String> = (0..20).map(|at| format!("text {at}\n")).collect();
         let ids = blobs(&mut objects, &texts);
         let (reader, objects) = start(folder.path());
@@ -384,7 +382,7 @@ mod tests {
     #[test]
     fn who_is_further_than_what_was_read_is_not_followed_and_what_it_passed_is_not_held() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, mut objects) = world(folder.path());
+        let mut objects = world(folder.path());
         let texts: Vec<String> = (0..20).map(|at| format!("text {at}\n")).collect();
         let ids = blobs(&mut objects, &texts);
         let (reader, objects) = start(folder.path());
@@ -406,7 +404,7 @@ mod tests {
     #[test]
     fn no_more_is_read_ahead_than_there_is_room_for_and_what_is_long_or_missing_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, mut objects) = world(folder.path());
+        let mut objects = world(folder.path());
         let mut texts: Vec<String> = (0..20).map(|at| format!("{at}\n").repeat(30_000)).collect();
         texts[2] = "long\n".repeat(200_000);
         let mut ids = blobs(&mut objects, &texts);
@@ -426,7 +424,7 @@ mod tests {
     #[test]
     fn of_a_commit_the_trees_are_read_that_are_new_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, mut objects) = world(folder.path());
+        let mut objects = world(folder.path());
         let entry = |name: &str, mode, id| Entry { name: Name::from(name.as_bytes()), mode, id };
         const FILE: u32 = 0o100_644;
         const TREE: u32 = 0o40_000;
