@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{BufReader, BufWriter, Seek, Write};
+use std::fs::Permissions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use gix::ObjectId;
-use gix::objs::{Data, Find, Kind};
-use gix::progress::Discard;
-use gix_pack::Bundle;
+use gix::objs::{Data, Kind};
 use gix_pack::bundle::write::Options;
-use gix_pack::data::Version;
-use gix_pack::data::output::bytes::FromEntriesIter;
 use gix_pack::data::output::count::PackLocation;
 use gix_pack::data::output::{Count, Entry, entry};
+use gix_pack::data::{self, Version};
+use tempfile::NamedTempFile;
+use zlib_rs::crc32::crc32;
 
 use super::uncompressed::stored;
 
@@ -31,31 +31,42 @@ pub(super) struct New<'a> {
     pub(super) like: Option<ObjectId>,
 }
 
+/// Where an object is in a pack, and the checksum of its bytes there.
+struct Place {
+    id: ObjectId,
+    offset: u64,
+    crc: u32,
+}
+
 /// Writes a pack and its index into `folder`. It is not synced: it is for this run alone, and made again where
 /// it is lost.
 ///
 /// # Errors
 /// Where they cannot be written.
 pub(super) fn write(folder: &Path, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
+    let failed = |err: io::Error| gix::Error::from_error(err);
     // Not in memory: beside the objects it would be as much again.
-    let file = tempfile::tempfile_in(folder).map_err(gix::Error::from_error)?;
-    let mut pack = BufWriter::new(file);
-    write_to(&mut pack, objects, hash)?;
-    let mut pack = pack.into_inner().map_err(|unwritten| gix::Error::from_error(unwritten.into_error()))?;
-    pack.rewind().map_err(gix::Error::from_error)?;
-    // One thread: there is hardly anything to resolve.
-    let options = Options { thread_limit: Some(1), ..Options::default() };
-    let complete = None::<NoOthers>;
-    Bundle::write_to_directory(
-        &mut BufReader::new(pack),
-        Some(folder),
-        &mut Discard,
-        &AtomicBool::new(false),
-        complete,
-        hash,
-        options,
-    )?;
+    let (pack, (places, checksum)) = new_file(folder, |pack| write_to(pack, objects, hash))?;
+    let (index, ()) = new_file(folder, |index| write_index(index, places, checksum))?;
+    let named = |extension| folder.join(format!("pack-{checksum}.{extension}"));
+    pack.persist(named("pack")).map_err(|unnamed| failed(unnamed.error))?;
+    // The last one: by it git finds the pack.
+    index.persist(named("idx")).map_err(|unnamed| failed(unnamed.error))?;
     Ok(())
+}
+
+/// A file without a name yet, with what is written into it.
+fn new_file<T>(
+    folder: &Path,
+    write: impl FnOnce(&mut BufWriter<NamedTempFile>) -> Result<T, gix::Error>,
+) -> Result<(NamedTempFile, T), gix::Error> {
+    let mut named = tempfile::Builder::new();
+    // git's beginning of a name, so that it removes what stays behind, and its mode of packs.
+    let file = named.prefix("tmp_pack_").permissions(Permissions::from_mode(0o444)).tempfile_in(folder);
+    let mut file = BufWriter::new(file.map_err(gix::Error::from_error)?);
+    let written = write(&mut file)?;
+    let file = file.into_inner().map_err(|unwritten| gix::Error::from_error(unwritten.into_error()))?;
+    Ok((file, written))
 }
 
 /// A pack of objects, in their order.
@@ -68,31 +79,82 @@ pub(super) fn bytes(objects: &[New<'_>], hash: gix::hash::Kind) -> Result<Vec<u8
     Ok(pack)
 }
 
-fn write_to(pack: &mut impl Write, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
-    // Where each is, and how many others have to be read for it.
-    let mut places: HashMap<ObjectId, (usize, usize)> = HashMap::new();
-    let entries = objects.iter().enumerate().map(|(at, new)| {
-        let base = new.like.and_then(|like| places.get(&like).copied()).filter(|(_, depth)| *depth < DEEPEST);
+/// Where each of them is, and the pack's checksum (gitformat-pack(5)).
+fn write_to(
+    pack: &mut impl Write,
+    objects: &[New<'_>],
+    hash: gix::hash::Kind,
+) -> Result<(Vec<Place>, ObjectId), gix::Error> {
+    let failed = |err: io::Error| gix::Error::from_error(err);
+    let mut pack = gix::hash::io::Write::new(pack, hash);
+    let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
+    let beginning = data::header::encode(Version::V2, number);
+    pack.write_all(&beginning).map_err(failed)?;
+    let mut offset = beginning.len() as u64;
+    let mut places: Vec<Place> = Vec::with_capacity(objects.len());
+    // Which each is, and how many others have to be read for it.
+    let mut known: HashMap<ObjectId, (usize, usize)> = HashMap::new();
+    let mut bytes = Vec::new();
+    for (at, new) in objects.iter().enumerate() {
+        let base = new.like.and_then(|like| known.get(&like).copied()).filter(|(_, depth)| *depth < DEEPEST);
         let told = base.and_then(|(base, depth)| Some((base, depth, delta(&objects[base].data, &new.data)?)));
         let data = told.as_ref().map_or(&*new.data, |(_, _, delta)| delta);
         let (kind, depth) = match &told {
             Some((base, depth, _)) => (entry::Kind::DeltaRef { object_index: *base }, depth + 1),
             None => (entry::Kind::Base(new.kind), 0),
         };
-        places.insert(new.id, (at, depth));
-        if let Some(compressed_data) = stored(data) {
-            return Ok(vec![Entry { id: new.id, kind, decompressed_size: data.len(), compressed_data }]);
-        }
-        let count = Count { id: new.id, entry_pack_location: PackLocation::NotLookedUp };
-        let object = Data { kind: new.kind, data, object_hash: hash };
-        let compressed = Entry::from_data(&count, &object, Options::default().compression)?;
-        Ok(vec![Entry { kind, ..compressed }])
-    });
-    let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
-    for written in FromEntriesIter::new(entries, pack, number, Version::V2, hash) {
-        written?;
+        known.insert(new.id, (at, depth));
+        let compressed_data = match stored(data) {
+            Some(stored) => stored,
+            None => {
+                let count = Count { id: new.id, entry_pack_location: PackLocation::NotLookedUp };
+                let object = Data { kind: new.kind, data, object_hash: hash };
+                Entry::from_data(&count, &object, Options::default().compression)?.compressed_data
+            }
+        };
+        let entry = Entry { id: new.id, kind, decompressed_size: data.len(), compressed_data };
+        bytes.clear();
+        let header = entry.to_entry_header(Version::V2, |base| offset - places[base].offset);
+        header.write_to(entry.decompressed_size as u64, &mut bytes).map_err(failed)?;
+        bytes.extend_from_slice(&entry.compressed_data);
+        pack.write_all(&bytes).map_err(failed)?;
+        places.push(Place { id: new.id, offset, crc: crc32(0, &bytes) });
+        offset += bytes.len() as u64;
     }
-    Ok(())
+    let checksum = pack.hash.try_finalize()?;
+    pack.inner.write_all(checksum.as_slice()).map_err(failed)?;
+    Ok((places, checksum))
+}
+
+/// The index of a pack with this checksum: version 2 in gitformat-pack(5). gix makes one of the pack alone, for which it reads
+/// everything again.
+fn write_index(index: &mut impl Write, mut places: Vec<Place>, checksum: ObjectId) -> Result<(), gix::Error> {
+    /// Offsets from here on are in a table of their own.
+    const LARGE: u64 = 1 << 31;
+    places.sort_unstable_by_key(|place| place.id);
+    let mut bytes = b"\xfftOc\0\0\0\x02".to_vec();
+    let mut upto = 0;
+    for first in 0..=u8::MAX {
+        upto += places[upto..].iter().take_while(|place| place.id.first_byte() == first).count();
+        bytes.extend(u32::try_from(upto).unwrap_or(u32::MAX).to_be_bytes());
+    }
+    bytes.extend(places.iter().flat_map(|place| place.id.as_slice()));
+    bytes.extend(places.iter().flat_map(|place| place.crc.to_be_bytes()));
+    let mut large = Vec::new();
+    for place in &places {
+        let short = u32::try_from(place.offset).ok().filter(|_| place.offset < LARGE);
+        bytes.extend(short.unwrap_or((1 << 31) | u32::try_from(large.len() / 8).unwrap_or(0)).to_be_bytes());
+        if short.is_none() {
+            large.extend(place.offset.to_be_bytes());
+        }
+    }
+    bytes.extend(large);
+    bytes.extend_from_slice(checksum.as_slice());
+    let mut index = gix::hash::io::Write::new(index, checksum.kind());
+    let failed = |err: io::Error| gix::Error::from_error(err);
+    index.write_all(&bytes).map_err(failed)?;
+    let checksum = index.hash.try_finalize()?;
+    index.inner.write_all(checksum.as_slice()).map_err(failed)
 }
 
 /// How `to` comes of `from` (gitformat-pack(5), "Deltified representation"): what both begin and end with is
@@ -135,15 +197,6 @@ fn delta(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     }
     copy(&mut delta, from.len() - end, end);
     Some(delta)
-}
-
-/// Where bases of deltas would be looked up, were there any.
-struct NoOthers;
-
-impl Find for NoOthers {
-    fn try_find<'a>(&self, _: &gix::oid, _: &'a mut Vec<u8>) -> Result<Option<Data<'a>>, gix::Error> {
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -206,5 +259,45 @@ mod tests {
             assert_eq!(&git.run(["cat-file", "blob", &id(data).to_string()]).unwrap(), data);
             assert_eq!(&objects.blob(id(data)).unwrap(), data);
         }
+    }
+
+    #[test]
+    fn an_index_is_the_one_that_git_makes_of_the_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        let contents: Vec<Vec<u8>> = (0..600_u32).map(|n| vec![n.to_le_bytes()[0]; n as usize * 13]).collect();
+        let mut new = versions(&contents);
+        let mut seen = std::collections::HashSet::new();
+        new.retain(|new| seen.insert(new.id));
+        write(folder.path(), &new, HASH).unwrap();
+        let named = |extension: &str| {
+            let mut files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            files.find(|file| file.extension().is_some_and(|its| its == extension)).unwrap()
+        };
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "something else stayed behind");
+        let (pack, index) = (named("pack"), std::fs::read(named("idx")).unwrap());
+        let by_git = folder.path().join("by-git.idx");
+        let mut index_pack = bare_command(Config::RepositoryOnly);
+        index_pack.args(["index-pack", "--object-format=sha1", "-o"]).args([&by_git, &pack]);
+        let done = output(index_pack, None).unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(index == std::fs::read(by_git).unwrap(), "git makes another one");
+        let bytes = std::fs::read(&pack).unwrap();
+        let checksum = ObjectId::from_bytes_or_panic(&bytes[bytes.len() - HASH.len_in_bytes()..]);
+        assert_eq!(pack.file_stem().unwrap().to_string_lossy(), format!("pack-{checksum}"));
+    }
+
+    #[test]
+    fn an_index_holds_offsets_of_any_size() {
+        let offsets = [12, (1 << 31) - 1, 1 << 31, 1 << 40, 3];
+        let places = offsets.map(|offset: u64| Place { id: id(&offset.to_le_bytes()), offset, crc: 7 });
+        let mut index = Vec::new();
+        write_index(&mut index, places.into(), id(b"pack")).unwrap();
+        let mut show_index = bare_command(Config::RepositoryOnly);
+        show_index.arg("show-index");
+        let shown = output(show_index, Some(&index)).unwrap().stdout;
+        let mut expected = offsets.map(|offset| (id(&offset.to_le_bytes()), offset));
+        expected.sort();
+        let expected: String = expected.iter().map(|(id, offset)| format!("{offset} {id} (00000007)\n")).collect();
+        assert_eq!(String::from_utf8(shown).unwrap(), expected);
     }
 }
