@@ -8,13 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gix::ObjectId;
-use gix::objs::{Data, Kind};
-use gix_pack::bundle::write::Options;
-use gix_pack::data::output::count::PackLocation;
-use gix_pack::data::output::{Count, Entry, entry};
-use gix_pack::data::{self, Version};
+use gix::objs::Kind;
+use gix_pack::data::Version;
+use gix_pack::data::entry::Header;
+use gix_pack::data::header::encode;
 use tempfile::NamedTempFile;
 use zlib_rs::crc32::crc32;
+use zlib_rs::{DeflateConfig, ReturnCode, compress_bound, compress_slice};
 
 use super::uncompressed::stored;
 
@@ -88,7 +88,7 @@ fn write_to(
     let failed = |err: io::Error| gix::Error::from_error(err);
     let mut pack = gix::hash::io::Write::new(pack, hash);
     let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
-    let beginning = data::header::encode(Version::V2, number);
+    let beginning = encode(Version::V2, number);
     pack.write_all(&beginning).map_err(failed)?;
     let mut offset = beginning.len() as u64;
     let mut places: Vec<Place> = Vec::with_capacity(objects.len());
@@ -99,24 +99,17 @@ fn write_to(
         let base = new.like.and_then(|like| known.get(&like).copied()).filter(|(_, depth)| *depth < DEEPEST);
         let told = base.and_then(|(base, depth)| Some((base, depth, delta(&objects[base].data, &new.data)?)));
         let data = told.as_ref().map_or(&*new.data, |(_, _, delta)| delta);
-        let (kind, depth) = match &told {
-            Some((base, depth, _)) => (entry::Kind::DeltaRef { object_index: *base }, depth + 1),
-            None => (entry::Kind::Base(new.kind), 0),
+        let (header, depth) = match &told {
+            Some((base, depth, _)) => (Header::OfsDelta { base_distance: offset - places[*base].offset }, depth + 1),
+            None => (header_of(new.kind), 0),
         };
         known.insert(new.id, (at, depth));
-        let compressed_data = match stored(data) {
-            Some(stored) => stored,
-            None => {
-                let count = Count { id: new.id, entry_pack_location: PackLocation::NotLookedUp };
-                let object = Data { kind: new.kind, data, object_hash: hash };
-                Entry::from_data(&count, &object, Options::default().compression)?.compressed_data
-            }
-        };
-        let entry = Entry { id: new.id, kind, decompressed_size: data.len(), compressed_data };
         bytes.clear();
-        let header = entry.to_entry_header(Version::V2, |base| offset - places[base].offset);
-        header.write_to(entry.decompressed_size as u64, &mut bytes).map_err(failed)?;
-        bytes.extend_from_slice(&entry.compressed_data);
+        header.write_to(data.len() as u64, &mut bytes).map_err(failed)?;
+        bytes.extend(match stored(data) {
+            Some(stored) => stored,
+            None => deflated(data).map_err(failed)?,
+        });
         pack.write_all(&bytes).map_err(failed)?;
         places.push(Place { id: new.id, offset, crc: crc32(0, &bytes) });
         offset += bytes.len() as u64;
@@ -124,6 +117,28 @@ fn write_to(
     let checksum = pack.hash.try_finalize()?;
     pack.inner.write_all(checksum.as_slice()).map_err(failed)?;
     Ok((places, checksum))
+}
+
+fn header_of(kind: Kind) -> Header {
+    match kind {
+        Kind::Commit => Header::Commit,
+        Kind::Tree => Header::Tree,
+        Kind::Blob => Header::Blob,
+        Kind::Tag => Header::Tag,
+    }
+}
+
+fn deflated(data: &[u8]) -> io::Result<Vec<u8>> {
+    /// It is for this run, or git packs it again.
+    const FAST: i32 = 1;
+    let mut deflated = vec![0; compress_bound(data.len())];
+    let (written, done) = compress_slice(&mut deflated, data, DeflateConfig::new(FAST));
+    if done != ReturnCode::Ok {
+        return Err(io::Error::other(format!("{} bytes could not be compressed: {done:?}", data.len())));
+    }
+    let len = written.len();
+    deflated.truncate(len);
+    Ok(deflated)
 }
 
 /// The index of a pack with this checksum: version 2 in gitformat-pack(5). gix makes one of the pack alone, for which it reads
