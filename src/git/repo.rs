@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use self::facts::{Facts, inside};
+use self::facts::{Facts, has_branches, inside};
 use super::command::{Config, Git, GitError, failed, joined, shown, tells_of_trouble, together};
 use super::version::GitVersion;
 use crate::plan::problem::nearest;
@@ -27,7 +27,7 @@ pub enum RepoError {
     Shallow { repository: String },
     #[error("{repository} is a partial clone, whose objects may be missing: use a full clone")]
     PartialClone { repository: String },
-    #[error("{repository} has no commit at HEAD yet: there is nothing to land on")]
+    #[error("{repository} has no commit at HEAD yet, nor any branch: there is nothing to land on")]
     UnbornHead { repository: String },
     #[error("{repository} stores its objects as {format}, which lexpr does not know")]
     UnknownObjectFormat { repository: String, format: String },
@@ -148,11 +148,13 @@ impl UserRepo {
             return Err(RepoError::PartialClone { repository: repository() });
         }
         if let Some(error) = unborn {
-            return Err(if error.is_trouble() {
-                error.into()
-            } else {
-                RepoError::UnbornHead { repository: repository() }
-            });
+            if error.is_trouble() {
+                return Err(error.into());
+            }
+            // On a branch that is not there yet others may be landed on all the same.
+            if !has_branches(dir)? {
+                return Err(RepoError::UnbornHead { repository: repository() });
+            }
         }
         let git = Git::new(git_dir, Config::Users);
         Ok(Self { git, common_dir, objects, format, bare, work_tree, version })

@@ -52,6 +52,24 @@ fn invariant_5_a_dry_run_leaves_every_byte_of_the_repository_as_it_was() {
 }
 
 #[test]
+fn on_a_branch_that_is_not_there_yet_others_are_landed_on_and_nothing_is_checked_out() {
+    let world = World::new(README, &[("a", "main", &[("a", "1")])]);
+    world.git(&["symbolic-ref", "HEAD", "refs/heads/not/yet"]);
+    let before = contents(&world.repo().join(".git"));
+    let to = |target: &str| {
+        format!("schemaVersion: v1\ntarget: {target}\ngates: [{{name: g, run: 'true'}}]\nitems: [{{name: a}}]\n")
+    };
+    let said = world.merge(&to("not/yet"), &["--execute"]).expect(2);
+    assert!(said.stderr.contains("not/yet"), "{}", said.stderr);
+    world.merge(&to("main"), &[]).expect(0);
+    assert_eq!(contents(&world.repo().join(".git")), before);
+    world.merge(&to("main"), &["--execute"]).expect(0);
+    assert_eq!(world.files_on_main(), ["README.md", "a"]);
+    assert_eq!(world.git(&["symbolic-ref", "HEAD"]), "refs/heads/not/yet");
+    assert!(!world.repo().join("a").exists());
+}
+
+#[test]
 fn invariant_1_what_landed_is_a_tree_that_its_gate_saw() {
     let world = World::new(README, &[("a", "main", &[("a", "1")]), ("b", "main", &[("b", "2")])]);
     let seen = world.path("seen");

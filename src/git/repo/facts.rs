@@ -107,6 +107,15 @@ impl Facts {
     }
 }
 
+/// Whether there is any branch, which HEAD need not be on.
+///
+/// # Errors
+/// Where git cannot tell.
+pub(super) fn has_branches(dir: &Path) -> Result<bool, GitError> {
+    const BRANCHES: [&str; 4] = ["for-each-ref", "--count=1", "--format=%(objectname)", "refs/heads"];
+    Ok(!expect_success(&BRANCHES, output(inside(dir, &BRANCHES), None)?)?.is_empty())
+}
+
 /// A git in `dir`. Not where GIT_DIR and the like say: `bare_command` drops those. The folder is entered
 /// rather than named: a name that begins with a dash is no option.
 pub(super) fn inside(dir: &Path, args: &[&str]) -> Command {
