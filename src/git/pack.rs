@@ -44,14 +44,13 @@ struct Place {
 /// # Errors
 /// Where they cannot be written.
 pub(super) fn write(folder: &Path, objects: &[New<'_>], hash: gix::hash::Kind) -> Result<(), gix::Error> {
-    let failed = |err: io::Error| gix::Error::from_error(err);
     // Not in memory: beside the objects it would be as much again.
     let (pack, (places, checksum)) = new_file(folder, |pack| write_to(pack, objects, hash))?;
     let (index, ()) = new_file(folder, |index| write_index(index, places, checksum))?;
     let named = |extension| folder.join(format!("pack-{checksum}.{extension}"));
-    pack.persist(named("pack")).map_err(|unnamed| failed(unnamed.error))?;
+    pack.persist(named("pack")).map_err(|unnamed| gix::Error::from_error(unnamed.error))?;
     // The last one: by it git finds the pack.
-    index.persist(named("idx")).map_err(|unnamed| failed(unnamed.error))?;
+    index.persist(named("idx")).map_err(|unnamed| gix::Error::from_error(unnamed.error))?;
     Ok(())
 }
 
@@ -85,16 +84,15 @@ fn write_to(
     objects: &[New<'_>],
     hash: gix::hash::Kind,
 ) -> Result<(Vec<Place>, ObjectId), gix::Error> {
-    let failed = |err: io::Error| gix::Error::from_error(err);
     let mut pack = gix::hash::io::Write::new(pack, hash);
     let number = u32::try_from(objects.len()).unwrap_or(u32::MAX);
     let beginning = encode(Version::V2, number);
-    pack.write_all(&beginning).map_err(failed)?;
+    pack.write_all(&beginning).map_err(gix::Error::from_error)?;
     let mut offset = beginning.len() as u64;
     let mut places: Vec<Place> = Vec::with_capacity(objects.len());
     // Which each is, and how many others have to be read for it.
     let mut known: HashMap<ObjectId, (usize, usize)> = HashMap::new();
-    let mut bytes = Vec::new();
+    let mut header_bytes = Vec::new();
     for (at, new) in objects.iter().enumerate() {
         let base = new.like.and_then(|like| known.get(&like).copied()).filter(|(_, depth)| *depth < DEEPEST);
         let told = base.and_then(|(base, depth)| Some((base, depth, delta(&objects[base].data, &new.data)?)));
@@ -104,18 +102,20 @@ fn write_to(
             None => (header_of(new.kind), 0),
         };
         known.insert(new.id, (at, depth));
-        bytes.clear();
-        header.write_to(data.len() as u64, &mut bytes).map_err(failed)?;
-        bytes.extend(match stored(data) {
+        header_bytes.clear();
+        header.write_to(data.len() as u64, &mut header_bytes).map_err(gix::Error::from_error)?;
+        let content = match stored(data) {
             Some(stored) => stored,
-            None => deflated(data).map_err(failed)?,
-        });
-        pack.write_all(&bytes).map_err(failed)?;
-        places.push(Place { id: new.id, offset, crc: crc32(0, &bytes) });
-        offset += bytes.len() as u64;
+            None => deflated(data).map_err(gix::Error::from_error)?,
+        };
+        for part in [&header_bytes, &content] {
+            pack.write_all(part).map_err(gix::Error::from_error)?;
+        }
+        places.push(Place { id: new.id, offset, crc: crc32(crc32(0, &header_bytes), &content) });
+        offset += (header_bytes.len() + content.len()) as u64;
     }
     let checksum = pack.hash.try_finalize()?;
-    pack.inner.write_all(checksum.as_slice()).map_err(failed)?;
+    pack.inner.write_all(checksum.as_slice()).map_err(gix::Error::from_error)?;
     Ok((places, checksum))
 }
 
@@ -166,10 +166,9 @@ fn write_index(index: &mut impl Write, mut places: Vec<Place>, checksum: ObjectI
     bytes.extend(large);
     bytes.extend_from_slice(checksum.as_slice());
     let mut index = gix::hash::io::Write::new(index, checksum.kind());
-    let failed = |err: io::Error| gix::Error::from_error(err);
-    index.write_all(&bytes).map_err(failed)?;
+    index.write_all(&bytes).map_err(gix::Error::from_error)?;
     let checksum = index.hash.try_finalize()?;
-    index.inner.write_all(checksum.as_slice()).map_err(failed)
+    index.inner.write_all(checksum.as_slice()).map_err(gix::Error::from_error)
 }
 
 /// How `to` comes of `from` (gitformat-pack(5), "Deltified representation"): what both begin and end with is
@@ -226,7 +225,7 @@ mod tests {
         gix::objs::compute_hash(HASH, Kind::Blob, data).unwrap()
     }
 
-    /// Each is told by what differs from the one before it.
+    /// Each is told by what differs from the one before it; equal ones are there once.
     fn versions(contents: &[Vec<u8>]) -> Vec<New<'_>> {
         let mut like = None;
         let new = |data: &'_ Vec<u8>| New {
@@ -235,7 +234,8 @@ mod tests {
             data: data.clone().into(),
             like: like.replace(id(data)),
         };
-        contents.iter().map(new).collect()
+        let mut seen = std::collections::HashSet::new();
+        contents.iter().map(new).filter(|new| seen.insert(new.id)).collect()
     }
 
     #[test]
@@ -254,9 +254,7 @@ mod tests {
         contents.extend([long[..1000].to_vec(), with(70_000, &[]), Vec::new(), b"same at both ends, same".to_vec()]);
         // More than may build on each other.
         contents.extend((0..2 * DEEPEST).map(|n| with(n * 7, format!("version {n}").as_bytes())));
-        let mut new = versions(&contents);
-        let mut seen = std::collections::HashSet::new();
-        new.retain(|new| seen.insert(new.id));
+        let new = versions(&contents);
         let pack = bytes(&new, HASH).unwrap();
         assert!(pack.len() < 10 * long.len(), "{} bytes are not told by what differs", pack.len());
         git.run_with_input(["index-pack", "--stdin", "--strict", "--fsck-objects"], &pack).unwrap();
@@ -280,9 +278,7 @@ mod tests {
     fn an_index_is_the_one_that_git_makes_of_the_pack() {
         let folder = tempfile::tempdir().unwrap();
         let contents: Vec<Vec<u8>> = (0..600_u32).map(|n| vec![n.to_le_bytes()[0]; n as usize * 13]).collect();
-        let mut new = versions(&contents);
-        let mut seen = std::collections::HashSet::new();
-        new.retain(|new| seen.insert(new.id));
+        let new = versions(&contents);
         write(folder.path(), &new, HASH).unwrap();
         let named = |extension: &str| {
             let mut files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
